@@ -1,0 +1,40 @@
+// Names that both sides of the handoff derive from an attachment's key, so that
+// each finds the other's objects even when the other is gone. Pure.
+
+#ifndef VXVDE_AGENT_API_ATTACHMENT_ID_H_
+#define VXVDE_AGENT_API_ATTACHMENT_ID_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace vxvde {
+
+// Version of attach.proto that this tree speaks.
+inline constexpr uint32_t kAttachProtocol = 1;
+
+// CNI error codes of our own (docs/OPERATIONS.md lists them with remedies).
+enum class AttachError : uint32_t {
+  kVersionMismatch = 100,   // CNI binary and agent speak different protocols
+  kUnknownCloud = 101,      // no cloud of that name in the agent's configuration
+  kAddressInUse = 102,
+  kMacInUse = 103,
+  kPoolExhausted = 104,
+  kMtuImpossible = 105,     // larger than the uplink and its fragments can carry, or below 68 (1280 with IPv6)
+  kCannotJoin = 106,        // no uplink, no route to the group, no free unicast port
+  kForbidden = 107,         // policy: this namespace may not use that cloud
+  kKeyMissing = 108,
+};
+
+// 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.
+std::string AttachmentId(absl::string_view network, absl::string_view container_id,
+                         absl::string_view ifname);
+// "vx" + id: 15 characters, the longest that an interface may have.
+std::string HostIfName(absl::string_view id);
+// "vxvde:" + id; of both ends of a link. Proof that it is ours.
+std::string LinkAlias(absl::string_view id);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_API_ATTACHMENT_ID_H_

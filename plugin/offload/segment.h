@@ -1,0 +1,64 @@
+// Segmenter: a super-frame becomes the frames that it stands for, each with its
+// own headers and finished checksums; a plain frame gets its checksum finished. Pure.
+//
+// Payload is never copied: a segment is (own headers, slice of the original).
+
+#ifndef VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_
+#define VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plugin/base/drop.h"
+#include "plugin/base/frame.h"
+
+namespace vxvde {
+
+struct Segment {
+  std::span<const uint8_t> headers;  // the prefix, then the segment's own headers
+  std::span<const uint8_t> payload;  // may be empty
+  size_t size() const { return headers.size() + payload.size(); }
+};
+
+class Segmenter {
+ public:
+  // `prefix` is put in front of every segment (the 8 bytes of vxvde); copied.
+  explicit Segmenter(std::span<const uint8_t> prefix);
+
+  // Appends the segments of `frame` to `out`. A super-frame's segments carry: IPv4
+  // total length, id counting up and header checksum, or IPv6 payload length; TCP sequence number, flags
+  // (FIN and PSH on the last, CWR on the first when ecn), or UDP length; finished
+  // transport checksum (RFC 9293, RFC 768: a UDP sum of 0 is sent as 0xffff).
+  // A plain frame gives one segment; needs_checksum is finished in place in frame.bytes.
+  //
+  // Segments point into `frame.bytes` and into memory of this object: valid until
+  // Clear(). Anything but kNone leaves `out` as it was: kBadOffload when headers and marks
+  // contradict each other, kTooBig when one segment exceeds a UDP datagram.
+  Drop Split(Frame& frame, std::vector<Segment>& out);
+
+  // Forgets all segments handed out; keeps the memory.
+  void Clear();
+
+ private:
+  std::span<uint8_t> Allocate(size_t size);
+
+  std::vector<uint8_t> prefix_;
+  // Blocks never move while segments point into them.
+  static constexpr size_t kBlockSize = 64 * 1024;
+  std::vector<std::vector<uint8_t>> blocks_;
+  size_t block_ = 0;
+  size_t used_ = 0;
+};
+
+// Finishes the checksum that `offload` asks for, in place, and clears the mark.
+// `offload` was checked against `bytes` (FromVnet).
+void FinishChecksum(std::span<uint8_t> bytes, Offload& offload);
+
+// How many frames `offload` stands for in a frame of `size` bytes; 1 without GSO.
+uint32_t SegmentCount(const Offload& offload, size_t size);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_

@@ -1,0 +1,112 @@
+// EventLoop: epoll, timers, and the one door for other threads.
+//
+// Invariants:
+//   I1  Everything but Post, Call and Stop is called on the loop's thread (or before Run).
+//   I2  A handler may Unwatch any descriptor, its own too: no handler of an
+//       unwatched descriptor runs any more, not even in the same turn.
+//   I3  What was posted before Stop() runs before Run() returns.
+
+#ifndef VXVDE_PLUGIN_OS_EVENT_LOOP_H_
+#define VXVDE_PLUGIN_OS_EVENT_LOOP_H_
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "plugin/base/time.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+class EventLoop {
+ public:
+  using Handler = std::function<void(uint32_t events)>;  // EPOLLIN ...
+  using Task = std::function<void()>;
+  enum class TimerId : uint64_t {};
+
+  static absl::StatusOr<std::unique_ptr<EventLoop>> Create();
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // When this turn began.
+  Instant now() const { return now_; }
+
+  // Level-triggered. One handler a descriptor: AlreadyExists otherwise. `fd` stays the caller's.
+  absl::Status Watch(int fd, uint32_t events, Handler handler);
+  void Unwatch(int fd);
+
+  TimerId After(Duration delay, Task task);
+  TimerId Every(Duration period, Task task);
+  void Cancel(TimerId timer);
+
+  // From any thread: `task` runs on the loop soon, in the order of posting.
+  void Post(Task task);
+
+  // From any other thread: runs `function` on the loop and returns what it returned, or
+  // DeadlineExceeded (the loop is late; the call still happens, unheard) or Unavailable
+  // (the loop has ended). Result is not void.
+  template <typename Function, typename Result = std::invoke_result_t<Function>>
+  absl::StatusOr<Result> Call(Function function, std::chrono::nanoseconds timeout);
+
+  void Run();
+  void Stop();
+
+ private:
+  struct Watched {
+    Handler handler;
+    uint64_t generation;
+  };
+  struct Timer {
+    TimerId id;
+    Duration period;  // zero: once
+    Task task;
+  };
+
+  EventLoop() = default;
+  void RunPosted();
+  void RunTimers();
+  int EpollTimeoutMs() const;
+
+  UniqueFd epoll_;
+  UniqueFd wakeup_;  // eventfd
+  Instant now_ = Clock::now();
+  uint64_t generation_ = 0;
+  std::unordered_map<int, std::shared_ptr<Watched>> watched_;
+  std::multimap<Instant, Timer> timers_;
+  uint64_t next_timer_ = 1;
+
+  std::mutex mutex_;
+  std::deque<Task> posted_;  // guarded by mutex_
+  bool stopping_ = false;    // guarded by mutex_
+  bool ended_ = false;       // guarded by mutex_: Run has returned, nothing runs any more
+};
+
+template <typename Function, typename Result>
+absl::StatusOr<Result> EventLoop::Call(Function function, std::chrono::nanoseconds timeout) {
+  auto promise = std::make_shared<std::promise<Result>>();
+  std::future<Result> future = promise->get_future();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (ended_) return absl::UnavailableError("the event loop has ended");
+  }
+  Post([promise, function = std::move(function)]() mutable { promise->set_value(function()); });
+  if (future.wait_for(timeout) != std::future_status::ready) {
+    return absl::DeadlineExceededError("the event loop did not answer in time");
+  }
+  return future.get();
+}
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_EVENT_LOOP_H_

@@ -1,0 +1,85 @@
+// What the switch reads from and writes to: narrow interfaces, so that the
+// switch can be tested without a kernel. udp.h and port.h implement them.
+
+#ifndef VXVDE_PLUGIN_OS_IO_H_
+#define VXVDE_PLUGIN_OS_IO_H_
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "plugin/base/drop.h"
+#include "plugin/base/frame.h"
+#include "plugin/base/ids.h"
+
+namespace vxvde {
+
+// Buffers of kMaxFrameSize that one event loop reads all its batches into: what
+// was received is valid until the next Receive with the same buffers.
+class Buffers {
+ public:
+  explicit Buffers(size_t count)
+      : count_(count), memory_(std::make_unique_for_overwrite<uint8_t[]>(count * kMaxFrameSize)) {}
+  size_t count() const { return count_; }
+  std::span<uint8_t> operator[](size_t i) {
+    return {memory_.get() + i * kMaxFrameSize, kMaxFrameSize};
+  }
+
+ private:
+  size_t count_;
+  std::unique_ptr<uint8_t[]> memory_;
+};
+
+struct InDatagram {
+  std::span<uint8_t> bytes;
+  Peer from;
+  // Not 0: `bytes` is a run of datagrams of this size from one sender, the
+  // last of which may be shorter (UDP_GRO, Linux net/ipv4/udp_offload.c).
+  uint16_t segment_size = 0;
+};
+
+struct OutDatagram {
+  Peer to;
+  // Not 0: a run of datagrams of this size, the last may be shorter. No part
+  // crosses a boundary between two datagrams.
+  uint16_t segment_size = 0;
+  uint32_t datagrams = 1;
+  size_t size = 0;  // sum of all parts
+  std::span<const iovec> parts;
+};
+
+// One UDP socket.
+class DatagramIo {
+ public:
+  virtual ~DatagramIo() = default;
+  virtual int fd() const = 0;
+  virtual uint16_t port() const = 0;  // that it is bound to
+  // Replaces `out` by a batch; empty when nothing waits. What had to be thrown
+  // away (kTruncated, kSocketOverrun) is added to `drops`.
+  virtual absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
+                               DropCounters& drops) = 0;
+  // Sends all of `batch` in order, or counts why not, each datagram of a run by itself.
+  virtual void Send(std::span<const OutDatagram> batch, DropCounters& drops) = 0;
+};
+
+// The host side of one port.
+class FrameIo {
+ public:
+  virtual ~FrameIo() = default;
+  virtual int fd() const = 0;
+  // Replaces `out` by a batch of frames from the pod; empty when nothing waits.
+  // kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to `drops`. NotFound or Unavailable:
+  // the interface is gone or down.
+  virtual absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) = 0;
+  // Writes one frame towards the pod: kNone, kPortFull, kPortDown, kTooBigForPort.
+  virtual Drop Send(const OutFrame& frame) = 0;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_IO_H_

@@ -1,0 +1,133 @@
+// rtnetlink, as far as this project needs it, over libnl. One socket: one namespace.
+// Not thread-safe. Errors name the operation, the object and the kernel's own words (extended ack).
+
+#ifndef VXVDE_PLUGIN_OS_NETLINK_H_
+#define VXVDE_PLUGIN_OS_NETLINK_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/os/fd.h"
+
+struct nl_sock;
+
+namespace vxvde {
+
+struct LinkInfo {
+  IfIndex index = IfIndex::kNone;
+  std::string name;
+  std::string alias;
+  std::string kind;  // "veth", "tun", "bridge" ...; empty for hardware
+  MacAddress mac;
+  int mtu = 0;
+  bool up = false;          // IFF_UP
+  bool running = false;     // IFF_LOWER_UP
+  IfIndex peer = IfIndex::kNone;  // IFLA_LINK: index of the other end, in its own namespace
+};
+
+// One end of a veth pair, made in one message with all that is said here.
+struct VethEnd {
+  std::string name;
+  std::string alias;              // empty: none
+  std::optional<MacAddress> mac;  // set in the creating message: udev then leaves it alone
+};
+struct VethSpec {
+  VethEnd here;   // in the socket's namespace
+  VethEnd there;  // in `there_netns`
+  int there_netns = -1;
+  int mtu = 1500;         // of both ends
+  uint32_t gso_max_size = 0;  // bytes of the other end's largest super-frame; 0: the kernel's
+};
+
+struct LinkChange {
+  std::optional<bool> up;
+  std::optional<int> mtu;
+  std::optional<MacAddress> mac;
+  std::optional<std::string> alias;
+  std::optional<uint32_t> gso_max_size;
+  bool no_ipv6 = false;  // IN6_ADDR_GEN_MODE_NONE: no link-local address, no router solicitation
+};
+
+struct Route {
+  std::optional<IpPrefix> destination;  // absent: default, of the gateway's family
+  std::optional<IpAddress> gateway;     // absent: on link
+  std::optional<uint32_t> mtu;
+  std::optional<uint32_t> advmss;
+  std::optional<uint32_t> priority;  // metric
+  std::optional<uint32_t> table;
+  std::optional<uint8_t> scope;      // absent: link without a gateway, else global
+};
+
+struct RouteAnswer {
+  IfIndex interface = IfIndex::kNone;
+  std::optional<IpAddress> source;
+};
+
+struct AddressInfo {
+  IfIndex interface = IfIndex::kNone;
+  IpPrefix prefix;
+  bool tentative = false;
+};
+
+class Netlink {
+ public:
+  // In the calling thread's namespace.
+  static absl::StatusOr<Netlink> Open();
+  // In another one, without entering it on this thread.
+  static absl::StatusOr<Netlink> OpenIn(const UniqueFd& netns);
+
+  Netlink(Netlink&&) noexcept;
+  Netlink& operator=(Netlink&&) noexcept;
+  ~Netlink();
+
+  // NotFound names the link.
+  absl::StatusOr<LinkInfo> GetLink(absl::string_view name);
+  absl::StatusOr<LinkInfo> GetLink(IfIndex index);
+  absl::StatusOr<std::vector<LinkInfo>> ListLinks();
+
+  // AlreadyExists when either name is taken. Both ends are left down.
+  absl::Status CreateVeth(const VethSpec& spec);
+  absl::Status ChangeLink(IfIndex index, const LinkChange& change);
+  // NotFound when it is gone already.
+  absl::Status DeleteLink(IfIndex index);
+
+  // IPv6 addresses are added without duplicate address detection (IFA_F_NODAD), so
+  // that they can be used at once. AlreadyExists when it is there.
+  absl::Status AddAddress(IfIndex index, const IpPrefix& prefix);
+  absl::StatusOr<std::vector<AddressInfo>> ListAddresses();  // of all links, both families
+  absl::Status AddRoute(IfIndex index, const Route& route);
+
+  // What `ip route get DESTINATION` says. Unavailable when there is no route.
+  absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);
+
+ private:
+  explicit Netlink(nl_sock* socket) : socket_(socket) {}
+  nl_sock* socket_ = nullptr;
+};
+
+// Tells when addresses or links of a namespace change (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR).
+class NetlinkMonitor {
+ public:
+  static absl::StatusOr<NetlinkMonitor> Open();
+  int fd() const { return fd_.get(); }
+  // Throws away all that waits; true when there was anything (or something was lost).
+  bool Drain();
+
+ private:
+  explicit NetlinkMonitor(UniqueFd fd) : fd_(std::move(fd)) {}
+  UniqueFd fd_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_NETLINK_H_

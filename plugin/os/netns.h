@@ -1,0 +1,28 @@
+// Network namespaces. A namespace belongs to a thread: the calling thread never changes its own.
+
+#ifndef VXVDE_PLUGIN_OS_NETNS_H_
+#define VXVDE_PLUGIN_OS_NETNS_H_
+
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+// NotFound when the path is missing; InvalidArgument when it is no network namespace.
+absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path);
+// That of the calling thread.
+absl::StatusOr<UniqueFd> CurrentNetNs();
+// Same namespace (device and inode agree)?
+absl::StatusOr<bool> SameNetNs(const UniqueFd& a, const UniqueFd& b);
+
+// Runs `function` on a thread of its own inside `netns` and waits for it. Sockets
+// and taps opened there stay in that namespace wherever they are used later.
+absl::Status RunInNetNs(const UniqueFd& netns, absl::FunctionRef<absl::Status()> function);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_NETNS_H_

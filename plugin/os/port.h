@@ -1,0 +1,33 @@
+// Ports as the agent holds them: a packet socket on the host end of a veth pair,
+// or the descriptor of a tap. Both with the vnet header, so super-frames and
+// unfinished checksums cross whole.
+
+#ifndef VXVDE_PLUGIN_OS_PORT_H_
+#define VXVDE_PLUGIN_OS_PORT_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "plugin/base/ids.h"
+#include "plugin/os/fd.h"
+#include "plugin/os/io.h"
+
+namespace vxvde {
+
+// AF_PACKET on `interface` in the calling thread's namespace: frames that come
+// in there, never those that we send. Needs CAP_NET_RAW.
+absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface);
+
+// Takes a tap's descriptor, from OpenTap here or in another process. InvalidArgument when
+// it is no tap with IFF_VNET_HDR.
+absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap);
+
+// Makes (or opens again, when persistent) the tap `name` in the calling
+// thread's namespace: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, all offloads that the kernel has, non-blocking.
+// AlreadyExists when `name` is another kind of interface or held by another process.
+absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_PORT_H_

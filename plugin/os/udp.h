@@ -1,0 +1,40 @@
+// The two sockets of a vxvde member (docs/PROTOCOL.md): the group socket only
+// receives, the unicast socket sends everything and receives what is for us alone.
+
+#ifndef VXVDE_PLUGIN_OS_UDP_H_
+#define VXVDE_PLUGIN_OS_UDP_H_
+
+#include <memory>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/os/io.h"
+
+namespace vxvde {
+
+struct UdpOptions {
+  IpAddress group;                // its family is the socket's
+  uint16_t group_port = 0;
+  std::optional<IpAddress> bind;  // unicast: address to send from
+  uint16_t port = 0;              // unicast: 0 = the kernel chooses
+  IfIndex uplink = IfIndex::kNone;
+  int uplink_mtu = 1500;          // longer datagrams are sent without UDP_SEGMENT, as IP fragments
+  int ttl = 1;                    // both IP_TTL and IP_MULTICAST_TTL
+  int receive_buffer = 0;         // bytes; 0 = 8 MiB (or what the kernel allows)
+};
+
+// Bound to group:group_port with SO_REUSEADDR, joined on the uplink. ResourceExhausted
+// says what to do about net.ipv4.igmp_max_memberships.
+absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& options);
+
+// Bound to bind:port, not shared: AlreadyExists when the port is taken. Fragments
+// rather than fails (IP_PMTUDISC_DONT); multicast loop on. Uses UDP_GRO and
+// UDP_SEGMENT where the kernel has them and stops using UDP_SEGMENT, for good,
+// when it is refused (EIO, EINVAL, EOPNOTSUPP), sending that run piece by piece.
+absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_UDP_H_

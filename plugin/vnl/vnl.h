@@ -1,0 +1,71 @@
+// vxvde:// locators <-> CloudConfig, with all defaults in one table.
+//
+//   vxvde://[GROUP][/OPTION[=VALUE]]...
+//
+// The options are those of libvdeplug_vxvde (vdeplug4): port= vni= grp= ttl=
+// rcvbuf= v4 v6 hashsize= expiretime= if= bind=. docs/PROTOCOL.md has the grammar. Pure.
+
+#ifndef VXVDE_PLUGIN_VNL_VNL_H_
+#define VXVDE_PLUGIN_VNL_VNL_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/base/time.h"
+
+namespace vxvde {
+
+inline constexpr uint16_t kDefaultGroupPort = 14789;
+inline constexpr uint32_t kDefaultVni = 1;
+inline constexpr int kDefaultTtl = 1;
+inline constexpr int kDefaultTableSize = 1024;
+inline constexpr std::chrono::seconds kDefaultExpiry{128};
+
+// Two locators name the same cloud when their keys agree.
+struct CloudKey {
+  IpAddress group;
+  uint16_t port = 0;  // UDP port of the group
+  Vni vni;
+
+  // "239.0.0.1:14789/1"
+  std::string ToString() const;
+
+  friend constexpr bool operator==(const CloudKey&, const CloudKey&) = default;
+  friend constexpr auto operator<=>(const CloudKey&, const CloudKey&) = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const CloudKey& key) {
+    return H::combine(std::move(h), key.group, key.port, key.vni);
+  }
+};
+
+struct CloudConfig {
+  CloudKey key;
+  // Local matters: members of one cloud need not agree on them.
+  int ttl = kDefaultTtl;                        // 1-255, unicast and group datagrams alike
+  Duration expiry = kDefaultExpiry;             // of a learned station; at least 1 s
+  int table_size = kDefaultTableSize;           // stations to make room for at the start
+  int receive_buffer = 0;                       // bytes; 0 = the switch's default
+  std::string interface;                        // if=; empty = the route to the group
+  std::optional<IpAddress> bind;                // bind=; address to send from
+};
+
+// Numeric id of a Unix group name, or nullopt. An argument, so that parsing stays pure.
+using GroupLookup = std::function<std::optional<uint32_t>(absl::string_view name)>;
+
+// InvalidArgument names the option and the value, and says what would be right.
+absl::StatusOr<CloudConfig> ParseVnl(absl::string_view vnl, const GroupLookup& group_id);
+
+// The shortest locator that parses to `config`; "vxvde://" for all defaults.
+std::string FormatVnl(const CloudConfig& config);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_VNL_VNL_H_
