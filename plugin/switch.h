@@ -116,18 +116,18 @@ struct Explanation {
   std::vector<std::string> reasons;  // one sentence each, in the order of the decision
 };
 
+// How sockets are made; tests put their own in.
+struct SwitchSockets {
+  using Factory = std::function<absl::StatusOr<std::unique_ptr<DatagramIo>>(const UdpOptions&)>;
+  Factory group = OpenGroupSocket;
+  Factory unicast = OpenUnicastSocket;
+};
+
 class Switch {
  public:
-  // How sockets are made; tests put their own in.
-  using SocketFactory =
-      std::function<absl::StatusOr<std::unique_ptr<DatagramIo>>(const UdpOptions&)>;
-  struct Sockets {
-    SocketFactory group = OpenGroupSocket;
-    SocketFactory unicast = OpenUnicastSocket;
-  };
   using Listener = std::function<void(const SwitchEvent&)>;
 
-  explicit Switch(EventLoop* loop, Sockets sockets = {});
+  explicit Switch(EventLoop* loop, SwitchSockets sockets = {});
   ~Switch();  // says nothing on the wire
 
   void SetListener(Listener listener);

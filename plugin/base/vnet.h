@@ -4,8 +4,6 @@
 #ifndef VXVDE_PLUGIN_BASE_VNET_H_
 #define VXVDE_PLUGIN_BASE_VNET_H_
 
-#include <linux/virtio_net.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -15,8 +13,23 @@
 
 namespace vxvde {
 
-// The header without num_buffers: what taps and packet sockets use by default.
-using VnetHeader = virtio_net_hdr;
+// The header without num_buffers: what taps and packet sockets use by default, in host
+// byte order. (linux/virtio_net.h itself is not C++: it has a member named `class`.)
+struct VnetHeader {
+  static constexpr uint8_t kNeedsChecksum = 1;  // flags: VIRTIO_NET_HDR_F_NEEDS_CSUM
+  static constexpr uint8_t kGsoNone = 0;        // gso_type: VIRTIO_NET_HDR_GSO_*
+  static constexpr uint8_t kGsoTcp4 = 1;
+  static constexpr uint8_t kGsoTcp6 = 4;
+  static constexpr uint8_t kGsoUdpL4 = 5;
+  static constexpr uint8_t kGsoEcn = 0x80;      // a bit beside the type
+
+  uint8_t flags = 0;
+  uint8_t gso_type = kGsoNone;
+  uint16_t hdr_len = 0;
+  uint16_t gso_size = 0;
+  uint16_t csum_start = 0;
+  uint16_t csum_offset = 0;
+};
 inline constexpr size_t kVnetHeaderSize = 10;
 static_assert(sizeof(VnetHeader) == kVnetHeaderSize);
 
