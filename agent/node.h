@@ -1,0 +1,63 @@
+// What people are shown of a node: plain structs, taken in one turn of the event
+// loop. The gRPC services, the metrics and vxvdectl all read this one snapshot.
+
+#ifndef VXVDE_AGENT_NODE_H_
+#define VXVDE_AGENT_NODE_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/switch.h"
+
+namespace vxvde {
+
+// Who is behind a port, as the runtime named it.
+struct AttachmentInfo {
+  std::string id;            // AttachmentId
+  std::string network;       // CNI network name
+  std::string container_id;
+  std::string ifname;
+  std::string pod_namespace;  // empty outside Kubernetes
+  std::string pod_name;
+  std::string mode;          // "veth" or "tap"
+  std::string host_ifname;   // empty for taps
+  std::string netns;         // path
+  std::vector<IpPrefix> addresses;
+  CloudKey cloud;
+  PortId port = PortId::kNone;  // kNone: recorded, but not attached now
+  std::string problem;          // why not attached; empty when it is
+};
+
+struct CloudInfo {
+  std::string name;  // from the configuration; else the locator
+  std::string vnl;   // canonical
+  CloudSnapshot state;
+  std::string datapath;         // "user"
+  std::string datapath_reason;  // why not a better one
+};
+
+struct NodeSnapshot {
+  std::string node;
+  std::string version;
+  Duration uptime{};
+  std::vector<CloudInfo> clouds;            // joined ones, by name
+  std::vector<AttachmentInfo> attachments;  // by id
+};
+
+// What the status side may ask of the node. Every call is made on the loop's thread.
+class NodeView {
+ public:
+  virtual ~NodeView() = default;
+  virtual NodeSnapshot Snapshot() const = 0;
+  // `cloud`: a configured name or a locator. NotFound names it.
+  virtual absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
+                                              const MacAddress& destination) const = 0;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_NODE_H_
