@@ -59,13 +59,14 @@ class Reader {
     std::set<std::string> seen;
     for (const auto& pair : map) {
       const std::string name = pair.first.IsScalar() ? pair.first.Scalar() : "?";
-      const auto key = std::find_if(keys.begin(), keys.end(),
-                                    [&](const Key& k) { return k.name == name; });
+      const auto key =
+          std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
       if (key == keys.end()) {
         std::vector<absl::string_view> known;
         for (const Key& k : keys) known.push_back(k.name);
-        Mistake(pair.first, name,
-                absl::StrCat("no such key in ", where, "; there are: ", absl::StrJoin(known, ", ")));
+        Mistake(
+            pair.first, name,
+            absl::StrCat("no such key in ", where, "; there are: ", absl::StrJoin(known, ", ")));
       } else if (!seen.insert(name).second) {
         Mistake(pair.first, name, "given twice; keep one");
       } else {
@@ -186,8 +187,7 @@ class Reader {
     const auto text = Text(value, "datapath");
     if (!text.has_value() || *text == "auto" || *text == "user") return;
     if (*text == "kernel") {
-      Mistake(value, "datapath",
-              "there is no kernel datapath in this version; use auto or user");
+      Mistake(value, "datapath", "there is no kernel datapath in this version; use auto or user");
     } else {
       Mistake(value, "datapath", absl::StrCat("\"", *text, "\" is none; use auto or user"));
     }
@@ -229,8 +229,9 @@ class Reader {
           Mistake(item, "name", absl::StrCat("\"", cloud->name, "\" is given to two clouds"));
         } else if (other.config.key == cloud->config.key) {
           Mistake(item, "vnl",
-                  absl::StrCat("\"", cloud->name, "\" is the same cloud as \"", other.name, "\": ",
-                               other.config.key.ToString(), "; give it another group, port or vni"));
+                  absl::StrCat("\"", cloud->name, "\" is the same cloud as \"", other.name,
+                               "\": ", other.config.key.ToString(),
+                               "; give it another group, port or vni"));
         }
         for (const IpPrefix& mine : cloud->subnets) {
           for (const IpPrefix& theirs : other.subnets) CheckOverlap(item, mine, theirs, other.name);
@@ -290,8 +291,9 @@ class Reader {
     const auto number = Number(value, "mtu", 0, kMaxPodMtu);
     if (!number.has_value()) return;
     if (*number != 0 && *number < kMinPodMtu) {
-      Mistake(value, "mtu",
-              absl::StrCat(*number, " is below ", kMinPodMtu, "; use 0 for what the uplink carries"));
+      Mistake(
+          value, "mtu",
+          absl::StrCat(*number, " is below ", kMinPodMtu, "; use 0 for what the uplink carries"));
       return;
     }
     mtu = *number;
@@ -302,7 +304,8 @@ class Reader {
     for (const std::string& text : Texts(value, "subnets")) {
       const absl::StatusOr<IpPrefix> subnet = IpPrefix::Parse(text);
       if (!subnet.ok()) {
-        Mistake(value, "subnets", absl::StrCat(subnet.status().message(), "; write it as 10.42.0.0/16"));
+        Mistake(value, "subnets",
+                absl::StrCat(subnet.status().message(), "; write it as 10.42.0.0/16"));
       } else if (!(subnet->Network() == *subnet)) {
         Mistake(value, "subnets",
                 absl::StrCat(text, " has host bits; write ", subnet->Network().ToString()));
@@ -344,7 +347,8 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
     size += static_cast<size_t>(n);
   }
   if (size > kMaxConfigSize) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": larger than ", kMaxConfigSize, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": larger than ", kMaxConfigSize, " bytes"));
   }
   text.resize(size);
   return text;
@@ -403,9 +407,10 @@ absl::StatusOr<Config> LoadConfig(const std::string& path, const GroupLookup& gr
 
 bool MayUse(const NamedCloud& cloud, const std::string& pod_namespace) {
   return pod_namespace.empty() ||
-         std::any_of(cloud.namespaces.begin(), cloud.namespaces.end(), [&](const std::string& glob) {
-           return fnmatch(glob.c_str(), pod_namespace.c_str(), 0) == 0;
-         });
+         std::any_of(cloud.namespaces.begin(), cloud.namespaces.end(),
+                     [&](const std::string& glob) {
+                       return fnmatch(glob.c_str(), pod_namespace.c_str(), 0) == 0;
+                     });
 }
 
 }  // namespace vxvde

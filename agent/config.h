@@ -47,8 +47,8 @@ struct Config {
 // InvalidArgument with a line for each mistake.
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const GroupLookup& group_id);
 
-// The file at `path`; when `path` is empty, the one at kDefaultConfigPath or, if that is missing, the
-// defaults. Lines of an error begin with the path.
+// The file at `path`; when `path` is empty, the one at kDefaultConfigPath or, if that is missing,
+// the defaults. Lines of an error begin with the path.
 absl::StatusOr<Config> LoadConfig(const std::string& path, const GroupLookup& group_id);
 
 // May pods of `pod_namespace` use `cloud`? Empty: a caller outside Kubernetes, who may.

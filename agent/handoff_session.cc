@@ -18,8 +18,8 @@ namespace {
 
 namespace pb = ::vxvde::attach::v1;
 
-constexpr size_t kMaxName = 253;     // of a network, a container, a pod ...
-constexpr size_t kMaxPath = 4095;    // PATH_MAX without the NUL
+constexpr size_t kMaxName = 253;   // of a network, a container, a pod ...
+constexpr size_t kMaxPath = 4095;  // PATH_MAX without the NUL
 constexpr int kMaxAddresses = 64;
 constexpr char kSpeakAttach[] = "use the vxvde CNI plugin of the agent's version";
 
@@ -51,11 +51,11 @@ absl::StatusOr<AttachmentKey> CheckKey(const pb::AttachmentKey& message) {
   RETURN_IF_ERROR(CheckName("container id", key.container_id, kCniInvalidEnvironment));
   // Linux net/core/dev.c, dev_valid_name.
   const std::string& ifname = key.ifname;
-  const bool good = !ifname.empty() && ifname.size() <= 15 && ifname != "." && ifname != ".." &&
-                    std::all_of(ifname.begin(), ifname.end(), [](char c) {
-                      return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/' &&
-                             c != ':';
-                    });
+  const bool good =
+      !ifname.empty() && ifname.size() <= 15 && ifname != "." && ifname != ".." &&
+      std::all_of(ifname.begin(), ifname.end(), [](char c) {
+        return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/' && c != ':';
+      });
   if (!good) {
     return Refuse(kCniInvalidEnvironment,
                   absl::StrCat("interface name \"", ifname.substr(0, kMaxName), "\" is impossible"),
@@ -202,17 +202,19 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
     return over(NotUnderstood("the message cannot be decoded"));
   }
   if (!greeted_ && request.protocol() != kAttachProtocol) {
-    return over(Refuse(AttachError::kVersionMismatch,
-                       absl::StrCat("the CNI plugin speaks protocol ", request.protocol(),
-                                    ", the agent (vxvde ", kVersion, ") protocol ", kAttachProtocol),
-                       "install the plugin and the agent of one version"));
+    return over(
+        Refuse(AttachError::kVersionMismatch,
+               absl::StrCat("the CNI plugin speaks protocol ", request.protocol(),
+                            ", the agent (vxvde ", kVersion, ") protocol ", kAttachProtocol),
+               "install the plugin and the agent of one version"));
   }
   greeted_ = true;
 
   const bool takes_fd = request.has_commit() && state_ == State::kPlanned && tap_;
   if (fds.size() != (takes_fd ? 1 : 0)) {
-    return over(NotUnderstood(absl::StrCat(fds.size(), " descriptors came with a message that takes ",
-                                           takes_fd ? "exactly one, the tap's" : "none")));
+    return over(
+        NotUnderstood(absl::StrCat(fds.size(), " descriptors came with a message that takes ",
+                                   takes_fd ? "exactly one, the tap's" : "none")));
   }
 
   pb::Reply reply;

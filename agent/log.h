@@ -20,7 +20,8 @@ struct LogField {
 };
 
 // `event=EVENT key=value ...`. A value that is empty or has anything but printable ASCII
-// without space, quote, backslash and '=' is quoted and escaped: no value can forge a line or a key.
+// without space, quote, backslash and '=' is quoted and escaped: no value can forge a line or a
+// key.
 std::string FormatLogLine(absl::string_view event, std::initializer_list<LogField> fields);
 
 class Log {
@@ -30,10 +31,14 @@ class Log {
 
   explicit Log(Sink sink) : sink_(std::move(sink)) {}
 
-  void Debug(absl::string_view event, Fields fields) const { Write(LogLevel::kDebug, event, fields); }
+  void Debug(absl::string_view event, Fields fields) const {
+    Write(LogLevel::kDebug, event, fields);
+  }
   void Info(absl::string_view event, Fields fields) const { Write(LogLevel::kInfo, event, fields); }
   void Warn(absl::string_view event, Fields fields) const { Write(LogLevel::kWarn, event, fields); }
-  void Error(absl::string_view event, Fields fields) const { Write(LogLevel::kError, event, fields); }
+  void Error(absl::string_view event, Fields fields) const {
+    Write(LogLevel::kError, event, fields);
+  }
 
  private:
   void Write(LogLevel level, absl::string_view event, Fields fields) const {

@@ -88,7 +88,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 
 absl::Status ReplaceFile(const std::string& path, absl::string_view text) {
   const std::string beside = absl::StrCat(path, ".new");
-  const UniqueFd file(open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const UniqueFd file(
+      open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file) return ErrnoStatus(errno, absl::StrCat("create ", beside));
   absl::Cleanup remove = [&] { unlink(beside.c_str()); };
   while (!text.empty()) {
@@ -108,7 +109,8 @@ absl::Status ReplaceFile(const std::string& path, absl::string_view text) {
 std::string SetAside(const std::string& path, const absl::Status& why) {
   const std::string bad = absl::StrCat(path, ".bad");
   const bool moved = rename(path.c_str(), bad.c_str()) == 0;
-  return absl::StrCat(path, ": ", why.message(), moved ? "; set aside as " : "; cannot be renamed to ", bad);
+  return absl::StrCat(path, ": ", why.message(),
+                      moved ? "; set aside as " : "; cannot be renamed to ", bad);
 }
 
 }  // namespace

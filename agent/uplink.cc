@@ -67,10 +67,10 @@ absl::StatusOr<int> PodMtu(uint32_t requested, int of_cloud, int uplink_mtu,
   }
   const int64_t mtu = requested != 0 ? int64_t{requested} : of_cloud;
   if (mtu < kMinPodMtu || mtu > kMaxPodMtu) {
-    return Refuse(AttachError::kMtuImpossible, absl::StrCat("MTU ", mtu, " is impossible"),
-                  absl::StrCat("use ", kMinPodMtu, " to ", kMaxPodMtu,
-                               ", or 0 for what the uplink carries: ",
-                               uplink_mtu - Encapsulation(group)));
+    return Refuse(
+        AttachError::kMtuImpossible, absl::StrCat("MTU ", mtu, " is impossible"),
+        absl::StrCat("use ", kMinPodMtu, " to ", kMaxPodMtu,
+                     ", or 0 for what the uplink carries: ", uplink_mtu - Encapsulation(group)));
   }
   return static_cast<int>(mtu);
 }

@@ -28,7 +28,7 @@ absl::StatusOr<Uplink> ChooseUplink(const CloudConfig& cloud, const std::string&
 // Ethernet, vxvde and UDP headers and the outer IP header: 50 bytes over IPv4, 70 over IPv6.
 int Encapsulation(const IpAddress& group);
 
-inline constexpr int kMinPodMtu = 68;          // RFC 791, section 3.2
+inline constexpr int kMinPodMtu = 68;            // RFC 791, section 3.2
 inline constexpr int kMinPodMtuWithIpv6 = 1280;  // RFC 8200, section 5
 // One frame is one datagram of at most 65,507 bytes (IPv4), whatever the wire carries in one piece.
 inline constexpr int kMaxPodMtu = 65507 - 8 - 14;
