@@ -57,12 +57,12 @@ struct StationSnapshot {
   Duration idle{};  // since its last frame; zero when static
 };
 struct CloudSnapshot {
-  CloudOptions options;                   // unicast_port as bound
-  std::vector<PortSnapshot> ports;        // by id
-  std::vector<PeerSnapshot> peers;        // by peer
-  std::vector<StationSnapshot> stations;  // by MAC
-  DropCounters drops;                     // of datagrams; those of frames are with their port
-  FlowCounters from_group;                // received at the group socket, own echoes excluded
+  CloudOptions options;                        // unicast_port as bound
+  std::vector<PortSnapshot> ports = {};        // by id
+  std::vector<PeerSnapshot> peers = {};        // by peer
+  std::vector<StationSnapshot> stations = {};  // by MAC
+  DropCounters drops;                          // of datagrams; those of frames are with their port
+  FlowCounters from_group;                     // received at the group socket, own echoes excluded
   FlowCounters to_group;
   uint64_t moves = 0;        // stations that changed place
   uint64_t conflicts = 0;    // frames that claimed a pod's MAC from elsewhere
@@ -87,10 +87,10 @@ struct SwitchEvent {
     kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
   };
   Kind kind;
-  CloudKey cloud;
-  PortId port = PortId::kNone;    // kPort*, or the station's place
-  std::optional<Peer> peer;       // kPeer*, or the station's place
-  std::optional<MacAddress> mac;  // kStation*
+  CloudKey cloud = {};
+  PortId port = PortId::kNone;         // kPort*, or the station's place
+  std::optional<Peer> peer = {};       // kPeer*, or the station's place
+  std::optional<MacAddress> mac = {};  // kStation*
 };
 
 // What Forward() says of a frame, and why.
