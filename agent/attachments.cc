@@ -377,6 +377,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(const Entry& entr
                                             link.alias, "\" instead of ", LinkAlias(record.id),
                                             ": it is not ours"));
   }
+  if (!link.up) return absl::UnavailableError(absl::StrCat("interface ", link.name, " is down"));
   return links_.packet_port(link.index);
 }
 
@@ -408,22 +409,25 @@ void Attachments::AnnounceNowAndSoon(Entry& entry) {
   if (entry.record.addresses.empty()) return;
   Announce(entry);
   entry.announcement = loop_->After(kSecondAnnouncement, [this, id = entry.record.id] {
-    Entry& later = entries_.at(id);  // Forget() cancels the timer.
+    Entry& later = entries_.at(id);  // RemovePort() cancels the timer.
     later.announcement.reset();
     Announce(later);
   });
 }
 
-void Attachments::Forget(Entries::iterator found) {
-  Entry& entry = found->second;
+void Attachments::RemovePort(Entry& entry) {
   if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);
-  if (entry.port != PortId::kNone) {
-    if (const absl::Status status = switch_->RemovePort(entry.cloud.key, entry.port);
-        !status.ok()) {
-      log_->Warn("port not removed",
-                 {{"id", entry.record.id}, {"error", std::string(status.message())}});
-    }
+  entry.announcement.reset();
+  const PortId port = std::exchange(entry.port, PortId::kNone);
+  if (port == PortId::kNone) return;
+  if (const absl::Status status = switch_->RemovePort(entry.cloud.key, port); !status.ok()) {
+    log_->Warn("port not removed",
+               {{"id", entry.record.id}, {"error", std::string(status.message())}});
   }
+}
+
+void Attachments::Forget(Entries::iterator found) {
+  RemovePort(found->second);
   entries_.erase(found);
 }
 
@@ -458,12 +462,27 @@ void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
            entry.second.port == port;
   });
   if (found == entries_.end()) return;  // detached in between
+  Entry& entry = found->second;
+  if (!entry.record.tap && !IsStale(entry)) {
+    Wait(entry, absl::StrCat("interface ", entry.record.host_ifname, " went down"));
+    return;
+  }
   if (const absl::Status status = store_->Remove(found->first); !status.ok()) {
     // The next Restore finds the link gone and removes it then.
     log_->Warn("record not removed",
                {{"id", found->first}, {"error", std::string(status.message())}});
   }
   Drop(found, "detached", "its interface is gone: the pod ended without DEL");
+}
+
+void Attachments::Wait(Entry& entry, absl::string_view problem) {
+  RemovePort(entry);
+  entry.state = State::kWaiting;
+  if (entry.problem != problem) {
+    entry.problem = std::string(problem);
+    log_->Warn("attachment waits", {{"id", entry.record.id}, {"problem", entry.problem}});
+  }
+  if (!retry_.has_value()) retry_ = loop_->After(kRetry, [this] { TakeUpWaiting(); });
 }
 
 absl::Status Attachments::Restore() {
@@ -518,7 +537,7 @@ absl::Status Attachments::TakeUp(Entry& entry) {
 }
 
 void Attachments::TakeUpWaiting() {
-  bool still_waiting = false;
+  retry_.reset();
   for (auto next = entries_.begin(); next != entries_.end();) {
     const auto current = next++;
     Entry& entry = current->second;
@@ -532,23 +551,17 @@ void Attachments::TakeUpWaiting() {
       }
       status = removed;
     }
-    if (status.ok()) {
-      log_->Info("attached again", {{"id", entry.record.id},
-                                    {"cloud", CloudName(entry.cloud.key)},
-                                    {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
-                                    {"container", entry.record.container_id},
-                                    {"ifname", entry.record.ifname}});
-      AnnounceNowAndSoon(entry);
+    if (!status.ok()) {
+      Wait(entry, status.message());
       continue;
     }
-    still_waiting = true;
-    if (entry.problem != status.message()) {
-      entry.problem = std::string(status.message());
-      log_->Warn("attachment waits", {{"id", entry.record.id}, {"problem", entry.problem}});
-    }
+    log_->Info("attached again", {{"id", entry.record.id},
+                                  {"cloud", CloudName(entry.cloud.key)},
+                                  {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
+                                  {"container", entry.record.container_id},
+                                  {"ifname", entry.record.ifname}});
+    AnnounceNowAndSoon(entry);
   }
-  retry_.reset();
-  if (still_waiting) retry_ = loop_->After(kRetry, [this] { TakeUpWaiting(); });
 }
 
 void Attachments::SetConfig(Config config) {

@@ -3,7 +3,7 @@
 // all that over a restart of the agent.
 //
 // An attachment is planned (a CNI call is under way), attached (it has a port and a record) or
-// waiting (it has a record but, after a restart, no port yet).
+// waiting (it has a record but no port now: after a restart, or because its interface is down).
 //
 // Invariants, between any two calls:
 //   I1  A record is on disk exactly for attached and waiting ones.
@@ -102,13 +102,17 @@ class Attachments final : public AttachService {
   void Announce(const Entry& entry);
   void AnnounceNowAndSoon(Entry& entry);
 
-  // Removes the port if there is one, and the entry; the record must be gone already.
+  void RemovePort(Entry& entry);  // if it has one
+  // The port if there is one, and the entry; the record must be gone already.
   void Forget(Entries::iterator entry);
   void LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const;
   // LogEnd, Forget and LeaveIfUnused.
   void Drop(Entries::iterator entry, absl::string_view event, absl::string_view why);
   void OnPortFailed(const CloudKey& cloud, PortId port);
 
+  // Puts a recorded entry, whose port if any is removed, off until the next retry.
+  void Wait(Entry& entry, absl::string_view problem);
+  // NotFound: its interface is gone.
   absl::Status TakeUp(Entry& entry);
   void TakeUpWaiting();
 
