@@ -63,7 +63,9 @@ class DatagramIo {
   // away (kTruncated, kSocketOverrun) is added to `drops`.
   virtual absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                                DropCounters& drops) = 0;
-  // Sends all of `batch` in order, or counts why not, each datagram of a run by itself.
+  // Sends all of `batch` in order, or counts why not: kSocketFull, kTooBig, kSendFailed, once for
+  // each datagram of a run. A run may be longer than the kernel takes at once: it goes in several
+  // sends.
   virtual void Send(std::span<const OutDatagram> batch, DropCounters& drops) = 0;
 };
 
