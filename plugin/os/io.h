@@ -73,8 +73,8 @@ class FrameIo {
   virtual ~FrameIo() = default;
   virtual int fd() const = 0;
   // Replaces `out` by a batch of frames from the pod; empty when nothing waits.
-  // kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to `drops`. NotFound or Unavailable:
-  // the interface is gone or down.
+  // kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to `drops`. NotFound or
+  // Unavailable: the interface is gone or down.
   virtual absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) = 0;
   // Writes one frame towards the pod: kNone, kPortFull, kPortDown, kTooBigForPort.
   virtual Drop Send(const OutFrame& frame) = 0;

@@ -24,8 +24,8 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface);
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap);
 
 // Makes (or opens again, when persistent) the tap `name` in the calling
-// thread's namespace: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, all offloads that the kernel has, non-blocking.
-// AlreadyExists when `name` is another kind of interface or held by another process.
+// thread's namespace: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, all offloads that the kernel has,
+// non-blocking. AlreadyExists when `name` is another kind of interface or held by another process.
 absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent);
 
 }  // namespace vxvde

@@ -15,14 +15,14 @@
 namespace vxvde {
 
 struct UdpOptions {
-  IpAddress group;                // its family is the socket's
+  IpAddress group;  // its family is the socket's
   uint16_t group_port = 0;
   std::optional<IpAddress> bind;  // unicast: address to send from
   uint16_t port = 0;              // unicast: 0 = the kernel chooses
   IfIndex uplink = IfIndex::kNone;
-  int uplink_mtu = 1500;          // longer datagrams are sent without UDP_SEGMENT, as IP fragments
-  int ttl = 1;                    // both IP_TTL and IP_MULTICAST_TTL
-  int receive_buffer = 0;         // bytes; 0 = 8 MiB (or what the kernel allows)
+  int uplink_mtu = 1500;   // longer datagrams are sent without UDP_SEGMENT, as IP fragments
+  int ttl = 1;             // both IP_TTL and IP_MULTICAST_TTL
+  int receive_buffer = 0;  // bytes; 0 = 8 MiB (or what the kernel allows)
 };
 
 // Bound to group:group_port with SO_REUSEADDR, joined on the uplink. ResourceExhausted
