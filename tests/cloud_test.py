@@ -44,7 +44,8 @@ def test_defaults_are_the_references():
     with Lab("cloud") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
-        for i, vnl in enumerate(("vxvde://", "vxvde:///grp=4711", "vxvde://239.7.7.7/port=20000/vni=16777215/ttl=2"), 1):
+        vnls = ("vxvde://", "vxvde:///grp=4711", "vxvde://239.7.7.7/port=20000/vni=16777215/ttl=2")
+        for i, vnl in enumerate(vnls, 1):
             member = n2.vdens(f"m{i}", vnl).join(i)
             pod = n1.pod(f"p{i}")
             network = n1.net(vnl, name=f"net{i}")

@@ -8,6 +8,9 @@ FRAGMENTS6 = "ip6[6] == 44"
 
 
 def full_size(vnl, fragments, mode):
+    def source(node):
+        return node.ip4 if fragments == FRAGMENTS else node.ip6
+
     with Lab("mtu") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
@@ -18,10 +21,8 @@ def full_size(vnl, fragments, mode):
             member.join(i)
             assert member.links()[member.ifname]["mtu"] == 1500, "what members have by default"
             pod.reaches(member.ip4)
-            with n2.capture("eth0", f"src {n1.ip4} and {fragments}" if fragments is FRAGMENTS else
-                            f"src {n1.ip6} and {fragments}") as from_pod, \
-                 n2.capture("eth0", f"src {n2.ip4} and {fragments}" if fragments is FRAGMENTS else
-                            f"src {n2.ip6} and {fragments}") as from_member:
+            with n2.capture("eth0", f"src {source(n1)} and {fragments}") as from_pod, \
+                 n2.capture("eth0", f"src {source(n2)} and {fragments}") as from_member:
                 assert pod.ping(member.ip4, count=3, size=1472, fragment=False), f"pod -> {member}, 1500 bytes"
                 assert member.ping(pod.ip4, count=3, size=1472, fragment=False), f"{member} -> pod, 1500 bytes"
                 assert pod.ping(member.ip6, size=1452, fragment=False)

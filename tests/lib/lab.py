@@ -127,6 +127,25 @@ class Agent:
     def ctl_json(self, *args):
         return json.loads(self.ctl("-o", "json", *args).stdout)
 
+    # Rows of the node, as the proto's JSON mapping has them.
+
+    def clouds(self):
+        return self.ctl_json("clouds").get("clouds", [])
+
+    def ports(self):
+        return self.ctl_json("ports").get("ports", [])
+
+    def peers(self):
+        return self.ctl_json("peers").get("peers", [])
+
+    def fdb(self):
+        return self.ctl_json("fdb").get("entries", [])
+
+    def files(self):
+        """Files in the run-dir, below it too."""
+        return sorted(os.path.relpath(os.path.join(folder, name), self.run_dir)
+                      for folder, _, names in os.walk(self.run_dir) for name in names)
+
 
 class Lan:
     """An Ethernet bridge in a namespace of its own."""
@@ -189,7 +208,8 @@ class Node(Netns):
         """A network of the cloud `vnl`, with addresses by host-local: a part of 198.51.100.0/24 and of
         2001:db8:42::/64 that is this node's own. `section`: more keys of the plugin's section."""
         part = 32 * self.number
-        ranges = [[{"subnet": "198.51.100.0/24", "rangeStart": f"198.51.100.{part}", "rangeEnd": f"198.51.100.{part + 31}"}],
+        ranges = [[{"subnet": "198.51.100.0/24", "rangeStart": f"198.51.100.{part}",
+                    "rangeEnd": f"198.51.100.{part + 31}"}],
                   [{"subnet": "2001:db8:42::/64", "rangeStart": f"2001:db8:42::{self.number}:1",
                     "rangeEnd": f"2001:db8:42::{self.number}:ff"}]]
         return self.network({"cniVersion": "1.0.0", "name": name, "plugins": [{
