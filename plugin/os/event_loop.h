@@ -42,7 +42,8 @@ class EventLoop {
   // When this turn began.
   Instant now() const { return now_; }
 
-  // Level-triggered. One handler a descriptor: AlreadyExists otherwise. `fd` stays the caller's.
+  // Level-triggered. One handler a descriptor: AlreadyExists otherwise. `fd` stays the caller's,
+  // who unwatches it before closing it.
   absl::Status Watch(int fd, uint32_t events, Handler handler);
   void Unwatch(int fd);
 
@@ -50,7 +51,8 @@ class EventLoop {
   TimerId Every(Duration period, Task task);
   void Cancel(TimerId timer);
 
-  // From any thread: `task` runs on the loop soon, in the order of posting.
+  // From any thread: `task` runs on the loop soon, in the order of posting. Once the loop has
+  // ended it is thrown away.
   void Post(Task task);
 
   // From any other thread: runs `function` on the loop and returns what it returned, or
@@ -60,29 +62,32 @@ class EventLoop {
   absl::StatusOr<Result> Call(Function function, std::chrono::nanoseconds timeout);
 
   void Run();
+  // From any thread, also before Run.
   void Stop();
 
  private:
-  struct Watched {
-    Handler handler;
-    uint64_t generation;
-  };
   struct Timer {
     TimerId id;
     Duration period;  // zero: once
-    Task task;
+    std::shared_ptr<Task> task;
   };
 
   EventLoop() = default;
-  void RunPosted();
+  TimerId AddTimer(Duration delay, Duration period, Task task);
+  bool Enqueue(Task task);  // false: the loop has ended
+  void Wake();
+  bool RunPosted();  // true: the loop has ended
   void RunTimers();
-  int EpollTimeoutMs() const;
+  int EpollTimeoutMs();
 
   UniqueFd epoll_;
   UniqueFd wakeup_;  // eventfd
   Instant now_ = Clock::now();
+  // Each Watch() has a generation, which is what epoll tells us about: a descriptor's number
+  // may have been closed and given out again since.
   uint64_t generation_ = 0;
-  std::unordered_map<int, std::shared_ptr<Watched>> watched_;
+  std::unordered_map<int, uint64_t> generation_of_;
+  std::unordered_map<uint64_t, std::shared_ptr<Handler>> handlers_;
   std::multimap<Instant, Timer> timers_;
   uint64_t next_timer_ = 1;
 
@@ -96,11 +101,11 @@ template <typename Function, typename Result>
 absl::StatusOr<Result> EventLoop::Call(Function function, std::chrono::nanoseconds timeout) {
   auto promise = std::make_shared<std::promise<Result>>();
   std::future<Result> future = promise->get_future();
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (ended_) return absl::UnavailableError("the event loop has ended");
+  if (!Enqueue([promise, function = std::move(function)]() mutable {
+        promise->set_value(function());
+      })) {
+    return absl::UnavailableError("the event loop has ended");
   }
-  Post([promise, function = std::move(function)]() mutable { promise->set_value(function()); });
   if (future.wait_for(timeout) != std::future_status::ready) {
     return absl::DeadlineExceededError("the event loop did not answer in time");
   }

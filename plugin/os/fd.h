@@ -34,8 +34,8 @@ class UniqueFd {
 // "WHAT: strerror(errno) (ENAME)" with the code that says what the caller should do:
 // EAGAIN ENOBUFS ENOMEM -> ResourceExhausted; ENOENT ENODEV ENXIO ESRCH -> NotFound;
 // EEXIST EADDRINUSE -> AlreadyExists; EPERM EACCES -> PermissionDenied; EINVAL ->
-// InvalidArgument; EOPNOTSUPP ENOSYS EPROTONOSUPPORT -> Unimplemented; ECONNREFUSED ENETDOWN ENETUNREACH
-// EHOSTUNREACH -> Unavailable; the rest -> Internal. `error` is a positive errno value.
+// InvalidArgument; EOPNOTSUPP ENOSYS EPROTONOSUPPORT -> Unimplemented; ECONNREFUSED ENETDOWN
+// ENETUNREACH EHOSTUNREACH -> Unavailable; the rest -> Internal. `error` is a positive errno value.
 absl::Status ErrnoStatus(int error, absl::string_view what);
 
 }  // namespace vxvde

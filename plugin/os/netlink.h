@@ -1,16 +1,16 @@
-// rtnetlink, as far as this project needs it, over libnl. One socket: one namespace.
+// rtnetlink, as far as this project needs it. One socket: one namespace.
 // Not thread-safe. Errors name the operation, the object and the kernel's own words (extended ack).
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_H_
 #define VXVDE_PLUGIN_OS_NETLINK_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -19,9 +19,11 @@
 #include "plugin/base/mac_address.h"
 #include "plugin/os/fd.h"
 
-struct nl_sock;
+struct nlmsghdr;
 
 namespace vxvde {
+
+class NetlinkRequest;
 
 struct LinkInfo {
   IfIndex index = IfIndex::kNone;
@@ -30,12 +32,12 @@ struct LinkInfo {
   std::string kind;  // "veth", "tun", "bridge" ...; empty for hardware
   MacAddress mac;
   int mtu = 0;
-  bool up = false;          // IFF_UP
-  bool running = false;     // IFF_LOWER_UP
+  bool up = false;                // IFF_UP
+  bool running = false;           // IFF_LOWER_UP
   IfIndex peer = IfIndex::kNone;  // IFLA_LINK: index of the other end, in its own namespace
 };
 
-// One end of a veth pair, made in one message with all that is said here.
+// One end of a veth pair.
 struct VethEnd {
   std::string name;
   std::string alias;              // empty: none
@@ -45,7 +47,7 @@ struct VethSpec {
   VethEnd here;   // in the socket's namespace
   VethEnd there;  // in `there_netns`
   int there_netns = -1;
-  int mtu = 1500;         // of both ends
+  int mtu = 1500;             // of both ends
   uint32_t gso_max_size = 0;  // bytes of the other end's largest super-frame; 0: the kernel's
 };
 
@@ -65,7 +67,7 @@ struct Route {
   std::optional<uint32_t> advmss;
   std::optional<uint32_t> priority;  // metric
   std::optional<uint32_t> table;
-  std::optional<uint8_t> scope;      // absent: link without a gateway, else global
+  std::optional<uint8_t> scope;  // absent: link without a gateway, else global
 };
 
 struct RouteAnswer {
@@ -86,16 +88,15 @@ class Netlink {
   // In another one, without entering it on this thread.
   static absl::StatusOr<Netlink> OpenIn(const UniqueFd& netns);
 
-  Netlink(Netlink&&) noexcept;
-  Netlink& operator=(Netlink&&) noexcept;
-  ~Netlink();
-
   // NotFound names the link.
   absl::StatusOr<LinkInfo> GetLink(absl::string_view name);
   absl::StatusOr<LinkInfo> GetLink(IfIndex index);
   absl::StatusOr<std::vector<LinkInfo>> ListLinks();
 
-  // AlreadyExists when either name is taken. Both ends are left down.
+  // AlreadyExists when either name is taken. Both ends are left down. One message makes the
+  // pair with names, MACs, MTU, namespace and gso_max_size; aliases, which the kernel does not
+  // read there, follow in messages of their own. When one of these fails the pair is removed
+  // again; a process killed in between leaves a pair without them.
   absl::Status CreateVeth(const VethSpec& spec);
   absl::Status ChangeLink(IfIndex index, const LinkChange& change);
   // NotFound when it is gone already.
@@ -111,11 +112,28 @@ class Netlink {
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);
 
  private:
-  explicit Netlink(nl_sock* socket) : socket_(socket) {}
-  nl_sock* socket_ = nullptr;
+  explicit Netlink(UniqueFd fd);
+
+  // Sends `message` and reads until the kernel's last word on it. `each` sees every reply
+  // before that; `kernel_error` gets the errno of a refusal.
+  absl::Status Exchange(NetlinkRequest& message, absl::string_view what,
+                        absl::FunctionRef<absl::Status(const nlmsghdr*)> each,
+                        int* kernel_error = nullptr);
+  absl::Status Do(NetlinkRequest& request, absl::string_view what, int* kernel_error = nullptr);
+  // Starts again, after `restart`, when the list changed while it was read.
+  absl::Status Dump(NetlinkRequest& request, absl::string_view what,
+                    absl::FunctionRef<void()> restart,
+                    absl::FunctionRef<absl::Status(const nlmsghdr*)> each);
+  absl::StatusOr<LinkInfo> GetOneLink(NetlinkRequest& request, absl::string_view what);
+  absl::Status SetAlias(IfIndex index, absl::string_view alias);
+
+  UniqueFd fd_;
+  uint32_t sequence_ = 0;
+  std::unique_ptr<uint8_t[]> reply_;  // one read from the kernel
 };
 
-// Tells when addresses or links of a namespace change (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR).
+// Tells when addresses or links of a namespace change (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
+// RTNLGRP_IPV6_IFADDR).
 class NetlinkMonitor {
  public:
   static absl::StatusOr<NetlinkMonitor> Open();

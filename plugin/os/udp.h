@@ -15,14 +15,14 @@
 namespace vxvde {
 
 struct UdpOptions {
-  IpAddress group;                // its family is the socket's
+  IpAddress group;  // its family is the socket's
   uint16_t group_port = 0;
   std::optional<IpAddress> bind;  // unicast: address to send from
   uint16_t port = 0;              // unicast: 0 = the kernel chooses
   IfIndex uplink = IfIndex::kNone;
-  int uplink_mtu = 1500;          // longer datagrams are sent without UDP_SEGMENT, as IP fragments
-  int ttl = 1;                    // both IP_TTL and IP_MULTICAST_TTL
-  int receive_buffer = 0;         // bytes; 0 = 8 MiB (or what the kernel allows)
+  int uplink_mtu = 1500;   // longer datagrams are sent without UDP_SEGMENT, as IP fragments
+  int ttl = 1;             // both IP_TTL and IP_MULTICAST_TTL
+  int receive_buffer = 0;  // bytes; 0 = 8 MiB (or what the kernel allows)
 };
 
 // Bound to group:group_port with SO_REUSEADDR, joined on the uplink. ResourceExhausted
@@ -30,9 +30,10 @@ struct UdpOptions {
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& options);
 
 // Bound to bind:port, not shared: AlreadyExists when the port is taken. Fragments
-// rather than fails (IP_PMTUDISC_DONT); multicast loop on. Uses UDP_GRO and
-// UDP_SEGMENT where the kernel has them and stops using UDP_SEGMENT, for good,
-// when it is refused (EIO, EINVAL, EOPNOTSUPP), sending that run piece by piece.
+// rather than fails (IP_PMTUDISC_DONT); multicast loop on. Uses UDP_GRO and UDP_SEGMENT where
+// the kernel has them. A run that is refused is sent piece by piece; after EIO, EOPNOTSUPP or
+// ENOPROTOOPT (the device cannot do it) all later runs are, after EINVAL or EMSGSIZE (this
+// route's MTU is smaller than the uplink's) only this one.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options);
 
 }  // namespace vxvde

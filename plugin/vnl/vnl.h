@@ -23,6 +23,8 @@
 
 namespace vxvde {
 
+inline constexpr char kDefaultGroup[] = "239.0.0.1";
+inline constexpr char kDefaultGroupV6[] = "ff05:56de::1";  // with the option v6
 inline constexpr uint16_t kDefaultGroupPort = 14789;
 inline constexpr uint32_t kDefaultVni = 1;
 inline constexpr int kDefaultTtl = 1;
@@ -60,10 +62,13 @@ struct CloudConfig {
 // Numeric id of a Unix group name, or nullopt. An argument, so that parsing stays pure.
 using GroupLookup = std::function<std::optional<uint32_t>(absl::string_view name)>;
 
-// InvalidArgument names the option and the value, and says what would be right.
+// InvalidArgument names the option and the value, and says what would be right. Stricter than
+// the reference where that would join another cloud than the one that was meant
+// (docs/PROTOCOL.md, "What we refuse").
 absl::StatusOr<CloudConfig> ParseVnl(absl::string_view vnl, const GroupLookup& group_id);
 
-// The shortest locator that parses to `config`; "vxvde://" for all defaults.
+// The shortest locator that parses to `config`, a result of ParseVnl() or as legal;
+// "vxvde://" for all defaults. Names of no group: what it says is the same everywhere.
 std::string FormatVnl(const CloudConfig& config);
 
 }  // namespace vxvde

@@ -1,0 +1,48 @@
+// The hash behind the names. It must never change: links made by an older
+// release are found again by it.
+
+#include "agent/api/attachment_id.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace vxvde {
+namespace {
+
+// FNV-1a, 64 bits: draft-eastlake-fnv, section 2 (offset basis and prime of section 5).
+constexpr uint64_t kFnvOffset = 0xcbf29ce484222325;
+constexpr uint64_t kFnvPrime = 0x100000001b3;
+
+void HashByte(uint64_t& hash, uint8_t byte) {
+  hash ^= byte;
+  hash *= kFnvPrime;
+}
+
+// The length (four bytes, big endian) in front keeps ("ab", "c") and ("a", "bc") apart.
+void HashText(uint64_t& hash, absl::string_view text) {
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    HashByte(hash, static_cast<uint8_t>(text.size() >> shift));
+  }
+  for (const char c : text) HashByte(hash, static_cast<uint8_t>(c));
+}
+
+}  // namespace
+
+std::string AttachmentId(absl::string_view network, absl::string_view container_id,
+                         absl::string_view ifname) {
+  uint64_t hash = kFnvOffset;
+  HashText(hash, network);
+  HashText(hash, container_id);
+  HashText(hash, ifname);
+
+  // Base 32, most significant digit first: 13 digits of 5 bits hold the 64.
+  std::string id(13, '0');
+  for (size_t i = id.size(); i-- > 0; hash >>= 5)
+    id[i] = "0123456789abcdefghijklmnopqrstuv"[hash & 31];
+  return id;
+}
+
+std::string HostIfName(absl::string_view id) { return absl::StrCat("vx", id); }
+
+std::string LinkAlias(absl::string_view id) { return absl::StrCat("vxvde:", id); }
+
+}  // namespace vxvde

@@ -1,0 +1,61 @@
+// Network namespaces; the contract is in netns.h.
+
+#include "plugin/os/netns.h"
+
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <system_error>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+
+absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path) {
+  // O_NONBLOCK: the path comes from outside, and a FIFO there would hold us for ever.
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
+    const int error = errno == ENOTDIR ? ENOENT : errno;
+    return ErrnoStatus(error, absl::StrCat("open network namespace ", path));
+  }
+  if (ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is not a network namespace"));
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> CurrentNetNs() { return OpenNetNs("/proc/thread-self/ns/net"); }
+
+absl::StatusOr<bool> SameNetNs(const UniqueFd& a, const UniqueFd& b) {
+  struct stat stat_a = {};
+  struct stat stat_b = {};
+  if (fstat(a.get(), &stat_a) != 0 || fstat(b.get(), &stat_b) != 0) {
+    return ErrnoStatus(errno, "stat network namespace");
+  }
+  return stat_a.st_dev == stat_b.st_dev && stat_a.st_ino == stat_b.st_ino;
+}
+
+absl::Status RunInNetNs(const UniqueFd& netns, absl::FunctionRef<absl::Status()> function) {
+  absl::Status status;
+  try {
+    std::thread thread([&] {
+      if (setns(netns.get(), CLONE_NEWNET) != 0) {
+        status = ErrnoStatus(errno, "enter network namespace");
+        return;
+      }
+      status = function();
+    });
+    thread.join();
+  } catch (const std::system_error& error) {
+    return ErrnoStatus(error.code().value(), "start a thread for a network namespace");
+  }
+  return status;
+}
+
+}  // namespace vxvde
