@@ -17,15 +17,15 @@ namespace vxvde {
 
 // Who is behind a port, as the runtime named it.
 struct AttachmentInfo {
-  std::string id;            // AttachmentId
-  std::string network;       // CNI network name
+  std::string id;       // AttachmentId
+  std::string network;  // CNI network name
   std::string container_id;
   std::string ifname;
   std::string pod_namespace;  // empty outside Kubernetes
   std::string pod_name;
-  std::string mode;          // "veth" or "tap"
-  std::string host_ifname;   // empty for taps
-  std::string netns;         // path
+  std::string mode;         // "veth" or "tap"
+  std::string host_ifname;  // empty for taps
+  std::string netns;        // path
   std::vector<IpPrefix> addresses;
   CloudKey cloud;
   PortId port = PortId::kNone;  // kNone: recorded, but not attached now

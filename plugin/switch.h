@@ -10,111 +10,22 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "plugin/base/drop.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
-#include "plugin/base/time.h"
-#include "plugin/cloud/forward.h"
-#include "plugin/fdb/fdb.h"
+#include "plugin/cloud/types.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/io.h"
 #include "plugin/os/udp.h"
 #include "plugin/vnl/vnl.h"
 
 namespace vxvde {
-
-class Cloud;
-
-struct CloudOptions {
-  CloudConfig config;
-  IfIndex uplink = IfIndex::kNone;
-  std::string uplink_name;
-  int uplink_mtu = 1500;
-  uint16_t unicast_port = 0;  // 0 = the kernel chooses
-};
-
-struct PortOptions {
-  std::string name;    // for people: the host interface, or CONTAINER/IFNAME
-  MacAddress mac;      // static in the FDB
-  int mtu = 0;         // of the pod's interface
-};
-
-// What one turn of the event loop saw. Plain values, safe to hand to any thread.
-struct PortSnapshot {
-  PortId id = PortId::kNone;
-  PortOptions options;
-  FlowCounters from_pod;
-  FlowCounters to_pod;
-  DropCounters drops;  // of frames from this port and of frames that it could not take
-  Duration age{};      // since it was added
-};
-struct PeerSnapshot {
-  Peer peer;
-  uint64_t stations = 0;  // FDB entries behind it
-  FlowCounters from_peer;
-  FlowCounters to_peer;
-  Duration age{};         // since it was first heard
-  Duration idle{};        // since it was last heard
-};
-struct StationSnapshot {
-  MacAddress mac;
-  Location where;
-  bool is_static = false;
-  Duration idle{};  // since its last frame; zero when static
-};
-struct CloudSnapshot {
-  CloudOptions options;  // unicast_port as bound
-  std::vector<PortSnapshot> ports;        // by id
-  std::vector<PeerSnapshot> peers;        // by peer
-  std::vector<StationSnapshot> stations;  // by MAC
-  DropCounters drops;                     // of datagrams; those of frames are with their port
-  FlowCounters from_group;                // received at the group socket, own echoes excluded
-  FlowCounters to_group;
-  uint64_t moves = 0;           // stations that changed place
-  uint64_t conflicts = 0;       // frames that claimed a pod's MAC from elsewhere
-  uint64_t not_learned = 0;     // stations refused because the FDB is full
-  Duration age{};               // since it was joined
-};
-struct SwitchSnapshot {
-  std::vector<CloudSnapshot> clouds;  // by key
-};
-
-struct SwitchEvent {
-  enum class Kind {
-    kCloudJoined,
-    kCloudLeft,
-    kPortAdded,
-    kPortRemoved,
-    kPeerSeen,
-    kPeerGone,     // left, or silent until its last station expired
-    kStationAdded,
-    kStationMoved,
-    kStationGone,  // removed or expired
-    kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
-  };
-  Kind kind;
-  CloudKey cloud;
-  PortId port = PortId::kNone;        // kPort*, or the station's place
-  std::optional<Peer> peer;           // kPeer*, or the station's place
-  std::optional<MacAddress> mac;      // kStation*
-};
-
-// What Forward() says of a frame, and why.
-struct Explanation {
-  Verdict verdict;
-  Location from;          // where `source` is, or the place that was assumed for it
-  bool source_known = false;
-  bool destination_known = false;
-  std::vector<std::string> reasons;  // one sentence each, in the order of the decision
-};
 
 // How sockets are made; tests put their own in.
 struct SwitchSockets {
@@ -130,12 +41,15 @@ class Switch {
   explicit Switch(EventLoop* loop, SwitchSockets sockets = {});
   ~Switch();  // says nothing on the wire
 
+  // Told of every event, in the turn in which it happens. It must not change the switch,
+  // but for kPortFailed, which comes in a turn of its own.
   void SetListener(Listener listener);
 
   // Addresses of this node: a datagram from one of them and from a cloud's own port is our echo.
   void SetLocalAddresses(std::vector<IpAddress> addresses);
 
-  // AlreadyExists: the cloud is joined already, or the unicast port is taken (the message says which).
+  // AlreadyExists: the cloud is joined already, or the unicast port is taken (the message says
+  // which).
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
@@ -157,7 +71,6 @@ class Switch {
                                       const MacAddress& destination) const;
 
  private:
-  friend class Cloud;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -24,7 +24,7 @@ struct Verdict {
   Action action = Action::kDrop;
   Drop drop = Drop::kNone;
   PortId port = PortId::kNone;
-  Peer peer;
+  Peer peer = {};
 
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };

@@ -8,6 +8,9 @@
 //   I3  Time never runs backwards between two calls.
 //   I4  Every change of location is reported once to the listener; a refresh is not.
 //
+//   I5  For each station the listener hears kAdded first, then any kMoved, then one of
+//       kRemoved and kExpired, then kAdded again: it may keep a copy of the table.
+//
 // Pure: time is passed in, nothing is allocated for a refresh.
 
 #ifndef VXVDE_PLUGIN_FDB_FDB_H_
@@ -44,19 +47,20 @@ struct FdbChange {
 class Fdb {
  public:
   struct Options {
-    Duration expiry;                      // a learned entry dies this long after its last frame
+    Duration expiry;  // a learned entry dies this long after its last frame
     size_t max_entries = size_t{1} << 18;
     size_t reserve = 1024;
   };
+  // Called in the middle of a change: it must not call back into this Fdb.
   using Listener = std::function<void(const FdbChange&)>;
 
   enum class Learned {
-    kAdded,      // new station (or one that had expired)
-    kRefreshed,  // same place
-    kMoved,      // another place than before
-    kStatic,     // a static entry, heard where it belongs
-    kConflict,   // claims a static station from another place: refused (I1)
-    kFull,       // I2
+    kAdded,       // new station (or one that had expired)
+    kRefreshed,   // same place
+    kMoved,       // another place than before
+    kStatic,      // a static entry, heard where it belongs
+    kConflict,    // claims a static station from another place: refused (I1)
+    kFull,        // I2
     kNotStation,  // group or zero address: never learned
   };
 
@@ -65,7 +69,8 @@ class Fdb {
   // A frame from `mac` came in at `where`.
   Learned Learn(const MacAddress& mac, const Location& where, Instant now);
 
-  // A pod's own MAC. Replaces a learned entry. False when the MAC is static on another port.
+  // A pod's own MAC. Replaces a learned entry. False when the MAC is static on another port, or
+  // no station's.
   bool AddStatic(const MacAddress& mac, PortId port);
 
   // nullptr when unknown or expired. Valid until the next non-const call.

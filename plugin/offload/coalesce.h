@@ -3,14 +3,16 @@
 //
 // Rules (Linux net/ipv4/tcp_offload.c is the model of behaviour):
 //   R1  Same MACs, VLAN tags, IP addresses, ports, TOS, TTL, ack, window and TCP
-//       options; sequence numbers in a row; IPv4 without options or fragments.
+//       options; sequence numbers in a row; IPv4 without options or fragments, its id counting
+//       up by one, or with DF standing still.
 //   R2  All segments of one size but the last, which may be shorter and closes.
 //   R3  No SYN, RST or URG; FIN or PSH closes; CWR and ECE are not merged.
 //   R4  The inner IPv4 header checksum and TCP checksum were found right: a frame
 //       that is wrong passes alone and untouched, its receiver will count it.
 //   R5  Within a flow, frames leave in the order in which they came.
 //   R6  At most kMaxSegments and 65,535 bytes of IP packet.
-// Frames of other kinds pass through at once, after the open flow that they belong to.
+// Frames of other kinds pass through at once, after the open flow that they belong to. A segment
+// that stayed alone passes as it came; of those merged, Ethernet padding is left out.
 
 #ifndef VXVDE_PLUGIN_OFFLOAD_COALESCE_H_
 #define VXVDE_PLUGIN_OFFLOAD_COALESCE_H_
@@ -18,11 +20,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "plugin/base/frame.h"
+#include "plugin/wire/packet.h"
 
 namespace vxvde {
 
@@ -42,23 +45,33 @@ class Coalescer {
   void Flush(Sink sink);
 
  private:
+  // Ethernet with two tags, IPv6, TCP with options.
+  static constexpr size_t kMaxHeaders = 22 + 40 + 60;
+
   struct Flow {
     bool open = false;
-    uint64_t opened = 0;  // for R5 across flows: age
+    uint64_t opened = 0;             // order of opening
     std::span<const uint8_t> first;  // the frame that opened the flow
-    uint16_t l3_offset = 0;
-    uint16_t l4_offset = 0;
-    uint16_t payload = 0;     // offset of the TCP payload in each frame
-    bool ipv6 = false;
-    bool push = false;        // FIN/PSH flags gathered
-    uint8_t flags = 0;
+    PacketView view;                 // of `first`; the same for all its segments
+    uint8_t flags = 0;               // TCP flags, FIN and PSH of all segments
     uint16_t segment_size = 0;
     uint32_t next_sequence = 0;
+    uint16_t last_id = 0;             // IPv4
+    std::optional<uint16_t> id_step;  // 0 or 1, known from the second segment on
     size_t payload_bytes = 0;
     size_t segments = 0;
-    std::array<iovec, kMaxSegments> payloads;
+    std::array<iovec, kMaxSegments + 1> parts;  // the first is for the headers
+    std::array<uint8_t, kMaxHeaders> headers;   // of the super-frame
   };
-  void Emit(Flow& flow, Sink sink);
+  struct Candidate;
+
+  Flow* FindFlow(std::span<const uint8_t> frame, const PacketView& view);
+  Flow& TakeSlot(Sink sink);
+  void Open(Flow& flow, const Candidate& candidate);
+  static bool Fits(const Flow& flow, const Candidate& candidate);
+  static void Append(Flow& flow, const Candidate& candidate);
+  static bool MustClose(const Flow& flow, const Candidate& last);
+  static void Emit(Flow& flow, Sink sink);
 
   uint64_t clock_ = 0;
   std::array<Flow, kMaxFlows> flows_;

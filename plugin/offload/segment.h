@@ -1,7 +1,8 @@
 // Segmenter: a super-frame becomes the frames that it stands for, each with its
 // own headers and finished checksums; a plain frame gets its checksum finished. Pure.
 //
-// Payload is never copied: a segment is (own headers, slice of the original).
+// Payload is never copied: a segment is (own headers, slice of the original). A plain frame is
+// not copied at all: its `headers` are the prefix alone and its `payload` is the whole frame.
 
 #ifndef VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_
 #define VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_
@@ -16,6 +17,9 @@
 
 namespace vxvde {
 
+// The least gso_size of a TCP super-frame: that of the kernel (TCP_MIN_GSO_SIZE).
+inline constexpr uint16_t kMinTcpSegment = 8;
+
 struct Segment {
   std::span<const uint8_t> headers;  // the prefix, then the segment's own headers
   std::span<const uint8_t> payload;  // may be empty
@@ -24,24 +28,26 @@ struct Segment {
 
 class Segmenter {
  public:
-  // `prefix` is put in front of every segment (the 8 bytes of vxvde); copied.
+  // `prefix` is put in front of every segment (the 8 bytes of vxvde); copied. At most 1 KiB.
   explicit Segmenter(std::span<const uint8_t> prefix);
 
   // Appends the segments of `frame` to `out`. A super-frame's segments carry: IPv4
-  // total length, id counting up and header checksum, or IPv6 payload length; TCP sequence number, flags
-  // (FIN and PSH on the last, CWR on the first when ecn), or UDP length; finished
-  // transport checksum (RFC 9293, RFC 768: a UDP sum of 0 is sent as 0xffff).
-  // A plain frame gives one segment; needs_checksum is finished in place in frame.bytes.
+  // total length, id counting up and header checksum, or IPv6 payload length; TCP sequence number,
+  // flags (FIN and PSH on the last, CWR on the first when ecn), or UDP length; finished transport
+  // checksum (RFC 9293, RFC 768: a UDP sum of 0 is sent as 0xffff). A plain frame gives one
+  // segment; needs_checksum is finished in place in frame.bytes.
   //
   // Segments point into `frame.bytes` and into memory of this object: valid until
   // Clear(). Anything but kNone leaves `out` as it was: kBadOffload when headers and marks
-  // contradict each other, kTooBig when one segment exceeds a UDP datagram.
+  // contradict each other, kUnsupportedOffload for IPv6 with extension headers, kTooBig when one
+  // segment exceeds a UDP datagram. Safe on any frame, checked by FromVnet or not.
   Drop Split(Frame& frame, std::vector<Segment>& out);
 
   // Forgets all segments handed out; keeps the memory.
   void Clear();
 
  private:
+  Drop Plain(Frame& frame, std::vector<Segment>& out);
   std::span<uint8_t> Allocate(size_t size);
 
   std::vector<uint8_t> prefix_;
@@ -56,7 +62,8 @@ class Segmenter {
 // `offload` was checked against `bytes` (FromVnet).
 void FinishChecksum(std::span<uint8_t> bytes, Offload& offload);
 
-// How many frames `offload` stands for in a frame of `size` bytes; 1 without GSO.
+// How many frames `offload` stands for in a frame of `size` bytes; 1 without GSO. For statistics:
+// where header_size was not said, the usual TCP options are assumed.
 uint32_t SegmentCount(const Offload& offload, size_t size);
 
 }  // namespace vxvde

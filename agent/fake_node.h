@@ -1,0 +1,182 @@
+// A made-up node for tests: a snapshot that shows one of everything, a NodeView over it,
+// and an event loop on a thread of its own that can be held up.
+
+#ifndef VXVDE_AGENT_FAKE_NODE_H_
+#define VXVDE_AGENT_FAKE_NODE_H_
+
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "agent/node.h"
+#include "plugin/os/event_loop.h"
+
+namespace vxvde {
+
+inline MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0x5e, 0x10, 0, last}); }
+
+// Clouds "blue" (ports 1 and 3, two peers, four stations, some drops) and "green" (nothing);
+// three attachments: of both ports of blue, and one that could not be attached to another cloud.
+inline NodeSnapshot SampleNode() {
+  using std::chrono_literals::operator""s;
+  using std::chrono_literals::operator""ms;
+
+  NodeSnapshot node;
+  node.node = "n1";
+  node.version = "9.8.7";
+  node.uptime = 90061s + 500ms;
+
+  CloudInfo blue;
+  blue.name = "blue";
+  blue.vnl = "vxvde://239.1.2.3/vni=42";
+  blue.datapath = "user";
+  blue.datapath_reason = "no better one is built in";
+  CloudSnapshot& state = blue.state;
+  state.options.config.key = {IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
+  state.options.uplink_name = "eth1";
+  state.options.uplink_mtu = 1500;
+  state.options.unicast_port = 14790;
+  state.age = 3600s;
+  state.from_group = {10, 1000};
+  state.to_group = {20, 2000};
+  state.moves = 1;
+  state.conflicts = 2;
+  state.not_learned = 3;
+  state.drops.Add(Drop::kWrongVni, 7);
+
+  PortSnapshot port;
+  port.id = PortId{1};
+  port.options = {"vx0000000000001", Mac(1), 1450};
+  port.from_pod = {100, 150000};
+  port.to_pod = {200, 1300000000};
+  port.drops.Add(Drop::kPortFull, 5);
+  port.drops.Add(Drop::kTooBig, 1);
+  port.age = 120s;
+  state.ports.push_back(port);
+  port = {};
+  port.id = PortId{3};
+  port.options = {"c3/eth0", Mac(3), 1450};
+  port.age = 60s;
+  state.ports.push_back(port);
+
+  const Peer v4{IpAddress::V4(192, 0, 2, 2), 14790};
+  const Peer v6{*IpAddress::Parse("2001:db8::2"), 40000};
+  state.peers.push_back({v4, 2, {1, 60}, {2, 120}, 30s, 3s});
+  state.peers.push_back({v6, 0, {}, {}, 20s, 250ms});
+  state.stations.push_back({Mac(1), PortId{1}, true, {}});
+  state.stations.push_back({Mac(3), PortId{3}, true, {}});
+  state.stations.push_back({Mac(8), v4, false, 3s});
+  state.stations.push_back({Mac(9), v4, false, 4s});
+
+  CloudInfo green;
+  green.name = "green";
+  green.vnl = "vxvde://239.1.2.4";
+  green.datapath = "user";
+  green.state.options.config.key = {IpAddress::V4(239, 1, 2, 4), 14789, *Vni::Make(1)};
+
+  AttachmentInfo first;
+  first.id = "0000000000001";
+  first.network = "blue-net";
+  first.container_id = "c1";
+  first.ifname = "eth0";
+  first.pod_namespace = "default";
+  first.pod_name = "web-0";
+  first.mode = "veth";
+  first.host_ifname = "vx0000000000001";
+  first.netns = "/run/netns/c1";
+  first.addresses = {*IpPrefix::Parse("10.42.0.7/16"), *IpPrefix::Parse("2001:db8:42::7/64")};
+  first.cloud = state.options.config.key;
+  first.port = PortId{1};
+  AttachmentInfo second;
+  second.id = "0000000000003";
+  second.network = "blue-net";
+  second.container_id = "c3";
+  second.ifname = "eth0";
+  second.mode = "tap";
+  second.cloud = state.options.config.key;
+  second.port = PortId{3};
+  AttachmentInfo broken;
+  broken.id = "0000000000009";
+  broken.network = "red-net";
+  broken.container_id = "c9";
+  broken.ifname = "net1";
+  broken.mode = "veth";
+  broken.host_ifname = "vx0000000000009";
+  broken.cloud = {IpAddress::V4(239, 9, 9, 9), 14789, *Vni::Make(9)};
+  broken.problem = "no route to 239.9.9.9";
+
+  node.clouds = {std::move(blue), std::move(green)};
+  node.attachments = {std::move(first), std::move(second), std::move(broken)};
+  return node;
+}
+
+// Explains any frame in "blue" as one for port 1.
+class FakeNode final : public NodeView {
+ public:
+  NodeSnapshot Snapshot() const override { return node; }
+  absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
+                                      const MacAddress&) const override {
+    if (cloud != "blue") return absl::NotFoundError(absl::StrCat("no cloud '", cloud, "'"));
+    Explanation explanation;
+    explanation.verdict.action = Verdict::Action::kToPort;
+    explanation.verdict.port = PortId{1};
+    explanation.from = Peer{IpAddress::V4(192, 0, 2, 2), 14790};
+    explanation.source_known = true;
+    explanation.destination_known = true;
+    explanation.reasons = {absl::StrCat(source.ToString(), " is behind a peer."), "Off it goes."};
+    return explanation;
+  }
+
+  NodeSnapshot node = SampleNode();  // change it on the loop only
+};
+
+class LoopThread {
+ public:
+  LoopThread() : loop_(*EventLoop::Create()), thread_([this] { loop_->Run(); }) {}
+  ~LoopThread() {
+    Release();
+    loop_->Stop();
+    thread_.join();
+  }
+
+  EventLoop* loop() { return loop_.get(); }
+
+  // Returns when the loop has come to a halt.
+  void Hold() {
+    held_ = std::promise<void>();
+    auto halted = std::make_shared<std::promise<void>>();
+    loop_->Post([halted, until = held_.get_future().share()] {
+      halted->set_value();
+      until.wait();
+    });
+    halted->get_future().wait();
+    holding_ = true;
+  }
+  void Release() {
+    if (holding_) held_.set_value();
+    holding_ = false;
+  }
+
+  // Runs `function` on the loop and waits for it.
+  template <typename Function>
+  void Run(Function function) {
+    std::promise<void> done;
+    loop_->Post([&] {
+      function();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+
+ private:
+  std::unique_ptr<EventLoop> loop_;
+  std::promise<void> held_;
+  bool holding_ = false;
+  std::thread thread_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_FAKE_NODE_H_

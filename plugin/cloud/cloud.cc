@@ -1,0 +1,400 @@
+#include "plugin/cloud/cloud.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+#include "plugin/cloud/explain.h"
+#include "plugin/wire/packet.h"
+
+namespace vxvde {
+namespace {
+
+void Count(FlowCounters& counters, uint64_t frames, uint64_t bytes) {
+  counters.frames += frames;
+  counters.bytes += bytes;
+}
+
+}  // namespace
+
+Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
+             std::unique_ptr<DatagramIo> unicast, EventLoop* loop, Buffers* buffers,
+             const LocalAddresses* local, Listener listener)
+    : options_(std::move(options)),
+      group_(std::move(group)),
+      unicast_(std::move(unicast)),
+      loop_(loop),
+      buffers_(buffers),
+      local_(local),
+      listener_(std::move(listener)),
+      header_(EncodeHeader(options_.config.key.vni)),
+      group_address_{options_.config.key.group, options_.config.key.port},
+      joined_(loop->now()),
+      fdb_({.expiry = options_.config.expiry,
+            .reserve = static_cast<size_t>(options_.config.table_size)},
+           [this](const FdbChange& change) { OnFdbChange(change); }),
+      segmenter_(header_) {
+  options_.unicast_port = unicast_->port();
+}
+
+Cloud::~Cloud() {
+  for (const auto& [id, port] : ports_) {
+    if (!port->failed) loop_->Unwatch(port->io->fd());
+  }
+  loop_->Unwatch(group_->fd());
+  loop_->Unwatch(unicast_->fd());
+}
+
+absl::Status Cloud::Start() {
+  RETURN_IF_ERROR(loop_->Watch(group_->fd(), EPOLLIN,
+                               [this](uint32_t) { ReadSocket(*group_, /*is_group=*/true); }));
+  return loop_->Watch(unicast_->fd(), EPOLLIN,
+                      [this](uint32_t) { ReadSocket(*unicast_, /*is_group=*/false); });
+}
+
+void Cloud::SendLeave() {
+  sends_.Add(group_address_, header_, {});
+  FlushSends();
+}
+
+absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_ptr<FrameIo> io) {
+  if (!options.mac.IsStation()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("port ", options.name, ": ", options.mac.ToString(),
+                     " cannot be the address of a station (group or zero)"));
+  }
+  if (!fdb_.AddStatic(options.mac, id)) {
+    return absl::AlreadyExistsError(absl::StrCat("port ", options.name, ": MAC ",
+                                                 options.mac.ToString(), " is another port's in ",
+                                                 key().ToString()));
+  }
+  auto port = std::make_unique<Port>();
+  port->id = id;
+  port->options = options;
+  port->io = std::move(io);
+  port->added = loop_->now();
+  Port* raw = port.get();
+  if (absl::Status watched =
+          loop_->Watch(raw->io->fd(), EPOLLIN, [this, raw](uint32_t) { ReadPort(*raw); });
+      !watched.ok()) {
+    fdb_.ForgetPort(id);
+    return Annotate(watched, absl::StrCat("port ", options.name));
+  }
+  ports_.emplace(id, std::move(port));
+  Report({.kind = SwitchEvent::Kind::kPortAdded, .port = id});
+  return absl::OkStatus();
+}
+
+absl::Status Cloud::RemovePort(PortId id) {
+  const auto it = ports_.find(id);
+  if (it == ports_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
+  }
+  if (!it->second->failed) loop_->Unwatch(it->second->io->fd());
+  ports_.erase(it);
+  fdb_.ForgetPort(id);
+  Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
+  return absl::OkStatus();
+}
+
+absl::Status Cloud::Inject(PortId id, std::span<const uint8_t> frame) {
+  Port* port = FindPort(id);
+  if (port == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
+  }
+  std::vector<uint8_t> copy(frame.begin(), frame.end());
+  Frame plain{.bytes = copy, .offload = {}};
+  Flow flow;
+  OnFrameFromPort(*port, plain, flow);
+  FlushSends();
+  return absl::OkStatus();
+}
+
+void Cloud::Expire() {
+  const Instant now = loop_->now();
+  fdb_.Expire(now);
+  absl::erase_if(peers_, [&](const auto& item) {
+    if (now - item.second->last < options_.config.expiry) return false;
+    Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = item.first});
+    return true;
+  });
+}
+
+// ---------------------------------------------------------------- from the cloud
+
+void Cloud::ReadSocket(DatagramIo& io, bool is_group) {
+  // An error here is about the socket, not about a datagram; it shows again if it lasts.
+  if (!io.Receive(*buffers_, datagrams_, drops_).ok()) return;
+  for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, is_group);
+  FlushPorts();
+}
+
+void Cloud::OnDatagram(const InDatagram& datagram, bool is_group) {
+  const size_t step = datagram.segment_size != 0 ? datagram.segment_size : datagram.bytes.size();
+  const size_t datagrams = step == 0 ? 1 : (datagram.bytes.size() + step - 1) / step;
+  if (datagram.from.port == unicast_->port() && local_->contains(datagram.from.address)) {
+    drops_.Add(Drop::kOwnEcho, datagrams);
+    return;
+  }
+  Flow flow;
+  PeerState* peer = nullptr;
+  std::span<const uint8_t> rest = datagram.bytes;
+  for (size_t i = 0; i < datagrams; ++i) {
+    const std::span<const uint8_t> payload = rest.first(std::min(step, rest.size()));
+    rest = rest.subspan(payload.size());
+    Datagram decoded;
+    Drop drop = Decode(payload, decoded);
+    if (drop == Drop::kNone && decoded.vni != key().vni) drop = Drop::kWrongVni;
+    if (drop != Drop::kNone) {
+      drops_.Add(drop);
+      continue;
+    }
+    if (decoded.leave) {
+      OnLeave(datagram.from);
+      flow.valid = false;
+      peer = nullptr;
+      continue;
+    }
+    if (peer == nullptr) peer = TouchPeer(datagram.from);
+    OnFrameFromPeer(decoded.frame, datagram.from, peer, is_group, flow);
+  }
+}
+
+void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer,
+                            bool is_group, Flow& flow) {
+  if (peer != nullptr) Count(peer->from_peer, 1, frame.size());
+  if (is_group) Count(from_group_, 1, frame.size());
+  const MacAddress destination = DestinationMac(frame);
+  const MacAddress source = SourceMac(frame);
+  if (!flow.valid || flow.destination != destination || flow.source != source) {
+    const Instant now = loop_->now();
+    fdb_.Learn(source, from, now);
+    flow = {.valid = true,
+            .destination = destination,
+            .source = source,
+            .verdict = Forward(destination, source, from, fdb_, now)};
+  }
+  switch (flow.verdict.action) {
+    case Verdict::Action::kToPort:
+      if (Port* port = FindPort(flow.verdict.port)) DeliverSegment(*port, frame);
+      return;
+    case Verdict::Action::kFlood:
+      for (const auto& [id, port] : ports_) DeliverSegment(*port, frame);
+      return;
+    case Verdict::Action::kToPeer:  // Forward never says so of a peer's frame
+    case Verdict::Action::kDrop:
+      drops_.Add(flow.verdict.drop);
+      return;
+  }
+}
+
+void Cloud::OnLeave(const Peer& from) {
+  fdb_.ForgetPeer(from);
+  if (peers_.erase(from) != 0) Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
+}
+
+// ---------------------------------------------------------------- from a port
+
+void Cloud::ReadPort(Port& port) {
+  const absl::Status read = port.io->Receive(*buffers_, frames_, port.drops);
+  if (!read.ok()) {
+    if (absl::IsNotFound(read)) FailPort(port);
+    return;
+  }
+  Flow flow;
+  for (Frame& frame : frames_) OnFrameFromPort(port, frame, flow);
+  FlushSends();
+}
+
+void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
+  if (frame.bytes.size() <= kEthernetHeaderSize) {
+    port.drops.Add(Drop::kShortFrame);
+    return;
+  }
+  const uint32_t count = SegmentCount(frame.offload, frame.bytes.size());
+  Count(port.from_pod, count, frame.bytes.size());
+  const MacAddress destination = DestinationMac(frame.bytes);
+  const MacAddress source = SourceMac(frame.bytes);
+  if (!flow.valid || flow.destination != destination || flow.source != source) {
+    const Instant now = loop_->now();
+    fdb_.Learn(source, port.id, now);
+    flow = {.valid = true,
+            .destination = destination,
+            .source = source,
+            .verdict = Forward(destination, source, port.id, fdb_, now)};
+    if (flow.verdict.action == Verdict::Action::kToPeer) flow.peer = FindPeer(flow.verdict.peer);
+  }
+  const iovec whole{frame.bytes.data(), frame.bytes.size()};
+  const OutFrame out{.parts = {&whole, 1}, .size = frame.bytes.size(), .offload = frame.offload};
+  switch (flow.verdict.action) {
+    case Verdict::Action::kToPort:
+      if (Port* to = FindPort(flow.verdict.port)) DeliverWhole(*to, out);
+      return;
+    case Verdict::Action::kToPeer:
+      SendFrame(port, frame, flow.verdict.peer,
+                flow.peer != nullptr ? &flow.peer->to_peer : nullptr);
+      return;
+    case Verdict::Action::kFlood:
+      // Ports first: they take the super-frame as it is, and SendFrame finishes checksums in place.
+      for (const auto& [id, other] : ports_) {
+        if (id != port.id) DeliverWhole(*other, out);
+      }
+      SendFrame(port, frame, group_address_, &to_group_);
+      return;
+    case Verdict::Action::kDrop:
+      port.drops.Add(flow.verdict.drop, count);
+      return;
+  }
+}
+
+// ---------------------------------------------------------------- out
+
+void Cloud::DeliverSegment(Port& port, std::span<const uint8_t> frame) {
+  port.coalescing = true;
+  port.coalescer.Add(frame, [&](const OutFrame& out) { DeliverWhole(port, out); });
+}
+
+void Cloud::DeliverWhole(Port& port, const OutFrame& frame) {
+  const uint32_t count = SegmentCount(frame.offload, frame.size);
+  const Drop drop = port.io->Send(frame);
+  if (drop == Drop::kNone) {
+    Count(port.to_pod, count, frame.size);
+  } else {
+    port.drops.Add(drop, count);
+  }
+}
+
+void Cloud::SendFrame(Port& port, Frame& frame, const Peer& to, FlowCounters* counters) {
+  segments_.clear();
+  if (const Drop drop = segmenter_.Split(frame, segments_); drop != Drop::kNone) {
+    port.drops.Add(drop);
+    return;
+  }
+  for (const Segment& segment : segments_) {
+    sends_.Add(to, segment.headers, segment.payload);
+    if (counters != nullptr) Count(*counters, 1, segment.size() - kVxvdeHeaderSize);
+  }
+}
+
+void Cloud::FlushPorts() {
+  for (const auto& [id, port] : ports_) {
+    if (!port->coalescing) continue;
+    port->coalescing = false;
+    Port& to = *port;
+    to.coalescer.Flush([&](const OutFrame& out) { DeliverWhole(to, out); });
+  }
+}
+
+void Cloud::FlushSends() {
+  sends_.Flush(*unicast_, drops_);
+  segmenter_.Clear();
+}
+
+// ---------------------------------------------------------------- who is there
+
+Cloud::PeerState* Cloud::FindPeer(const Peer& peer) {
+  const auto it = peers_.find(peer);
+  return it != peers_.end() ? it->second.get() : nullptr;
+}
+
+Cloud::PeerState* Cloud::TouchPeer(const Peer& peer) {
+  const Instant now = loop_->now();
+  if (PeerState* known = FindPeer(peer)) {
+    known->last = now;
+    return known;
+  }
+  if (peers_.size() >= kMaxPeers) return nullptr;
+  auto state = std::make_unique<PeerState>();
+  state->first = state->last = now;
+  PeerState* raw = state.get();
+  peers_.emplace(peer, std::move(state));
+  Report({.kind = SwitchEvent::Kind::kPeerSeen, .peer = peer});
+  return raw;
+}
+
+Cloud::Port* Cloud::FindPort(PortId id) {
+  const auto it = ports_.find(id);
+  return it != ports_.end() ? it->second.get() : nullptr;
+}
+
+void Cloud::Report(SwitchEvent event) const {
+  if (!listener_) return;
+  event.cloud = key();
+  listener_(event);
+}
+
+void Cloud::OnFdbChange(const FdbChange& change) const {
+  SwitchEvent event{.kind = SwitchEvent::Kind::kStationGone, .mac = change.mac};
+  if (change.kind == FdbChange::Kind::kAdded) event.kind = SwitchEvent::Kind::kStationAdded;
+  if (change.kind == FdbChange::Kind::kMoved) event.kind = SwitchEvent::Kind::kStationMoved;
+  if (const auto* port = std::get_if<PortId>(&change.where)) {
+    event.port = *port;
+  } else {
+    event.peer = std::get<Peer>(change.where);
+  }
+  Report(std::move(event));
+}
+
+void Cloud::FailPort(Port& port) {
+  loop_->Unwatch(port.io->fd());
+  port.failed = true;
+  // The owner may remove the port in answer, which ends `port`: not while we stand in its handler.
+  const SwitchEvent event{.kind = SwitchEvent::Kind::kPortFailed, .cloud = key(), .port = port.id};
+  loop_->Post([listener = listener_, event] {
+    if (listener) listener(event);
+  });
+}
+
+// ---------------------------------------------------------------- what people ask
+
+CloudSnapshot Cloud::Snapshot() const {
+  const Instant now = loop_->now();
+  CloudSnapshot out{.options = options_,
+                    .drops = drops_,
+                    .from_group = from_group_,
+                    .to_group = to_group_,
+                    .moves = fdb_.moves(),
+                    .conflicts = fdb_.conflicts(),
+                    .not_learned = fdb_.refused_full(),
+                    .age = now - joined_};
+  for (const auto& [id, port] : ports_) {
+    out.ports.push_back({.id = id,
+                         .options = port->options,
+                         .from_pod = port->from_pod,
+                         .to_pod = port->to_pod,
+                         .drops = port->drops,
+                         .age = now - port->added});
+  }
+  absl::flat_hash_map<Peer, uint64_t> stations_of;
+  for (const Fdb::Row& row : fdb_.Rows(now)) {
+    if (const auto* peer = std::get_if<Peer>(&row.entry.where)) ++stations_of[*peer];
+    out.stations.push_back({.mac = row.mac,
+                            .where = row.entry.where,
+                            .is_static = row.entry.is_static,
+                            .idle = row.entry.is_static ? Duration{} : now - row.entry.seen});
+  }
+  for (const auto& [peer, state] : peers_) {
+    const auto stations = stations_of.find(peer);
+    out.peers.push_back({.peer = peer,
+                         .stations = stations != stations_of.end() ? stations->second : 0,
+                         .from_peer = state->from_peer,
+                         .to_peer = state->to_peer,
+                         .age = now - state->first,
+                         .idle = now - state->last});
+  }
+  std::sort(out.peers.begin(), out.peers.end(),
+            [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
+  return out;
+}
+
+Explanation Cloud::Explain(const MacAddress& source, const MacAddress& destination) const {
+  return ExplainForward(source, destination, fdb_, loop_->now(), group_address_);
+}
+
+}  // namespace vxvde

@@ -1,0 +1,107 @@
+// What is said to a cloud, and what it says of itself: plain values, safe to
+// hand to any thread. Part of the door: plugin/switch.h brings them to its users.
+
+#ifndef VXVDE_PLUGIN_CLOUD_TYPES_H_
+#define VXVDE_PLUGIN_CLOUD_TYPES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plugin/base/drop.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/base/time.h"
+#include "plugin/cloud/forward.h"
+#include "plugin/fdb/fdb.h"
+#include "plugin/vnl/vnl.h"
+
+namespace vxvde {
+
+struct CloudOptions {
+  CloudConfig config;
+  IfIndex uplink = IfIndex::kNone;
+  std::string uplink_name;
+  int uplink_mtu = 1500;
+  uint16_t unicast_port = 0;  // 0 = the kernel chooses
+};
+
+struct PortOptions {
+  std::string name;  // for people: the host interface, or CONTAINER/IFNAME
+  MacAddress mac;    // static in the FDB
+  int mtu = 0;       // of the pod's interface
+};
+
+// What one turn of the event loop saw. Plain values, safe to hand to any thread.
+struct PortSnapshot {
+  PortId id = PortId::kNone;
+  PortOptions options;
+  FlowCounters from_pod;
+  FlowCounters to_pod;
+  DropCounters drops;  // of frames from this port and of frames that it could not take
+  Duration age{};      // since it was added
+};
+struct PeerSnapshot {
+  Peer peer;
+  uint64_t stations = 0;  // FDB entries behind it
+  FlowCounters from_peer;
+  FlowCounters to_peer;
+  Duration age{};   // since it was first heard
+  Duration idle{};  // since it was last heard
+};
+struct StationSnapshot {
+  MacAddress mac;
+  Location where;
+  bool is_static = false;
+  Duration idle{};  // since its last frame; zero when static
+};
+struct CloudSnapshot {
+  CloudOptions options;                        // unicast_port as bound
+  std::vector<PortSnapshot> ports = {};        // by id
+  std::vector<PeerSnapshot> peers = {};        // by peer
+  std::vector<StationSnapshot> stations = {};  // by MAC
+  DropCounters drops;                          // of datagrams; those of frames are with their port
+  FlowCounters from_group;                     // received at the group socket, own echoes excluded
+  FlowCounters to_group;
+  uint64_t moves = 0;        // stations that changed place
+  uint64_t conflicts = 0;    // frames that claimed a pod's MAC from elsewhere
+  uint64_t not_learned = 0;  // stations refused because the FDB is full
+  Duration age{};            // since it was joined
+};
+struct SwitchSnapshot {
+  std::vector<CloudSnapshot> clouds;  // by key
+};
+
+struct SwitchEvent {
+  enum class Kind {
+    kCloudJoined,
+    kCloudLeft,
+    kPortAdded,
+    kPortRemoved,
+    kPeerSeen,
+    kPeerGone,  // left, or silent until its last station expired
+    kStationAdded,
+    kStationMoved,
+    kStationGone,  // removed or expired
+    kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
+  };
+  Kind kind;
+  CloudKey cloud = {};
+  PortId port = PortId::kNone;         // kPort*, or the station's place
+  std::optional<Peer> peer = {};       // kPeer*, or the station's place
+  std::optional<MacAddress> mac = {};  // kStation*
+};
+
+// What Forward() says of a frame, and why.
+struct Explanation {
+  Verdict verdict;
+  Location from;  // where `source` is, or the place that was assumed for it
+  bool source_known = false;
+  bool destination_known = false;
+  std::vector<std::string> reasons;  // one sentence each, in the order of the decision
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_CLOUD_TYPES_H_

@@ -1,0 +1,125 @@
+#include "plugin/switch.h"
+
+#include <chrono>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+#include "plugin/cloud/cloud.h"
+
+namespace vxvde {
+namespace {
+
+// Frames or datagrams of one read: enough to fill UDP_SEGMENT runs with small
+// frames, little enough that no other descriptor waits long.
+constexpr size_t kBatch = 64;
+constexpr std::chrono::seconds kExpiryTick{1};
+
+}  // namespace
+
+struct Switch::Impl {
+  EventLoop* loop;
+  SwitchSockets sockets;
+  Listener listener;
+  Buffers buffers{kBatch};
+  Cloud::LocalAddresses local;
+  std::map<CloudKey, std::unique_ptr<Cloud>> clouds;
+  EventLoop::TimerId expiry{};
+  uint32_t last_port = 0;
+
+  void Report(const SwitchEvent& event) const {
+    if (listener) listener(event);
+  }
+  absl::StatusOr<Cloud*> Find(const CloudKey& key) const {
+    const auto it = clouds.find(key);
+    if (it == clouds.end()) {
+      return absl::NotFoundError(absl::StrCat("cloud ", key.ToString(), " is not joined"));
+    }
+    return it->second.get();
+  }
+};
+
+Switch::Switch(EventLoop* loop, SwitchSockets sockets) : impl_(std::make_unique<Impl>()) {
+  impl_->loop = loop;
+  impl_->sockets = std::move(sockets);
+  impl_->expiry = loop->Every(kExpiryTick, [impl = impl_.get()] {
+    for (const auto& [key, cloud] : impl->clouds) cloud->Expire();
+  });
+}
+
+Switch::~Switch() { impl_->loop->Cancel(impl_->expiry); }
+
+void Switch::SetListener(Listener listener) { impl_->listener = std::move(listener); }
+
+void Switch::SetLocalAddresses(std::vector<IpAddress> addresses) {
+  impl_->local.clear();
+  impl_->local.insert(addresses.begin(), addresses.end());
+}
+
+absl::Status Switch::Join(const CloudOptions& options) {
+  const CloudKey& key = options.config.key;
+  if (IsJoined(key)) {
+    return absl::AlreadyExistsError(absl::StrCat("cloud ", key.ToString(), " is joined already"));
+  }
+  const UdpOptions udp{.group = key.group,
+                       .group_port = key.port,
+                       .bind = options.config.bind,
+                       .port = options.unicast_port,
+                       .uplink = options.uplink,
+                       .uplink_mtu = options.uplink_mtu,
+                       .ttl = options.config.ttl,
+                       .receive_buffer = options.config.receive_buffer};
+  // The unicast socket first: a taken port is the likely failure and is seen before we join.
+  ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> unicast, impl_->sockets.unicast(udp));
+  ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> group, impl_->sockets.group(udp));
+  auto cloud = std::make_unique<Cloud>(
+      options, std::move(group), std::move(unicast), impl_->loop, &impl_->buffers, &impl_->local,
+      [impl = impl_.get()](const SwitchEvent& event) { impl->Report(event); });
+  RETURN_IF_ERROR(cloud->Start());
+  impl_->clouds.emplace(key, std::move(cloud));
+  impl_->Report({.kind = SwitchEvent::Kind::kCloudJoined, .cloud = key});
+  return absl::OkStatus();
+}
+
+bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
+
+void Switch::Leave(const CloudKey& cloud) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it == impl_->clouds.end()) return;
+  it->second->SendLeave();
+  impl_->clouds.erase(it);
+  impl_->Report({.kind = SwitchEvent::Kind::kCloudLeft, .cloud = cloud});
+}
+
+absl::StatusOr<PortId> Switch::AddPort(const CloudKey& cloud, const PortOptions& options,
+                                       std::unique_ptr<FrameIo> io) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  const PortId id{++impl_->last_port};
+  RETURN_IF_ERROR(found->AddPort(id, options, std::move(io)));
+  return id;
+}
+
+absl::Status Switch::RemovePort(const CloudKey& cloud, PortId port) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  return found->RemovePort(port);
+}
+
+absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  return found->Inject(port, frame);
+}
+
+SwitchSnapshot Switch::Snapshot() const {
+  SwitchSnapshot out;
+  for (const auto& [key, cloud] : impl_->clouds) out.clouds.push_back(cloud->Snapshot());
+  return out;
+}
+
+absl::StatusOr<Explanation> Switch::Explain(const CloudKey& cloud, const MacAddress& source,
+                                            const MacAddress& destination) const {
+  ASSIGN_OR_RETURN(const Cloud* found, impl_->Find(cloud));
+  return found->Explain(source, destination);
+}
+
+}  // namespace vxvde
