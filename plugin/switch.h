@@ -41,6 +41,8 @@ class Switch {
   explicit Switch(EventLoop* loop, SwitchSockets sockets = {});
   ~Switch();  // says nothing on the wire
 
+  // Told of every event, in the turn in which it happens. It must not change the switch,
+  // but for kPortFailed, which comes in a turn of its own.
   void SetListener(Listener listener);
 
   // Addresses of this node: a datagram from one of them and from a cloud's own port is our echo.

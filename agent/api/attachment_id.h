@@ -25,6 +25,7 @@ enum class AttachError : uint32_t {
   kCannotJoin = 106,        // no uplink, no route to the group, no free unicast port
   kForbidden = 107,         // policy: this namespace may not use that cloud
   kKeyMissing = 108,
+  kAlreadyAttached = 109,   // ADD twice without DEL between
 };
 
 // 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.

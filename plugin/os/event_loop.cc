@@ -163,9 +163,10 @@ void EventLoop::RunTimers() {
     if (due->second.period == Duration::zero()) {
       timers_.erase(due);
     } else {
-      // Beats that a late loop has missed are not made up for.
       auto node = timers_.extract(due);
-      node.key() = std::max(node.key() + node.mapped().period, now_ + Duration(1));
+      node.key() += node.mapped().period;
+      // Beats that a late loop has missed are not made up for.
+      if (node.key() <= now_) node.key() = now_ + node.mapped().period;
       timers_.insert(std::move(node));
     }
     (*task)();

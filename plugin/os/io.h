@@ -63,7 +63,9 @@ class DatagramIo {
   // away (kTruncated, kSocketOverrun) is added to `drops`.
   virtual absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                                DropCounters& drops) = 0;
-  // Sends all of `batch` in order, or counts why not, each datagram of a run by itself.
+  // Sends all of `batch` in order, or counts why not: kSocketFull, kTooBig, kSendFailed, once for
+  // each datagram of a run. A run may be longer than the kernel takes at once: it goes in several
+  // sends.
   virtual void Send(std::span<const OutDatagram> batch, DropCounters& drops) = 0;
 };
 
@@ -73,10 +75,11 @@ class FrameIo {
   virtual ~FrameIo() = default;
   virtual int fd() const = 0;
   // Replaces `out` by a batch of frames from the pod; empty when nothing waits.
-  // kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to `drops`. NotFound or
-  // Unavailable: the interface is gone or down.
+  // kShortFrame, kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to
+  // `drops`. NotFound or Unavailable: the interface is gone or down.
   virtual absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) = 0;
-  // Writes one frame towards the pod: kNone, kPortFull, kPortDown, kTooBigForPort.
+  // Writes one frame towards the pod: kNone, kPortFull, kPortDown, kTooBigForPort, or kBadOffload
+  // when the kernel finds that the offload does not fit the frame.
   virtual Drop Send(const OutFrame& frame) = 0;
 };
 

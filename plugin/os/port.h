@@ -15,12 +15,18 @@
 
 namespace vxvde {
 
-// AF_PACKET on `interface` in the calling thread's namespace: frames that come
-// in there, never those that we send. Needs CAP_NET_RAW.
+// AF_PACKET on `interface` in the calling thread's namespace: frames that come in there, never
+// those that we send. VLAN tags are part of the frame. Needs CAP_NET_RAW.
+//
+// Receive says Unavailable once when the link goes down, and works on when it is up again;
+// NotFound when it is gone by then. A link that is taken down and then deleted may be heard of
+// only the first time: NetlinkMonitor knows better. kPortOverrun is asked for after each full
+// batch and every 64 others.
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface);
 
 // Takes a tap's descriptor, from OpenTap here or in another process. InvalidArgument when
-// it is no tap with IFF_VNET_HDR.
+// it is no tap with IFF_VNET_HDR. Receive says NotFound when the interface was deleted. What its
+// queue lost is in the interface's tx_dropped, not in kPortOverrun.
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap);
 
 // Makes (or opens again, when persistent) the tap `name` in the calling

@@ -30,9 +30,10 @@ struct UdpOptions {
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& options);
 
 // Bound to bind:port, not shared: AlreadyExists when the port is taken. Fragments
-// rather than fails (IP_PMTUDISC_DONT); multicast loop on. Uses UDP_GRO and
-// UDP_SEGMENT where the kernel has them and stops using UDP_SEGMENT, for good,
-// when it is refused (EIO, EINVAL, EOPNOTSUPP), sending that run piece by piece.
+// rather than fails (IP_PMTUDISC_DONT); multicast loop on. Uses UDP_GRO and UDP_SEGMENT where
+// the kernel has them. A run that is refused is sent piece by piece; after EIO, EOPNOTSUPP or
+// ENOPROTOOPT (the device cannot do it) all later runs are, after EINVAL or EMSGSIZE (this
+// route's MTU is smaller than the uplink's) only this one.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options);
 
 }  // namespace vxvde

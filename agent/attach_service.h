@@ -1,0 +1,77 @@
+// AttachService: what the handoff server asks of the agent, in values that have been checked.
+// Attachments implements it; tests and fuzz targets give their own.
+
+#ifndef VXVDE_AGENT_ATTACH_SERVICE_H_
+#define VXVDE_AGENT_ATTACH_SERVICE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+// attach.proto, AttachmentKey.
+struct AttachmentKey {
+  std::string network;
+  std::string container_id;
+  std::string ifname;
+};
+
+// attach.proto, Plan.
+struct PlanRequest {
+  AttachmentKey key;
+  std::string cloud;  // at most one of these two
+  std::string vnl;
+  bool tap = false;
+  std::string netns;
+  std::string pod_namespace;
+  std::string pod_name;
+  std::string pod_uid;
+  std::optional<MacAddress> mac;
+  uint32_t mtu = 0;
+  bool addresses_by_caller = false;
+};
+
+// One plan, which is rolled back or committed once; never used again.
+enum class PlanTicket : uint64_t {};
+
+// attach.proto, Planned.
+struct PlannedAttachment {
+  PlanTicket ticket{};
+  std::string id;
+  MacAddress mac;
+  int mtu = 0;
+  std::string host_ifname;
+  std::string alias;
+  uint32_t gso_max_size = 0;
+  std::string cloud;
+  std::string vnl;
+};
+
+// Errors carry a Refusal (refusal.h).
+class AttachService {
+ public:
+  virtual ~AttachService() = default;
+
+  virtual absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) = 0;
+  // `tap` holds a descriptor exactly when the plan is for a tap. The plan is over, whatever
+  // the answer: an error leaves nothing behind.
+  virtual absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
+                                        UniqueFd tap) = 0;
+  // Does nothing when the plan is over already.
+  virtual void Rollback(PlanTicket ticket) = 0;
+  // True when there was something to detach.
+  virtual absl::StatusOr<bool> Detach(const AttachmentKey& key) = 0;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_ATTACH_SERVICE_H_

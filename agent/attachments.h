@@ -1,0 +1,137 @@
+// Attachments: who is attached to which cloud of this node. It joins a cloud with its first
+// plan and leaves it with its last attachment, chooses unicast ports and MACs, and remembers
+// all that over a restart of the agent.
+//
+// An attachment is planned (a CNI call is under way), attached (it has a port and a record) or
+// waiting (it has a record but no port now: after a restart, or because its interface is down).
+//
+// Invariants, between any two calls:
+//   I1  A record is on disk exactly for attached and waiting ones.
+//   I2  A port of the switch exists exactly for attached ones.
+//   I3  A cloud is joined only if there is an attachment on it, of any state; its unicast port is
+//       on disk as long as that is so.
+//   I4  Any operation that fails leaves everything as it was before, except that a failed
+//       Commit ends its plan.
+// Not here: messages (handoff_session), the kernel (links), what people are shown (live_node).
+
+#ifndef VXVDE_AGENT_ATTACHMENTS_H_
+#define VXVDE_AGENT_ATTACHMENTS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/attach_service.h"
+#include "agent/config.h"
+#include "agent/joined_clouds.h"
+#include "agent/links.h"
+#include "agent/log.h"
+#include "agent/node.h"
+#include "agent/store.h"
+#include "plugin/os/event_loop.h"
+#include "plugin/switch.h"
+
+namespace vxvde {
+
+class Attachments final : public AttachService {
+ public:
+  // All of them outlive it; everything happens on the loop's thread. `config.node` is not empty.
+  Attachments(EventLoop* loop, Switch* the_switch, Store* store, const Log* log, Links links,
+              GroupLookup group_id, Config config);
+  // Leaves no cloud and removes no port: a restarted agent takes them up again.
+  ~Attachments() override;
+
+  // Takes up what was recorded. What has gone meanwhile (a DEL while the agent was down, a dead
+  // namespace) is forgotten; what fails for now is tried again every kRetry.
+  absl::Status Restore();
+  static constexpr std::chrono::seconds kRetry{5};
+
+  // For plans from now on. A cloud in use goes on as it was joined, with a line in the log if
+  // the new configuration says something else.
+  void SetConfig(Config config);
+  const Config& config() const { return config_; }
+
+  absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) override;
+  absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
+                                UniqueFd tap) override;
+  void Rollback(PlanTicket ticket) override;
+  absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
+
+  // Of the switch's events it needs kPortFailed: the pod died without DEL.
+  void OnEvent(const SwitchEvent& event);
+
+  // By id. Plans are not shown.
+  std::vector<AttachmentInfo> List() const;
+  // The configured name, else the locator.
+  std::string CloudName(const CloudKey& key) const;
+  std::string CloudVnl(const CloudKey& key) const;
+
+ private:
+  enum class State { kPlanned, kAttached, kWaiting };
+  struct Entry {
+    State state = State::kPlanned;
+    AttachmentRecord record;
+    CloudConfig cloud;
+    PortId port = PortId::kNone;
+    PlanTicket ticket{};  // kPlanned
+    std::string problem;  // kWaiting
+    std::optional<EventLoop::TimerId> announcement;
+  };
+  using Entries = std::map<std::string, Entry>;  // by record.id
+
+  absl::StatusOr<CloudConfig> ChooseCloud(const PlanRequest& request) const;
+  absl::Status CheckPolicy(const PlanRequest& request, const CloudConfig& cloud) const;
+  absl::Status CheckNotAttached(const PlanRequest& request, const std::string& id);
+  absl::StatusOr<MacAddress> ChooseMac(const PlanRequest& request, const CloudKey& cloud,
+                                       const std::string& id) const;
+  absl::Status CheckAddressesFree(const Entry& entry, const std::vector<IpPrefix>& addresses) const;
+  // Whether what is attached or waiting here still exists in the kernel.
+  bool IsStale(const Entry& entry) const;
+
+  void LeaveIfUnused(const CloudKey& cloud);
+
+  absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(const Entry& entry, UniqueFd tap);
+  absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);
+  void Announce(const Entry& entry);
+  void AnnounceNowAndSoon(Entry& entry);
+
+  void RemovePort(Entry& entry);  // if it has one
+  // The port if there is one, and the entry; the record must be gone already.
+  void Forget(Entries::iterator entry);
+  void LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const;
+  // LogEnd, Forget and LeaveIfUnused.
+  void Drop(Entries::iterator entry, absl::string_view event, absl::string_view why);
+  void OnPortFailed(const CloudKey& cloud, PortId port);
+
+  // Puts a recorded entry, whose port if any is removed, off until the next retry.
+  void Wait(Entry& entry, absl::string_view problem);
+  // NotFound: its interface is gone.
+  absl::Status TakeUp(Entry& entry);
+  void TakeUpWaiting();
+
+  Entries::iterator FindPlan(PlanTicket ticket);
+
+  EventLoop* loop_;
+  Switch* switch_;
+  Store* store_;
+  const Log* log_;
+  Links links_;
+  GroupLookup group_id_;
+  Config config_;
+
+  JoinedClouds clouds_;
+  Entries entries_;
+  uint64_t next_ticket_ = 1;
+  std::optional<EventLoop::TimerId> retry_;
+  // Posted tasks look at it: they may outlive us in the loop's queue.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_ATTACHMENTS_H_

@@ -1,0 +1,42 @@
+// Links: what attachments need of the kernel, as plain functions. main() fills it with
+// plugin/os; tests put their own in, and fail each in turn.
+
+#ifndef VXVDE_AGENT_LINKS_H_
+#define VXVDE_AGENT_LINKS_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/os/fd.h"
+#include "plugin/os/io.h"
+#include "plugin/os/netlink.h"
+
+namespace vxvde {
+
+struct Links {
+  // In the agent's own namespace; NotFound when it is missing.
+  std::function<absl::StatusOr<LinkInfo>(const std::string& name)> by_name;
+  std::function<absl::StatusOr<LinkInfo>(IfIndex index)> by_index;
+  std::function<absl::StatusOr<RouteAnswer>(const IpAddress& destination)> route;
+
+  // The host end of a veth pair as a port.
+  std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(IfIndex index)> packet_port;
+  // A tap's descriptor as a port.
+  std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(UniqueFd tap)> tap_port;
+  // Opens the persistent tap `ifname` of the namespace at the path `netns` again. NotFound
+  // when the namespace or the tap is gone, or what has that name is not ours (another `alias`).
+  std::function<absl::StatusOr<UniqueFd>(const std::string& netns, const std::string& ifname,
+                                         const std::string& alias)>
+      reopen_tap;
+};
+
+// The kernel of the calling thread's network namespace.
+absl::StatusOr<Links> KernelLinks();
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_LINKS_H_

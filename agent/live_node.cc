@@ -1,0 +1,60 @@
+#include "agent/live_node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+#include "plugin/base/version.h"
+
+namespace vxvde {
+
+LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
+                   GroupLookup group_id)
+    : loop_(loop),
+      switch_(the_switch),
+      attachments_(attachments),
+      group_id_(std::move(group_id)),
+      started_(loop->now()) {}
+
+NodeSnapshot LiveNode::Snapshot() const {
+  NodeSnapshot node{.node = attachments_->config().node,
+                    .version = kVersion,
+                    .uptime = loop_->now() - started_,
+                    .clouds = {},
+                    .attachments = attachments_->List()};
+  SwitchSnapshot snapshot = switch_->Snapshot();
+  for (CloudSnapshot& state : snapshot.clouds) {
+    const CloudKey key = state.options.config.key;
+    node.clouds.push_back({.name = attachments_->CloudName(key),
+                           .vnl = attachments_->CloudVnl(key),
+                           .state = std::move(state),
+                           .datapath = "user",
+                           .datapath_reason = "this version has no kernel datapath"});
+  }
+  std::sort(node.clouds.begin(), node.clouds.end(),
+            [](const CloudInfo& a, const CloudInfo& b) { return a.name < b.name; });
+  return node;
+}
+
+absl::StatusOr<Explanation> LiveNode::Explain(const std::string& cloud, const MacAddress& source,
+                                              const MacAddress& destination) const {
+  CloudKey key;
+  if (const NamedCloud* named = attachments_->config().FindByName(cloud); named != nullptr) {
+    key = named->config.key;
+  } else {
+    const absl::StatusOr<CloudConfig> config = ParseVnl(cloud, group_id_);
+    if (!config.ok()) {
+      return absl::NotFoundError(
+          absl::StrCat("there is no cloud \"", cloud, "\" on this node, and it is no locator"));
+    }
+    key = config->key;
+  }
+  if (!switch_->IsJoined(key)) {
+    return absl::NotFoundError(
+        absl::StrCat("cloud \"", cloud, "\" is not joined: no port of this node is on it"));
+  }
+  return switch_->Explain(key, source, destination);
+}
+
+}  // namespace vxvde

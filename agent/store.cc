@@ -1,0 +1,285 @@
+#include "agent/store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "agent/api/attachment_id.h"
+#include "plugin/base/status.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+constexpr size_t kMaxFile = 1 << 20;
+
+absl::StatusOr<Json> ParseObject(absl::string_view text) {
+  Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !json.is_object()) {
+    return absl::InvalidArgumentError("not a JSON object");
+  }
+  const auto version = json.find("version");
+  if (version == json.end() || *version != kVersion) {
+    return absl::InvalidArgumentError(absl::StrCat("\"version\" is not ", kVersion));
+  }
+  return json;
+}
+
+absl::StatusOr<std::string> Text(const Json& object, const char* key) {
+  const auto value = object.find(key);
+  if (value == object.end() || !value->is_string()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is missing or no text"));
+  }
+  const auto& text = value->get_ref<const std::string&>();
+  if (absl::StrContains(text, '\0')) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" contains a NUL"));
+  }
+  return text;
+}
+
+absl::StatusOr<int64_t> Number(const Json& object, const char* key, int64_t least, int64_t most) {
+  const auto value = object.find(key);
+  // A negative number is not "unsigned"; one beyond 64 bits is a float.
+  if (value == object.end() || !value->is_number_unsigned() ||
+      value->get<uint64_t>() < static_cast<uint64_t>(least) ||
+      value->get<uint64_t>() > static_cast<uint64_t>(most)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", key, "\" is missing or no number from ", least, " to ", most));
+  }
+  return value->get<int64_t>();
+}
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) return ErrnoStatus(errno, absl::StrCat("open ", path));
+  std::string text;
+  char buffer[16384];
+  while (true) {
+    const ssize_t n = read(file.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, absl::StrCat("read ", path));
+    if (n == 0) return text;
+    text.append(buffer, static_cast<size_t>(n));
+    if (text.size() > kMaxFile) {
+      return absl::InvalidArgumentError(absl::StrCat(path, " is larger than ", kMaxFile));
+    }
+  }
+}
+
+absl::Status ReplaceFile(const std::string& path, absl::string_view text) {
+  const std::string beside = absl::StrCat(path, ".new");
+  const UniqueFd file(
+      open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return ErrnoStatus(errno, absl::StrCat("create ", beside));
+  absl::Cleanup remove = [&] { unlink(beside.c_str()); };
+  while (!text.empty()) {
+    const ssize_t n = write(file.get(), text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, absl::StrCat("write ", beside));
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  if (rename(beside.c_str(), path.c_str()) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("rename ", beside, " to ", path));
+  }
+  std::move(remove).Cancel();
+  return absl::OkStatus();
+}
+
+// What a path that could not be understood is called from now on; the sentence for the log.
+std::string SetAside(const std::string& path, const absl::Status& why) {
+  const std::string bad = absl::StrCat(path, ".bad");
+  const bool moved = rename(path.c_str(), bad.c_str()) == 0;
+  return absl::StrCat(path, ": ", why.message(),
+                      moved ? "; set aside as " : "; cannot be renamed to ", bad);
+}
+
+}  // namespace
+
+std::string FormatRecord(const AttachmentRecord& record) {
+  Json json;
+  json["version"] = kVersion;
+  json["id"] = record.id;
+  json["network"] = record.network;
+  json["container_id"] = record.container_id;
+  json["ifname"] = record.ifname;
+  json["pod_namespace"] = record.pod_namespace;
+  json["pod_name"] = record.pod_name;
+  json["pod_uid"] = record.pod_uid;
+  json["mode"] = record.tap ? "tap" : "veth";
+  json["netns"] = record.netns;
+  json["host_ifname"] = record.host_ifname;
+  json["mac"] = record.mac.ToString();
+  json["mtu"] = record.mtu;
+  json["addresses"] = Json::array();
+  for (const IpPrefix& address : record.addresses) json["addresses"].push_back(address.ToString());
+  json["vnl"] = record.vnl;
+  return Dump(json);
+}
+
+absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Json json, ParseObject(text));
+  AttachmentRecord record;
+  ASSIGN_OR_RETURN(record.id, Text(json, "id"));
+  ASSIGN_OR_RETURN(record.network, Text(json, "network"));
+  ASSIGN_OR_RETURN(record.container_id, Text(json, "container_id"));
+  ASSIGN_OR_RETURN(record.ifname, Text(json, "ifname"));
+  if (record.id != AttachmentId(record.network, record.container_id, record.ifname)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"id\" ", record.id, " is not that of its network, container and interface"));
+  }
+  ASSIGN_OR_RETURN(record.pod_namespace, Text(json, "pod_namespace"));
+  ASSIGN_OR_RETURN(record.pod_name, Text(json, "pod_name"));
+  ASSIGN_OR_RETURN(record.pod_uid, Text(json, "pod_uid"));
+  ASSIGN_OR_RETURN(const std::string mode, Text(json, "mode"));
+  if (mode != "veth" && mode != "tap") {
+    return absl::InvalidArgumentError(absl::StrCat("\"mode\" ", mode, " is neither veth nor tap"));
+  }
+  record.tap = mode == "tap";
+  ASSIGN_OR_RETURN(record.netns, Text(json, "netns"));
+  ASSIGN_OR_RETURN(record.host_ifname, Text(json, "host_ifname"));
+  if (record.host_ifname != (record.tap ? "" : HostIfName(record.id))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"host_ifname\" ", record.host_ifname, " is not that of ", record.id));
+  }
+  ASSIGN_OR_RETURN(const std::string mac, Text(json, "mac"));
+  ASSIGN_OR_RETURN(record.mac, MacAddress::Parse(mac));
+  if (!record.mac.IsStation()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"mac\" ", mac, " is no station's"));
+  }
+  ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
+  record.mtu = static_cast<int>(mtu);
+  const auto addresses = json.find("addresses");
+  if (addresses == json.end() || !addresses->is_array()) {
+    return absl::InvalidArgumentError("\"addresses\" is missing or no list");
+  }
+  for (const Json& address : *addresses) {
+    if (!address.is_string()) return absl::InvalidArgumentError("an address is no text");
+    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(address.get_ref<const std::string&>()));
+    record.addresses.push_back(prefix);
+  }
+  ASSIGN_OR_RETURN(record.vnl, Text(json, "vnl"));
+  return record;
+}
+
+std::string FormatUnicastPorts(const UnicastPorts& ports) {
+  Json json;
+  json["version"] = kVersion;
+  json["clouds"] = Json::array();
+  for (const auto& [key, unicast_port] : ports) {
+    json["clouds"].push_back({{"group", key.group.ToString()},
+                              {"port", key.port},
+                              {"vni", key.vni.value()},
+                              {"unicast_port", unicast_port}});
+  }
+  return Dump(json);
+}
+
+absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Json json, ParseObject(text));
+  const auto clouds = json.find("clouds");
+  if (clouds == json.end() || !clouds->is_array()) {
+    return absl::InvalidArgumentError("\"clouds\" is missing or no list");
+  }
+  UnicastPorts ports;
+  for (const Json& cloud : *clouds) {
+    if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is no object");
+    CloudKey key;
+    ASSIGN_OR_RETURN(const std::string group, Text(cloud, "group"));
+    ASSIGN_OR_RETURN(key.group, IpAddress::Parse(group));
+    ASSIGN_OR_RETURN(const int64_t port, Number(cloud, "port", 1, 65535));
+    key.port = static_cast<uint16_t>(port);
+    ASSIGN_OR_RETURN(const int64_t vni, Number(cloud, "vni", 0, Vni::kMax));
+    key.vni = *Vni::Make(static_cast<uint32_t>(vni));
+    ASSIGN_OR_RETURN(const int64_t unicast_port, Number(cloud, "unicast_port", 1, 65535));
+    ports[key] = static_cast<uint16_t>(unicast_port);
+  }
+  return ports;
+}
+
+absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
+  const std::string attachments = absl::StrCat(run_dir, "/attachments");
+  if (mkdir(attachments.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, absl::StrCat("make ", attachments));
+  }
+  return Store(run_dir);
+}
+
+std::string Store::RecordPath(const std::string& id) const {
+  return absl::StrCat(run_dir_, "/attachments/", id, ".json");
+}
+
+absl::Status Store::Save(const AttachmentRecord& record) {
+  return ReplaceFile(RecordPath(record.id), FormatRecord(record));
+}
+
+absl::Status Store::Remove(const std::string& id) {
+  const std::string path = RecordPath(id);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, absl::StrCat("remove ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::SavePorts(const UnicastPorts& ports) {
+  return ReplaceFile(absl::StrCat(run_dir_, "/clouds.json"), FormatUnicastPorts(ports));
+}
+
+absl::StatusOr<Store::Contents> Store::Load() {
+  Contents contents;
+  const std::string folder = absl::StrCat(run_dir_, "/attachments");
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
+  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(dir.get())) {
+    if (absl::EndsWith(entry->d_name, ".json")) names.push_back(entry->d_name);
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    const std::string path = absl::StrCat(folder, "/", name);
+    absl::StatusOr<std::string> text = ReadFile(path);
+    absl::StatusOr<AttachmentRecord> record =
+        text.ok() ? ParseRecord(*text) : absl::StatusOr<AttachmentRecord>(text.status());
+    if (record.ok() && name != absl::StrCat(record->id, ".json")) {
+      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", record->id));
+    }
+    if (record.ok()) {
+      contents.records.push_back(*std::move(record));
+    } else {
+      contents.problems.push_back(SetAside(path, record.status()));
+    }
+  }
+
+  const std::string ports_path = absl::StrCat(run_dir_, "/clouds.json");
+  const absl::StatusOr<std::string> text = ReadFile(ports_path);
+  if (absl::IsNotFound(text.status())) return contents;
+  absl::StatusOr<UnicastPorts> ports =
+      text.ok() ? ParseUnicastPorts(*text) : absl::StatusOr<UnicastPorts>(text.status());
+  if (ports.ok()) {
+    contents.ports = *std::move(ports);
+  } else {
+    contents.problems.push_back(SetAside(ports_path, ports.status()));
+  }
+  return contents;
+}
+
+}  // namespace vxvde

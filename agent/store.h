@@ -1,0 +1,81 @@
+// Store: what an agent must remember over its own restart, as files in the run-dir.
+//
+//   attachments/ID.json   one for each committed attachment
+//   clouds.json           the unicast port of each joined cloud
+//
+// A file is replaced whole (written beside, then renamed): a reader sees the old or the new.
+// No fsync: the run-dir is a tmpfs, and a reboot ends all attachments anyway. A file that
+// cannot be understood is set aside as *.bad and reported, never fatal.
+
+#ifndef VXVDE_AGENT_STORE_H_
+#define VXVDE_AGENT_STORE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/vnl/vnl.h"
+
+namespace vxvde {
+
+struct AttachmentRecord {
+  std::string id;  // AttachmentId of the next three
+  std::string network;
+  std::string container_id;
+  std::string ifname;
+  std::string pod_namespace;  // these three are empty outside Kubernetes
+  std::string pod_name;
+  std::string pod_uid;
+  bool tap = false;
+  std::string netns;        // path
+  std::string host_ifname;  // empty for a tap
+  MacAddress mac;
+  int mtu = 0;  // of the pod's interface
+  std::vector<IpPrefix> addresses;
+  std::string vnl;  // canonical, of the cloud as it was joined
+
+  friend bool operator==(const AttachmentRecord&, const AttachmentRecord&) = default;
+};
+
+// Total functions over text. InvalidArgument says what is wrong with it.
+std::string FormatRecord(const AttachmentRecord& record);
+absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view json);
+
+using UnicastPorts = std::map<CloudKey, uint16_t>;
+std::string FormatUnicastPorts(const UnicastPorts& ports);
+absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view json);
+
+class Store {
+ public:
+  // `run_dir` exists; makes what is missing in it.
+  static absl::StatusOr<Store> Open(const std::string& run_dir);
+
+  absl::Status Save(const AttachmentRecord& record);
+  // Also OK when there is none.
+  absl::Status Remove(const std::string& id);
+  absl::Status SavePorts(const UnicastPorts& ports);
+
+  struct Contents {
+    std::vector<AttachmentRecord> records;  // by id
+    UnicastPorts ports;
+    std::vector<std::string> problems;  // one sentence for each file that was set aside
+  };
+  // Everything, as it was saved last.
+  absl::StatusOr<Contents> Load();
+
+ private:
+  explicit Store(std::string run_dir) : run_dir_(std::move(run_dir)) {}
+  std::string RecordPath(const std::string& id) const;
+
+  std::string run_dir_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_STORE_H_

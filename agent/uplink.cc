@@ -1,0 +1,87 @@
+#include "agent/uplink.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "agent/refusal.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+constexpr int kVxvdeHeader = 8;
+constexpr int kEthernetHeader = 14;
+constexpr int kMaxDatagram = 65507;
+constexpr int kMaxSegments = 64;
+
+absl::StatusOr<LinkInfo> FindLink(const CloudConfig& cloud, const std::string& configured,
+                                  const Links& links) {
+  const std::string name = cloud.interface.empty() ? configured : cloud.interface;
+  if (!name.empty()) {
+    absl::StatusOr<LinkInfo> link = links.by_name(name);
+    if (absl::IsNotFound(link.status())) {
+      return Refuse(AttachError::kCannotJoin,
+                    absl::StrCat("cloud ", cloud.key.ToString(), ": there is no interface \"", name,
+                                 "\" on this node"),
+                    cloud.interface.empty() ? "correct `uplink:` in the agent's configuration"
+                                            : "correct /if= in the cloud's locator");
+    }
+    return link;
+  }
+  const absl::StatusOr<RouteAnswer> route = links.route(cloud.key.group);
+  if (!route.ok() || route->interface == IfIndex::kNone) {
+    return Refuse(
+        AttachError::kCannotJoin,
+        absl::StrCat("cloud ", cloud.key.ToString(), ": no route to the group ",
+                     cloud.key.group.ToString(),
+                     route.ok() ? "" : absl::StrCat(" (", route.status().message(), ")")),
+        absl::StrCat("set `uplink:` in the agent's configuration, or /if= in the cloud's locator, "
+                     "or add a route: ip route add ",
+                     cloud.key.group.is_v4() ? "224.0.0.0/4" : "ff00::/8 table local",
+                     " dev INTERFACE"));
+  }
+  return links.by_index(route->interface);
+}
+
+}  // namespace
+
+absl::StatusOr<Uplink> ChooseUplink(const CloudConfig& cloud, const std::string& configured,
+                                    const Links& links) {
+  ASSIGN_OR_RETURN(const LinkInfo link, FindLink(cloud, configured, links));
+  return Uplink{.index = link.index, .name = link.name, .mtu = link.mtu};
+}
+
+int Encapsulation(const IpAddress& group) { return group.is_v4() ? 50 : 70; }
+
+absl::StatusOr<int> PodMtu(uint32_t requested, int of_cloud, int uplink_mtu,
+                           const IpAddress& group) {
+  if (requested == 0 && of_cloud == 0) {
+    const int fits = std::min(uplink_mtu - Encapsulation(group), kMaxPodMtu);
+    if (fits < kMinPodMtu) {
+      return Refuse(AttachError::kMtuImpossible,
+                    absl::StrCat("the uplink's MTU of ", uplink_mtu, " leaves ", fits,
+                                 " for pods, fewer than ", kMinPodMtu),
+                    "raise the uplink's MTU, or set `mtu:` of the cloud");
+    }
+    return fits;
+  }
+  const int64_t mtu = requested != 0 ? int64_t{requested} : of_cloud;
+  if (mtu < kMinPodMtu || mtu > kMaxPodMtu) {
+    return Refuse(
+        AttachError::kMtuImpossible, absl::StrCat("MTU ", mtu, " is impossible"),
+        absl::StrCat("use ", kMinPodMtu, " to ", kMaxPodMtu,
+                     ", or 0 for what the uplink carries: ", uplink_mtu - Encapsulation(group)));
+  }
+  return static_cast<int>(mtu);
+}
+
+uint32_t GsoMaxSize(int pod_mtu) {
+  const int datagram = kVxvdeHeader + kEthernetHeader + pod_mtu;
+  const int segments = std::clamp(kMaxDatagram / datagram, 1, kMaxSegments);
+  // The smallest payload of a full TCP segment: IPv6 (40) and TCP with timestamps (32). Larger
+  // ones make fewer segments. The kernel takes its own MAX_TCP_HEADER off as well.
+  const int payload = std::max(pod_mtu - 72, 8);
+  return static_cast<uint32_t>(segments * payload);
+}
+
+}  // namespace vxvde

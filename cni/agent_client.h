@@ -1,0 +1,54 @@
+// The agent, as the CNI side sees it: agent/api/attach.proto over a SOCK_SEQPACKET socket.
+
+#ifndef VXVDE_CNI_AGENT_CLIENT_H_
+#define VXVDE_CNI_AGENT_CLIENT_H_
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/api/attach.pb.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+// Every call: kCniTryAgainLater when the agent is not there or does not answer in time; its own
+// refusals keep their code, message and remedy.
+class AgentClient {
+ public:
+  virtual ~AgentClient() = default;
+
+  // Opens a transaction, which Commit makes last and everything else rolls back.
+  virtual absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) = 0;
+  // After Plan. `tap` is a tap's descriptor, or none.
+  virtual absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) = 0;
+  // Of any attachment, on a connection of its own; an open transaction is given up first.
+  virtual absl::Status Detach(const attach::v1::AttachmentKey& key) = 0;
+  virtual absl::Status Ping() = 0;
+};
+
+class SocketAgentClient : public AgentClient {
+ public:
+  // `timeout` is for each of connect, request and answer.
+  SocketAgentClient(std::string path, std::chrono::milliseconds timeout)
+      : path_(std::move(path)), timeout_(timeout) {}
+
+  absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) override;
+  absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) override;
+  absl::Status Detach(const attach::v1::AttachmentKey& key) override;
+  absl::Status Ping() override;
+
+ private:
+  absl::Status Connect();
+  absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& tap);
+
+  std::string path_;
+  std::chrono::milliseconds timeout_;
+  UniqueFd socket_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_CNI_AGENT_CLIENT_H_

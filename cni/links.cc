@@ -1,0 +1,230 @@
+// How a link that was made by a process that was killed is known again:
+// I1: a veth pair's host end has its final name from the message that creates it. That name
+//     is a hash of the attachment's key, so `HostIfName` without an alias is ours, too: the
+//     alias cannot be part of that message (rtnl_create_link() in net/core/rtnetlink.c).
+// I2: a veth pair's pod end goes with its host end.
+// I3: a tap is made persistent only after its alias is set; before, it dies with us.
+
+#include "cni/links.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cni/error.h"
+#include "plugin/base/status.h"
+#include "plugin/os/netlink.h"
+#include "plugin/os/netns.h"
+#include "plugin/os/port.h"
+
+namespace vxvde {
+namespace {
+
+absl::Status IgnoreNotFound(const absl::Status& status) {
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status DeleteHostEnd(const LinkNames& names) {
+  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+  const absl::StatusOr<LinkInfo> link = host.GetLink(names.host_ifname);
+  if (!link.ok()) return IgnoreNotFound(link.status());
+  const bool ours =
+      link->alias == names.alias || (link->alias.empty() && link->kind == "veth");  // I1
+  if (!ours) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("interface ", names.host_ifname, " has the alias \"", link->alias,
+                     "\", not \"", names.alias, "\": it is not ours, remove or rename it by hand"));
+  }
+  return IgnoreNotFound(host.DeleteLink(link->index));
+}
+
+// True when the pod has an `ifname` that is not ours.
+absl::StatusOr<bool> DeletePodEnd(const LinkNames& names) {
+  if (names.netns.empty()) return false;
+  const absl::StatusOr<UniqueFd> netns = OpenNetNs(names.netns);
+  // InvalidArgument: the mount point is still there, as a plain file.
+  if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) return false;
+  RETURN_IF_ERROR(netns.status());
+  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(*netns));
+  const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
+  if (absl::IsNotFound(link.status())) return false;
+  RETURN_IF_ERROR(link.status());
+  if (link->alias != names.alias) return true;
+  RETURN_IF_ERROR(IgnoreNotFound(pod.DeleteLink(link->index)));
+  return false;
+}
+
+// fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
+IpPrefix LinkLocal(const MacAddress& mac) {
+  const MacAddress::Bytes& m = mac.bytes();
+  const uint8_t wire[16] = {
+      0xfe, 0x80, 0,    0,    0,    0,    0,   0, static_cast<uint8_t>(m[0] ^ 2),
+      m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
+  return {IpAddress::FromWire(wire), 64};
+}
+
+// The switch of one interface; of the calling thread's namespace.
+std::string DisableIpv6Path(const std::string& ifname) {
+  return absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
+}
+
+// False when the kernel has no IPv6, or `ifname` must not use it.
+absl::StatusOr<bool> Ipv6Enabled(const UniqueFd& netns, const std::string& ifname) {
+  bool enabled = false;
+  RETURN_IF_ERROR(RunInNetNs(netns, [&] {
+    const UniqueFd file(open(DisableIpv6Path(ifname).c_str(), O_RDONLY | O_CLOEXEC));
+    char value = '1';
+    enabled = file && read(file.get(), &value, 1) == 1 && value == '0';
+    return absl::OkStatus();
+  }));
+  return enabled;
+}
+
+// Runtimes make namespaces with IPv6 off by default; an IPv6 address is a wish to have it on.
+absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
+  return RunInNetNs(netns, [&] {
+    const std::string path = DisableIpv6Path(ifname);
+    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file || write(file.get(), "0", 1) != 1)
+      return ErrnoStatus(errno, absl::StrCat("write ", path));
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names,
+                                   const LinkSpec& spec) {
+  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+  RETURN_IF_ERROR(host.CreateVeth({
+      .here = {.name = names.host_ifname, .alias = names.alias, .mac = std::nullopt},
+      .there = {.name = names.ifname, .alias = names.alias, .mac = spec.mac},
+      .there_netns = netns.get(),
+      .mtu = static_cast<int>(spec.mtu),
+      .gso_max_size = spec.gso_max_size,
+  }));
+  ASSIGN_OR_RETURN(const LinkInfo link, host.GetLink(names.host_ifname));
+  PodLink pod;
+  pod.mac = spec.mac;
+  pod.host_mac = link.mac;
+  return pod;
+}
+
+absl::StatusOr<PodLink> CreateTap(const UniqueFd& netns, const LinkNames& names,
+                                  const LinkSpec& spec) {
+  PodLink pod;
+  pod.mac = spec.mac;
+  RETURN_IF_ERROR(RunInNetNs(netns, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(pod.tap, OpenTap(names.ifname, /*persistent=*/false));
+    return absl::OkStatus();
+  }));
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::OpenIn(netns));
+  ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(names.ifname));
+  LinkChange change;
+  change.mac = spec.mac;
+  change.mtu = static_cast<int>(spec.mtu);
+  change.alias = names.alias;
+  if (spec.gso_max_size != 0) change.gso_max_size = spec.gso_max_size;
+  RETURN_IF_ERROR(netlink.ChangeLink(link.index, change));
+  // I3. The agent opens it again by name when it is restarted.
+  if (ioctl(pod.tap.get(), TUNSETPERSIST, 1) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("make tap ", names.ifname, " persistent"));
+  }
+  return pod;
+}
+
+Route ToRoute(const ResultRoute& route) {
+  return {.destination = route.destination,
+          .gateway = route.gateway,
+          .mtu = route.mtu,
+          .advmss = route.advmss,
+          .priority = route.priority,
+          .table = route.table,
+          .scope = route.scope};
+}
+
+}  // namespace
+
+absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allowed) {
+  const absl::StatusOr<UniqueFd> pod = OpenNetNs(netns);
+  if (!pod.ok()) {
+    return CniStatus(kCniInvalidEnvironment, Annotate(pod.status(), "CNI_NETNS").message());
+  }
+  if (own_allowed) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const UniqueFd own, CurrentNetNs());
+  ASSIGN_OR_RETURN(const bool same, SameNetNs(*pod, own));
+  if (!same) return absl::OkStatus();
+  return CniStatus(kCniInvalidNetNs,
+                   absl::StrCat("CNI_NETNS ", netns, " is the plugin's own network namespace"),
+                   "give the container's; CNI_NETNS_OVERRIDE=1 if it really is meant");
+}
+
+absl::Status KernelPodLinks::Clear(const LinkNames& names) {
+  RETURN_IF_ERROR(DeleteHostEnd(names));
+  ASSIGN_OR_RETURN(const bool taken, DeletePodEnd(names));
+  if (!taken) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat("interface ", names.ifname, " exists in ",
+                                               names.netns, " and is not ours: it is left alone"));
+}
+
+absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const LinkSpec& spec) {
+  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetNs(names.netns));
+  return spec.mode == LinkMode::kTap ? CreateTap(netns, names, spec)
+                                     : CreateVeth(netns, names, spec);
+}
+
+absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
+                                       const std::vector<IpPrefix>& addresses,
+                                       const std::vector<ResultRoute>& routes) {
+  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetNs(names.netns));
+  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(netns));
+  ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
+
+  // The kernel's own link-local address would be tentative for a second (A6). Ours is the
+  // same one without that second: the agent has seen to it that the MAC is unique.
+  if (std::any_of(addresses.begin(), addresses.end(),
+                  [](const IpPrefix& prefix) { return prefix.address.is_v6(); })) {
+    RETURN_IF_ERROR(EnableIpv6(netns, names.ifname));
+  }
+  ASSIGN_OR_RETURN(const bool ipv6, Ipv6Enabled(netns, names.ifname));
+  if (ipv6) {
+    LinkChange no_ipv6;
+    no_ipv6.no_ipv6 = true;
+    RETURN_IF_ERROR(pod.ChangeLink(link.index, no_ipv6));
+    RETURN_IF_ERROR(pod.AddAddress(link.index, LinkLocal(link.mac)));
+  }
+  for (const IpPrefix& prefix : addresses) {
+    RETURN_IF_ERROR(pod.AddAddress(link.index, prefix));
+  }
+
+  LinkChange up;
+  up.up = true;
+  if (mode == LinkMode::kVeth) {
+    ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+    ASSIGN_OR_RETURN(const LinkInfo host_end, host.GetLink(names.host_ifname));
+    // A wire, not a station: the host must not speak on the cloud.
+    LinkChange no_ipv6;
+    no_ipv6.no_ipv6 = true;
+    RETURN_IF_ERROR(host.ChangeLink(host_end.index, no_ipv6));
+    RETURN_IF_ERROR(host.ChangeLink(host_end.index, up));
+  }
+  RETURN_IF_ERROR(pod.ChangeLink(link.index, up));
+  for (const ResultRoute& route : routes) {
+    RETURN_IF_ERROR(pod.AddRoute(link.index, ToRoute(route)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelPodLinks::Delete(const LinkNames& names) {
+  std::vector<absl::Status> errors;
+  if (absl::Status status = DeleteHostEnd(names); !status.ok()) errors.push_back(status);
+  if (absl::Status status = DeletePodEnd(names).status(); !status.ok()) errors.push_back(status);
+  return JoinErrors(errors);
+}
+
+}  // namespace vxvde

@@ -1,0 +1,74 @@
+// The two ends of a pod's link: made, set up, found again by name and alias, removed.
+// System calls through plugin/os; nothing here knows of agents or addresses' origins.
+
+#ifndef VXVDE_CNI_LINKS_H_
+#define VXVDE_CNI_LINKS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cni/request.h"
+#include "cni/result.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+// Where an attachment's interfaces are and how they are known again (agent/api/attachment_id.h).
+struct LinkNames {
+  std::string netns;   // path; may be empty, or missing, for Delete
+  std::string ifname;  // in the pod
+  std::string host_ifname;
+  std::string alias;
+};
+
+struct LinkSpec {
+  LinkMode mode = LinkMode::kVeth;
+  MacAddress mac;
+  uint32_t mtu = 0;
+  uint32_t gso_max_size = 0;
+};
+
+struct PodLink {
+  MacAddress mac;
+  MacAddress host_mac;  // veth
+  UniqueFd tap;         // tap
+};
+
+class PodLinks {
+ public:
+  virtual ~PodLinks() = default;
+
+  // May an attachment be made there? kCniInvalidEnvironment: no such namespace.
+  // kCniInvalidNetNs: it is our own, and `own_allowed` is false (E6).
+  virtual absl::Status CheckNetNs(const std::string& netns, bool own_allowed) = 0;
+  // Removes what a try that was killed left of this attachment. AlreadyExists when `ifname` is
+  // somebody else's, which is left alone (A1).
+  virtual absl::Status Clear(const LinkNames& names) = 0;
+  // Both ends, down. Undone by Delete, also when it failed.
+  virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
+  // Brings both ends up, with addresses that can be used at once, and routes.
+  virtual absl::Status Configure(const LinkNames& names, LinkMode mode,
+                                 const std::vector<IpPrefix>& addresses,
+                                 const std::vector<ResultRoute>& routes) = 0;
+  // OK when there is nothing left of it; what is not ours is left alone.
+  virtual absl::Status Delete(const LinkNames& names) = 0;
+};
+
+class KernelPodLinks : public PodLinks {
+ public:
+  absl::Status CheckNetNs(const std::string& netns, bool own_allowed) override;
+  absl::Status Clear(const LinkNames& names) override;
+  absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) override;
+  absl::Status Configure(const LinkNames& names, LinkMode mode,
+                         const std::vector<IpPrefix>& addresses,
+                         const std::vector<ResultRoute>& routes) override;
+  absl::Status Delete(const LinkNames& names) override;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_CNI_LINKS_H_

@@ -1,0 +1,359 @@
+#include "cni/request.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "cni/cni_args.h"
+#include "cni/error.h"
+#include "cni/json.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+constexpr size_t kMaxIfName = 15;       // IFNAMSIZ - 1
+constexpr size_t kMaxSocketPath = 107;  // sockaddr_un.sun_path with its NUL
+constexpr uint32_t kMaxMtu = 65535;
+
+absl::string_view Get(const Environment& environment, const char* key) {
+  const auto it = environment.find(key);
+  return it == environment.end() ? absl::string_view() : absl::string_view(it->second);
+}
+
+// SPEC: ^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$, for network names and container ids.
+bool IsCniName(absl::string_view text) {
+  if (text.empty() || !absl::ascii_isalnum(text[0])) return false;
+  for (const char c : text) {
+    if (!absl::ascii_isalnum(c) && c != '_' && c != '.' && c != '-') return false;
+  }
+  return true;
+}
+
+// dev_valid_name() of the kernel (net/core/dev.c).
+bool IsInterfaceName(absl::string_view text) {
+  if (text.empty() || text.size() > kMaxIfName || text == "." || text == "..") return false;
+  for (const char c : text) {
+    if (c == '/' || c == ':' || absl::ascii_isspace(c)) return false;
+  }
+  return true;
+}
+
+absl::Status ReadEnvironment(const Environment& environment, Request& request) {
+  std::vector<absl::string_view> needed;
+  switch (request.command) {
+    case Command::kAdd:
+      needed = {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"};
+      break;
+    case Command::kDel:
+      needed = {"CNI_CONTAINERID", "CNI_IFNAME"};
+      break;
+    case Command::kAbout:
+    case Command::kStatus:
+    case Command::kVersion:
+      return absl::OkStatus();
+  }
+  std::vector<absl::string_view> missing;
+  for (const absl::string_view key : needed) {
+    if (Get(environment, key.data()).empty()) missing.push_back(key);
+  }
+  if (!missing.empty()) {
+    return CniStatus(kCniInvalidEnvironment,
+                     absl::StrCat("missing in the environment: ", absl::StrJoin(missing, ", ")));
+  }
+  request.container_id = std::string(Get(environment, "CNI_CONTAINERID"));
+  request.netns = std::string(Get(environment, "CNI_NETNS"));
+  request.ifname = std::string(Get(environment, "CNI_IFNAME"));
+  const absl::string_view own = Get(environment, "CNI_NETNS_OVERRIDE");
+  request.own_netns_allowed = own == "1" || absl::EqualsIgnoreCase(own, "true");
+  if (!IsCniName(request.container_id)) {
+    return CniStatus(
+        kCniInvalidEnvironment,
+        absl::StrCat("CNI_CONTAINERID \"", request.container_id,
+                     "\": not letters, digits, '_', '.', '-' after one letter or digit"));
+  }
+  if (!IsInterfaceName(request.ifname)) {
+    return CniStatus(kCniInvalidEnvironment,
+                     absl::StrCat("CNI_IFNAME \"", request.ifname,
+                                  "\": not 1 to 15 bytes without '/', ':' and spaces"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SpecVersion> ReadVersion(const Json& config) {
+  const Json* value = Find(config, "cniVersion");
+  if (value == nullptr) return SpecVersion::k010;  // SPEC 0.1.0 had no such key
+  ASSIGN_OR_RETURN(const std::string text, AsString(*value, "cniVersion"));
+  if (text.empty()) return SpecVersion::k010;
+  const std::optional<SpecVersion> version = ParseSpecVersion(text);
+  if (!version) {
+    return CniStatus(kCniIncompatibleVersion,
+                     absl::StrCat("cniVersion ", Show(*value), " is not supported"),
+                     absl::StrCat("the configuration asks for ", Show(*value),
+                                  ", this plugin speaks ", absl::StrJoin(kSpecVersions, ", ")));
+  }
+  return *version;
+}
+
+absl::Status ReadIpam(const Environment& environment, const Json& config, Ipam& ipam) {
+  const Json* section = Find(config, "ipam");
+  if (section == nullptr) return absl::OkStatus();
+  if (!section->is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat("ipam: not an object but ", Show(*section)));
+  }
+  if (section->empty()) {
+    ipam.kind = Ipam::Kind::kCaller;
+    return absl::OkStatus();
+  }
+  const Json* type = Find(*section, "type");
+  if (type == nullptr) {
+    return absl::InvalidArgumentError(
+        "ipam: has no \"type\" (a plugin's name; {} for no addresses at all)");
+  }
+  ASSIGN_OR_RETURN(ipam.type, AsString(*type, "ipam.type"));
+  // I1: a name that is looked for in CNI_PATH, never a path.
+  if (ipam.type.empty() || ipam.type == "." || ipam.type == ".." ||
+      absl::StrContains(ipam.type, '/') || absl::StrContains(ipam.type, '\0')) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("ipam.type: ", Show(*type), " is not a plugin's file name"));
+  }
+  ipam.kind = Ipam::Kind::kDelegate;
+  ipam.path = absl::StrSplit(Get(environment, "CNI_PATH"), ':', absl::SkipEmpty());
+  if (ipam.path.empty()) {
+    return CniStatus(kCniInvalidEnvironment,
+                     absl::StrCat("missing in the environment: CNI_PATH, where the IPAM plugin ",
+                                  ipam.type, " is looked for"));
+  }
+  return absl::OkStatus();
+}
+
+// What says where and how: of ADD and STATUS.
+absl::Status ReadCloud(const Json& config, Request& request) {
+  if (const Json* cloud = Find(config, "cloud")) {
+    ASSIGN_OR_RETURN(request.cloud, AsString(*cloud, "cloud"));
+  }
+  if (const Json* vnl = Find(config, "vnl")) {
+    ASSIGN_OR_RETURN(request.vnl, AsString(*vnl, "vnl"));
+  }
+  if (!request.cloud.empty() && !request.vnl.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"cloud\": ", Show(*Find(config, "cloud")),
+                                                   " and \"vnl\": ", Show(*Find(config, "vnl")),
+                                                   " exclude each other: keep one"));
+  }
+  if (const Json* mode = Find(config, "mode")) {
+    ASSIGN_OR_RETURN(const std::string text, AsString(*mode, "mode"));
+    if (text == "tap") {
+      request.mode = LinkMode::kTap;
+    } else if (text != "veth" && !text.empty()) {
+      return CniStatus(kCniUnsupportedField,
+                       absl::StrCat("\"mode\": ", Show(*mode), " is not supported; veth or tap"));
+    }
+  }
+  if (const Json* mtu = Find(config, "mtu")) {
+    ASSIGN_OR_RETURN(request.mtu, AsNumber(*mtu, "mtu", kMaxMtu));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RequestedIp> ParseIp(const std::string& text) {
+  RequestedIp ip;
+  if (absl::StrContains(text, '/')) {
+    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(text));
+    ip.address = prefix.address;
+    ip.length = prefix.length;
+    return ip;
+  }
+  ASSIGN_OR_RETURN(ip.address, IpAddress::Parse(text));
+  return ip;
+}
+
+absl::Status ReadMac(const std::string& text, absl::string_view where, uint32_t code,
+                     Request& request) {
+  const absl::StatusOr<MacAddress> mac = MacAddress::Parse(text);
+  if (!mac.ok()) return CniStatus(code, Annotate(mac.status(), where).message());
+  if (!mac->IsStation()) {
+    return CniStatus(code, absl::StrCat(where, ": ", text, " cannot be a station's address"));
+  }
+  request.mac = *mac;
+  return absl::OkStatus();
+}
+
+absl::Status ReadIps(const std::vector<std::string>& texts, absl::string_view where, uint32_t code,
+                     Request& request) {
+  for (const std::string& text : texts) {
+    const absl::StatusOr<RequestedIp> ip = ParseIp(text);
+    if (!ip.ok()) return CniStatus(code, Annotate(ip.status(), where).message());
+    request.ips.push_back(*ip);
+  }
+  return absl::OkStatus();
+}
+
+// Capabilities that a runtime may use, and that would be lost in silence here.
+absl::Status RefuseUnsupported(const Json& runtime) {
+  for (const char* key : {"portMappings", "bandwidth"}) {
+    const Json* value = FindNoCase(runtime, key);
+    if (value == nullptr || value->empty()) continue;
+    return CniStatus(
+        kCniUnsupportedField,
+        absl::StrCat("\"runtimeConfig.", key, "\": ", Show(*value), " is not supported"),
+        "remove it from the configuration's capabilities, or chain a plugin for it");
+  }
+  return absl::OkStatus();
+}
+
+// A7: runtimeConfig before args.cni before CNI_ARGS.
+absl::Status ReadWishes(const Environment& environment, const Json& config, Request& request) {
+  const Json none = Json::object();
+  const Json* found = Find(config, "runtimeConfig");
+  const Json& runtime = found != nullptr ? *found : none;
+  found = Find(config, "args");
+  if (found != nullptr) found = Find(*found, "cni");
+  const Json& args = found != nullptr ? *found : none;
+  ASSIGN_OR_RETURN(const CniArgs cni_args, ParseCniArgs(Get(environment, "CNI_ARGS")));
+
+  RETURN_IF_ERROR(RefuseUnsupported(runtime));
+  if (const Json* mac = FindNoCase(runtime, "mac"); mac != nullptr && *mac != "") {
+    ASSIGN_OR_RETURN(const std::string text, AsString(*mac, "runtimeConfig.mac"));
+    RETURN_IF_ERROR(ReadMac(text, "runtimeConfig.mac", kCniInvalidConfig, request));
+  } else if (const Json* mac = Find(args, "mac"); mac != nullptr && *mac != "") {
+    ASSIGN_OR_RETURN(const std::string text, AsString(*mac, "args.cni.mac"));
+    RETURN_IF_ERROR(ReadMac(text, "args.cni.mac", kCniInvalidConfig, request));
+  } else if (!cni_args.mac.empty()) {
+    RETURN_IF_ERROR(ReadMac(cni_args.mac, "CNI_ARGS MAC", kCniInvalidEnvironment, request));
+  }
+  if (const Json* ips = FindNoCase(runtime, "ips"); ips != nullptr && !ips->empty()) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*ips, "runtimeConfig.ips"));
+    RETURN_IF_ERROR(ReadIps(texts, "runtimeConfig.ips", kCniInvalidConfig, request));
+  } else if (const Json* ips = Find(args, "ips"); ips != nullptr && !ips->empty()) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*ips, "args.cni.ips"));
+    RETURN_IF_ERROR(ReadIps(texts, "args.cni.ips", kCniInvalidConfig, request));
+  } else {
+    RETURN_IF_ERROR(ReadIps(cni_args.ips, "CNI_ARGS IP", kCniInvalidEnvironment, request));
+  }
+  if (const Json* mtu = FindNoCase(runtime, "mtu")) {
+    ASSIGN_OR_RETURN(request.mtu, AsNumber(*mtu, "runtimeConfig.mtu", kMaxMtu));
+  }
+  // K8S_POD_NAME alone is podman, which says the container's name there.
+  if (!cni_args.pod_namespace.empty() || !cni_args.pod_uid.empty()) {
+    request.pod_namespace = cni_args.pod_namespace;
+    request.pod_name = cni_args.pod_name;
+    request.pod_uid = cni_args.pod_uid;
+  }
+  if (const Json* dns = Find(config, "dns")) {
+    ASSIGN_OR_RETURN(request.dns, AsDns(*dns));
+  }
+  // The dns capability has other names than the result: servers, searches, options.
+  if (const Json* dns = FindNoCase(runtime, "dns")) {
+    Dns wish;
+    if (const Json* list = FindNoCase(*dns, "servers")) {
+      ASSIGN_OR_RETURN(wish.nameservers, AsStrings(*list, "runtimeConfig.dns.servers"));
+    }
+    if (const Json* list = FindNoCase(*dns, "searches")) {
+      ASSIGN_OR_RETURN(wish.search, AsStrings(*list, "runtimeConfig.dns.searches"));
+    }
+    if (const Json* list = FindNoCase(*dns, "options")) {
+      ASSIGN_OR_RETURN(wish.options, AsStrings(*list, "runtimeConfig.dns.options"));
+    }
+    if (!wish.empty()) request.dns = wish;
+  }
+  if (const Json* routes = Find(config, "routes")) {
+    ASSIGN_OR_RETURN(request.routes, AsRoutes(*routes));
+  }
+  return absl::OkStatus();
+}
+
+// A7: an address that nobody here could give is refused before anything happens.
+absl::Status CheckIps(const Request& request) {
+  if (request.ips.empty() || request.ipam.kind == Ipam::Kind::kDelegate) return absl::OkStatus();
+  if (request.ipam.kind == Ipam::Kind::kAgent) {
+    return CniStatus(
+        kCniInvalidConfig,
+        absl::StrCat("address ", request.ips[0].address.ToString(),
+                     " is requested, but the network has no \"ipam\""),
+        "set \"ipam\": {} for addresses that the caller chooses, or name an IPAM plugin");
+  }
+  for (const RequestedIp& ip : request.ips) {
+    if (ip.length) continue;
+    return CniStatus(
+        kCniInvalidConfig, absl::StrCat("address ", ip.address.ToString(), " has no prefix length"),
+        absl::StrCat("ask for ", ip.address.ToString(), ip.address.is_v4() ? "/24" : "/64",
+                     " or the like: with \"ipam\": {} nobody else knows it"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadConfig(const Environment& environment, const Json& config, Request& request) {
+  const Json* name = Find(config, "name");
+  if (name == nullptr) return absl::InvalidArgumentError("the configuration has no \"name\"");
+  ASSIGN_OR_RETURN(request.network, AsString(*name, "name"));
+  if (!IsCniName(request.network)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "name ", Show(*name), ": not letters, digits, '_', '.', '-' after one letter or digit"));
+  }
+  if (const Json* agent = Find(config, "agent")) {
+    ASSIGN_OR_RETURN(request.agent, AsString(*agent, "agent"));
+    if (request.agent.empty() || request.agent[0] != '/' || request.agent.size() > kMaxSocketPath ||
+        absl::StrContains(request.agent, '\0')) {
+      return absl::InvalidArgumentError(absl::StrCat("agent: ", Show(*agent),
+                                                     " is not an absolute path of at most ",
+                                                     kMaxSocketPath, " bytes"));
+    }
+  }
+  RETURN_IF_ERROR(ReadIpam(environment, config, request.ipam));
+  // DEL needs no more, and a configuration that became worse must not keep it from its work.
+  if (request.command == Command::kDel) return absl::OkStatus();
+
+  RETURN_IF_ERROR(ReadCloud(config, request));
+  if (request.command == Command::kStatus) return absl::OkStatus();
+
+  if (Find(config, "prevResult") != nullptr) {
+    return CniStatus(kCniInvalidConfig,
+                     "chaining after another plugin is not supported by this version",
+                     "make vxvde the first plugin of its list");
+  }
+  RETURN_IF_ERROR(ReadWishes(environment, config, request));
+  return CheckIps(request);
+}
+
+}  // namespace
+
+absl::StatusOr<Command> ParseCommand(const Environment& environment) {
+  const absl::string_view text = Get(environment, "CNI_COMMAND");
+  if (text.empty()) return Command::kAbout;
+  if (text == "ADD") return Command::kAdd;
+  if (text == "DEL") return Command::kDel;
+  if (text == "STATUS") return Command::kStatus;
+  if (text == "VERSION") return Command::kVersion;
+  return CniStatus(kCniInvalidEnvironment,
+                   absl::StrCat("CNI_COMMAND ", text, " is not implemented by this version"),
+                   "it knows ADD, DEL, STATUS and VERSION");
+}
+
+SpecVersion AnswerVersion(absl::string_view config) {
+  const absl::StatusOr<Json> json = ParseObject(config, "configuration");
+  if (!json.ok() || Find(*json, "cniVersion") == nullptr) return kLatestSpecVersion;
+  return ReadVersion(*json).value_or(kLatestSpecVersion);
+}
+
+absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::string_view config) {
+  Request request;
+  ASSIGN_OR_RETURN(request.command, ParseCommand(environment));
+  if (request.command == Command::kAbout) return request;
+  if (request.command == Command::kVersion) {
+    request.version = AnswerVersion(config);
+    return request;
+  }
+  RETURN_IF_ERROR(ReadEnvironment(environment, request));
+  ASSIGN_OR_RETURN(const Json json, ParseObject(config, "the configuration on standard input"));
+  absl::StatusOr<SpecVersion> version = ReadVersion(json);
+  if (!version.ok()) return WithCode(version.status(), kCniInvalidConfig);
+  request.version = *version;
+  request.config = std::string(config);
+  RETURN_IF_ERROR(WithCode(ReadConfig(environment, json, request), kCniInvalidConfig));
+  return request;
+}
+
+}  // namespace vxvde

@@ -1,0 +1,93 @@
+// What a runtime asks: environment and standard input -> Request, or a CNI error. Pure.
+//
+// Nothing has been touched when a request is refused here. What needs the kernel
+// (is the namespace there, is the name free) is commands' question.
+// Source: CNI SPEC 1.1.0, "Parameters" and section 1; CONVENTIONS.md for runtimeConfig, args and
+// CNI_ARGS.
+
+#ifndef VXVDE_CNI_REQUEST_H_
+#define VXVDE_CNI_REQUEST_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "cni/result.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/base/mac_address.h"
+
+namespace vxvde {
+
+using Environment = std::map<std::string, std::string>;
+
+enum class Command { kAbout, kAdd, kDel, kStatus, kVersion };
+enum class LinkMode { kVeth, kTap };
+
+// An address that the runtime wants; without a length the IPAM plugin knows it.
+struct RequestedIp {
+  IpAddress address;
+  std::optional<uint8_t> length;
+
+  bool operator==(const RequestedIp&) const = default;
+};
+
+struct Ipam {
+  enum class Kind {
+    kAgent,     // `ipam` absent: the agent's own, from the cloud's subnets
+    kCaller,    // `ipam: {}`: the addresses that are asked for, or none
+    kDelegate,  // `ipam.type`: another plugin
+  };
+  Kind kind = Kind::kAgent;
+  std::string type;               // kDelegate: the plugin's file name
+  std::vector<std::string> path;  // kDelegate: CNI_PATH, in order
+};
+
+struct Request {
+  Command command = Command::kAbout;
+  // VERSION: that of the asking side, or the latest.
+  SpecVersion version = kLatestSpecVersion;
+
+  std::string container_id;
+  std::string netns;  // empty: DEL of something whose namespace has gone
+  std::string ifname;
+  bool own_netns_allowed = false;  // CNI_NETNS_OVERRIDE
+
+  std::string network;
+  std::string agent = "/run/vxvde/handoff.sock";
+  Ipam ipam;
+  std::string config;  // standard input as it came, for the IPAM plugin
+
+  // ADD and STATUS only.
+  std::string cloud;  // at most one of the two
+  std::string vnl;
+  LinkMode mode = LinkMode::kVeth;
+  uint32_t mtu = 0;  // 0: the cloud's
+
+  // ADD only.
+  std::optional<MacAddress> mac;
+  std::vector<RequestedIp> ips;
+  std::vector<ResultRoute> routes;  // beside those of the IPAM plugin
+  Dns dns;                          // empty: the IPAM plugin's
+  std::string pod_namespace;        // the three are empty outside Kubernetes
+  std::string pod_name;
+  std::string pod_uid;
+};
+
+// Needs nothing but CNI_COMMAND; kAbout when that is empty or not set. An unknown one is
+// kCniInvalidEnvironment.
+absl::StatusOr<Command> ParseCommand(const Environment& environment);
+
+// The version that an answer to `config` is written in: its own, or the latest when that cannot
+// be told. Never fails, so that every failure can be answered.
+SpecVersion AnswerVersion(absl::string_view config);
+
+// `config` is the standard input. Safe on any input.
+absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::string_view config);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_CNI_REQUEST_H_

@@ -1,0 +1,189 @@
+#include "cni/result.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cni/json.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+// Keys leave in the order in which they are written here.
+using Out = nlohmann::ordered_json;
+
+std::string Text(const Out& json) {
+  // Names and messages come from outside: what is not UTF-8 is replaced, not thrown.
+  return json.dump(-1, ' ', false, Out::error_handler_t::replace);
+}
+
+Out DnsOut(const Dns& dns) {
+  Out out = Out::object();
+  if (!dns.nameservers.empty()) out["nameservers"] = dns.nameservers;
+  if (!dns.domain.empty()) out["domain"] = dns.domain;
+  if (!dns.search.empty()) out["search"] = dns.search;
+  if (!dns.options.empty()) out["options"] = dns.options;
+  return out;
+}
+
+Out RouteOut(const ResultRoute& route, SpecVersion version) {
+  Out out = {{"dst", route.destination.ToString()}};
+  if (route.gateway) out["gw"] = route.gateway->ToString();
+  if (version < SpecVersion::k110) return out;
+  if (route.mtu) out["mtu"] = *route.mtu;
+  if (route.advmss) out["advmss"] = *route.advmss;
+  if (route.priority) out["priority"] = *route.priority;
+  if (route.table) out["table"] = *route.table;
+  if (route.scope) out["scope"] = *route.scope;
+  return out;
+}
+
+// {ip, gateway, routes} of one family: ip4 and ip6 of versions up to 0.2.0. Null without an
+// address.
+Out FamilyOut(const CniResult& result, int family) {
+  for (const ResultAddress& address : result.addresses) {
+    if (address.address.address.family() != family) continue;
+    Out out = {{"ip", address.address.ToString()}};
+    if (address.gateway) out["gateway"] = address.gateway->ToString();
+    for (const ResultRoute& route : result.routes) {
+      if (route.destination.address.family() != family) continue;
+      out["routes"].push_back(RouteOut(route, SpecVersion::k020));
+    }
+    return out;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<ResultAddress> ParseAddress(const Json& value, absl::string_view key) {
+  const Json* text = Find(value, key);
+  if (text == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("an address has no \"", key, "\""));
+  }
+  ASSIGN_OR_RETURN(const std::string prefix, AsString(*text, key));
+  ResultAddress address;
+  ASSIGN_OR_RETURN(address.address, IpPrefix::Parse(prefix));
+  if (const Json* gateway = Find(value, "gateway")) {
+    ASSIGN_OR_RETURN(const std::string via, AsString(*gateway, "gateway"));
+    if (!via.empty()) {
+      ASSIGN_OR_RETURN(address.gateway, IpAddress::Parse(via));
+    }
+  }
+  return address;
+}
+
+absl::StatusOr<CniResult> ReadIpamResult(const Json& json) {
+  if (const Json* version = Find(json, "cniVersion")) {
+    ASSIGN_OR_RETURN(const std::string text, AsString(*version, "cniVersion"));
+    if (!text.empty() && !ParseSpecVersion(text)) {
+      return absl::InvalidArgumentError(absl::StrCat("cniVersion: unknown version ", text));
+    }
+  }
+  CniResult result;
+  if (const Json* ips = Find(json, "ips")) {  // from 0.3.0
+    if (!ips->is_array()) {
+      return absl::InvalidArgumentError(absl::StrCat("ips: not a list but ", Show(*ips)));
+    }
+    for (const Json& ip : *ips) {
+      ASSIGN_OR_RETURN(ResultAddress address, ParseAddress(ip, "address"));
+      result.addresses.push_back(std::move(address));
+    }
+  }
+  if (const Json* routes = Find(json, "routes")) {
+    ASSIGN_OR_RETURN(result.routes, AsRoutes(*routes));
+  }
+  for (const char* family : {"ip4", "ip6"}) {  // up to 0.2.0
+    const Json* ip = Find(json, family);
+    if (ip == nullptr) continue;
+    ASSIGN_OR_RETURN(ResultAddress address, ParseAddress(*ip, "ip"));
+    result.addresses.push_back(std::move(address));
+    if (const Json* routes = Find(*ip, "routes")) {
+      ASSIGN_OR_RETURN(const std::vector<ResultRoute> more, AsRoutes(*routes));
+      result.routes.insert(result.routes.end(), more.begin(), more.end());
+    }
+  }
+  if (const Json* dns = Find(json, "dns")) {
+    ASSIGN_OR_RETURN(result.dns, AsDns(*dns));
+  }
+  return result;
+}
+
+}  // namespace
+
+std::optional<SpecVersion> ParseSpecVersion(absl::string_view text) {
+  for (size_t i = 0; i < kSpecVersions.size(); ++i) {
+    if (kSpecVersions[i] == text) return static_cast<SpecVersion>(i);
+  }
+  return std::nullopt;
+}
+
+std::string FormatResult(const CniResult& result, SpecVersion version) {
+  Out out = {{"cniVersion", std::string(ToString(version))}};
+  if (version <= SpecVersion::k020) {
+    if (Out ip4 = FamilyOut(result, AF_INET); !ip4.is_null()) out["ip4"] = std::move(ip4);
+    if (Out ip6 = FamilyOut(result, AF_INET6); !ip6.is_null()) out["ip6"] = std::move(ip6);
+    if (!result.dns.empty()) out["dns"] = DnsOut(result.dns);
+    return Text(out);
+  }
+  for (const ResultInterface& interface : result.interfaces) {
+    Out one = {{"name", interface.name}};
+    if (!interface.mac.empty()) one["mac"] = interface.mac;
+    if (version >= SpecVersion::k110 && interface.mtu != 0) one["mtu"] = interface.mtu;
+    if (!interface.sandbox.empty()) one["sandbox"] = interface.sandbox;
+    out["interfaces"].push_back(std::move(one));
+  }
+  for (const ResultAddress& address : result.addresses) {
+    Out one = Out::object();
+    if (version <= SpecVersion::k040) one["version"] = address.address.address.is_v4() ? "4" : "6";
+    if (address.interface) one["interface"] = *address.interface;
+    one["address"] = address.address.ToString();
+    if (address.gateway) one["gateway"] = address.gateway->ToString();
+    out["ips"].push_back(std::move(one));
+  }
+  for (const ResultRoute& route : result.routes) {
+    out["routes"].push_back(RouteOut(route, version));
+  }
+  if (!result.dns.empty()) out["dns"] = DnsOut(result.dns);
+  return Text(out);
+}
+
+absl::StatusOr<CniResult> ParseIpamResult(absl::string_view json) {
+  ASSIGN_OR_RETURN(const Json object, ParseObject(json, "the IPAM plugin's result"));
+  absl::StatusOr<CniResult> result = ReadIpamResult(object);
+  if (!result.ok()) {
+    return CniStatus(kCniInternal, Annotate(result.status(), "the IPAM plugin's result").message());
+  }
+  return result;
+}
+
+std::string FormatError(const CniError& error, SpecVersion version) {
+  Out out = {
+      {"cniVersion", std::string(ToString(version))}, {"code", error.code}, {"msg", error.msg}};
+  if (!error.details.empty()) out["details"] = error.details;
+  return Text(out);
+}
+
+std::optional<CniError> ParseError(absl::string_view json) {
+  const absl::StatusOr<Json> object = ParseObject(json, "error");
+  if (!object.ok()) return std::nullopt;
+  const Json* code = Find(*object, "code");
+  if (code == nullptr) return std::nullopt;
+  const absl::StatusOr<uint32_t> number = AsNumber(*code, "code", UINT32_MAX);
+  if (!number.ok() || *number == 0) return std::nullopt;
+  CniError error;
+  error.code = *number;
+  if (const Json* msg = Find(*object, "msg")) error.msg = AsString(*msg, "msg").value_or("");
+  if (const Json* details = Find(*object, "details")) {
+    error.details = AsString(*details, "details").value_or("");
+  }
+  return error;
+}
+
+std::string FormatVersions(SpecVersion version) {
+  Out out = {{"cniVersion", std::string(ToString(version))}, {"supportedVersions", Out::array()}};
+  for (const absl::string_view one : kSpecVersions) {
+    out["supportedVersions"].push_back(std::string(one));
+  }
+  return Text(out);
+}
+
+}  // namespace vxvde

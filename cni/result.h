@@ -1,0 +1,101 @@
+// CNI results and errors <-> JSON, in every version of the specification. Pure.
+//
+// Source: CNI SPEC 1.1.0, 1.0.0, 0.4.0, 0.3.1, 0.3.0, 0.2.0, 0.1.0, "Result Types" ("Result"
+// before 1.0).
+
+#ifndef VXVDE_CNI_RESULT_H_
+#define VXVDE_CNI_RESULT_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "cni/error.h"
+#include "plugin/base/ip_address.h"
+
+namespace vxvde {
+
+enum class SpecVersion { k010, k020, k030, k031, k040, k100, k110 };
+inline constexpr std::array<absl::string_view, 7> kSpecVersions = {
+    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
+inline constexpr SpecVersion kLatestSpecVersion = SpecVersion::k110;
+
+std::optional<SpecVersion> ParseSpecVersion(absl::string_view text);
+inline absl::string_view ToString(SpecVersion version) {
+  return kSpecVersions[static_cast<size_t>(version)];
+}
+
+struct ResultInterface {
+  std::string name;
+  std::string mac;
+  uint32_t mtu = 0;     // 0: not said
+  std::string sandbox;  // path of the namespace; empty: the host's
+
+  bool operator==(const ResultInterface&) const = default;
+};
+
+struct ResultAddress {
+  IpPrefix address;
+  std::optional<IpAddress> gateway;
+  std::optional<size_t> interface;  // index into `interfaces`
+
+  bool operator==(const ResultAddress&) const = default;
+};
+
+struct ResultRoute {
+  IpPrefix destination;
+  std::optional<IpAddress> gateway;
+  std::optional<uint32_t> mtu;
+  std::optional<uint32_t> advmss;
+  std::optional<uint32_t> priority;
+  std::optional<uint32_t> table;
+  std::optional<uint8_t> scope;
+
+  bool operator==(const ResultRoute&) const = default;
+};
+
+struct Dns {
+  std::vector<std::string> nameservers;
+  std::string domain;
+  std::vector<std::string> search;
+  std::vector<std::string> options;
+
+  bool empty() const {
+    return nameservers.empty() && domain.empty() && search.empty() && options.empty();
+  }
+  bool operator==(const Dns&) const = default;
+};
+
+struct CniResult {
+  std::vector<ResultInterface> interfaces;
+  std::vector<ResultAddress> addresses;
+  std::vector<ResultRoute> routes;
+  Dns dns;
+
+  bool operator==(const CniResult&) const = default;
+};
+
+// One line of JSON. Versions up to 0.2.0 have room for one address of each family and for
+// no interface: the first of each is said.
+std::string FormatResult(const CniResult& result, SpecVersion version);
+
+// What an IPAM plugin answered, in any version (its `cniVersion`; absent: that of the request,
+// which has the same two shapes). Interfaces are an IPAM plugin's to leave out: they are ignored.
+// kCniBadJson when it is no JSON object, kCniInternal when a value is not what the specification
+// says.
+absl::StatusOr<CniResult> ParseIpamResult(absl::string_view json);
+
+std::string FormatError(const CniError& error, SpecVersion version);
+// nullopt when `json` is no error object: {"code": N != 0, "msg": "...", ...}.
+std::optional<CniError> ParseError(absl::string_view json);
+
+// The answer to VERSION. `version` is the asking side's.
+std::string FormatVersions(SpecVersion version);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_CNI_RESULT_H_

@@ -1,0 +1,484 @@
+#include "plugin/switch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "plugin/cloud/fakes.h"
+#include "plugin/wire/checksum.h"
+#include "plugin/wire/header.h"
+#include "plugin/wire/packet.h"
+
+namespace vxvde {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+using std::chrono_literals::operator""s;
+
+constexpr MacAddress kPodA({0x02, 0, 0, 0, 0, 0x0a});
+constexpr MacAddress kPodB({0x02, 0, 0, 0, 0, 0x0b});
+constexpr MacAddress kFar({0x02, 0, 0, 0, 0, 0xf1});
+constexpr MacAddress kNested({0x02, 0, 0, 0, 0, 0x77});
+const IpAddress kSelf = IpAddress::V4(192, 0, 2, 10);
+const Peer kPeer{IpAddress::V4(192, 0, 2, 1), 40001};
+const Peer kOther{IpAddress::V4(192, 0, 2, 2), 40002};
+const Peer kGroup{IpAddress::V4(239, 1, 2, 3), 14789};
+constexpr uint16_t kOurPort = 14790;
+
+Bytes MakeFrame(const MacAddress& to, const MacAddress& from, size_t size = 60) {
+  Bytes frame(size, 0);
+  std::copy(to.bytes().begin(), to.bytes().end(), frame.begin());
+  std::copy(from.bytes().begin(), from.bytes().end(), frame.begin() + 6);
+  frame[12] = 0x88;  // local experimental ethertype 1 (IEEE 802, RFC 9542)
+  frame[13] = 0xb5;
+  return frame;
+}
+
+// vxvde header of VNI 42, by hand.
+Bytes Wrap(const Bytes& frame, uint8_t vni = 42) {
+  Bytes out = {0x08, 0, 0, 0, 0, 0, vni, 0};
+  out.insert(out.end(), frame.begin(), frame.end());
+  return out;
+}
+
+// IPv4 TCP, `payload` bytes counting up, checksums finished.
+Bytes MakeTcp(const MacAddress& to, const MacAddress& from, uint32_t sequence, size_t payload) {
+  Bytes frame = MakeFrame(to, from, 54 + payload);
+  uint8_t* ip = frame.data() + 14;
+  uint8_t* tcp = ip + 20;
+  StoreBe16(frame.data() + 12, kEtherTypeIpv4);
+  ip[0] = 0x45;
+  StoreBe16(ip + 2, static_cast<uint16_t>(40 + payload));
+  StoreBe16(ip + 6, 0x4000);  // DF
+  ip[8] = 64;
+  ip[9] = kProtocolTcp;
+  const uint8_t addresses[] = {10, 0, 0, 1, 10, 0, 0, 2};
+  std::copy(std::begin(addresses), std::end(addresses), ip + 12);
+  StoreBe16(ip + 10, ChecksumFinish(ChecksumAdd({ip, 20})));
+  StoreBe16(tcp, 5001);
+  StoreBe16(tcp + 2, 80);
+  StoreBe32(tcp + 4, sequence);
+  StoreBe32(tcp + 8, 1);
+  tcp[12] = 0x50;
+  tcp[13] = 0x10;  // ACK
+  StoreBe16(tcp + 14, 1000);
+  for (size_t i = 0; i < payload; ++i) tcp[20 + i] = static_cast<uint8_t>(sequence + i);
+  const uint64_t pseudo = PseudoHeaderSum({ip + 12, 4}, {ip + 16, 4}, kProtocolTcp,
+                                          static_cast<uint32_t>(20 + payload));
+  StoreBe16(tcp + 16, ChecksumFinish(ChecksumAdd({tcp, 20 + payload}, pseudo)));
+  return frame;
+}
+
+class SwitchTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto loop = EventLoop::Create();
+    ASSERT_TRUE(loop.ok()) << loop.status();
+    loop_ = *std::move(loop);
+    unicast_->port = kOurPort;
+    group_->port = kGroup.port;
+    thread_ = std::thread([this] { loop_->Run(); });
+    On([&] {
+      switch_ = std::make_unique<Switch>(
+          loop_.get(),
+          SwitchSockets{
+              .group = [this](const UdpOptions&) { return std::make_unique<FakeSocket>(group_); },
+              .unicast =
+                  [this](const UdpOptions&) { return std::make_unique<FakeSocket>(unicast_); }});
+      switch_->SetListener([this](const SwitchEvent& event) { events_.push_back(event); });
+      switch_->SetLocalAddresses({kSelf, IpAddress::V4(127, 0, 0, 1)});
+      options_.config.key = {kGroup.address, kGroup.port, *Vni::Make(42)};
+      EXPECT_TRUE(switch_->Join(options_).ok());
+    });
+  }
+  void TearDown() override {
+    if (!thread_.joinable()) return;
+    On([&] { switch_.reset(); });
+    loop_->Stop();
+    thread_.join();
+  }
+
+  // Runs on the loop. What was pushed into sockets and ports before has been read by then.
+  template <typename Function>
+  void On(Function function) {
+    const auto done = loop_->Call(
+        [&] {
+          function();
+          return true;
+        },
+        10s);
+    ASSERT_TRUE(done.ok()) << done.status();
+  }
+  const CloudKey& key() const { return options_.config.key; }
+
+  PortId AddPort(const MacAddress& mac, const std::shared_ptr<FakePort::State>& state) {
+    PortId id = PortId::kNone;
+    On([&] {
+      auto added = switch_->AddPort(key(), {.name = mac.ToString(), .mac = mac},
+                                    std::make_unique<FakePort>(state));
+      ASSERT_TRUE(added.ok()) << added.status();
+      id = *added;
+    });
+    return id;
+  }
+  void FromPeer(const std::shared_ptr<FakeSocket::State>& socket, Bytes bytes, const Peer& from,
+                uint16_t segment_size = 0) {
+    On([&] { socket->Push({std::move(bytes), from, segment_size}); });
+  }
+  void FromPod(const std::shared_ptr<FakePort::State>& port, Bytes bytes, Offload offload = {}) {
+    On([&] { port->Push({std::move(bytes), offload}); });
+  }
+  CloudSnapshot Snapshot() {
+    CloudSnapshot out;
+    On([&] {
+      const SwitchSnapshot all = switch_->Snapshot();
+      ASSERT_EQ(all.clouds.size(), 1u);
+      out = all.clouds[0];
+    });
+    return out;
+  }
+  static std::vector<Bytes> Frames(const FakePort::State& port) {
+    std::vector<Bytes> out;
+    for (const auto& item : port.out) out.push_back(item.bytes);
+    return out;
+  }
+
+  std::unique_ptr<EventLoop> loop_;
+  std::thread thread_;
+  std::shared_ptr<FakeSocket::State> group_ = std::make_shared<FakeSocket::State>();
+  std::shared_ptr<FakeSocket::State> unicast_ = std::make_shared<FakeSocket::State>();
+  std::shared_ptr<FakePort::State> a_ = std::make_shared<FakePort::State>();
+  std::shared_ptr<FakePort::State> b_ = std::make_shared<FakePort::State>();
+  CloudOptions options_;
+  std::unique_ptr<Switch> switch_;
+  std::vector<SwitchEvent> events_;
+};
+
+TEST_F(SwitchTest, AnUnknownStationIsAskedForInTheGroupAndAnsweredByUnicast) {
+  AddPort(kPodA, a_);
+  FromPod(a_, MakeFrame(kFar, kPodA));
+  On([&] {
+    ASSERT_THAT(unicast_->out, SizeIs(1));
+    EXPECT_EQ(unicast_->out[0].to, kGroup);
+    EXPECT_EQ(unicast_->out[0].bytes, Wrap(MakeFrame(kFar, kPodA)));
+  });
+
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  On([&] { EXPECT_THAT(Frames(*a_), ElementsAre(MakeFrame(kPodA, kFar))); });
+
+  FromPod(a_, MakeFrame(kFar, kPodA, 100));
+  On([&] {
+    ASSERT_THAT(unicast_->out, SizeIs(2));
+    EXPECT_EQ(unicast_->out[1].to, kPeer);
+    EXPECT_EQ(unicast_->out[1].bytes, Wrap(MakeFrame(kFar, kPodA, 100)));
+  });
+}
+
+TEST_F(SwitchTest, ABroadcastFromAPodReachesOtherPodsAndTheGroupButNotItself) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  FromPod(a_, MakeFrame(MacAddress::Broadcast(), kPodA));
+  On([&] {
+    EXPECT_THAT(a_->out, IsEmpty());
+    EXPECT_THAT(b_->out, SizeIs(1));
+    ASSERT_THAT(unicast_->out, SizeIs(1));
+    EXPECT_EQ(unicast_->out[0].to, kGroup);
+  });
+}
+
+TEST_F(SwitchTest, ABroadcastFromAPeerReachesAllPodsAndGoesNoFurther) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  FromPeer(group_, Wrap(MakeFrame(MacAddress::Broadcast(), kFar)), kPeer);
+  On([&] {
+    EXPECT_THAT(a_->out, SizeIs(1));
+    EXPECT_THAT(b_->out, SizeIs(1));
+    EXPECT_THAT(unicast_->out, IsEmpty());
+  });
+  const CloudSnapshot cloud = Snapshot();
+  EXPECT_EQ(cloud.from_group.frames, 1u);
+  ASSERT_THAT(cloud.peers, SizeIs(1));
+  EXPECT_EQ(cloud.peers[0].peer, kPeer);
+  EXPECT_EQ(cloud.peers[0].stations, 1u);
+}
+
+TEST_F(SwitchTest, PodsOfOneNodeTalkWithoutTheWireAndKeepTheirSuperFrames) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  const Bytes frame = MakeTcp(kPodB, kPodA, 1, 9000);
+  const Offload offload{.gso = Gso::kTcp4,
+                        .needs_checksum = true,
+                        .gso_size = 1400,
+                        .header_size = 54,
+                        .checksum_start = 34,
+                        .checksum_offset = 16};
+  FromPod(a_, frame, offload);
+  On([&] {
+    ASSERT_THAT(b_->out, SizeIs(1));
+    EXPECT_EQ(b_->out[0].bytes, frame);
+    EXPECT_EQ(b_->out[0].offload.gso_size, 1400);
+    EXPECT_TRUE(b_->out[0].offload.needs_checksum);
+    EXPECT_THAT(unicast_->out, IsEmpty());
+  });
+  const CloudSnapshot cloud = Snapshot();
+  EXPECT_EQ(cloud.ports[0].from_pod.frames, 7u);  // 6 x 1400 + 600
+  EXPECT_EQ(cloud.ports[1].to_pod.frames, 7u);
+}
+
+TEST_F(SwitchTest, ASuperFrameLeavesAsOneRunOfCorrectDatagrams) {
+  AddPort(kPodA, a_);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  Bytes frame = MakeTcp(kFar, kPodA, 1000, 14 * 1400 + 100);
+  // CHECKSUM_PARTIAL: the field holds the folded pseudo-header sum.
+  const uint8_t* ip = frame.data() + 14;
+  StoreBe16(frame.data() + 50,
+            ChecksumFold(PseudoHeaderSum({ip + 12, 4}, {ip + 16, 4}, kProtocolTcp,
+                                         static_cast<uint32_t>(frame.size() - 34))));
+  FromPod(a_, frame,
+          {.gso = Gso::kTcp4,
+           .needs_checksum = true,
+           .gso_size = 1400,
+           .header_size = 54,
+           .checksum_start = 34,
+           .checksum_offset = 16});
+  On([&] {
+    ASSERT_THAT(unicast_->out, SizeIs(1));
+    const FakeSocket::Out& run = unicast_->out[0];
+    EXPECT_EQ(run.to, kPeer);
+    EXPECT_EQ(run.segment_size, 8 + 54 + 1400);
+    EXPECT_EQ(run.datagrams, 15u);
+    size_t payload = 0;
+    for (size_t at = 0; at < run.bytes.size(); at += run.segment_size) {
+      const auto datagram = std::span(run.bytes).subspan(
+          at, std::min<size_t>(run.segment_size, run.bytes.size() - at));
+      const Bytes inner(datagram.begin() + 8, datagram.end());
+      Bytes expected =
+          MakeTcp(kFar, kPodA, static_cast<uint32_t>(1000 + payload), inner.size() - 54);
+      // IPv4 ids count up.
+      StoreBe16(expected.data() + 18, static_cast<uint16_t>(at / run.segment_size));
+      StoreBe16(expected.data() + 24, 0);
+      StoreBe16(expected.data() + 24, ChecksumFinish(ChecksumAdd({expected.data() + 14, 20})));
+      EXPECT_EQ(Wrap(inner), Wrap(expected)) << "segment at " << at;
+      payload += inner.size() - 54;
+    }
+    EXPECT_EQ(payload, 14u * 1400 + 100);
+  });
+}
+
+TEST_F(SwitchTest, ARunOfSegmentsFromAPeerReachesThePodAsOneSuperFrame) {
+  AddPort(kPodA, a_);
+  Bytes run;
+  for (uint32_t i = 0; i < 10; ++i) {
+    const Bytes datagram = Wrap(MakeTcp(kPodA, kFar, i * 1000, 1000));
+    run.insert(run.end(), datagram.begin(), datagram.end());
+  }
+  FromPeer(unicast_, run, kPeer, 8 + 54 + 1000);
+  On([&] {
+    ASSERT_THAT(a_->out, SizeIs(1));
+    EXPECT_EQ(a_->out[0].offload.gso, Gso::kTcp4);
+    EXPECT_EQ(a_->out[0].offload.gso_size, 1000);
+    EXPECT_EQ(a_->out[0].bytes.size(), 54u + 10'000);
+  });
+  EXPECT_EQ(Snapshot().ports[0].to_pod.frames, 10u);
+}
+
+TEST_F(SwitchTest, DropsAreCountedByReason) {
+  AddPort(kPodA, a_);
+  FromPeer(unicast_, {0x08, 0, 0}, kPeer);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar), 43), kPeer);
+  Bytes bad = Wrap(MakeFrame(kPodA, kFar));
+  bad[7] = 1;
+  FromPeer(unicast_, bad, kPeer);
+  FromPeer(unicast_, Wrap(Bytes(14, 0)), kPeer);
+  FromPeer(group_, Wrap(MakeFrame(kPodA, kFar)), {kSelf, kOurPort});
+  FromPeer(group_, Wrap(MakeFrame(kPodA, MacAddress({0x01, 0, 0x5e, 0, 0, 1}))), kPeer);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  FromPeer(unicast_, Wrap(MakeFrame(kFar, kNested)), kOther);  // to a station of another peer
+  FromPod(a_, Bytes(14, 0));
+  FromPod(a_, MakeFrame(kPodA, kPodA));
+  FromPod(a_, MakeFrame(kFar, kPodA), {.gso = Gso::kTcp4, .gso_size = 0});
+  On([&] { EXPECT_THAT(Frames(*a_), ElementsAre(MakeFrame(kPodA, kFar))); });
+
+  const CloudSnapshot cloud = Snapshot();
+  EXPECT_EQ(cloud.drops[Drop::kShortDatagram], 1u);
+  EXPECT_EQ(cloud.drops[Drop::kWrongVni], 1u);
+  EXPECT_EQ(cloud.drops[Drop::kBadHeader], 1u);
+  EXPECT_EQ(cloud.drops[Drop::kShortFrame], 1u);
+  EXPECT_EQ(cloud.drops[Drop::kOwnEcho], 1u);
+  EXPECT_EQ(cloud.drops[Drop::kBadSource], 1u);
+  EXPECT_EQ(cloud.drops[Drop::kHairpin], 1u);
+  EXPECT_EQ(cloud.drops.Total(), 7u);
+  EXPECT_EQ(cloud.ports[0].drops[Drop::kShortFrame], 1u);
+  EXPECT_EQ(cloud.ports[0].drops[Drop::kSamePort], 1u);
+  EXPECT_EQ(cloud.ports[0].drops[Drop::kBadOffload], 1u);
+  EXPECT_EQ(cloud.ports[0].drops.Total(), 3u);
+}
+
+TEST_F(SwitchTest, AMemberOnThisHostIsNotTakenForOurEcho) {
+  AddPort(kPodA, a_);
+  FromPeer(group_, Wrap(MakeFrame(kPodA, kFar)), {kSelf, 40'000});  // our address, another port
+  FromPeer(group_, Wrap(MakeFrame(kPodA, kFar)), {kPeer.address, kOurPort});  // our port elsewhere
+  On([&] { EXPECT_THAT(a_->out, SizeIs(2)); });
+}
+
+TEST_F(SwitchTest, ALeaveForgetsTheSendersStationsAndNobodyElses) {
+  AddPort(kPodA, a_);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kNested)), kOther);
+  FromPeer(group_, Wrap({}), kPeer);
+  const CloudSnapshot cloud = Snapshot();
+  ASSERT_THAT(cloud.peers, SizeIs(1));
+  EXPECT_EQ(cloud.peers[0].peer, kOther);
+  std::vector<MacAddress> stations;
+  for (const auto& station : cloud.stations) stations.push_back(station.mac);
+  EXPECT_THAT(stations, ElementsAre(kPodA, kNested));
+  On([&] {
+    EXPECT_THAT(events_,
+                Contains(testing::Field(&SwitchEvent::kind, SwitchEvent::Kind::kPeerGone)));
+  });
+}
+
+TEST_F(SwitchTest, APodsOwnAddressCannotBeTakenFromOutside) {
+  const PortId id = AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  FromPeer(group_, Wrap(MakeFrame(MacAddress::Broadcast(), kPodA)), kPeer);
+  FromPod(b_, MakeFrame(kPodA, kPodB));
+  On([&] {
+    EXPECT_THAT(a_->out, SizeIs(2));  // the broadcast, then B's frame
+    EXPECT_THAT(unicast_->out, IsEmpty());
+  });
+  const CloudSnapshot cloud = Snapshot();
+  EXPECT_EQ(cloud.conflicts, 1u);
+  EXPECT_EQ(cloud.stations[0].where, Location(id));
+}
+
+TEST_F(SwitchTest, AStationBehindAPodIsLearnedThere) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  FromPod(a_, MakeFrame(MacAddress::Broadcast(), kNested));
+  FromPod(b_, MakeFrame(kNested, kPodB));
+  On([&] { EXPECT_THAT(Frames(*a_), ElementsAre(MakeFrame(kNested, kPodB))); });
+}
+
+TEST_F(SwitchTest, OnlyALeavingCloudSaysSo) {
+  const PortId id = AddPort(kPodA, a_);
+  On([&] {
+    EXPECT_TRUE(switch_->RemovePort(key(), id).ok());
+    EXPECT_THAT(unicast_->out, IsEmpty());
+    switch_->Leave(key());
+    ASSERT_THAT(unicast_->out, SizeIs(1));
+    EXPECT_EQ(unicast_->out[0].to, kGroup);
+    EXPECT_EQ(unicast_->out[0].bytes, Wrap({}));
+    EXPECT_FALSE(switch_->IsJoined(key()));
+    EXPECT_TRUE(switch_->Join(options_).ok());
+    unicast_->out.clear();
+    switch_.reset();  // an agent that stops
+    EXPECT_THAT(unicast_->out, IsEmpty());
+  });
+}
+
+TEST_F(SwitchTest, TwoPortsCannotHaveOneMac) {
+  AddPort(kPodA, a_);
+  On([&] {
+    const auto again =
+        switch_->AddPort(key(), {.name = "second", .mac = kPodA}, std::make_unique<FakePort>(b_));
+    EXPECT_TRUE(absl::IsAlreadyExists(again.status())) << again.status();
+    EXPECT_THAT(std::string(again.status().message()), testing::HasSubstr(kPodA.ToString()));
+    const auto group = switch_->AddPort(key(), {.name = "group", .mac = MacAddress::Broadcast()},
+                                        std::make_unique<FakePort>(b_));
+    EXPECT_TRUE(absl::IsInvalidArgument(group.status()));
+  });
+  EXPECT_THAT(Snapshot().ports, SizeIs(1));
+}
+
+TEST_F(SwitchTest, APortWhoseInterfaceIsGoneIsReportedOnceAndMayBeRemovedInAnswer) {
+  const PortId id = AddPort(kPodA, a_);
+  On([&] {
+    switch_->SetListener([&](const SwitchEvent& event) {
+      events_.push_back(event);
+      if (event.kind == SwitchEvent::Kind::kPortFailed) {
+        EXPECT_TRUE(switch_->RemovePort(key(), event.port).ok());
+      }
+    });
+    events_.clear();
+    a_->Break(absl::NotFoundError("gone"));
+  });
+  On([] {});  // the report is posted, so it comes a turn later
+  On([&] {
+    ASSERT_GE(events_.size(), 1u);
+    EXPECT_EQ(events_[0].kind, SwitchEvent::Kind::kPortFailed);
+    EXPECT_EQ(events_[0].port, id);
+    EXPECT_THAT(switch_->Snapshot().clouds[0].ports, IsEmpty());
+  });
+}
+
+TEST_F(SwitchTest, APortThatTakesNothingCostsOnlyItsOwnFrames) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] { a_->refuse = Drop::kPortFull; });
+  FromPeer(group_, Wrap(MakeFrame(MacAddress::Broadcast(), kFar)), kPeer);
+  const CloudSnapshot cloud = Snapshot();
+  EXPECT_EQ(cloud.ports[0].drops[Drop::kPortFull], 1u);
+  EXPECT_EQ(cloud.ports[1].to_pod.frames, 1u);
+}
+
+TEST_F(SwitchTest, SilentStationsAndPeersAreForgotten) {
+  On([&] {
+    switch_->Leave(key());
+    options_.config.expiry = 1s;
+    EXPECT_TRUE(switch_->Join(options_).ok());
+  });
+  AddPort(kPodA, a_);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  EXPECT_THAT(Snapshot().peers, SizeIs(1));
+  const Instant deadline = Clock::now() + 20s;
+  while (!Snapshot().peers.empty() && Clock::now() < deadline) std::this_thread::yield();
+  const CloudSnapshot cloud = Snapshot();
+  EXPECT_THAT(cloud.peers, IsEmpty());
+  EXPECT_THAT(cloud.stations, SizeIs(1));  // the pod's own stays
+  FromPod(a_, MakeFrame(kFar, kPodA));
+  On([&] { EXPECT_EQ(unicast_->out.back().to, kGroup); });
+}
+
+TEST_F(SwitchTest, ExplainsWhatForwardDecides) {
+  const PortId id = AddPort(kPodA, a_);
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  On([&] {
+    const auto out = switch_->Explain(key(), kPodA, kFar);
+    ASSERT_TRUE(out.ok());
+    EXPECT_EQ(out->verdict.action, Verdict::Action::kToPeer);
+    EXPECT_EQ(out->verdict.peer, kPeer);
+    EXPECT_EQ(out->from, Location(id));
+    EXPECT_THAT(out->reasons, SizeIs(3));
+    const auto back = switch_->Explain(key(), kFar, kPodA);
+    EXPECT_EQ(back->verdict.action, Verdict::Action::kToPort);
+    const auto unknown = switch_->Explain(key(), kNested, kNested);
+    EXPECT_EQ(unknown->verdict.action, Verdict::Action::kFlood);
+    EXPECT_FALSE(unknown->source_known);
+    EXPECT_FALSE(unknown->destination_known);
+    EXPECT_TRUE(absl::IsNotFound(switch_->Explain({}, kFar, kPodA).status()));
+  });
+}
+
+TEST_F(SwitchTest, AnInjectedFrameLooksLikeThePods) {
+  const PortId id = AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] {
+    const Bytes frame = MakeFrame(MacAddress::Broadcast(), kPodA);
+    EXPECT_TRUE(switch_->Inject(key(), id, frame).ok());
+    EXPECT_THAT(Frames(*b_), ElementsAre(frame));
+    ASSERT_THAT(unicast_->out, SizeIs(1));
+    EXPECT_EQ(unicast_->out[0].bytes, Wrap(frame));
+    EXPECT_TRUE(absl::IsNotFound(switch_->Inject(key(), PortId{99}, frame)));
+  });
+}
+
+}  // namespace
+}  // namespace vxvde

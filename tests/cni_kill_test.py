@@ -1,0 +1,81 @@
+"""kill -9 of the CNI binary at every step of ADD: afterwards DEL, or a second ADD, works, and nothing is left.
+
+A step is a system call that others can see the effect of (lib/kill_at.cc); the walk ends when ADD outlives it."""
+
+from tests.lib import runner
+from tests.lib.cni import execute
+from tests.lib.lab import Lab, program
+from tests.lib.process import Timeout, wait_for
+
+VNL = "vxvde://239.1.2.3"
+KILLED = 137
+
+
+def state(node, pod):
+    return {"links of the node": sorted(node.links()), "links of the pod": sorted(pod.links()),
+            "addresses": [a for name in pod.links() if name != "lo" for a in pod.addresses(name)],
+            "leases": node.leases(), "ports": node.agent.ports(), "clouds": node.agent.clouds(),
+            "files": node.agent.files()}
+
+
+def walk(mode, afterwards):
+    """Kills ADD at step 1, 2, ... Each time `afterwards`(network, pod), and all must be as before."""
+    with Lab("kill") as lab:
+        node = lab.node("n1")
+        node.start_agent()
+        network, pod = node.net(VNL, mode=mode), node.pod("pod")
+        network.delete(pod)  # host-local makes its folder
+        before = state(node, pod)
+        config = next(network.configs())
+        environment = network.environment(pod.container, pod.path, "eth0")
+        for step in range(1, 2000):
+            done = execute(node, program("cni/vxvde"), "ADD", config, environment=environment,
+                           prefix=[program("tests/kill_at"), step])
+            if done.returncode != KILLED:
+                break
+            try:
+                afterwards(network, pod)
+                wait_for(lambda: state(node, pod) == before, 3, "all as before")
+            except (AssertionError, Timeout) as error:
+                raise AssertionError(f"{done.stderr.strip()}: {error}\n"
+                                     f"before {before}\nafter  {state(node, pod)}") from error
+        assert done.returncode == 0, f"ADD fails by itself when traced: {done.stdout} {done.stderr}"
+        assert step > 20, f"only {step} steps: {done.stderr}"
+        assert state(node, pod) != before
+        network.delete(pod)
+        wait_for(lambda: state(node, pod) == before, 3, "all as before")
+        print(f"killed at each of {step - 1} steps")
+
+
+def delete(network, pod):
+    network.delete(pod)
+
+
+def add_again(network, pod):
+    network.add(pod)
+    assert "eth0" in pod.links() and len(pod.addresses("eth0")) == 2 and len(network.node.agent.ports()) == 1
+    network.delete(pod)
+
+
+def test_veth_then_del():
+    """veth: killed ADD, DEL"""
+    walk("veth", delete)
+
+
+def test_tap_then_del():
+    """tap: killed ADD, DEL"""
+    walk("tap", delete)
+
+
+def test_veth_then_add():
+    """veth: killed ADD, a second ADD, DEL"""
+    walk("veth", add_again)
+
+
+def test_tap_then_add():
+    """tap: killed ADD, a second ADD, DEL"""
+    walk("tap", add_again)
+
+
+if __name__ == "__main__":
+    runner.main(globals())

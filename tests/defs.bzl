@@ -1,0 +1,16 @@
+"""How integration tests are spelt."""
+
+def integration_test(name, data = [], size = "medium", product = True):
+    """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it makes."""
+    native.sh_test(
+        name = name,
+        size = size,
+        srcs = ["py.sh"],
+        args = ["tests/%s.py" % name],
+        data = [name + ".py", ":lib"] + data + ([
+            "//agent:vxvde-agent",
+            "//agent:vxvdectl",
+            "//cni:vxvde",
+        ] if product else []),
+        tags = ["local", "exclusive", "requires-root", "integration"],
+    )

@@ -1,0 +1,346 @@
+"""A LAN of network namespaces on one machine: nodes, agents, pods, and real VDE members.
+
+    with Lab("cloud") as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        n1.start_agent()
+        pod = n1.pod("p1")
+        pod.add(n1.net("vxvde://239.1.2.3"))
+        member = n2.vdens("m", "vxvde://239.1.2.3").join(9)
+        pod.reaches(member.ip4)
+
+Nothing touches the machine's own interfaces. Leaving the block ends every program and removes every
+namespace and file; when it is left by an exception, all logs are printed first.
+"""
+
+import glob
+import ipaddress
+import itertools
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+
+from tests.lib.cni import Network
+from tests.lib.netns import Netns
+from tests.lib.process import run, wait_for
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
+
+
+def program(label):
+    """Path of a built program: "agent/vxvde-agent"; from the test's runfiles, else from bazel-bin."""
+    for folder in (os.getcwd(), os.path.join(ROOT, "bazel-bin")):
+        path = os.path.join(folder, label)
+        if os.path.isfile(path):
+            return os.path.realpath(path)
+    raise AssertionError(f"{label} is not built: bazel build //{os.path.dirname(label)}:{os.path.basename(label)}")
+
+
+class Member(Netns):
+    """A real VDE member with a namespace of its own; its interface is `ifname`."""
+
+    def __init__(self, lab, name, path, process, ifname):
+        super().__init__(lab, name, path)
+        self.process, self.ifname = process, ifname
+
+    def join(self, host):
+        """Takes the inner addresses of host number 1-31, which no node's range has."""
+        self.ip4, self.ip6 = f"198.51.100.{host}", f"2001:db8:42::{host}"
+        self.address(self.ifname, f"{self.ip4}/24", f"{self.ip6}/64")
+        return self
+
+    def stop(self, sig=signal.SIGTERM):
+        self.process.stop(sig)
+
+
+class Pod(Netns):
+    """A container's namespace as a runtime makes it: loopback up, nothing else."""
+
+    def __init__(self, lab, name, path, node):
+        super().__init__(lab, name, path)
+        self.node = node
+        self.container = f"{lab.name}-{name}"
+        self.ip4 = self.ip6 = None  # without length, of the last add()
+
+    def add(self, network, ifname="eth0", **kwargs):
+        """CNI ADD; returns the result and keeps its addresses."""
+        result = network.add(self, ifname, **kwargs)
+        for ip in result.get("ips", []):
+            address = ipaddress.ip_interface(ip["address"]).ip
+            if address.version == 4:
+                self.ip4 = str(address)
+            else:
+                self.ip6 = str(address)
+        return result
+
+    def remove_netns(self):
+        self.lab.remove_netns(self.path)
+
+
+class Agent:
+    """A running vxvde-agent and its run-dir."""
+
+    def __init__(self, node, config):
+        self.node, self.config = node, config
+        self.run_dir = os.path.join(node.lab.dir, f"{node.name}-run")
+        self.socket = os.path.join(self.run_dir, "handoff.sock")
+        self.config_file = os.path.join(node.lab.dir, f"{node.name}.yaml")
+        self.process = None
+
+    def start(self, timeout=20):
+        """Starts the agent and returns when it says that both sockets answer."""
+        os.makedirs(self.run_dir, exist_ok=True)
+        self._write()
+        ready, theirs = os.pipe()
+        try:
+            self.process = self.node.start(
+                "agent", program("agent/vxvde-agent"), "--config", self.config_file, "--run-dir", self.run_dir,
+                "--ready-fd", theirs, pass_fds=[theirs])
+        finally:
+            os.close(theirs)
+        try:
+            readable, _, _ = select.select([ready], [], [], timeout)
+            word = os.read(ready, 16) if readable else None
+        finally:
+            os.close(ready)
+        assert word == b"\n", f"agent of {self.node} is not ready ({word!r}):\n{self.process.output()}"
+        return self
+
+    def stop(self, sig=signal.SIGTERM):
+        return self.process.stop(sig)
+
+    def reload(self, config):
+        self.config = {"node": self.node.name, **config}
+        self._write()
+        os.kill(self.process.pid, signal.SIGHUP)
+
+    def _write(self):
+        with open(self.config_file, "w", encoding="utf-8") as f:
+            json.dump(self.config, f, indent=1)  # JSON is YAML
+
+    def ctl(self, *args, check=True):
+        return self.node.run(program("agent/vxvdectl"), "--run-dir", self.run_dir, *args, check=check)
+
+    def ctl_json(self, *args):
+        return json.loads(self.ctl("-o", "json", *args).stdout)
+
+    # Rows of the node, as the proto's JSON mapping has them.
+
+    def clouds(self):
+        return self.ctl_json("clouds").get("clouds", [])
+
+    def ports(self):
+        return self.ctl_json("ports").get("ports", [])
+
+    def peers(self):
+        return self.ctl_json("peers").get("peers", [])
+
+    def fdb(self):
+        return self.ctl_json("fdb").get("entries", [])
+
+    def files(self):
+        """Files in the run-dir, below it too."""
+        return sorted(os.path.relpath(os.path.join(folder, name), self.run_dir)
+                      for folder, _, names in os.walk(self.run_dir) for name in names)
+
+
+class Lan:
+    """An Ethernet bridge in a namespace of its own."""
+
+    def __init__(self, lab, name, number, mtu, offloads):
+        self.number, self.mtu, self.offloads = number, mtu, offloads
+        self.netns = lab.netns(name)
+        self.netns.ip("link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+        self.netns.ip("link", "set", "br0", "mtu", str(mtu), "up")
+
+    def addresses(self, host):
+        """Of host number 1-62 here: documentation addresses, IPv4 and IPv6."""
+        return f"192.0.2.{64 * self.number + host}/26", f"2001:db8:0:{self.number}::{host}/64"
+
+
+class Node(Netns):
+    """A machine on the LAN, with eth0 as its uplink and the multicast routes there."""
+
+    def __init__(self, lab, name, path, number):
+        super().__init__(lab, name, path)
+        self.number = number
+        self.ip4 = self.ip6 = None  # of eth0
+        self.agent = None
+
+    def plug(self, lan, ifname):
+        """A veth pair from here (`ifname`) to the LAN's bridge (this node's name)."""
+        port = f"{self.name}.{ifname}"[-15:]
+        lan.netns.ip("link", "add", port, "mtu", str(lan.mtu), "type", "veth",
+                     "peer", "name", ifname, "mtu", str(lan.mtu), "netns", self.path)
+        lan.netns.ip("link", "set", port, "master", "br0", "up")
+        ip4, ip6 = lan.addresses(self.number)
+        self.address(ifname, ip4, ip6)
+        if not lan.offloads:
+            # A poor NIC: every packet leaves whole and checksummed; only GRO on receive.
+            off = ["tx", "off", "tso", "off", "gso", "off", "sg", "off", "tx-udp-segmentation", "off", "gro", "on"]
+            self.run("ethtool", "-K", ifname, *off)
+            lan.netns.run("ethtool", "-K", port, *off)
+        return ip4.split("/")[0], ip6.split("/")[0]
+
+    def route_multicast(self, ifname):
+        self.ip("route", "replace", "224.0.0.0/4", "dev", ifname)
+        self.ip("-6", "route", "replace", "multicast", "ff00::/8", "dev", ifname, "table", "local", "metric", "1")
+
+    def start_agent(self, config=None):
+        """Starts this node's agent. `config`: agent.yaml as a dict; the node's name is put in."""
+        self.agent = Agent(self, {"node": self.name, **(config or {})}).start()
+        return self.agent
+
+    def network(self, conflist):
+        """The conflist for this node: plugins "vxvde" get the agent's socket, host-local a folder of the lab."""
+        conflist = json.loads(json.dumps(conflist))
+        for plugin in conflist["plugins"]:
+            if plugin["type"] == "vxvde":
+                plugin["agent"] = self.agent.socket
+            if plugin.get("ipam", {}).get("type") == "host-local":
+                plugin["ipam"]["dataDir"] = self.lease_dir
+        return Network(self, conflist, [os.path.dirname(program("cni/vxvde")), CNI_PLUGINS])
+
+    def net(self, vnl, mode="veth", name="blue", **section):
+        """A network of the cloud `vnl`, with addresses by host-local: a part of 198.51.100.0/24 and of
+        2001:db8:42::/64 that is this node's own. `section`: more keys of the plugin's section."""
+        part = 32 * self.number
+        ranges = [[{"subnet": "198.51.100.0/24", "rangeStart": f"198.51.100.{part}",
+                    "rangeEnd": f"198.51.100.{part + 31}"}],
+                  [{"subnet": "2001:db8:42::/64", "rangeStart": f"2001:db8:42::{self.number}:1",
+                    "rangeEnd": f"2001:db8:42::{self.number}:ff"}]]
+        return self.network({"cniVersion": "1.0.0", "name": name, "plugins": [{
+            "type": "vxvde", "vnl": vnl, "mode": mode, "ipam": {"type": "host-local", "ranges": ranges}, **section}]})
+
+    @property
+    def lease_dir(self):
+        return os.path.join(self.lab.dir, f"{self.name}-leases")
+
+    def leases(self):
+        """Paths of host-local's leases."""
+        return [p for p in glob.glob(f"{self.lease_dir}/*/*")
+                if not os.path.basename(p).startswith(("last_reserved_ip", "lock"))]
+
+    def pod(self, name):
+        netns = self.lab.netns(f"{self.name}-{name}", dad=True)
+        return Pod(self.lab, name, netns.path, self)
+
+    def vdens(self, name, vnl):
+        """`vdens VNL`: the member's interface is vde0. Its address is set by the caller."""
+        pid_file = self.lab.file(f"{name}.pid")
+        process = self.start(f"vdens-{name}", "vdens", vnl, "sh", "-c", f"echo $$ > {pid_file}.new; "
+                             f"mv {pid_file}.new {pid_file}; exec sleep 100000")
+        wait_for(lambda: os.path.exists(pid_file) or not process.alive, 10, f"vdens {vnl} runs its command")
+        assert process.alive, f"vdens {vnl}: {process.output()}"
+        with open(pid_file, encoding="ascii") as f:
+            member = Member(self.lab, name, f"/proc/{f.read().strip()}/ns/net", process, "vde0")
+        wait_for(lambda: "vde0" in member.links(), 10, f"vde0 of {name}")
+        member.ip("link", "set", "lo", "up")
+        return member
+
+    def vde_plug(self, name, vnl, mtu=None):
+        """`vde_plug tap://NAME VNL` here; the tap is then moved into a namespace of its own."""
+        tap = f"{name}.tap"[-15:]
+        process = self.start(f"vde_plug-{name}", "vde_plug", f"tap://{tap}", vnl)
+        wait_for(lambda: tap in self.links() or not process.alive, 10, f"vde_plug {vnl} makes {tap}")
+        assert process.alive, f"vde_plug {vnl}: {process.output()}"
+        netns = self.lab.netns(f"{self.name}-{name}")
+        self.ip("link", "set", tap, "netns", netns.path)
+        if mtu:
+            netns.ip("link", "set", tap, "mtu", str(mtu))
+        return Member(self.lab, name, netns.path, process, tap)
+
+
+class Lab:
+    def __init__(self, name, mtu=1500, offloads=True):
+        """`mtu` of the LAN's links; `offloads` off: a fabric of poor NICs."""
+        self.name = f"vx-{name}-{os.getpid()}"
+        self.dir = f"/tmp/{self.name}"
+        self._mtu, self._offloads = mtu, offloads
+        self._namespaces = []
+        self._processes = []
+        self._lans = []
+        self._nodes = itertools.count(1)
+        self._ids = itertools.count(1)
+
+    def __enter__(self):
+        # A test that runs out of time gets SIGTERM: leave by an exception, so that all is removed.
+        self._on_term = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+        os.makedirs(self.dir, mode=0o755)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        failed = kind is not None and not (kind is SystemExit and error.code in (None, 0))
+        if failed:
+            self.print_logs()
+        self.close()
+        signal.signal(signal.SIGTERM, self._on_term)
+
+    def close(self):
+        # Taps and vdens' namespaces end with their programs; then nothing holds a namespace.
+        for process in reversed(self._processes):
+            process.kill()
+        for path in list(reversed(self._namespaces)):
+            for pid in run(["ip", "netns", "pids", os.path.basename(path)], check=False).stdout.split():
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.remove_netns(path)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def print_logs(self, lines=60):
+        for path in sorted(glob.glob(f"{self.dir}/*.log")):
+            with open(path, errors="replace", encoding="utf-8") as f:
+                text = f.read().splitlines()
+            if text:
+                print(f"---- {os.path.basename(path)}, last {min(lines, len(text))} of {len(text)} lines")
+                print("\n".join(text[-lines:]))
+        sys.stdout.flush()
+
+    def next_id(self):
+        return next(self._ids)
+
+    def file(self, name):
+        return os.path.join(self.dir, name)
+
+    def log(self, name):
+        return self.file(f"{name}.log")
+
+    def track(self, process):
+        self._processes.append(process)
+        return process
+
+    def netns(self, name, dad=False):
+        """A new namespace with loopback up; without `dad`, IPv6 addresses are usable at once."""
+        full = f"{self.name}-{name}"
+        run(["ip", "netns", "add", full])
+        self._namespaces.append(f"/run/netns/{full}")
+        netns = Netns(self, name, f"/run/netns/{full}")
+        if not dad:
+            netns.sysctl("net/ipv6/conf/default/accept_dad", 0)
+        netns.ip("link", "set", "lo", "up")
+        return netns
+
+    def remove_netns(self, path):
+        if path in self._namespaces:
+            self._namespaces.remove(path)
+            run(["ip", "netns", "del", os.path.basename(path)], check=False)
+
+    def lan(self, number=None):
+        """LAN `number`, made on first use; None is the first."""
+        while len(self._lans) <= (number or 0):
+            count = len(self._lans)
+            self._lans.append(Lan(self, f"lan{count}", count, self._mtu, self._offloads))
+        return self._lans[number or 0]
+
+    def node(self, name):
+        """A node on LAN 0."""
+        netns = self.netns(name)
+        node = Node(self, name, netns.path, next(self._nodes))
+        node.ip4, node.ip6 = node.plug(self.lan(), "eth0")
+        node.route_multicast("eth0")
+        return node

@@ -1,0 +1,27 @@
+"""Runs the functions test_* of a script: all, or those named on its command line."""
+
+import sys
+import time
+import traceback
+
+
+def main(names):
+    tests = {name: f for name, f in names.items() if name.startswith("test_") and callable(f)}
+    wanted = sys.argv[1:] or list(tests)
+    unknown = [name for name in wanted if name not in tests]
+    if unknown or not wanted:
+        sys.exit(f"no such test: {unknown}; there are {list(tests)}")
+    failed = []
+    for name in wanted:
+        print(f"[ RUN  ] {name}: {(tests[name].__doc__ or '').strip()}", flush=True)
+        start = time.monotonic()
+        try:
+            tests[name]()
+            verdict = "  OK  "
+        except Exception:  # the next test is still worth its run
+            traceback.print_exc(file=sys.stdout)
+            failed.append(name)
+            verdict = "FAILED"
+        print(f"[{verdict}] {name} ({time.monotonic() - start:.1f} s)", flush=True)
+    print(f"{len(wanted) - len(failed)} passed, {len(failed)} failed {failed or ''}")
+    sys.exit(1 if failed else 0)
