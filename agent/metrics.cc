@@ -3,14 +3,21 @@
 #include <prometheus/collectable.h>
 #include <prometheus/exposer.h>
 #include <prometheus/metric_family.h>
+#include <sys/socket.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <future>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "plugin/base/ip_address.h"
 #include "plugin/base/version.h"
+#include "plugin/os/fd.h"
 
 namespace vxvde {
 namespace {
@@ -19,6 +26,7 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
 
 // Below Prometheus' own default of 10 s, so that vxvde_up 0 arrives.
 constexpr Duration kLoopDeadline = 2s;
@@ -177,16 +185,54 @@ class Collector final : public prometheus::Collectable {
   const NodeView* const view_;
 };
 
+// Connects, so that whoever polls for connections there wakes up.
+void Knock(const IpAddress& address, int port) {
+  sockaddr_storage to;
+  const socklen_t size = ToSockaddr(address, static_cast<uint16_t>(port), 0, to);
+  const UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), size) != 0) {
+    // Nobody is there any more; whose work is done then.
+  }
+}
+
+// "127.0.0.1:9478", "[::1]:9478", "9478" -> the address; 127.0.0.1 when there is none.
+IpAddress AddressOf(absl::string_view listen) {
+  absl::string_view host = listen.substr(0, std::min(listen.rfind(':'), listen.size()));
+  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
+  const auto address = IpAddress::Parse(host);
+  return address.ok() && !address->IsUnspecified() ? *address : IpAddress::V4(127, 0, 0, 1);
+}
+
+int PortOf(const prometheus::Exposer& exposer) {
+  const std::vector<int> ports = exposer.GetListeningPorts();
+  return ports.empty() ? 0 : ports.front();
+}
+
 }  // namespace
 
 struct MetricsServer::Impl {
   Impl(EventLoop* loop, const NodeView* view, const std::string& listen)
-      : collector(std::make_shared<Collector>(loop, view)), exposer(listen, /*num_threads=*/1) {
-    exposer.RegisterCollectable(collector);
+      : address(AddressOf(listen)),
+        collector(std::make_shared<Collector>(loop, view)),
+        exposer(std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/1)) {
+    exposer->RegisterCollectable(collector);
+  }
+  // civetweb looks for its end only between two polls of 2 s, so someone must knock. An agent
+  // that stops should be back soon.
+  ~Impl() {
+    const int port = PortOf(*exposer);
+    std::promise<void> ended;
+    std::thread knocker([&, end = ended.get_future()] {
+      while (end.wait_for(10ms) != std::future_status::ready) Knock(address, port);
+    });
+    exposer.reset();
+    ended.set_value();
+    knocker.join();
   }
 
-  std::shared_ptr<Collector> collector;
-  prometheus::Exposer exposer;
+  const IpAddress address;
+  const std::shared_ptr<Collector> collector;
+  std::unique_ptr<prometheus::Exposer> exposer;
 };
 
 MetricsServer::MetricsServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -206,9 +252,6 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(EventLoop* l
   }
 }
 
-int MetricsServer::port() const {
-  const std::vector<int> ports = impl_->exposer.GetListeningPorts();
-  return ports.empty() ? 0 : ports.front();
-}
+int MetricsServer::port() const { return PortOf(*impl_->exposer); }
 
 }  // namespace vxvde

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -102,6 +103,13 @@ TEST_F(MetricsTest, ATakenAddressIsAStatus) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(listen));
   EXPECT_FALSE(MetricsServer::Start(loop_.loop(), &node_, "nonsense").ok());
+}
+
+TEST_F(MetricsTest, EndsWithoutAnotherPollOfItsServer) {
+  Get(server_->port());
+  const Instant start = Clock::now();
+  server_.reset();
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(1));
 }
 
 std::string Operations() {
