@@ -14,18 +14,18 @@ if not os.path.exists(CONFLIST):
     CONFLIST = os.path.join(ROOT, "deploy/cni/10-vxvde.conflist")
 
 
-def subnet_and_vnl():
-    """Of the sample conflist: what a member must use to meet its containers."""
+def of_the_sample():
+    """Of the sample conflist: its subnet, an address that it may hand out, and the locator."""
     with open(CONFLIST, encoding="utf-8") as f:
         section = next(p for p in json.load(f)["plugins"] if p["type"] == "vxvde")
-    ranges = section["ipam"]["ranges"]
-    return ipaddress.ip_network(ranges[0][0]["subnet"]), section.get("vnl", "vxvde://")
+    pool = section["ipam"]["ranges"][0][0]
+    return ipaddress.ip_network(pool["subnet"]), pool["rangeEnd"], section.get("vnl", "vxvde://")
 
 
 def test_containers_meet_a_member():
     """podman run --rm --network vxvde IMAGE ping MEMBER, and back; MAC and address as asked; nothing is left"""
-    subnet, vnl = subnet_and_vnl()
-    address, asked = subnet[-2], subnet[-3]
+    subnet, asked, vnl = of_the_sample()
+    address = subnet[-2]
     with Lab("podman") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
@@ -41,7 +41,7 @@ def test_containers_meet_a_member():
         done = podman.run(*run, image, "ping", "-c", "3", "-i", "0.2", str(address))
         assert " 3 packets received" in done.stdout, done.stdout
 
-        done = podman.run(*run, "--ip", str(asked), "--mac-address", "02:00:5e:10:00:09", image,
+        done = podman.run(*run, "--ip", asked, "--mac-address", "02:00:5e:10:00:09", image,
                           "ip", "addr", "show", "eth0")
         assert f"{asked}/" in done.stdout and "02:00:5e:10:00:09" in done.stdout, done.stdout
 

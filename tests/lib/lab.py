@@ -122,8 +122,11 @@ class Agent:
         with open(self.config_file, "w", encoding="utf-8") as f:
             json.dump(self.config, f, indent=1)  # JSON is YAML
 
+    def ctl_argv(self, *args):
+        return [program("agent/vxvdectl"), "--run-dir", self.run_dir, *args]
+
     def ctl(self, *args, check=True):
-        return self.node.run(program("agent/vxvdectl"), "--run-dir", self.run_dir, *args, check=check)
+        return self.node.run(*self.ctl_argv(*args), check=check)
 
     def ctl_json(self, *args):
         return json.loads(self.ctl("-o", "json", *args).stdout)
