@@ -260,7 +260,7 @@ class Node(Netns):
 
 class Lab:
     def __init__(self, name, mtu=1500, offloads=True, unique=True):
-        """`mtu` of the LAN's links; `offloads` off: a fabric of poor NICs. `unique`: several may run beside each other."""
+        """`mtu` of the LAN; `offloads` off: a fabric of poor NICs. `unique`: several may run beside each other."""
         self.name = f"vx-{name}-{os.getpid()}" if unique else name
         self.dir = f"/tmp/{self.name}"
         self.keep = False  # True: all that was made stays; clean() of another process removes it

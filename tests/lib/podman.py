@@ -44,8 +44,8 @@ log_driver = "k8s-file"
         # beside the second hierarchy of a hybrid cgroup, even with cgroups disabled.
         self._holder = node.start(
             "podman-mounts", "unshare", "--mount", "--propagation", "unchanged", "sh", "-ec",
-            "mount --make-private /; mount --make-rprivate /sys; "
-            "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; "
+            "mount --make-private /; mount --make-rprivate /sys; ! mountpoint -q /sys/fs/cgroup/unified || "
+            "umount /sys/fs/cgroup/unified; mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; "
             "mount -t tmpfs tmpfs /etc/cni; echo mounted; exec sleep 100000")
         self._holder.says("mounted")
 
