@@ -26,6 +26,8 @@ if [ "$(id -u)" != 0 ]; then
   echo "setup: run this as root" >&2
   exit 1
 fi
+# Images without manual pages lack this folder, and the Java of bazel-bootstrap then fails to install.
+mkdir -p /usr/share/man/man1
 install_missing() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
 }
