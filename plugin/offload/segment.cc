@@ -27,7 +27,6 @@ constexpr size_t kUdpChecksum = 6;
 constexpr size_t kIpv4Length = 2;
 constexpr size_t kIpv4Id = 4;
 constexpr size_t kIpv4Checksum = 10;
-constexpr size_t kIpv6HeaderSize = 40;
 constexpr size_t kIpv6Length = 4;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
