@@ -1,3 +1,6 @@
+// Headers are summed once per super-frame, payload is read once per segment.
+// Model of behaviour: Linux tcp_gso_segment, __udp_gso_segment, skb_checksum_help.
+
 #include "plugin/offload/segment.h"
 
 #include <algorithm>
