@@ -1,6 +1,9 @@
-// A sequence of frames (each with its length in front, two bytes, big endian) through the
-// Coalescer, and what was merged through the Segmenter: it must be what went in, in the order
-// of each flow. Two things may differ: Ethernet padding, and under DF the IPv4 id.
+// A sequence of frames through the Coalescer, and what was merged through the Segmenter: it must be
+// what went in, in the order of each flow. Two things may differ: Ethernet padding, and under DF
+// the IPv4 id.
+//
+// Two bytes in front of each frame, big endian: its length, and in the highest bit whether its
+// checksums are to be made right first, which no mutation would find by itself.
 
 #include <algorithm>
 #include <cstddef>
@@ -14,6 +17,7 @@
 
 #include "plugin/offload/coalesce.h"
 #include "plugin/offload/segment.h"
+#include "plugin/wire/checksum.h"
 #include "plugin/wire/packet.h"
 
 namespace {
@@ -37,6 +41,27 @@ std::string FlowKey(const Bytes& frame) {
              frame.begin() + view.l3_offset + (ipv4 ? 20 : 40));
   key.append(frame.begin() + view.l4_offset, frame.begin() + view.l4_offset + 4);
   return key;
+}
+
+void MakeChecksumsRight(Bytes& frame) {
+  PacketView view;
+  if (!ParsePacket(frame, view) || view.l4 != PacketView::L4::kTcp) return;
+  const size_t end = view.l3_offset + size_t{view.ip_length};
+  if (end < view.payload || end > frame.size()) return;
+  const bool ipv4 = view.l3 == PacketView::L3::kIpv4;
+  uint8_t* ip = frame.data() + view.l3_offset;
+  uint8_t* tcp = frame.data() + view.l4_offset;
+  uint8_t* stop = frame.data() + end;
+  if (ipv4) {
+    StoreBe16(ip + 10, 0);
+    StoreBe16(ip + 10, ChecksumFinish(ChecksumAdd({ip, tcp})));
+  }
+  const size_t address = ipv4 ? 4 : 16;
+  const uint8_t* source = ip + (ipv4 ? 12 : 8);
+  const uint64_t pseudo = PseudoHeaderSum({source, address}, {source + address, address},
+                                          kProtocolTcp, static_cast<uint32_t>(stop - tcp));
+  StoreBe16(tcp + 16, 0);
+  StoreBe16(tcp + 16, ChecksumFinish(ChecksumAdd({tcp, stop}, pseudo)));
 }
 
 // A merged frame without what may change.
@@ -92,11 +117,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   };
 
   while (size >= 2) {
-    const size_t length = std::min<size_t>(LoadBe16(data), size - 2);
+    const bool repair = (data[0] & 0x80) != 0;
+    const size_t length = std::min<size_t>(LoadBe16(data) & 0x7fff, size - 2);
     data += 2;
     size -= 2;
     if (length == 0) continue;
     frames.emplace_back(data, data + length);
+    if (repair) MakeChecksumsRight(frames.back());
     data += length;
     size -= length;
     waiting[FlowKey(frames.back())].push_back(frames.back());
