@@ -38,14 +38,14 @@ log_driver = "k8s-file"
         storage = os.path.join(self.dir, "storage.conf")
         with open(storage, "w", encoding="utf-8") as f:
             f.write(f'[storage]\ndriver = "vfs"\ngraphroot = "{self.dir}/root"\nrunroot = "{self.dir}/runroot"\n')
-        self._env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": self.dir, "CONTAINERS_CONF": conf,
+        self._env = {**node.lab.environment, "HOME": self.dir, "CONTAINERS_CONF": conf,
                      "CONTAINERS_STORAGE_CONF": storage}
         # Only / and /sys become private, so that mounts made on /run/netns are seen outside. crun refuses to start
         # beside the second hierarchy of a hybrid cgroup, even with cgroups disabled.
         self._holder = node.start(
             "podman-mounts", "unshare", "--mount", "--propagation", "unchanged", "sh", "-ec",
-            "mount --make-private /; mount --make-rprivate /sys; "
-            "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; "
+            "mount --make-private /; mount --make-rprivate /sys; ! mountpoint -q /sys/fs/cgroup/unified || "
+            "umount /sys/fs/cgroup/unified; mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; "
             "mount -t tmpfs tmpfs /etc/cni; echo mounted; exec sleep 100000")
         self._holder.says("mounted")
 
