@@ -218,7 +218,7 @@ class TapPort : public FrameIo {
 absl::Status TapPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) {
   out.clear();
   const size_t batch = std::min(buffers.count(), kBatch);
-  while (out.size() < batch) {
+  for (size_t reads = 0; reads < batch; ++reads) {
     const std::span<uint8_t> room = buffers[out.size()];
     VnetHeader header;
     const std::array<iovec, 2> parts = {iovec{&header, sizeof(header)},

@@ -1,0 +1,343 @@
+#include "plugin/os/netlink.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "plugin/os/netns.h"
+#include "plugin/os/testing.h"
+
+namespace vxvde {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+IpAddress Ip(const char* text) { return ValueOrDie(IpAddress::Parse(text)); }
+IpPrefix Prefix(const char* text) { return ValueOrDie(IpPrefix::Parse(text)); }
+
+constexpr MacAddress kMacHere({0x02, 0, 0x5e, 0x10, 0, 1});
+constexpr MacAddress kMacThere({0x02, 0, 0x5e, 0x10, 0, 2});
+
+class NetlinkTest : public ::testing::Test {
+ protected:
+  VethSpec Spec() {
+    VethSpec spec;
+    spec.here = {"vx0", "vxvde: c1/eth0", kMacHere};
+    spec.there = {"eth0", "pod end", kMacThere};
+    spec.there_netns = pod_ns.fd().get();
+    spec.mtu = 1450;
+    spec.gso_max_size = 32000;
+    return spec;
+  }
+  // A link that is up and running: one end of a pair whose other end is with the pod.
+  IfIndex MakeUplink(const std::string& name, const char* prefix) {
+    ConnectVeth(host_ns, name, pod_ns, name);
+    pod_ns.Shell("ip link set " + name + " up");
+    return host_ns.SetUp(name, prefix);
+  }
+
+  TestNetNs host_ns;
+  TestNetNs pod_ns;
+  Netlink host = host_ns.OpenNetlink();
+  Netlink pod = pod_ns.OpenNetlink();
+};
+
+TEST_F(NetlinkTest, AVethPairHasAllThatItsSpecSays) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  const LinkInfo here = ValueOrDie(host.GetLink("vx0"));
+  const LinkInfo there = ValueOrDie(pod.GetLink("eth0"));
+  EXPECT_EQ(here.alias, "vxvde: c1/eth0");
+  EXPECT_EQ(there.alias, "pod end");
+  EXPECT_EQ(here.mac, kMacHere);
+  EXPECT_EQ(there.mac, kMacThere);
+  EXPECT_EQ(here.mtu, 1450);
+  EXPECT_EQ(there.mtu, 1450);
+  EXPECT_EQ(here.kind, "veth");
+  EXPECT_EQ(here.peer, there.index);
+  EXPECT_EQ(there.peer, here.index);
+  EXPECT_FALSE(here.up || there.up);
+  pod_ns.Shell("ip -d link show eth0 | grep -q 'gso_max_size 32000 '");
+  host_ns.Shell("ip -d link show vx0 | grep -q 'gso_max_size 65536 '");
+}
+
+TEST_F(NetlinkTest, ATakenNameIsAlreadyExistsAndLeavesNothing) {
+  ConnectVeth(host_ns, "vx0", pod_ns, "other");
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVeth(Spec())));
+  EXPECT_TRUE(absl::IsNotFound(pod.GetLink("eth0").status()));
+
+  VethSpec other = Spec();
+  other.here.name = "vx1";
+  pod_ns.Shell("ip link set other name eth0");
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVeth(other)));
+  EXPECT_TRUE(absl::IsNotFound(host.GetLink("vx1").status()));
+}
+
+TEST_F(NetlinkTest, AnAliasThatTheKernelRefusesLeavesNoPair) {
+  VethSpec spec = Spec();
+  spec.there.alias = std::string(300, 'x');  // IFALIASZ is 256
+  EXPECT_FALSE(host.CreateVeth(spec).ok());
+  EXPECT_TRUE(absl::IsNotFound(host.GetLink("vx0").status()));
+  EXPECT_TRUE(absl::IsNotFound(pod.GetLink("eth0").status()));
+}
+
+TEST_F(NetlinkTest, AMessageThatDoesNotFitIsAnError) {
+  VethSpec spec = Spec();
+  spec.here.alias = std::string(100000, 'x');
+  EXPECT_TRUE(absl::IsInvalidArgument(host.CreateVeth(spec)));
+  EXPECT_TRUE(absl::IsNotFound(host.GetLink("vx0").status()));
+}
+
+TEST_F(NetlinkTest, ABadNameIsAnInvalidArgument) {
+  VethSpec spec = Spec();
+  spec.there.name = "sixteen-letters-";
+  EXPECT_TRUE(absl::IsInvalidArgument(host.CreateVeth(spec)));
+  spec.there.name = "";
+  EXPECT_TRUE(absl::IsInvalidArgument(host.CreateVeth(spec)));
+}
+
+TEST_F(NetlinkTest, BothEndsMayBeInOneNamespace) {
+  VethSpec spec = Spec();
+  spec.there_netns = -1;
+  ASSERT_EQ(host.CreateVeth(spec), absl::OkStatus());
+  EXPECT_EQ(ValueOrDie(host.GetLink("eth0")).alias, "pod end");
+}
+
+TEST_F(NetlinkTest, ChangesALink) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  const LinkInfo there = ValueOrDie(pod.GetLink("eth0"));
+  LinkChange change;
+  change.mtu = 1400;
+  change.mac = MacAddress({2, 0, 0, 0, 0, 9});
+  change.alias = "renamed";
+  change.gso_max_size = 20000;
+  change.up = true;
+  ASSERT_EQ(pod.ChangeLink(there.index, change), absl::OkStatus());
+  LinkInfo now = ValueOrDie(pod.GetLink(there.index));
+  EXPECT_EQ(now.mtu, 1400);
+  EXPECT_EQ(now.mac, *change.mac);
+  EXPECT_EQ(now.alias, "renamed");
+  EXPECT_TRUE(now.up);
+  EXPECT_FALSE(now.running);  // the other end is down
+  pod_ns.Shell("ip -d link show eth0 | grep -q 'gso_max_size 20000 '");
+
+  LinkChange back;
+  back.alias = "";
+  back.up = false;
+  ASSERT_EQ(pod.ChangeLink(there.index, back), absl::OkStatus());
+  now = ValueOrDie(pod.GetLink(there.index));
+  EXPECT_EQ(now.alias, "");
+  EXPECT_FALSE(now.up);
+  EXPECT_EQ(now.mtu, 1400);
+}
+
+TEST_F(NetlinkTest, RunningMeansThatBothEndsAreUp) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  LinkChange up;
+  up.up = true;
+  ASSERT_EQ(host.ChangeLink(ValueOrDie(host.GetLink("vx0")).index, up), absl::OkStatus());
+  ASSERT_EQ(pod.ChangeLink(ValueOrDie(pod.GetLink("eth0")).index, up), absl::OkStatus());
+  EXPECT_TRUE(WaitFor([&] { return ValueOrDie(host.GetLink("vx0")).running; }));
+}
+
+TEST_F(NetlinkTest, NoIpv6MeansNoLinkLocalAddress) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  const auto has_ipv6 = [](Netlink& netlink, IfIndex index) {
+    const auto addresses = ValueOrDie(netlink.ListAddresses());
+    return std::any_of(addresses.begin(), addresses.end(), [&](const AddressInfo& a) {
+      return a.interface == index && a.prefix.address.is_v6();
+    });
+  };
+  const IfIndex here = ValueOrDie(host.GetLink("vx0")).index;
+  const IfIndex there = ValueOrDie(pod.GetLink("eth0")).index;
+  LinkChange up;
+  up.up = true;
+  ASSERT_EQ(pod.ChangeLink(there, up), absl::OkStatus());
+  up.no_ipv6 = true;
+  ASSERT_EQ(host.ChangeLink(here, up), absl::OkStatus());
+  // Once the ordinary end has its address, this one would have had it too.
+  ASSERT_TRUE(WaitFor([&] { return has_ipv6(pod, there); }));
+  ASSERT_TRUE(ValueOrDie(host.GetLink(here)).running);
+  EXPECT_FALSE(has_ipv6(host, here));
+}
+
+TEST_F(NetlinkTest, NoIpv6IsFineOnALinkThatHasNone) {
+  VethSpec spec = Spec();
+  spec.mtu = 1000;
+  ASSERT_EQ(host.CreateVeth(spec), absl::OkStatus());
+  LinkChange change;
+  change.no_ipv6 = true;
+  change.up = true;
+  EXPECT_EQ(host.ChangeLink(ValueOrDie(host.GetLink("vx0")).index, change), absl::OkStatus());
+}
+
+TEST_F(NetlinkTest, WhatIsNotThereIsNotFoundByName) {
+  const absl::Status status = host.GetLink("nosuch0").status();
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("nosuch0"));
+  EXPECT_TRUE(absl::IsNotFound(host.GetLink(IfIndex{4242}).status()));
+  EXPECT_TRUE(absl::IsNotFound(host.DeleteLink(IfIndex{4242})));
+  LinkChange up;
+  up.up = true;
+  EXPECT_TRUE(absl::IsNotFound(host.ChangeLink(IfIndex{4242}, up)));
+}
+
+TEST_F(NetlinkTest, DeletingOneEndDeletesBoth) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  ASSERT_EQ(host.DeleteLink(ValueOrDie(host.GetLink("vx0")).index), absl::OkStatus());
+  EXPECT_TRUE(absl::IsNotFound(host.GetLink("vx0").status()));
+  EXPECT_TRUE(absl::IsNotFound(pod.GetLink("eth0").status()));
+}
+
+TEST_F(NetlinkTest, AnErrorCarriesTheKernelsOwnWords) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  LinkChange change;
+  change.mtu = 100000;  // the kernel: "mtu greater than device maximum"
+  const absl::Status status = host.ChangeLink(ValueOrDie(host.GetLink("vx0")).index, change);
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("100000"), HasSubstr("EINVAL"), HasSubstr("device maximum")));
+}
+
+TEST_F(NetlinkTest, ListsHundredsOfLinks) {
+  for (int i = 0; i < 200; ++i) {
+    VethSpec spec;
+    spec.here = {absl::StrCat("here", i), absl::StrCat("number-", i), std::nullopt};
+    spec.there.name = absl::StrCat("there", i);
+    ASSERT_EQ(host.CreateVeth(spec), absl::OkStatus());
+  }
+  std::set<std::string> names;
+  for (const LinkInfo& link : ValueOrDie(host.ListLinks())) {
+    names.insert(link.name);
+    if (link.name.starts_with("here")) {
+      EXPECT_EQ(link.alias, absl::StrCat("number-", link.name.substr(4)));
+    }
+  }
+  EXPECT_EQ(names.size(), 401u);  // and lo
+}
+
+TEST_F(NetlinkTest, AddressesOfBothFamilies) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
+  EXPECT_TRUE(absl::IsAlreadyExists(host.AddAddress(uplink, Prefix("192.0.2.1/24"))));
+  EXPECT_TRUE(absl::IsAlreadyExists(host.AddAddress(uplink, Prefix("2001:db8::1/64"))));
+  std::vector<std::string> found;
+  for (const AddressInfo& address : ValueOrDie(host.ListAddresses())) {
+    if (address.interface != uplink || address.prefix.address.IsLinkLocal()) continue;
+    EXPECT_FALSE(address.tentative);
+    found.push_back(address.prefix.ToString());
+  }
+  EXPECT_THAT(found, ::testing::UnorderedElementsAre("192.0.2.1/24", "2001:db8::1/64"));
+}
+
+TEST_F(NetlinkTest, RoutesCarryWhatTheySay) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
+  Route route;
+  route.gateway = Ip("192.0.2.254");
+  ASSERT_EQ(host.AddRoute(uplink, route), absl::OkStatus());
+  EXPECT_TRUE(absl::IsAlreadyExists(host.AddRoute(uplink, route)));
+  route = {};
+  route.destination = Prefix("198.51.100.77/24");  // host bits are not the kernel's business
+  route.gateway = Ip("192.0.2.253");
+  route.mtu = 1400;
+  route.advmss = 1360;
+  route.priority = 50;
+  route.table = 1000;
+  ASSERT_EQ(host.AddRoute(uplink, route), absl::OkStatus());
+  route = {};
+  route.destination = Prefix("2001:db8:1::/48");
+  ASSERT_EQ(host.AddRoute(uplink, route), absl::OkStatus());
+  route = {};
+  route.gateway = Ip("2001:db8::ff");
+  ASSERT_EQ(host.AddRoute(uplink, route), absl::OkStatus());
+  host_ns.Shell("ip route | grep -q '^default via 192.0.2.254 dev up0'");
+  host_ns.Shell(
+      "ip route show table 1000 | grep 'via 192.0.2.253 dev up0' | grep 'metric 50' | "
+      "grep 'mtu 1400' | grep -q 'advmss 1360'");
+  host_ns.Shell("ip -6 route | grep -q '^2001:db8:1::/48 dev up0'");
+  host_ns.Shell("ip -6 route | grep -q '^default via 2001:db8::ff dev up0'");
+}
+
+TEST_F(NetlinkTest, ARouteThatSaysNothingOrTwoFamiliesIsRefused) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  EXPECT_TRUE(absl::IsInvalidArgument(host.AddRoute(uplink, Route{})));
+  Route route;
+  route.destination = Prefix("2001:db8:1::/48");
+  route.gateway = Ip("192.0.2.254");
+  EXPECT_TRUE(absl::IsInvalidArgument(host.AddRoute(uplink, route)));
+}
+
+TEST_F(NetlinkTest, LooksUpRoutes) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
+  RouteAnswer answer = ValueOrDie(host.LookUpRoute(Ip("192.0.2.9")));
+  EXPECT_EQ(answer.interface, uplink);
+  EXPECT_EQ(answer.source, Ip("192.0.2.1"));
+  answer = ValueOrDie(host.LookUpRoute(Ip("2001:db8::9")));
+  EXPECT_EQ(answer.interface, uplink);
+  EXPECT_EQ(answer.source, Ip("2001:db8::1"));
+}
+
+TEST_F(NetlinkTest, AGroupsRouteTellsItsUplink) {
+  MakeUplink("up0", "192.0.2.1/24");
+  const IfIndex other = MakeUplink("up1", "198.51.100.1/24");
+  host_ns.Shell("ip route add 239.1.0.0/16 dev up1");
+  EXPECT_EQ(ValueOrDie(host.LookUpRoute(Ip("239.1.2.3"))).interface, other);
+  // The kernel keeps a route for ff00::/8 on each link that is up.
+  host_ns.Shell("ip -6 route add ff05::/16 dev up1 table local metric 1");
+  EXPECT_EQ(ValueOrDie(host.LookUpRoute(Ip("ff05:56de::1"))).interface, other);
+}
+
+TEST_F(NetlinkTest, NoRouteIsUnavailable) {
+  EXPECT_TRUE(absl::IsUnavailable(host.LookUpRoute(Ip("192.0.2.9")).status()));
+  EXPECT_TRUE(absl::IsUnavailable(host.LookUpRoute(Ip("2001:db8::9")).status()));
+  MakeUplink("up0", "192.0.2.1/24");
+  for (const char* kind : {"blackhole", "unreachable", "prohibit"}) {
+    host_ns.Shell(absl::StrCat("ip route replace ", kind, " 198.51.100.0/24"));
+    host_ns.Shell(absl::StrCat("ip -6 route replace ", kind, " 2001:db8:7::/48"));
+    EXPECT_TRUE(absl::IsUnavailable(host.LookUpRoute(Ip("198.51.100.1")).status())) << kind;
+    EXPECT_TRUE(absl::IsUnavailable(host.LookUpRoute(Ip("2001:db8:7::1")).status())) << kind;
+    host_ns.Shell("ip -6 route del 2001:db8:7::/48");
+  }
+}
+
+TEST_F(NetlinkTest, TheMonitorHearsOfAddressesAndLinks) {
+  std::optional<NetlinkMonitor> monitor;
+  host_ns.Run([&] { monitor = ValueOrDie(NetlinkMonitor::Open()); });
+  const auto heard = [&] {
+    pollfd ready = {monitor->fd(), POLLIN, 0};
+    EXPECT_EQ(poll(&ready, 1, 10000), 1);
+    return monitor->Drain();
+  };
+  EXPECT_FALSE(monitor->Drain());
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  EXPECT_TRUE(heard());
+  // The kernel is done with a synchronous change, and with IPv6's own afterthoughts.
+  EXPECT_TRUE(WaitFor([&] { return !monitor->Drain(); }));
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("192.0.2.77/32")), absl::OkStatus());
+  EXPECT_TRUE(heard());
+}
+
+TEST_F(NetlinkTest, TheMonitorSaysSoWhenItLostSomething) {
+  std::optional<NetlinkMonitor> monitor;
+  host_ns.Run([&] { monitor = ValueOrDie(NetlinkMonitor::Open()); });
+  const int small = 1;  // the kernel makes some 2 KiB of it
+  ASSERT_EQ(setsockopt(monitor->fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+  for (int i = 0; i < 10; ++i) {
+    ConnectVeth(host_ns, absl::StrCat("a", i), host_ns, absl::StrCat("b", i));
+  }
+  EXPECT_TRUE(monitor->Drain());
+  EXPECT_FALSE(monitor->Drain());
+}
+
+}  // namespace
+}  // namespace vxvde

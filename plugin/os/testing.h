@@ -1,0 +1,61 @@
+// Throw-away network namespaces for tests. They have no name: they die with the process, crashed
+// or not, so nothing is left to clean up. Needs root.
+
+#ifndef VXVDE_PLUGIN_OS_TESTING_H_
+#define VXVDE_PLUGIN_OS_TESTING_H_
+
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "plugin/base/ids.h"
+#include "plugin/os/fd.h"
+#include "plugin/os/netlink.h"
+
+namespace vxvde {
+
+// A new network namespace with lo up. Failures are the test's failures.
+class TestNetNs {
+ public:
+  TestNetNs();
+
+  const UniqueFd& fd() const { return fd_; }
+  // For programs: nsenter --net=PATH. Valid while this object lives.
+  std::string path() const;
+
+  // On a thread of its own, inside.
+  void Run(absl::FunctionRef<void()> function) const;
+  // `command` (sh) inside; a test failure, with what it printed, unless it exits 0.
+  void Shell(const std::string& command) const;
+  Netlink OpenNetlink() const;
+  // Brings the link up with an address (IPv6: usable at once) and returns its index.
+  IfIndex SetUp(const std::string& link, const std::string& prefix) const;
+  // A counter of /proc/net/snmp or snmp6-like tables, e.g. "Tcp", "InCsumErrors".
+  uint64_t Snmp(const std::string& protocol, const std::string& counter) const;
+
+ private:
+  UniqueFd fd_;
+};
+
+// A veth pair between two namespaces, both ends down.
+void ConnectVeth(const TestNetNs& a, const std::string& name_a, const TestNetNs& b,
+                 const std::string& name_b, int mtu = 1500);
+
+// Waits until `condition` holds, 10 s at most; false is a failure for the caller to tell.
+bool WaitFor(absl::FunctionRef<bool()> condition);
+
+// What `result` holds, or an abort with its status: for the set-up of a test.
+template <typename T>
+T ValueOrDie(absl::StatusOr<T> result);
+
+[[noreturn]] void DieOf(const absl::Status& status);
+
+template <typename T>
+T ValueOrDie(absl::StatusOr<T> result) {
+  if (!result.ok()) DieOf(result.status());
+  return *std::move(result);
+}
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_OS_TESTING_H_
