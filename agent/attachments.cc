@@ -1,7 +1,6 @@
 #include "agent/attachments.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -45,7 +44,8 @@ Attachments::Attachments(EventLoop* loop, Switch* the_switch, Store* store, cons
       log_(log),
       links_(std::move(links)),
       group_id_(std::move(group_id)),
-      config_(std::move(config)) {}
+      config_(std::move(config)),
+      clouds_(the_switch, store, log, &links_) {}
 
 Attachments::~Attachments() {
   *alive_ = false;
@@ -179,85 +179,11 @@ absl::Status Attachments::CheckAddressesFree(const Entry& entry,
   return absl::OkStatus();
 }
 
-// ---- Clouds ----
-
-absl::Status Attachments::EnsureJoined(const CloudConfig& cloud) {
-  if (clouds_.contains(cloud.key)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config_.uplink, links_));
-  return JoinOn({.config = cloud,
-                 .uplink = uplink.index,
-                 .uplink_name = uplink.name,
-                 .uplink_mtu = uplink.mtu});
-}
-
-absl::Status Attachments::JoinOn(CloudOptions options) {
-  const CloudKey& key = options.config.key;
-  const PortRange range = config_.unicast_ports;
-  const auto saved = ports_.find(key);
-  const bool had_saved = saved != ports_.end();
-  const uint16_t saved_port = had_saved ? saved->second : 0;
-
-  std::set<uint16_t> others;
-  for (const auto& [other, port] : ports_) {
-    if (other != key) others.insert(port);
-  }
-  const int start = FirstUnicastPort(key, config_.node, range) - range.first;
-  absl::Status joined = absl::AlreadyExistsError("");
-  for (int i = had_saved ? -1 : 0; i < range.size() && absl::IsAlreadyExists(joined); ++i) {
-    options.unicast_port =
-        i < 0 ? saved_port : static_cast<uint16_t>(range.first + (start + i) % range.size());
-    if (others.contains(options.unicast_port)) continue;
-    joined = switch_->Join(options);
-  }
-  if (absl::IsAlreadyExists(joined)) {
-    return Refuse(AttachError::kCannotJoin,
-                  absl::StrCat("cloud ", CloudName(key), ": no free UDP port in ", range.first, "-",
-                               range.last, joined.message().empty() ? "" : ": ", joined.message()),
-                  "widen `unicastPorts:` in the agent's configuration");
-  }
-  if (!joined.ok()) {
-    return Refuse(AttachError::kCannotJoin,
-                  absl::StrCat("cannot join cloud ", CloudName(key), " on ", options.uplink_name,
-                               ": ", joined.message()),
-                  "check the uplink (`uplink:` or /if=) and the agent's log");
-  }
-  ports_[key] = options.unicast_port;
-  if (const absl::Status status = SavePorts(); !status.ok()) {
-    switch_->Leave(key);
-    if (had_saved) {
-      ports_[key] = saved_port;
-    } else {
-      ports_.erase(key);
-    }
-    return status;
-  }
-  if (had_saved && saved_port != options.unicast_port) {
-    log_->Warn("unicast port changed",
-               {{"cloud", CloudName(key)},
-                {"was", absl::StrCat(saved_port)},
-                {"is", absl::StrCat(options.unicast_port)},
-                {"why", "another program took it; members find us again with our next frames"}});
-  }
-  clouds_.emplace(key, std::move(options));
-  return absl::OkStatus();
-}
-
 void Attachments::LeaveIfUnused(const CloudKey& cloud) {
-  const bool wanted = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
-    return entry.second.cloud.key == cloud;
-  });
-  if (wanted) return;
-  if (clouds_.contains(cloud)) {
-    switch_->Leave(cloud);
-    clouds_.erase(cloud);
-  }
-  if (ports_.erase(cloud) == 0) return;
-  if (const absl::Status status = SavePorts(); !status.ok()) {
-    log_->Warn("unicast port not forgotten", {{"error", std::string(status.message())}});
-  }
+  const bool used = std::any_of(entries_.begin(), entries_.end(),
+                                [&](const auto& entry) { return entry.second.cloud.key == cloud; });
+  if (!used) clouds_.Leave(cloud);
 }
-
-absl::Status Attachments::SavePorts() { return store_->SavePorts(ports_); }
 
 // ---- Plan, Commit, Rollback, Detach ----
 
@@ -275,11 +201,10 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
     LeaveIfUnused(cloud_before);
   };
   RETURN_IF_ERROR(CheckNotAttached(request, id));
-  RETURN_IF_ERROR(EnsureJoined(cloud));
-  const CloudOptions& joined = clouds_.at(cloud.key);
+  ASSIGN_OR_RETURN(const CloudOptions* joined, clouds_.Join(cloud, config_));
 
   Entry entry;
-  entry.cloud = joined.config;
+  entry.cloud = joined->config;
   AttachmentRecord& record = entry.record;
   record.id = id;
   record.network = key.network;
@@ -291,10 +216,10 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.tap = request.tap;
   record.netns = request.netns;
   record.host_ifname = request.tap ? "" : HostIfName(id);
-  record.vnl = FormatVnl(joined.config);
+  record.vnl = FormatVnl(joined->config);
   const NamedCloud* named = config_.FindByKey(cloud.key);
   ASSIGN_OR_RETURN(record.mtu, PodMtu(request.mtu, named != nullptr ? named->mtu : 0,
-                                      joined.uplink_mtu, cloud.key.group));
+                                      joined->uplink_mtu, cloud.key.group));
   ASSIGN_OR_RETURN(record.mac, ChooseMac(request, cloud.key, id));
   entry.ticket = static_cast<PlanTicket>(next_ticket_++);
 
@@ -510,7 +435,7 @@ absl::Status Attachments::Restore() {
                        [&](const auto& entry) { return entry.second.cloud.key == key; });
   };
   for (const auto& [key, port] : contents.ports) {
-    if (wanted(key)) ports_[key] = port;
+    if (wanted(key)) clouds_.Recall(key, port);
   }
   TakeUpWaiting();
   return absl::OkStatus();
@@ -526,8 +451,9 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
   // From here on NotFound is about the cloud, not about the interface.
   const NamedCloud* named = config_.FindByKey(entry.cloud.key);
-  absl::Status joined = EnsureJoined(named != nullptr ? named->config : entry.cloud);
-  if (!joined.ok()) return absl::UnavailableError(joined.message());
+  const absl::StatusOr<const CloudOptions*> joined =
+      clouds_.Join(named != nullptr ? named->config : entry.cloud, config_);
+  if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());
   entry.port = *port;
@@ -565,7 +491,7 @@ void Attachments::TakeUpWaiting() {
 }
 
 void Attachments::SetConfig(Config config) {
-  for (const auto& [key, joined] : clouds_) {
+  for (const auto& [key, joined] : clouds_.all()) {
     const NamedCloud* was = config_.FindByKey(key);
     if (was == nullptr) continue;
     const NamedCloud* is = config.FindByName(was->name);
@@ -609,12 +535,8 @@ std::string Attachments::CloudName(const CloudKey& key) const {
 }
 
 std::string Attachments::CloudVnl(const CloudKey& key) const {
-  if (const auto joined = clouds_.find(key); joined != clouds_.end()) {
-    return FormatVnl(joined->second.config);
-  }
-  if (const NamedCloud* named = config_.FindByKey(key); named != nullptr) {
-    return FormatVnl(named->config);
-  }
+  if (const CloudOptions* joined = clouds_.Find(key)) return FormatVnl(joined->config);
+  if (const NamedCloud* named = config_.FindByKey(key)) return FormatVnl(named->config);
   CloudConfig config;
   config.key = key;
   return FormatVnl(config);

@@ -28,6 +28,7 @@
 #include "absl/status/statusor.h"
 #include "agent/attach_service.h"
 #include "agent/config.h"
+#include "agent/joined_clouds.h"
 #include "agent/links.h"
 #include "agent/log.h"
 #include "agent/node.h"
@@ -92,9 +93,6 @@ class Attachments final : public AttachService {
   // Whether what is attached or waiting here still exists in the kernel.
   bool IsStale(const Entry& entry) const;
 
-  // Joins unless it is joined. The unicast port is the saved one if there is one and it is free.
-  absl::Status EnsureJoined(const CloudConfig& cloud);
-  absl::Status JoinOn(CloudOptions options);
   void LeaveIfUnused(const CloudKey& cloud);
 
   absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(const Entry& entry, UniqueFd tap);
@@ -117,7 +115,6 @@ class Attachments final : public AttachService {
   void TakeUpWaiting();
 
   Entries::iterator FindPlan(PlanTicket ticket);
-  absl::Status SavePorts();
 
   EventLoop* loop_;
   Switch* switch_;
@@ -127,9 +124,8 @@ class Attachments final : public AttachService {
   GroupLookup group_id_;
   Config config_;
 
+  JoinedClouds clouds_;
   Entries entries_;
-  std::map<CloudKey, CloudOptions> clouds_;  // joined
-  UnicastPorts ports_;                       // of joined and waited-for clouds
   uint64_t next_ticket_ = 1;
   std::optional<EventLoop::TimerId> retry_;
   // Posted tasks look at it: they may outlive us in the loop's queue.

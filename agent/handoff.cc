@@ -79,7 +79,7 @@ absl::StatusOr<UniqueFd> ListenForHandoff(const std::string& path) {
       bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return ErrnoStatus(errno, absl::StrCat("bind the handoff socket to ", path));
   }
-  if (chmod(path.c_str(), 0600) != 0 || listen(socket.get(), SOMAXCONN) != 0) {
+  if (listen(socket.get(), SOMAXCONN) != 0) {
     return ErrnoStatus(errno, absl::StrCat("listen on ", path));
   }
   return socket;

@@ -1,7 +1,9 @@
 """How integration tests are spelt."""
 
 def integration_test(name, data = [], size = "medium", product = True):
-    """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it makes."""
+    """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it makes.
+
+    "external": what it finds on the machine is not known to Bazel, so it is never taken from the cache."""
     native.sh_test(
         name = name,
         size = size,
@@ -12,5 +14,5 @@ def integration_test(name, data = [], size = "medium", product = True):
             "//agent:vxvdectl",
             "//cni:vxvde",
         ] if product else []),
-        tags = ["local", "exclusive", "requires-root", "integration"],
+        tags = ["local", "exclusive", "requires-root", "integration", "external"],
     )

@@ -16,16 +16,17 @@ inline constexpr uint32_t kAttachProtocol = 1;
 
 // CNI error codes of our own (docs/OPERATIONS.md lists them with remedies).
 enum class AttachError : uint32_t {
-  kVersionMismatch = 100,   // CNI binary and agent speak different protocols
-  kUnknownCloud = 101,      // no cloud of that name in the agent's configuration
+  kVersionMismatch = 100,  // CNI binary and agent speak different protocols
+  kUnknownCloud = 101,     // no cloud of that name in the agent's configuration
   kAddressInUse = 102,
   kMacInUse = 103,
   kPoolExhausted = 104,
-  kMtuImpossible = 105,     // larger than the uplink and its fragments can carry, or below 68 (1280 with IPv6)
-  kCannotJoin = 106,        // no uplink, no route to the group, no free unicast port
-  kForbidden = 107,         // policy: this namespace may not use that cloud
+  kMtuImpossible =
+      105,  // larger than the uplink and its fragments can carry, or below 68 (1280 with IPv6)
+  kCannotJoin = 106,  // no uplink, no route to the group, no free unicast port
+  kForbidden = 107,   // policy: this namespace may not use that cloud
   kKeyMissing = 108,
-  kAlreadyAttached = 109,   // ADD twice without DEL between
+  kAlreadyAttached = 109,  // ADD twice without DEL between
 };
 
 // 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.

@@ -15,26 +15,26 @@
 namespace vxvde {
 
 enum class Drop : uint8_t {
-  kNone = 0,               // not dropped
-  kShortDatagram = 1,      // a datagram shorter than the 8-byte header
-  kBadHeader = 2,          // flags or reserved bytes are not vxvde's
-  kWrongVni = 3,           // another cloud's VNI on our port
-  kShortFrame = 4,         // an Ethernet frame of 14 bytes or less
-  kOwnEcho = 5,            // our own group datagram came back
-  kHairpin = 6,            // to a station that is reached through another peer: not ours to relay
-  kSamePort = 7,           // to a station behind the port that it came from
-  kBadSource = 8,          // the source MAC is a group address
-  kBadOffload = 9,         // checksum or GSO marks that do not fit the frame
+  kNone = 0,                 // not dropped
+  kShortDatagram = 1,        // a datagram shorter than the 8-byte header
+  kBadHeader = 2,            // flags or reserved bytes are not vxvde's
+  kWrongVni = 3,             // another cloud's VNI on our port
+  kShortFrame = 4,           // an Ethernet frame of 14 bytes or less
+  kOwnEcho = 5,              // our own group datagram came back
+  kHairpin = 6,              // to a station that is reached through another peer: not ours to relay
+  kSamePort = 7,             // to a station behind the port that it came from
+  kBadSource = 8,            // the source MAC is a group address
+  kBadOffload = 9,           // checksum or GSO marks that do not fit the frame
   kUnsupportedOffload = 10,  // a super-frame of a kind that cannot be segmented here
-  kTooBig = 11,            // larger than one UDP datagram can carry
-  kSocketFull = 12,        // the UDP socket's send queue is full
-  kSendFailed = 13,        // the kernel refused to send the datagram (no route, link down ...)
-  kPortFull = 14,          // the port's queue is full
-  kPortDown = 15,          // the port's interface is down or gone
-  kTooBigForPort = 16,     // larger than the port's MTU
-  kTruncated = 17,         // a datagram or frame larger than any buffer
-  kSocketOverrun = 18,     // lost by the kernel: the UDP socket's receive queue was full
-  kPortOverrun = 19,       // lost by the kernel: the port's receive queue was full
+  kTooBig = 11,              // larger than one UDP datagram can carry
+  kSocketFull = 12,          // the UDP socket's send queue is full
+  kSendFailed = 13,          // the kernel refused to send the datagram (no route, link down ...)
+  kPortFull = 14,            // the port's queue is full
+  kPortDown = 15,            // the port's interface is down or gone
+  kTooBigForPort = 16,       // larger than the port's MTU
+  kTruncated = 17,           // a datagram or frame larger than any buffer
+  kSocketOverrun = 18,       // lost by the kernel: the UDP socket's receive queue was full
+  kPortOverrun = 19,         // lost by the kernel: the port's receive queue was full
 };
 
 inline constexpr size_t kDropReasons = 20;

@@ -27,11 +27,11 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view what)
 #define VXVDE_CONCAT_(a, b) VXVDE_CONCAT_INNER_(a, b)
 
 // Leaves the function with the Status of `expression` unless it is OK.
-#define RETURN_IF_ERROR(expression)                            \
-  do {                                                         \
+#define RETURN_IF_ERROR(expression)                                       \
+  do {                                                                    \
     if (absl::Status vxvde_status_ = (expression); !vxvde_status_.ok()) { \
-      return vxvde_status_;                                    \
-    }                                                          \
+      return vxvde_status_;                                               \
+    }                                                                     \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, F()): x = *F(), or leaves with F's Status.

@@ -21,7 +21,7 @@ struct VnetHeader {
   static constexpr uint8_t kGsoTcp4 = 1;
   static constexpr uint8_t kGsoTcp6 = 4;
   static constexpr uint8_t kGsoUdpL4 = 5;
-  static constexpr uint8_t kGsoEcn = 0x80;      // a bit beside the type
+  static constexpr uint8_t kGsoEcn = 0x80;  // a bit beside the type
 
   uint8_t flags = 0;
   uint8_t gso_type = kGsoNone;
@@ -34,7 +34,10 @@ inline constexpr size_t kVnetHeaderSize = 10;
 static_assert(sizeof(VnetHeader) == kVnetHeaderSize);
 
 // `frame` is what followed the header. kBadOffload when offsets point outside
-// it, kUnsupportedOffload for a GSO kind that Gso cannot say; `out` is then untouched.
+// it or a super-frame has no partial checksum or no segment size, kUnsupportedOffload
+// for a GSO kind that Gso cannot say; `out` is then untouched. hdr_len is a hint that
+// may say more than the headers: header_size is 0 (not said) when it ends before the
+// transport header starts or after the frame.
 Drop FromVnet(const VnetHeader& header, std::span<const uint8_t> frame, Offload& out);
 
 VnetHeader ToVnet(const Offload& offload);

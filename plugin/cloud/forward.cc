@@ -1,3 +1,5 @@
+// The order of the decision: source, group, known, port or peer.
+
 #include "plugin/cloud/forward.h"
 
 #include <variant>

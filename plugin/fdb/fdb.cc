@@ -1,3 +1,6 @@
+// One hash table. Learn and Find are one lookup each; what is rare (leave, expiry, a look at
+// everything) walks it.
+
 #include "plugin/fdb/fdb.h"
 
 #include <algorithm>

@@ -1,3 +1,6 @@
+// A frame is looked at in three steps: is it of an open flow, may it be part of a super-frame at
+// all (Candidate), does it continue that flow (Fits).
+
 #include "plugin/offload/coalesce.h"
 
 #include <algorithm>

@@ -1,3 +1,6 @@
+// Headers are summed once per super-frame, payload is read once per segment.
+// Model of behaviour: Linux tcp_gso_segment, __udp_gso_segment, skb_checksum_help.
+
 #include "plugin/offload/segment.h"
 
 #include <algorithm>
@@ -27,7 +30,6 @@ constexpr size_t kUdpChecksum = 6;
 constexpr size_t kIpv4Length = 2;
 constexpr size_t kIpv4Id = 4;
 constexpr size_t kIpv4Checksum = 10;
-constexpr size_t kIpv6HeaderSize = 40;
 constexpr size_t kIpv6Length = 4;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }

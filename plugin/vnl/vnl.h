@@ -51,12 +51,12 @@ struct CloudKey {
 struct CloudConfig {
   CloudKey key;
   // Local matters: members of one cloud need not agree on them.
-  int ttl = kDefaultTtl;                        // 1-255, unicast and group datagrams alike
-  Duration expiry = kDefaultExpiry;             // of a learned station; at least 1 s
-  int table_size = kDefaultTableSize;           // stations to make room for at the start
-  int receive_buffer = 0;                       // bytes; 0 = the switch's default
-  std::string interface;                        // if=; empty = the route to the group
-  std::optional<IpAddress> bind;                // bind=; address to send from
+  int ttl = kDefaultTtl;               // 1-255; the reference: in IPv6, group datagrams only
+  Duration expiry = kDefaultExpiry;    // of a learned station; at least 1 s
+  int table_size = kDefaultTableSize;  // stations to make room for at the start
+  int receive_buffer = 0;              // bytes; 0 = the switch's default
+  std::string interface;               // if=; empty = the route to the group
+  std::optional<IpAddress> bind;       // bind=; address to send from
 };
 
 // Numeric id of a Unix group name, or nullopt. An argument, so that parsing stays pure.

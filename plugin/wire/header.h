@@ -21,8 +21,8 @@ VxvdeHeader EncodeHeader(Vni vni);
 
 struct Datagram {
   Vni vni;
-  bool leave = false;               // the header alone: forget what was learned from the sender
-  std::span<const uint8_t> frame;   // empty when leave
+  bool leave = false;              // the header alone: forget what was learned from the sender
+  std::span<const uint8_t> frame;  // empty when leave
 };
 
 // Splits `payload` (a whole UDP payload) into `out`, which is left alone unless

@@ -54,7 +54,7 @@ struct PacketView {
   L4 l4 = L4::kOther;      // kOther for every fragment but an unfragmented packet
   uint16_t l3_offset = 0;  // 14, 18 or 22
   uint16_t l4_offset = 0;  // l3 != kOther
-  uint16_t payload = 0;    // l4 != kOther: first byte after the TCP (options included) or UDP header
+  uint16_t payload = 0;  // l4 != kOther: first byte after the TCP (options included) or UDP header
   // Bytes from l3_offset that IP says are there: IPv4 total length, or 40 + IPv6
   // payload length. May be less than the frame has (padding), or more (truncated,
   // and for super-frames of 64 KiB and above, where the field is 0).

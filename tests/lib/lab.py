@@ -27,6 +27,7 @@ from tests.lib.netns import Netns
 from tests.lib.process import run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+MARK = "VXVDE_LAB"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
 
 
@@ -77,7 +78,7 @@ class Pod(Netns):
         return result
 
     def remove_netns(self):
-        self.lab.remove_netns(self.path)
+        run(["ip", "netns", "del", os.path.basename(self.path)])
 
 
 class Agent:
@@ -121,8 +122,11 @@ class Agent:
         with open(self.config_file, "w", encoding="utf-8") as f:
             json.dump(self.config, f, indent=1)  # JSON is YAML
 
+    def ctl_argv(self, *args):
+        return [program("agent/vxvdectl"), "--run-dir", self.run_dir, *args]
+
     def ctl(self, *args, check=True):
-        return self.node.run(program("agent/vxvdectl"), "--run-dir", self.run_dir, *args, check=check)
+        return self.node.run(*self.ctl_argv(*args), check=check)
 
     def ctl_json(self, *args):
         return json.loads(self.ctl("-o", "json", *args).stdout)
@@ -255,13 +259,12 @@ class Node(Netns):
 
 
 class Lab:
-    def __init__(self, name, mtu=1500, offloads=True):
-        """`mtu` of the LAN's links; `offloads` off: a fabric of poor NICs."""
-        self.name = f"vx-{name}-{os.getpid()}"
+    def __init__(self, name, mtu=1500, offloads=True, unique=True):
+        """`mtu` of the LAN; `offloads` off: a fabric of poor NICs. `unique`: several may run beside each other."""
+        self.name = f"vx-{name}-{os.getpid()}" if unique else name
         self.dir = f"/tmp/{self.name}"
+        self.keep = False  # True: all that was made stays; clean() of another process removes it
         self._mtu, self._offloads = mtu, offloads
-        self._namespaces = []
-        self._processes = []
         self._lans = []
         self._nodes = itertools.count(1)
         self._ids = itertools.count(1)
@@ -273,24 +276,37 @@ class Lab:
         return self
 
     def __exit__(self, kind, error, trace):
-        failed = kind is not None and not (kind is SystemExit and error.code in (None, 0))
-        if failed:
+        if kind is not None:
             self.print_logs()
-        self.close()
+        if kind is not None or not self.keep:
+            self.clean()
         signal.signal(signal.SIGTERM, self._on_term)
 
-    def close(self):
-        # Taps and vdens' namespaces end with their programs; then nothing holds a namespace.
-        for process in reversed(self._processes):
-            process.kill()
-        for path in list(reversed(self._namespaces)):
-            for pid in run(["ip", "netns", "pids", os.path.basename(path)], check=False).stdout.split():
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            self.remove_netns(path)
+    @property
+    def environment(self):
+        """Of every program of the lab: the mark by which clean() knows it."""
+        return {**os.environ, MARK: self.name}
+
+    def clean(self):
+        """Ends all programs, removes all namespaces and files of a lab of this name, whoever made it."""
+        wait_for(self._no_programs, 10, f"programs of {self.name} end")
+        for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+            if name.startswith(f"{self.name}-"):
+                run(["ip", "netns", "del", name])
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _no_programs(self):
+        mark, alive = f"{MARK}={self.name}".encode(), 0
+        for environment in glob.glob("/proc/[0-9]*/environ"):
+            pid = int(environment.split("/")[2])
+            try:
+                with open(environment, "rb") as f:
+                    if pid != os.getpid() and mark in f.read().split(b"\0"):
+                        alive += 1
+                        os.kill(pid, signal.SIGKILL)
+            except OSError:  # it has ended
+                pass
+        return not alive
 
     def print_logs(self, lines=60):
         for path in sorted(glob.glob(f"{self.dir}/*.log")):
@@ -310,25 +326,15 @@ class Lab:
     def log(self, name):
         return self.file(f"{name}.log")
 
-    def track(self, process):
-        self._processes.append(process)
-        return process
-
     def netns(self, name, dad=False):
         """A new namespace with loopback up; without `dad`, IPv6 addresses are usable at once."""
         full = f"{self.name}-{name}"
         run(["ip", "netns", "add", full])
-        self._namespaces.append(f"/run/netns/{full}")
         netns = Netns(self, name, f"/run/netns/{full}")
         if not dad:
             netns.sysctl("net/ipv6/conf/default/accept_dad", 0)
         netns.ip("link", "set", "lo", "up")
         return netns
-
-    def remove_netns(self, path):
-        if path in self._namespaces:
-            self._namespaces.remove(path)
-            run(["ip", "netns", "del", os.path.basename(path)], check=False)
 
     def lan(self, number=None):
         """LAN `number`, made on first use; None is the first."""

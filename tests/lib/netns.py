@@ -27,7 +27,7 @@ class Netns:
 
     def start(self, label, *argv, **kwargs):
         """A background program of this namespace, ended with the lab. `label` names its log."""
-        return self.lab.track(Process(self._enter(argv), self.lab.log(f"{self.name}-{label}"), **kwargs))
+        return Process(self._enter(argv), self.lab.log(f"{self.name}-{label}"), env=self.lab.environment, **kwargs)
 
     # Interfaces and addresses.
 

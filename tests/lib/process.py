@@ -33,12 +33,13 @@ def run(argv, timeout=30, check=True, **kwargs):
 
 
 class Process:
-    """A program in the background, in a session of its own; all it says is in the file `log`."""
+    """A program in the background, in a session of its own; all it says is appended to the file `log`."""
 
     def __init__(self, argv, log, **kwargs):
         self.argv = [str(a) for a in argv]
         self.log = log
         with open(log, "ab") as out:
+            self._before = out.tell()  # what earlier programs said there
             self._popen = subprocess.Popen(
                 self.argv, stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=kwargs.pop("stdout", out),
                 stderr=out, start_new_session=True, **kwargs)
@@ -53,8 +54,9 @@ class Process:
         return self._popen.poll()
 
     def output(self):
-        with open(self.log, errors="replace") as f:
-            return f.read()
+        with open(self.log, "rb") as f:
+            f.seek(self._before)
+            return f.read().decode(errors="replace")
 
     def says(self, text, timeout=10):
         """Waits until `text` is in the log."""

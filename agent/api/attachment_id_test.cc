@@ -1,0 +1,33 @@
+// The names must be the same in every release: expected values come from a separate
+// computation of FNV-1a over (length, bytes) three times, not from this code.
+
+#include "agent/api/attachment_id.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace vxvde {
+namespace {
+
+TEST(AttachmentId, NeverChanges) {
+  EXPECT_EQ(AttachmentId("blue", "0123456789abcdef", "eth0"), "40cuhhrn1i6dk");
+  EXPECT_EQ(AttachmentId("", "", ""), "58ptgr8eh0p4l");
+  EXPECT_EQ(AttachmentId("ab", "c", ""), "0kqt2ofiaqc7o");
+}
+
+TEST(AttachmentId, PartsDoNotRunIntoEachOther) {
+  EXPECT_EQ(AttachmentId("a", "bc", ""), "bkkp9lkn3qfhg");
+  EXPECT_NE(AttachmentId("ab", "c", ""), AttachmentId("a", "bc", ""));
+  EXPECT_NE(AttachmentId("a", "", ""), AttachmentId("", "a", ""));
+}
+
+TEST(HostIfName, FitsAnInterfaceName) {
+  const std::string id = AttachmentId("blue", "0123456789abcdef", "eth0");
+  EXPECT_EQ(HostIfName(id), "vx40cuhhrn1i6dk");
+  EXPECT_EQ(HostIfName(id).size(), 15u);
+  EXPECT_EQ(LinkAlias(id), "vxvde:40cuhhrn1i6dk");
+}
+
+}  // namespace
+}  // namespace vxvde

@@ -1,0 +1,100 @@
+#include "agent/joined_clouds.h"
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "agent/refusal.h"
+#include "agent/uplink.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+
+absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const CloudConfig& cloud,
+                                                       const Config& config) {
+  if (const CloudOptions* options = Find(cloud.key)) return options;
+  ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config.uplink, *links_));
+  CloudOptions options{.config = cloud,
+                       .uplink = uplink.index,
+                       .uplink_name = uplink.name,
+                       .uplink_mtu = uplink.mtu};
+  RETURN_IF_ERROR(JoinOnFreePort(options, config));
+
+  UnicastPorts ports = ports_;
+  ports[cloud.key] = options.unicast_port;
+  if (const absl::Status status = store_->SavePorts(ports); !status.ok()) {
+    switch_->Leave(cloud.key);
+    return status;
+  }
+  if (const auto before = ports_.find(cloud.key);
+      before != ports_.end() && before->second != options.unicast_port) {
+    log_->Warn("unicast port changed",
+               {{"cloud", NameOfCloud(config, cloud)},
+                {"was", absl::StrCat(before->second)},
+                {"is", absl::StrCat(options.unicast_port)},
+                {"why", "the old one is taken; members find us again with our next frames"}});
+  }
+  ports_ = std::move(ports);
+  return &joined_.emplace(cloud.key, std::move(options)).first->second;
+}
+
+absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& config) {
+  const CloudKey& key = options.config.key;
+  std::vector<uint16_t> candidates;
+  if (const auto recalled = ports_.find(key); recalled != ports_.end()) {
+    candidates.push_back(recalled->second);
+  }
+  const PortRange range = config.unicast_ports;
+  const int start = FirstUnicastPort(key, config.node, range) - range.first;
+  for (int i = 0; i < range.size(); ++i) {
+    candidates.push_back(static_cast<uint16_t>(range.first + (start + i) % range.size()));
+  }
+  std::set<uint16_t> of_others;
+  for (const auto& [other, port] : ports_) {
+    if (other != key) of_others.insert(port);
+  }
+
+  absl::Status joined = absl::AlreadyExistsError("all are other clouds' of this node");
+  for (const uint16_t port : candidates) {
+    if (of_others.contains(port)) continue;
+    options.unicast_port = port;
+    joined = switch_->Join(options);
+    if (!absl::IsAlreadyExists(joined)) break;
+  }
+  if (joined.ok()) return joined;
+  const std::string what = absl::StrCat("cannot join cloud ", NameOfCloud(config, options.config),
+                                        " on ", options.uplink_name, ": ");
+  if (absl::IsAlreadyExists(joined)) {
+    return Refuse(AttachError::kCannotJoin,
+                  absl::StrCat(what, "no free UDP port in ", range.first, "-", range.last, ": ",
+                               joined.message()),
+                  "widen `unicastPorts:` in the agent's configuration");
+  }
+  return Refuse(AttachError::kCannotJoin, absl::StrCat(what, joined.message()),
+                "check the uplink (`uplink:` of the agent's configuration, /if= of the locator)");
+}
+
+void JoinedClouds::Leave(const CloudKey& cloud) {
+  // Switch::Leave reports to a listener that asks us for the name: forget afterwards.
+  if (joined_.contains(cloud)) switch_->Leave(cloud);
+  joined_.erase(cloud);
+  if (ports_.erase(cloud) == 0) return;
+  if (const absl::Status status = store_->SavePorts(ports_); !status.ok()) {
+    // Harmless: a stale port is recalled at worst, and only if it is free.
+    log_->Warn("unicast port not forgotten", {{"error", std::string(status.message())}});
+  }
+}
+
+const CloudOptions* JoinedClouds::Find(const CloudKey& cloud) const {
+  const auto found = joined_.find(cloud);
+  return found == joined_.end() ? nullptr : &found->second;
+}
+
+std::string NameOfCloud(const Config& config, const CloudConfig& cloud) {
+  const NamedCloud* named = config.FindByKey(cloud.key);
+  return named != nullptr ? named->name : FormatVnl(cloud);
+}
+
+}  // namespace vxvde

@@ -1,0 +1,60 @@
+// JoinedClouds: of which clouds this node is a member, over which uplink and from which unicast
+// port. Not here: who needs them (attachments).
+//
+// Invariant: while a cloud is joined, its unicast port is on disk, so that a restarted agent
+// takes the same one: other members know us by it.
+
+#ifndef VXVDE_AGENT_JOINED_CLOUDS_H_
+#define VXVDE_AGENT_JOINED_CLOUDS_H_
+
+#include <map>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/config.h"
+#include "agent/links.h"
+#include "agent/log.h"
+#include "agent/store.h"
+#include "plugin/switch.h"
+
+namespace vxvde {
+
+class JoinedClouds {
+ public:
+  // All of them outlive it.
+  JoinedClouds(Switch* the_switch, Store* store, const Log* log, const Links* links)
+      : switch_(the_switch), store_(store), log_(log), links_(links) {}
+
+  // Before a restart the cloud had this unicast port.
+  void Recall(const CloudKey& cloud, uint16_t unicast_port) { ports_[cloud] = unicast_port; }
+
+  // Joins `cloud` unless it is joined (then as it was joined, whatever else `cloud` says). Its
+  // recalled unicast port if that is free, else one of config.unicast_ports. Refused
+  // (kCannotJoin) with the remedy. The result lives until Leave.
+  absl::StatusOr<const CloudOptions*> Join(const CloudConfig& cloud, const Config& config);
+
+  // Leaves it if it is joined, and forgets its unicast port.
+  void Leave(const CloudKey& cloud);
+
+  // nullptr when it is not joined.
+  const CloudOptions* Find(const CloudKey& cloud) const;
+  const std::map<CloudKey, CloudOptions>& all() const { return joined_; }
+
+ private:
+  // Joins on the first free port and sets options.unicast_port to it.
+  absl::Status JoinOnFreePort(CloudOptions& options, const Config& config);
+
+  Switch* switch_;
+  Store* store_;
+  const Log* log_;
+  const Links* links_;
+  std::map<CloudKey, CloudOptions> joined_;
+  UnicastPorts ports_;  // of joined and recalled clouds
+};
+
+// What people call a cloud: the configured name, else `vnl`.
+std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_JOINED_CLOUDS_H_

@@ -1,0 +1,287 @@
+// vxvde-agent: builds everything, runs the loop until a signal ends it. Not here: what any of the
+// parts does. docs/OPERATIONS.md has the flags.
+
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "agent/attachments.h"
+#include "agent/config.h"
+#include "agent/handoff.h"
+#include "agent/links.h"
+#include "agent/live_node.h"
+#include "agent/log.h"
+#include "agent/metrics.h"
+#include "agent/process.h"
+#include "agent/status_server.h"
+#include "agent/store.h"
+#include "plugin/base/status.h"
+#include "plugin/base/version.h"
+#include "plugin/os/event_loop.h"
+#include "plugin/os/netlink.h"
+#include "plugin/switch.h"
+
+namespace vxvde {
+namespace {
+
+struct Flags {
+  std::string config;  // empty: the default path, which may be absent
+  std::string run_dir = "/run/vxvde";
+  int ready_fd = -1;
+  bool check_config = false;
+  std::string log_level = "info";
+};
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "node";
+  return name;
+}
+
+// For grp= and vni= of a locator (group(5)).
+std::optional<uint32_t> UnixGroupId(absl::string_view name) {
+  std::vector<char> buffer(65536);
+  group entry{};
+  group* found = nullptr;
+  if (getgrnam_r(std::string(name).c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
+      found == nullptr) {
+    return std::nullopt;
+  }
+  return found->gr_gid;
+}
+
+absl::StatusOr<Config> ReadConfig(const Flags& flags) {
+  ASSIGN_OR_RETURN(Config config, LoadConfig(flags.config, UnixGroupId));
+  if (config.node.empty()) config.node = HostName();
+  return config;
+}
+
+Log StderrLog(const std::string& level) {
+  const auto logger = std::make_shared<spdlog::logger>(
+      "vxvde-agent", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%e%z level=%l %v");
+  logger->set_level(spdlog::level::from_str(level));
+  return Log([logger](LogLevel line_level, const std::string& line) {
+    switch (line_level) {
+      case LogLevel::kDebug:
+        logger->debug(line);
+        break;
+      case LogLevel::kInfo:
+        logger->info(line);
+        break;
+      case LogLevel::kWarn:
+        logger->warn(line);
+        break;
+      case LogLevel::kError:
+        logger->error(line);
+        break;
+    }
+  });
+}
+
+void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud) {
+  using Kind = SwitchEvent::Kind;
+  const std::string port = absl::StrCat(static_cast<uint32_t>(event.port));
+  const std::string peer = event.peer.has_value() ? event.peer->ToString() : "";
+  const std::string mac = event.mac.has_value() ? event.mac->ToString() : "";
+  switch (event.kind) {
+    case Kind::kCloudJoined:
+      return log.Info("cloud joined", {{"cloud", cloud}});
+    case Kind::kCloudLeft:
+      return log.Info("cloud left", {{"cloud", cloud}});
+    case Kind::kPortFailed:
+      return log.Warn("port failed", {{"cloud", cloud}, {"port", port}});
+    case Kind::kPortAdded:
+      return log.Debug("port added", {{"cloud", cloud}, {"port", port}});
+    case Kind::kPortRemoved:
+      return log.Debug("port removed", {{"cloud", cloud}, {"port", port}});
+    case Kind::kPeerSeen:
+      return log.Debug("peer seen", {{"cloud", cloud}, {"peer", peer}});
+    case Kind::kPeerGone:
+      return log.Debug("peer gone", {{"cloud", cloud}, {"peer", peer}});
+    case Kind::kStationAdded:
+      return log.Debug("station added", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
+    case Kind::kStationMoved:
+      return log.Debug("station moved", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
+    case Kind::kStationGone:
+      return log.Debug("station gone", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
+  }
+}
+
+absl::Status TellLocalAddresses(Netlink& netlink, Switch& the_switch) {
+  ASSIGN_OR_RETURN(const std::vector<AddressInfo> infos, netlink.ListAddresses());
+  std::vector<IpAddress> addresses;
+  for (const AddressInfo& info : infos) addresses.push_back(info.prefix.address);
+  the_switch.SetLocalAddresses(std::move(addresses));
+  return absl::OkStatus();
+}
+
+void Warn(const Log& log, absl::string_view event, const absl::Status& status) {
+  if (!status.ok()) log.Warn(event, {{"error", std::string(status.message())}});
+}
+
+// A file that cannot be used is refused whole, and the running configuration stays.
+void Reload(const Flags& flags, const Log& log, Attachments& attachments) {
+  absl::StatusOr<Config> config = ReadConfig(flags);
+  if (!config.ok()) {
+    log.Error("configuration refused",
+              {{"error", std::string(config.status().message())}, {"running", "the one before"}});
+    return;
+  }
+  if (config->metrics != attachments.config().metrics) {
+    log.Warn("metrics address kept", {{"was", attachments.config().metrics},
+                                      {"configured", config->metrics},
+                                      {"why", "it is bound at start; restart the agent"}});
+  }
+  attachments.SetConfig(*std::move(config));
+  log.Info("configuration reloaded",
+           {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
+}
+
+absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Config config) {
+  const std::string notify_socket = Environment("NOTIFY_SOCKET");
+  const std::string handoff_path = absl::StrCat(flags.run_dir, "/handoff.sock");
+
+  ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
+  ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
+  ASSIGN_OR_RETURN(Links links, KernelLinks());
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  ASSIGN_OR_RETURN(NetlinkMonitor monitor, NetlinkMonitor::Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
+
+  const std::string metrics_address = config.metrics;
+  Switch the_switch(loop.get());
+  Attachments attachments(loop.get(), &the_switch, &store, &log, std::move(links), UnixGroupId,
+                          std::move(config));
+  const LiveNode node(loop.get(), &the_switch, &attachments, UnixGroupId);
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<StatusServer> status,
+      StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
+  std::unique_ptr<MetricsServer> metrics;
+  if (!metrics_address.empty()) {
+    ASSIGN_OR_RETURN(metrics, MetricsServer::Start(loop.get(), &node, metrics_address));
+  }
+
+  the_switch.SetListener([&](const SwitchEvent& event) {
+    const std::string cloud = attachments.CloudName(event.cloud);
+    LogEvent(log, event, cloud);
+    attachments.OnEvent(event);
+    status->Publish(event, cloud);
+  });
+  RETURN_IF_ERROR(TellLocalAddresses(netlink, the_switch));
+  RETURN_IF_ERROR(loop->Watch(monitor.fd(), EPOLLIN, [&](uint32_t) {
+    if (monitor.Drain()) {
+      Warn(log, "local addresses not read", TellLocalAddresses(netlink, the_switch));
+    }
+  }));
+
+  // Ports come back before anyone can ask for new ones.
+  RETURN_IF_ERROR(attachments.Restore());
+  ASSIGN_OR_RETURN(
+      std::optional<UniqueFd> inherited,
+      InheritedSocket(Environment("LISTEN_PID"), Environment("LISTEN_FDS"), handoff_path));
+  UniqueFd listener;
+  if (inherited.has_value()) {
+    listener = *std::move(inherited);
+  } else {
+    ASSIGN_OR_RETURN(listener, ListenForHandoff(handoff_path));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
+                   HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
+
+  std::thread stopping;  // ends the status calls while the loop still answers them
+  RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&](uint32_t) {
+    while (const std::optional<int> signal = NextSignal(signals)) {
+      if (*signal == SIGHUP) {
+        Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
+        Reload(flags, log, attachments);
+        Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
+      } else if (!stopping.joinable()) {
+        log.Info("stopping", {{"signal", strsignal(*signal)}});
+        Warn(log, "not notified", NotifyServiceManager(notify_socket, "STOPPING=1"));
+        stopping = std::thread([&] {
+          status->Shutdown();
+          loop->Stop();
+        });
+      }
+    }
+  }));
+  status->SetServing(true);
+
+  log.Info("ready", {{"node", attachments.config().node},
+                     {"version", kVersion},
+                     {"run-dir", flags.run_dir},
+                     {"metrics", metrics_address.empty() ? "off" : metrics_address}});
+  if (flags.ready_fd >= 0) RETURN_IF_ERROR(WriteReady(UniqueFd(flags.ready_fd)));
+  Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
+  loop->Run();
+  stopping.join();
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{"Node agent of vxvde CNI: attaches pods to vxvde clouds.", "vxvde-agent"};
+  app.set_version_flag("--version", absl::StrCat("vxvde-agent ", kVersion));
+  app.add_option(
+         "--config", flags.config,
+         absl::StrCat("configuration file; default ", kDefaultConfigPath, ", if it is there"))
+      ->check([](const std::string& path) {
+        return path.empty() ? std::string("the path is empty") : std::string();
+      });
+  app.add_option("--run-dir", flags.run_dir, "sockets and state")->capture_default_str();
+  app.add_option("--ready-fd", flags.ready_fd, "descriptor that gets a newline when all answers")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--check-config", flags.check_config, "say what is wrong with it, and exit");
+  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+
+  absl::StatusOr<Config> config = ReadConfig(flags);
+  if (!config.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(config.status().message()).c_str());
+    return 1;
+  }
+  if (flags.check_config) return 0;
+
+  const Log log = StderrLog(flags.log_level);
+  absl::StatusOr<UniqueFd> signals = SignalFd();  // before any thread
+  absl::Status status =
+      signals.ok() ? Run(flags, log, *signals, *std::move(config)) : signals.status();
+  if (!status.ok()) {
+    log.Error("cannot run", {{"error", std::string(status.message())}});
+    return 1;
+  }
+  log.Info("stopped", {});
+  return 0;
+}
+
+}  // namespace
+}  // namespace vxvde
+
+int main(int argc, char** argv) { return vxvde::Main(argc, argv); }

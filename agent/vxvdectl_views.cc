@@ -1,0 +1,358 @@
+#include "agent/vxvdectl_views.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/table.h"
+
+namespace vxvde {
+namespace {
+
+constexpr Table::Align kRight = Table::Align::kRight;
+
+Duration ToDuration(const google::protobuf::Duration& duration) {
+  return std::chrono::seconds(duration.seconds()) + std::chrono::nanoseconds(duration.nanos());
+}
+
+std::string Number(uint64_t value, bool exact) {
+  return exact ? absl::StrCat(value) : HumanNumber(value);
+}
+
+// "3 clouds"
+std::string Plural(uint64_t count, absl::string_view one) {
+  return absl::StrCat(count, " ", one, count == 1 ? "" : "s");
+}
+
+// Columns and, row by row, their cells: both are listed once, in the same place.
+class Rows {
+ public:
+  explicit Rows(bool wide) : wide_(wide) {}
+
+  void Next() {
+    if (!cells_.empty()) rows_.push_back(std::move(cells_));
+    cells_.clear();
+  }
+  std::string Render() {
+    Next();
+    Table table(std::move(columns_));
+    for (auto& row : rows_) table.Add(std::move(row));
+    return table.Render();
+  }
+
+  bool wide() const { return wide_; }
+  void Column(const char* title, Table::Align align = Table::Align::kLeft) {
+    columns_.push_back({title, align});
+  }
+  void WideColumn(const char* title, Table::Align align = Table::Align::kLeft) {
+    if (wide_) Column(title, align);
+  }
+  void Cell(std::string text) { cells_.push_back(std::move(text)); }
+  void WideCell(std::string text) {
+    if (wide_) Cell(std::move(text));
+  }
+  void Count(uint64_t value) { Cell(Number(value, wide_)); }
+  void Age(const google::protobuf::Duration& age) { Cell(HumanDuration(ToDuration(age))); }
+
+ private:
+  const bool wide_;
+  std::vector<Table::Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+  std::vector<std::string> cells_;
+};
+
+// Kubernetes' name when there is one, else the container's, shortened as runtimes do.
+std::string PodName(const v1::Attachment& attachment, bool wide) {
+  if (!attachment.pod_namespace().empty()) {
+    return absl::StrCat(attachment.pod_namespace(), "/", attachment.pod_name());
+  }
+  if (!attachment.pod_name().empty()) return attachment.pod_name();
+  return wide ? attachment.container_id() : attachment.container_id().substr(0, 12);
+}
+
+std::string PortName(uint32_t id, const std::string& name) {
+  return name.empty() ? absl::StrCat("port ", id) : absl::StrCat("port ", id, " ", name);
+}
+
+std::string LocationText(const v1::Location& location) {
+  if (!location.peer().empty()) return absl::StrCat("peer ", location.peer());
+  if (location.port() == 0) return "an unknown port";
+  return PortName(location.port(), location.port_name());
+}
+
+const char* EventName(v1::Event::Type type) {
+  switch (type) {
+    case v1::Event::CLOUD_JOINED:
+      return "cloud joined";
+    case v1::Event::CLOUD_LEFT:
+      return "cloud left";
+    case v1::Event::PORT_ADDED:
+      return "port added";
+    case v1::Event::PORT_REMOVED:
+      return "port removed";
+    case v1::Event::PORT_FAILED:
+      return "port failed";
+    case v1::Event::PEER_SEEN:
+      return "peer seen";
+    case v1::Event::PEER_GONE:
+      return "peer gone";
+    case v1::Event::STATION_ADDED:
+      return "station added";
+    case v1::Event::STATION_MOVED:
+      return "station moved";
+    case v1::Event::STATION_GONE:
+      return "station gone";
+    default:
+      return "?";  // a newer agent's
+  }
+}
+
+std::string WatchRow(absl::string_view time, absl::string_view event, absl::string_view cloud,
+                     absl::string_view what) {
+  const auto pad = [](absl::string_view text, size_t width) {
+    return absl::StrCat(text, std::string(width - std::min(width, text.size()), ' '), "  ");
+  };
+  return absl::StrCat(pad(time, 12), pad(event, 13), pad(cloud, 12), what);
+}
+
+}  // namespace
+
+std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("VNL");
+  rows.WideColumn("GROUP");
+  rows.WideColumn("VNI", kRight);
+  rows.Column("UPLINK");
+  rows.WideColumn("UPLINK-MTU", kRight);
+  rows.Column("UDP-PORT", kRight);
+  rows.Column("DATAPATH");
+  rows.Column("PORTS", kRight);
+  rows.Column("PEERS", kRight);
+  rows.Column("STATIONS", kRight);
+  rows.WideColumn("FRAMES-FROM-GROUP", kRight);
+  rows.WideColumn("FRAMES-TO-GROUP", kRight);
+  rows.WideColumn("MOVES", kRight);
+  rows.WideColumn("CONFLICTS", kRight);
+  rows.WideColumn("NOT-LEARNED", kRight);
+  rows.Column("DROPS", kRight);
+  rows.Column("AGE", kRight);
+  rows.WideColumn("WHY-THIS-DATAPATH");
+  for (const v1::Cloud& cloud : list.clouds()) {
+    rows.Next();
+    rows.Cell(cloud.name());
+    rows.Cell(cloud.vnl());
+    rows.WideCell(cloud.group());
+    rows.WideCell(absl::StrCat(cloud.vni()));
+    rows.Cell(cloud.uplink());
+    rows.WideCell(absl::StrCat(cloud.uplink_mtu()));
+    rows.Cell(absl::StrCat(cloud.unicast_port()));
+    rows.Cell(cloud.datapath());
+    rows.Count(cloud.port_count());
+    rows.Count(cloud.peer_count());
+    rows.Count(cloud.station_count());
+    rows.WideCell(absl::StrCat(cloud.from_group().frames()));
+    rows.WideCell(absl::StrCat(cloud.to_group().frames()));
+    rows.WideCell(absl::StrCat(cloud.moves()));
+    rows.WideCell(absl::StrCat(cloud.conflicts()));
+    rows.WideCell(absl::StrCat(cloud.not_learned()));
+    rows.Count(cloud.drop_count());
+    rows.Age(cloud.age());
+    rows.WideCell(cloud.datapath_reason());
+  }
+  return rows.Render();
+}
+
+std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
+  const bool problems = std::any_of(list.ports().begin(), list.ports().end(),
+                                    [](const v1::Port& port) { return !port.problem().empty(); });
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("PORT", kRight);
+  rows.Column("NAME");
+  rows.Column("POD");
+  rows.Column("IFNAME");
+  rows.Column("MAC");
+  rows.Column("ADDRESSES");
+  rows.WideColumn("MODE");
+  rows.WideColumn("MTU", kRight);
+  rows.WideColumn("NETWORK");
+  rows.WideColumn("NETNS");
+  rows.WideColumn("FRAMES-FROM-POD", kRight);
+  rows.WideColumn("FRAMES-TO-POD", kRight);
+  rows.Column(wide ? "BYTES-FROM-POD" : "FROM-POD", kRight);
+  rows.Column(wide ? "BYTES-TO-POD" : "TO-POD", kRight);
+  rows.Column("DROPS", kRight);
+  rows.Column("AGE", kRight);
+  if (problems) rows.Column("PROBLEM");
+  for (const v1::Port& port : list.ports()) {
+    const v1::Attachment& attachment = port.attachment();
+    const bool attached = port.id() != 0;
+    rows.Next();
+    rows.Cell(port.cloud());
+    rows.Cell(attached ? absl::StrCat(port.id()) : "");
+    rows.Cell(port.name());
+    rows.Cell(PodName(attachment, wide));
+    rows.Cell(attachment.ifname());
+    rows.Cell(port.mac());
+    rows.Cell(absl::StrJoin(attachment.addresses(), ","));
+    rows.WideCell(attachment.mode());
+    rows.WideCell(attached ? absl::StrCat(port.mtu()) : "");
+    rows.WideCell(attachment.network());
+    rows.WideCell(attachment.netns());
+    rows.WideCell(absl::StrCat(port.from_pod().frames()));
+    rows.WideCell(absl::StrCat(port.to_pod().frames()));
+    rows.Count(port.from_pod().bytes());
+    rows.Count(port.to_pod().bytes());
+    rows.Count(port.drop_count());
+    rows.Cell(attached ? HumanDuration(ToDuration(port.age())) : "");
+    if (problems) rows.Cell(port.problem());
+  }
+  return rows.Render();
+}
+
+std::string PeersView(const v1::ListPeersResponse& list, bool wide) {
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("PEER");
+  rows.Column("STATIONS", kRight);
+  rows.WideColumn("FRAMES-FROM-PEER", kRight);
+  rows.WideColumn("FRAMES-TO-PEER", kRight);
+  rows.Column(wide ? "BYTES-FROM-PEER" : "FROM-PEER", kRight);
+  rows.Column(wide ? "BYTES-TO-PEER" : "TO-PEER", kRight);
+  rows.Column("IDLE", kRight);
+  rows.Column("AGE", kRight);
+  for (const v1::Peer& peer : list.peers()) {
+    rows.Next();
+    rows.Cell(peer.cloud());
+    rows.Cell(peer.address());
+    rows.Count(peer.station_count());
+    rows.WideCell(absl::StrCat(peer.from_peer().frames()));
+    rows.WideCell(absl::StrCat(peer.to_peer().frames()));
+    rows.Count(peer.from_peer().bytes());
+    rows.Count(peer.to_peer().bytes());
+    rows.Age(peer.idle());
+    rows.Age(peer.age());
+  }
+  return rows.Render();
+}
+
+std::string FdbView(const v1::ListFdbResponse& list, bool wide) {
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("MAC");
+  rows.Column("TYPE");
+  rows.Column("BEHIND");
+  rows.Column("IDLE", kRight);
+  for (const v1::FdbEntry& entry : list.entries()) {
+    const bool dynamic = entry.type() == v1::FdbEntry::DYNAMIC;
+    rows.Next();
+    rows.Cell(entry.cloud());
+    rows.Cell(entry.mac());
+    rows.Cell(dynamic ? "dynamic" : "static");
+    rows.Cell(LocationText(entry.location()));
+    rows.Cell(dynamic ? HumanDuration(ToDuration(entry.idle())) : "");
+  }
+  return rows.Render();
+}
+
+std::string DropsView(const v1::ListDropsResponse& list, bool wide) {
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("WHERE");
+  rows.Column("REASON");
+  rows.Column("COUNT", kRight);
+  rows.Column("MEANING");
+  for (const v1::DropEntry& entry : list.drops()) {
+    rows.Next();
+    rows.Cell(entry.cloud());
+    rows.Cell(entry.port() == 0 ? "cloud" : PortName(entry.port(), entry.port_name()));
+    rows.Cell(entry.drop().reason());
+    rows.Count(entry.drop().count());
+    rows.Cell(entry.drop().text());
+  }
+  return rows.Render();
+}
+
+std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& clouds,
+                       const v1::ListPortsResponse& ports, bool wide) {
+  std::string out =
+      absl::StrCat("Node ", Printable(node.name()), ": vxvde-agent ", Printable(node.version()),
+                   ", up ", HumanDuration(ToDuration(node.uptime())), ", loop answered in ",
+                   HumanDuration(ToDuration(node.loop_delay())), "\n");
+  absl::StrAppend(&out, "  ", Plural(node.cloud_count(), "cloud"), ", ",
+                  Plural(node.port_count(), "port"), ", ", Plural(node.peer_count(), "peer"), ", ",
+                  Plural(node.station_count(), "station"), ", ", Plural(node.drop_count(), "drop"));
+  if (node.problem_count() != 0) {
+    absl::StrAppend(&out, ", ", Plural(node.problem_count(), "port"), " with a PROBLEM");
+  }
+  absl::StrAppend(&out, "\n\n");
+  if (clouds.clouds().empty() && ports.ports().empty()) {
+    return absl::StrCat(out, "No cloud is joined: that happens with the first pod of one.\n");
+  }
+  return absl::StrCat(out, CloudsView(clouds, wide), "\n", PortsView(ports, wide));
+}
+
+std::string ExplainView(const v1::ExplainResponse& explanation) {
+  std::string out =
+      absl::StrCat("In cloud ", explanation.cloud(), ", from ", explanation.source(), " (",
+                   explanation.source_known() ? "" : "not known; taken as at ",
+                   LocationText(explanation.from()), ") to ", explanation.destination(), ":\n");
+  for (const std::string& reason : explanation.reasons()) {
+    absl::StrAppend(&out, "  - ", reason, "\n");
+  }
+  absl::StrAppend(&out, "Verdict: ");
+  switch (explanation.action()) {
+    case v1::ExplainResponse::DROP:
+      absl::StrAppend(&out, "drop, ", explanation.drop().reason(), ": ", explanation.drop().text());
+      break;
+    case v1::ExplainResponse::TO_PORT:
+    case v1::ExplainResponse::TO_PEER:
+      absl::StrAppend(&out, "to ", LocationText(explanation.to()));
+      break;
+    case v1::ExplainResponse::FLOOD:
+      absl::StrAppend(&out, explanation.from().peer().empty()
+                                ? "flood, to all other ports and to the group"
+                                : "flood, to all ports");
+      break;
+    default:  // a newer agent's
+      absl::StrAppend(&out, "?");
+  }
+  return absl::StrCat(out, "\n");
+}
+
+std::string WatchHeader() { return WatchRow("TIME", "EVENT", "CLOUD", "WHAT") + "\n"; }
+
+std::string WatchLine(const v1::WatchResponse& response, absl::TimeZone zone) {
+  if (response.kind_case() == v1::WatchResponse::kNode) {
+    const v1::Node& node = response.node();
+    return Printable(
+               WatchRow("now", "node", "-",
+                        absl::StrCat(node.name(), " with ", Plural(node.cloud_count(), "cloud"),
+                                     ", ", Plural(node.port_count(), "port"), ", ",
+                                     Plural(node.peer_count(), "peer"), ", ",
+                                     Plural(node.station_count(), "station")))) +
+           "\n";
+  }
+  if (response.kind_case() == v1::WatchResponse::kLost) {
+    return WatchRow("-", "lost", "-",
+                    absl::StrCat(Plural(response.lost(), "event"), ": they came too fast")) +
+           "\n";
+  }
+  const v1::Event& event = response.event();
+  const absl::Time time =
+      absl::FromUnixSeconds(event.time().seconds()) + absl::Nanoseconds(event.time().nanos());
+  std::vector<std::string> what;
+  if (!event.mac().empty()) what.push_back(event.mac());
+  if (event.port() != 0) what.push_back(absl::StrCat("port ", event.port()));
+  if (!event.peer().empty()) what.push_back(absl::StrCat("peer ", event.peer()));
+  return Printable(WatchRow(absl::FormatTime("%H:%M:%E3S", time, zone), EventName(event.type()),
+                            event.cloud(), absl::StrJoin(what, " at "))) +
+         "\n";
+}
+
+}  // namespace vxvde

@@ -1,0 +1,349 @@
+// Ids (E1, A7 ...) are those of the checklist of what runtimes expect: CNI SPEC 1.1.0,
+// CONVENTIONS.md, and what libcni, containerd and podman were seen to send.
+
+#include "cni/request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "cni/error.h"
+
+namespace vxvde {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+Environment AddEnvironment() {
+  return {{"CNI_COMMAND", "ADD"},
+          {"CNI_CONTAINERID", "c1"},
+          {"CNI_NETNS", "/run/netns/pod"},
+          {"CNI_IFNAME", "eth0"},
+          {"CNI_PATH", "/opt/cni/bin:/usr/lib/cni"}};
+}
+
+constexpr char kMinimal[] = R"({"cniVersion": "1.0.0", "name": "blue", "type": "vxvde"})";
+
+// The minimal configuration with `more` after its last key.
+std::string With(const std::string& more) {
+  return R"({"cniVersion": "1.0.0", "name": "blue", "type": "vxvde", )" + more + "}";
+}
+
+Request Parsed(const Environment& environment, const std::string& config) {
+  const absl::StatusOr<Request> request = ParseRequest(environment, config);
+  EXPECT_TRUE(request.ok()) << request.status() << " for " << config;
+  return request.value_or(Request());
+}
+
+CniError Refused(const Environment& environment, const std::string& config) {
+  const absl::StatusOr<Request> request = ParseRequest(environment, config);
+  EXPECT_FALSE(request.ok()) << config;
+  return request.ok() ? CniError() : ToCniError(request.status());
+}
+
+TEST(Request, MinimalAddHasTheDefaults) {
+  const Request request = Parsed(AddEnvironment(), kMinimal);
+  EXPECT_EQ(request.command, Command::kAdd);
+  EXPECT_EQ(request.version, SpecVersion::k100);
+  EXPECT_EQ(request.container_id, "c1");
+  EXPECT_EQ(request.netns, "/run/netns/pod");
+  EXPECT_EQ(request.ifname, "eth0");
+  EXPECT_FALSE(request.own_netns_allowed);
+  EXPECT_EQ(request.network, "blue");
+  EXPECT_EQ(request.agent, "/run/vxvde/handoff.sock");
+  EXPECT_EQ(request.ipam.kind, Ipam::Kind::kAgent);
+  EXPECT_EQ(request.cloud, "");
+  EXPECT_EQ(request.vnl, "");
+  EXPECT_EQ(request.mode, LinkMode::kVeth);
+  EXPECT_EQ(request.mtu, 0u);
+  EXPECT_FALSE(request.mac);
+  EXPECT_THAT(request.ips, IsEmpty());
+}
+
+TEST(Request, ReadsOurSection) {
+  const Request request = Parsed(
+      AddEnvironment(),
+      With(R"("vnl": "vxvde://239.1.2.3/vni=42", "mode": "tap", "mtu": 1400, "agent": "/a/b.sock",
+              "ipam": {"type": "host-local"}, "dns": {"nameservers": ["192.0.2.53"]},
+              "routes": [{"dst": "198.51.100.0/24", "gw": "192.0.2.1"}])"));
+  EXPECT_EQ(request.vnl, "vxvde://239.1.2.3/vni=42");
+  EXPECT_EQ(request.mode, LinkMode::kTap);
+  EXPECT_EQ(request.mtu, 1400u);
+  EXPECT_EQ(request.agent, "/a/b.sock");
+  EXPECT_EQ(request.ipam.kind, Ipam::Kind::kDelegate);
+  EXPECT_EQ(request.ipam.type, "host-local");
+  EXPECT_THAT(request.ipam.path, ElementsAre("/opt/cni/bin", "/usr/lib/cni"));
+  EXPECT_THAT(request.dns.nameservers, ElementsAre("192.0.2.53"));
+  ASSERT_EQ(request.routes.size(), 1u);
+  EXPECT_EQ(request.routes[0].destination.ToString(), "198.51.100.0/24");
+}
+
+TEST(Request, E2_NoCommandIsAbout) {
+  EXPECT_EQ(Parsed({}, "").command, Command::kAbout);
+  EXPECT_EQ(Parsed({{"CNI_COMMAND", ""}}, "").command, Command::kAbout);
+}
+
+TEST(Request, E2_UnknownCommandIsCode4) {
+  for (const char* command : {"add", "CHECK", "GC", "FROB"}) {
+    const CniError error = Refused({{"CNI_COMMAND", command}}, kMinimal);
+    EXPECT_EQ(error.code, 4u) << command;
+    EXPECT_THAT(error.msg, HasSubstr(command));
+  }
+}
+
+TEST(Request, E3_AddNamesAllThatIsMissing) {
+  const CniError error = Refused({{"CNI_COMMAND", "ADD"}, {"CNI_IFNAME", ""}}, kMinimal);
+  EXPECT_EQ(error.code, 4u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("CNI_CONTAINERID"), HasSubstr("CNI_NETNS"),
+                               HasSubstr("CNI_IFNAME"), Not(HasSubstr("CNI_PATH"))));
+}
+
+TEST(Request, E3_DelNeedsNoNamespace) {
+  const CniError error = Refused({{"CNI_COMMAND", "DEL"}}, kMinimal);
+  EXPECT_EQ(error.code, 4u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("CNI_CONTAINERID"), HasSubstr("CNI_IFNAME"),
+                               Not(HasSubstr("CNI_NETNS"))));
+  const Environment environment = {
+      {"CNI_COMMAND", "DEL"}, {"CNI_CONTAINERID", "c1"}, {"CNI_IFNAME", "eth0"}};
+  EXPECT_EQ(Parsed(environment, kMinimal).netns, "");
+}
+
+TEST(Request, E3_PathIsNeededOnlyToDelegate) {
+  Environment environment = AddEnvironment();
+  environment.erase("CNI_PATH");
+  EXPECT_TRUE(ParseRequest(environment, kMinimal).ok());
+  EXPECT_TRUE(ParseRequest(environment, With(R"("ipam": {})")).ok());
+  const CniError error = Refused(environment, With(R"("ipam": {"type": "host-local"})"));
+  EXPECT_EQ(error.code, 4u);
+  EXPECT_THAT(error.msg, HasSubstr("CNI_PATH"));
+}
+
+TEST(Request, E3_StatusAndVersionNeedNothingElse) {
+  EXPECT_EQ(Parsed({{"CNI_COMMAND", "STATUS"}}, kMinimal).command, Command::kStatus);
+  EXPECT_EQ(Parsed({{"CNI_COMMAND", "VERSION"}}, "").command, Command::kVersion);
+}
+
+struct Refusal {
+  const char* name;
+  const char* key;  // of the environment that is changed; nullptr: none
+  std::string value;
+  std::string config;
+  uint32_t code;
+  std::string msg;  // is part of the message
+};
+
+void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
+
+class RequestRefusal : public testing::TestWithParam<Refusal> {};
+
+TEST_P(RequestRefusal, HasCodeAndValue) {
+  Environment environment = AddEnvironment();
+  if (GetParam().key != nullptr) environment[GetParam().key] = GetParam().value;
+  const CniError error = Refused(environment, GetParam().config);
+  EXPECT_EQ(error.code, GetParam().code) << error.msg;
+  EXPECT_THAT(error.msg, HasSubstr(GetParam().msg));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    E4, RequestRefusal,
+    testing::ValuesIn(std::vector<Refusal>{
+        {"ContainerIdWithSlash", "CNI_CONTAINERID", "a/b", kMinimal, 4, "a/b"},
+        {"ContainerIdBeginsWithDot", "CNI_CONTAINERID", ".a", kMinimal, 4, ".a"},
+        {"ContainerIdWithNewline", "CNI_CONTAINERID", "a\n", kMinimal, 4, "CNI_CONTAINERID"},
+        {"IfNameOf16Bytes", "CNI_IFNAME", "abcdefghijklmnop", kMinimal, 4, "abcdefghijklmnop"},
+        {"IfNameDot", "CNI_IFNAME", ".", kMinimal, 4, "CNI_IFNAME"},
+        {"IfNameDotDot", "CNI_IFNAME", "..", kMinimal, 4, "CNI_IFNAME"},
+        {"IfNameWithSlash", "CNI_IFNAME", "a/b", kMinimal, 4, "a/b"},
+        {"IfNameWithColon", "CNI_IFNAME", "a:b", kMinimal, 4, "a:b"},
+        {"IfNameWithSpace", "CNI_IFNAME", "a b", kMinimal, 4, "a b"},
+    }),
+    testing::PrintToStringParamName());
+
+INSTANTIATE_TEST_SUITE_P(
+    E5, RequestRefusal,
+    testing::ValuesIn(std::vector<Refusal>{
+        {"Empty", nullptr, "", "", 6, "standard input"},
+        {"Truncated", nullptr, "", R"({"name": "bl)", 6, "parse error"},
+        {"NotUtf8", nullptr, "", "{\"name\": \"\xff\"}", 6, "standard input"},
+        {"NotAnObject", nullptr, "", R"(["name"])", 6, "not a JSON object"},
+        {"UnknownVersion", nullptr, "", R"({"cniVersion": "9.0.0", "name": "b"})", 1, "9.0.0"},
+        {"VersionIsANumber", nullptr, "", R"({"cniVersion": 1, "name": "b"})", 7, "cniVersion"},
+        {"NoName", nullptr, "", R"({"cniVersion": "1.0.0"})", 7, "name"},
+        {"NullName", nullptr, "", R"({"name": null})", 7, "name"},
+        {"NameWithSlash", nullptr, "", R"({"name": "a/b"})", 7, "a/b"},
+        {"EmptyName", nullptr, "", R"({"name": ""})", 7, "name"},
+        {"NameIsANumber", nullptr, "", R"({"name": 7})", 7, "name"},
+        {"UnknownMode", nullptr, "", With(R"("mode": "macvtap")"), 2, R"("mode": "macvtap")"},
+        {"ModeIsANumber", nullptr, "", With(R"("mode": 1)"), 7, "mode"},
+        {"NegativeMtu", nullptr, "", With(R"("mtu": -1)"), 7, "-1"},
+        {"FractionalMtu", nullptr, "", With(R"("mtu": 1400.5)"), 7, "1400.5"},
+        {"HugeMtu", nullptr, "", With(R"("mtu": 65536)"), 7, "65536"},
+        {"MtuAsText", nullptr, "", With(R"("mtu": "1400")"), 7, "1400"},
+        {"CloudAndVnl", nullptr, "", With(R"("cloud": "blue", "vnl": "vxvde://")"), 7,
+         R"("cloud": "blue" and "vnl": "vxvde://")"},
+        {"CloudIsAnObject", nullptr, "", With(R"("cloud": {})"), 7, "cloud"},
+        {"IpamIsText", nullptr, "", With(R"("ipam": "host-local")"), 7, "ipam"},
+        {"IpamWithoutType", nullptr, "", With(R"("ipam": {"subnet": "192.0.2.0/24"})"), 7, "type"},
+        {"IpamTypeIsAPath", nullptr, "", With(R"("ipam": {"type": "../sh"})"), 7, "../sh"},
+        {"IpamTypeIsAFolder", nullptr, "", With(R"("ipam": {"type": ".."})"), 7, ".."},
+        {"RelativeAgent", nullptr, "", With(R"("agent": "run/x")"), 7, "run/x"},
+        {"AgentPathTooLong", nullptr, "", With("\"agent\": \"/" + std::string(107, 'a') + "\""), 7,
+         "107 bytes"},
+        {"Chained", nullptr, "", With(R"("prevResult": {"cniVersion": "1.0.0"})"), 7, "chaining"},
+        {"RouteWithoutDestination", nullptr, "", With(R"("routes": [{"gw": "192.0.2.1"}])"), 7,
+         "dst"},
+        {"RouteOfTwoFamilies", nullptr, "",
+         With(R"("routes": [{"dst": "2001:db8::/32", "gw": "192.0.2.1"}])"), 7, "families"},
+        {"DnsIsAList", nullptr, "", With(R"("dns": [])"), 7, "dns"},
+        {"PortMappings", nullptr, "",
+         With(R"("runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 80}]})"), 2,
+         "portMappings"},
+        {"Bandwidth", nullptr, "", With(R"("runtimeConfig": {"Bandwidth": {"IngressRate": 1}})"), 2,
+         "bandwidth"},
+    }),
+    testing::PrintToStringParamName());
+
+INSTANTIATE_TEST_SUITE_P(
+    A7, RequestRefusal,
+    testing::ValuesIn(std::vector<Refusal>{
+        {"UnknownArgument", "CNI_ARGS", "COLOUR=blue", kMinimal, 4, "COLOUR"},
+        {"IgnoreUnknownIsFalse", "CNI_ARGS", "IgnoreUnknown=0;COLOUR=b", kMinimal, 4, "COLOUR"},
+        {"ArgumentWithoutValue", "CNI_ARGS", "MAC", kMinimal, 4, "MAC"},
+        {"BadMacArgument", "CNI_ARGS", "MAC=02:00", kMinimal, 4, "02:00"},
+        {"GroupMac", "CNI_ARGS", "MAC=01:00:5e:00:00:01", kMinimal, 4, "01:00:5e:00:00:01"},
+        {"BadMac", nullptr, "", With(R"("runtimeConfig": {"mac": "xx"})"), 7, "xx"},
+        {"BadIpArgument", "CNI_ARGS", "IP=192.0.2.300", With(R"("ipam": {})"), 4, "192.0.2.300"},
+        {"BadIp", nullptr, "", With(R"("ipam": {}, "runtimeConfig": {"ips": ["192.0.2.7/33"]})"), 7,
+         "192.0.2.7/33"},
+        {"IpsIsText", nullptr, "", With(R"("runtimeConfig": {"ips": "192.0.2.7"})"), 7, "ips"},
+        {"BareIpWithoutIpam", "CNI_ARGS", "IP=192.0.2.7", With(R"("ipam": {})"), 7,
+         "192.0.2.7 has no prefix length"},
+        {"IpWhereNobodyHonoursIt", "CNI_ARGS", "IP=192.0.2.7/24", kMinimal, 7, "192.0.2.7"},
+    }),
+    testing::PrintToStringParamName());
+
+TEST(Request, E5_VersionRefusalListsBothSides) {
+  const CniError error = Refused(AddEnvironment(), R"({"cniVersion": "9.0.0", "name": "b"})");
+  EXPECT_THAT(error.details, AllOf(HasSubstr("9.0.0"), HasSubstr("0.1.0"), HasSubstr("1.1.0")));
+}
+
+TEST(Request, E5_NoVersionIs010) {
+  EXPECT_EQ(Parsed(AddEnvironment(), R"({"name": "blue"})").version, SpecVersion::k010);
+}
+
+TEST(Request, E6_OverrideLetsOurOwnNamespacePass) {
+  Environment environment = AddEnvironment();
+  for (const auto& [value, allowed] : std::vector<std::pair<std::string, bool>>{
+           {"1", true}, {"true", true}, {"0", false}, {"", false}}) {
+    environment["CNI_NETNS_OVERRIDE"] = value;
+    EXPECT_EQ(Parsed(environment, kMinimal).own_netns_allowed, allowed) << value;
+  }
+}
+
+TEST(Request, E8_OtherPluginsKeysPass) {
+  EXPECT_TRUE(
+      ParseRequest(AddEnvironment(), With(R"("bridge": "br0", "isGateway": {"a": [1]})")).ok());
+}
+
+TEST(Request, E10_KnowsEveryVersion) {
+  for (const char* version : {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}) {
+    const std::string config = R"({"name": "blue", "cniVersion": ")" + std::string(version) + "\"}";
+    EXPECT_EQ(ToString(Parsed(AddEnvironment(), config).version), version);
+  }
+}
+
+TEST(Request, A7_RuntimeConfigBeforeArgsBeforeEnvironment) {
+  Environment environment = AddEnvironment();
+  environment["CNI_ARGS"] = "IP=192.0.2.3/24;MAC=02:00:5e:10:00:03";
+  const std::string args =
+      R"("args": {"cni": {"ips": ["192.0.2.2/24"], "mac": "02:00:5e:10:00:02"}})";
+  const std::string runtime =
+      R"("runtimeConfig": {"ips": ["192.0.2.1/24"], "mac": "02:00:5e:10:00:01"})";
+  const std::string ipam = R"("ipam": {}, )";
+
+  const Request third = Parsed(environment, With(R"("ipam": {})"));
+  EXPECT_EQ(third.mac->ToString(), "02:00:5e:10:00:03");
+  EXPECT_THAT(third.ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 3), 24}));
+  const Request second = Parsed(environment, With(ipam + args));
+  EXPECT_EQ(second.mac->ToString(), "02:00:5e:10:00:02");
+  EXPECT_THAT(second.ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 2), 24}));
+  const Request first = Parsed(environment, With(ipam + args + ", " + runtime));
+  EXPECT_EQ(first.mac->ToString(), "02:00:5e:10:00:01");
+  EXPECT_THAT(first.ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 1), 24}));
+}
+
+TEST(Request, A7_BareAddressesAreTheIpamPluginsToComplete) {
+  Environment environment = AddEnvironment();
+  environment["CNI_ARGS"] = "IP=192.0.2.3,2001:db8::3";
+  const Request request = Parsed(environment, With(R"("ipam": {"type": "host-local"})"));
+  ASSERT_EQ(request.ips.size(), 2u);
+  EXPECT_EQ(request.ips[0], (RequestedIp{IpAddress::V4(192, 0, 2, 3), std::nullopt}));
+  EXPECT_EQ(request.ips[1].address.ToString(), "2001:db8::3");
+}
+
+// containerd passes Go field names; the order of CNI_ARGS is random.
+TEST(Request, A9_ContainerdsAdd) {
+  Environment environment = AddEnvironment();
+  environment["CNI_ARGS"] =
+      "K8S_POD_UID=u-1;K8S_POD_INFRA_CONTAINER_ID=c1;IgnoreUnknown=1;K8S_POD_NAME=web;"
+      "OTHER=x;K8S_POD_NAMESPACE=shop";
+  const Request request = Parsed(
+      environment,
+      With(R"("ipam": {}, "runtimeConfig": {"IPs": ["192.0.2.9/24"], "MAC": "02:00:5e:10:00:09",
+        "MTU": 1300, "portMappings": [], "bandwidth": null,
+        "DNS": {"Servers": ["192.0.2.53"], "Searches": ["example.org"], "Options": ["ndots:5"]},
+        "io.kubernetes.cri.pod-annotations": null})"));
+  EXPECT_EQ(request.pod_namespace, "shop");
+  EXPECT_EQ(request.pod_name, "web");
+  EXPECT_EQ(request.pod_uid, "u-1");
+  EXPECT_EQ(request.mac->ToString(), "02:00:5e:10:00:09");
+  EXPECT_EQ(request.mtu, 1300u);
+  EXPECT_THAT(request.ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 9), 24}));
+  EXPECT_THAT(request.dns.nameservers, ElementsAre("192.0.2.53"));
+  EXPECT_THAT(request.dns.search, ElementsAre("example.org"));
+  EXPECT_THAT(request.dns.options, ElementsAre("ndots:5"));
+}
+
+TEST(Request, A9_PodmansNameIsNoPod) {
+  Environment environment = AddEnvironment();
+  environment["CNI_ARGS"] = "IgnoreUnknown=1;K8S_POD_NAME=box;MAC=02:00:5e:10:00:01";
+  const Request request =
+      Parsed(environment,
+             With(R"("runtimeConfig": {"aliases": {"blue": ["box"]}, "mac": null, "ips": null})"));
+  EXPECT_EQ(request.pod_name, "");
+  EXPECT_EQ(request.mac->ToString(), "02:00:5e:10:00:01");
+}
+
+TEST(Request, D1_DelIgnoresWhatOnlyAddNeeds) {
+  Environment environment = AddEnvironment();
+  environment["CNI_COMMAND"] = "DEL";
+  environment["CNI_ARGS"] = "nonsense";
+  const Request request = Parsed(environment, With(R"("mtu": -5, "mode": "frob", "cloud": "a",
+      "vnl": "b", "prevResult": {"x": 1}, "ipam": {"type": "host-local"})"));
+  EXPECT_EQ(request.ipam.type, "host-local");
+}
+
+TEST(Request, V1_AnswersInTheAskersVersion) {
+  const Environment environment = {{"CNI_COMMAND", "VERSION"}};
+  EXPECT_EQ(Parsed(environment, R"({"cniVersion": "0.4.0"})").version, SpecVersion::k040);
+  EXPECT_EQ(Parsed(environment, R"({"cniVersion": "9.0.0"})").version, SpecVersion::k110);
+  EXPECT_EQ(Parsed(environment, "no JSON").version, SpecVersion::k110);
+}
+
+TEST(Request, DeepNestingIsHarmless) {
+  const std::string deep(200000, '[');
+  EXPECT_EQ(Refused(AddEnvironment(), deep).code, 6u);
+  const std::string closed = deep + std::string(200000, ']');
+  EXPECT_EQ(Refused(AddEnvironment(), With("\"mode\": " + closed)).code, 7u);
+  EXPECT_TRUE(ParseRequest(AddEnvironment(), With("\"other\": " + closed)).ok());
+}
+
+}  // namespace
+}  // namespace vxvde

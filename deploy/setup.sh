@@ -1,0 +1,38 @@
+#!/bin/bash
+# Installs what is missing of the packages that building, testing and the demo need. Debian 12, root.
+set -euo pipefail
+
+build=(
+  bazel-bootstrap g++ clang-14 bpftool protobuf-compiler protobuf-compiler-grpc
+  libabsl-dev libbenchmark-dev libbpf-dev libcli11-dev libgmock-dev libgrpc++-dev libgtest-dev libnl-route-3-dev
+  libprotobuf-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
+)
+# Real members, traffic and the runtimes of the tests and the demo.
+play=(
+  vdeplug vdens iproute2 ethtool iputils-ping iperf3 tcpdump procps util-linux
+  containernetworking-plugins podman crun busybox-static iptables python3 python3-grpcio python3-protobuf
+)
+
+missing=()
+for package in "${build[@]}" "${play[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "setup: nothing is missing"
+  exit 0
+fi
+echo "setup: installing ${missing[*]}"
+if [ "$(id -u)" != 0 ]; then
+  echo "setup: run this as root" >&2
+  exit 1
+fi
+# Images without manual pages lack this folder, and the Java of bazel-bootstrap then fails to install.
+mkdir -p /usr/share/man/man1
+install_missing() {
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
+}
+# The lists on this machine may be missing or too old to fetch from; only then are they updated.
+if ! apt-cache show "${missing[@]}" >/dev/null 2>&1 || ! install_missing; then
+  apt-get update -q
+  install_missing
+fi

@@ -1,0 +1,202 @@
+#include "plugin/fdb/fdb.h"
+
+#include <chrono>
+#include <map>
+#include <random>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "plugin/fdb/model.h"
+
+namespace vxvde {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::IsNull;
+using Learned = Fdb::Learned;
+using Kind = FdbChange::Kind;
+
+constexpr Duration kExpiry = seconds(128);
+constexpr Instant kStart{seconds(1'000'000)};
+const Location kPort1 = PortId{1};
+const Location kPort2 = PortId{2};
+const Peer kPeerA{IpAddress::V4(192, 0, 2, 1), 14790};
+const Peer kPeerB{IpAddress::V4(192, 0, 2, 1), 14791};  // another member on the same host
+
+MacAddress Mac(uint32_t n) {
+  return MacAddress({0x02, 0, static_cast<uint8_t>(n >> 24), static_cast<uint8_t>(n >> 16),
+                     static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)});
+}
+
+class FdbTest : public ::testing::Test {
+ protected:
+  static Fdb::Options Options(size_t max_entries = 1000) {
+    return {.expiry = kExpiry, .max_entries = max_entries};
+  }
+  // Where the station is, as the FDB and, if it heard all changes, the listener believe.
+  Location Where(const MacAddress& mac, Instant now) {
+    const FdbEntry* entry = fdb_.Find(mac, now);
+    return entry == nullptr ? Location(PortId::kNone) : entry->where;
+  }
+  std::vector<Kind> TakeKinds() {
+    std::vector<Kind> kinds;
+    for (const FdbChange& change : changes_) kinds.push_back(change.kind);
+    changes_.clear();
+    return kinds;
+  }
+
+  std::vector<FdbChange> changes_;
+  Fdb fdb_{Options(), [this](const FdbChange& change) { changes_.push_back(change); }};
+};
+
+TEST_F(FdbTest, LearnsRefreshesAndMoves) {
+  EXPECT_THAT(fdb_.Find(Mac(1), kStart), IsNull());
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, kStart), Learned::kAdded);
+  EXPECT_EQ(Where(Mac(1), kStart), Location(kPeerA));
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kAdded));
+
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, kStart + seconds(1)), Learned::kRefreshed);
+  EXPECT_THAT(TakeKinds(), IsEmpty());
+
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerB, kStart + seconds(2)), Learned::kMoved);
+  ASSERT_EQ(changes_.size(), 1u);
+  EXPECT_EQ(changes_[0].kind, Kind::kMoved);
+  EXPECT_EQ(changes_[0].mac, Mac(1));
+  EXPECT_EQ(changes_[0].where, Location(kPeerB));
+  EXPECT_EQ(Where(Mac(1), kStart + seconds(2)), Location(kPeerB));
+  EXPECT_EQ(fdb_.moves(), 1u);
+  EXPECT_EQ(fdb_.learned(), 1u);
+}
+
+TEST_F(FdbTest, ExpiresWithTheLastFrameNotWithTheFirst) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  fdb_.Learn(Mac(1), kPeerA, kStart + seconds(100));
+  const Instant dead = kStart + seconds(100) + kExpiry;
+  EXPECT_EQ(Where(Mac(1), dead - Duration(1)), Location(kPeerA));
+  EXPECT_EQ(fdb_.Rows(dead - Duration(1)).size(), 1u);
+  EXPECT_THAT(fdb_.Find(Mac(1), dead), IsNull());
+  EXPECT_THAT(fdb_.Rows(dead), IsEmpty());
+  TakeKinds();
+
+  EXPECT_EQ(fdb_.Expire(dead - Duration(1)), 0u);
+  EXPECT_EQ(fdb_.Expire(dead), 1u);
+  EXPECT_EQ(fdb_.Expire(dead), 0u);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kExpired));
+  EXPECT_EQ(fdb_.size(), 0u);
+  EXPECT_EQ(fdb_.learned(), 0u);
+}
+
+TEST_F(FdbTest, I5AStationThatHadExpiredIsNew) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  TakeKinds();
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerB, kStart + kExpiry), Learned::kAdded);
+  ASSERT_EQ(changes_.size(), 2u);
+  EXPECT_EQ(changes_[0].kind, Kind::kExpired);
+  EXPECT_EQ(changes_[0].where, Location(kPeerA));
+  EXPECT_EQ(changes_[1].kind, Kind::kAdded);
+  EXPECT_EQ(changes_[1].where, Location(kPeerB));
+  EXPECT_EQ(fdb_.moves(), 0u);
+  EXPECT_EQ(fdb_.learned(), 1u);
+  EXPECT_EQ(Where(Mac(1), kStart + kExpiry), Location(kPeerB));
+}
+
+TEST_F(FdbTest, I1StaticEntriesAreNeitherMovedNorExpired) {
+  EXPECT_TRUE(fdb_.AddStatic(Mac(1), PortId{1}));
+  EXPECT_TRUE(fdb_.AddStatic(Mac(1), PortId{1}));
+  EXPECT_FALSE(fdb_.AddStatic(Mac(1), PortId{2}));
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kAdded));
+
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort1, kStart), Learned::kStatic);
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort2, kStart), Learned::kConflict);
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, kStart), Learned::kConflict);
+  EXPECT_EQ(fdb_.conflicts(), 2u);
+  EXPECT_EQ(fdb_.moves(), 0u);
+  EXPECT_EQ(fdb_.learned(), 0u);
+
+  const Instant later = kStart + 1000 * kExpiry;
+  EXPECT_EQ(fdb_.Expire(later), 0u);
+  EXPECT_EQ(Where(Mac(1), later), kPort1);
+  ASSERT_EQ(fdb_.Rows(later).size(), 1u);
+  EXPECT_TRUE(fdb_.Rows(later)[0].entry.is_static);
+  EXPECT_THAT(TakeKinds(), IsEmpty());
+}
+
+TEST_F(FdbTest, AStaticEntryReplacesALearnedOne) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  fdb_.Learn(Mac(2), kPort1, kStart);
+  TakeKinds();
+  EXPECT_TRUE(fdb_.AddStatic(Mac(1), PortId{1}));
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kMoved));
+  EXPECT_TRUE(fdb_.AddStatic(Mac(2), PortId{1}));
+  EXPECT_THAT(TakeKinds(), IsEmpty()) << "it stayed where it was";
+  EXPECT_EQ(fdb_.learned(), 0u);
+  EXPECT_EQ(fdb_.size(), 2u);
+}
+
+TEST_F(FdbTest, GroupAndZeroAddressesAreNoStations) {
+  for (const MacAddress& mac :
+       {MacAddress(), MacAddress::Broadcast(), MacAddress({0x33, 0x33, 0, 0, 0, 1})}) {
+    EXPECT_EQ(fdb_.Learn(mac, kPort1, kStart), Learned::kNotStation);
+    EXPECT_FALSE(fdb_.AddStatic(mac, PortId{1}));
+  }
+  EXPECT_EQ(fdb_.size(), 0u);
+  EXPECT_THAT(TakeKinds(), IsEmpty());
+}
+
+TEST_F(FdbTest, I2WhenFullNobodyIsEvicted) {
+  Fdb fdb(Options(2));
+  fdb.AddStatic(Mac(10), PortId{1});  // does not count
+  EXPECT_EQ(fdb.Learn(Mac(1), kPeerA, kStart), Learned::kAdded);
+  EXPECT_EQ(fdb.Learn(Mac(2), kPeerA, kStart), Learned::kAdded);
+  EXPECT_EQ(fdb.Learn(Mac(3), kPeerA, kStart), Learned::kFull);
+  EXPECT_EQ(fdb.refused_full(), 1u);
+  EXPECT_THAT(fdb.Find(Mac(3), kStart), IsNull());
+  EXPECT_EQ(fdb.Learn(Mac(1), kPeerB, kStart), Learned::kMoved) << "who is in may move";
+  EXPECT_TRUE(fdb.AddStatic(Mac(11), PortId{1})) << "pods always fit";
+
+  EXPECT_EQ(fdb.Expire(kStart + kExpiry), 2u);
+  EXPECT_EQ(fdb.Learn(Mac(3), kPeerA, kStart + kExpiry), Learned::kAdded);
+}
+
+TEST_F(FdbTest, ForgetsWhatIsBehindAPeerOrAPort) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  fdb_.Learn(Mac(2), kPeerA, kStart);
+  fdb_.Learn(Mac(3), kPeerB, kStart);
+  fdb_.Learn(Mac(4), kPort1, kStart);
+  fdb_.AddStatic(Mac(5), PortId{1});
+  fdb_.AddStatic(Mac(6), PortId{2});
+  TakeKinds();
+
+  EXPECT_EQ(fdb_.ForgetPeer(kPeerA), 2u);
+  EXPECT_EQ(fdb_.ForgetPeer(kPeerA), 0u);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kRemoved));
+  EXPECT_EQ(Where(Mac(3), kStart), Location(kPeerB)) << "same address, another port: not the same";
+
+  EXPECT_EQ(fdb_.ForgetPort(PortId{1}), 2u);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kRemoved));
+  EXPECT_EQ(Where(Mac(6), kStart), kPort2);
+  EXPECT_EQ(fdb_.learned(), 1u);
+  EXPECT_EQ(fdb_.size(), 2u);
+}
+
+TEST_F(FdbTest, RowsAreSortedByMac) {
+  for (const uint32_t n : {5u, 1u, 70000u, 3u}) fdb_.Learn(Mac(n), kPeerA, kStart);
+  std::vector<MacAddress> macs;
+  for (const Fdb::Row& row : fdb_.Rows(kStart)) macs.push_back(row.mac);
+  EXPECT_THAT(macs, ElementsAre(Mac(1), Mac(3), Mac(5), Mac(70000)));
+}
+
+// The same operations on a table that is too simple to be wrong.
+TEST(FdbModel, AgreesOverRandomOperations) {
+  for (unsigned seed = 1; seed <= 50; ++seed) {
+    std::mt19937 random(seed);
+    std::vector<uint8_t> operations(4000);
+    for (uint8_t& byte : operations) byte = static_cast<uint8_t>(random());
+    EXPECT_EQ(RunAgainstModel(operations), "") << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace vxvde

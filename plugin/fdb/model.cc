@@ -1,0 +1,203 @@
+#include "plugin/fdb/model.h"
+
+#include <chrono>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/fdb/fdb.h"
+
+namespace vxvde {
+namespace {
+
+using Kind = FdbChange::Kind;
+using Learned = Fdb::Learned;
+
+constexpr Duration kExpiry = std::chrono::seconds(128);
+constexpr size_t kMaxEntries = 6;
+constexpr int kStations = 12;
+constexpr int kPlaces = 6;
+
+// Station 0 is the zero address, 1 a group, 2 broadcast.
+MacAddress Mac(int n) {
+  if (n == 2) return MacAddress::Broadcast();
+  return MacAddress({static_cast<uint8_t>(n == 0   ? 0
+                                          : n == 1 ? 1
+                                                   : 2),
+                     0, 0, 0, 0, static_cast<uint8_t>(n)});
+}
+
+PortId Port(int n) { return PortId{static_cast<uint32_t>(1 + n % 3)}; }
+
+Peer PeerAt(int n) {
+  return {n % 3 == 0 ? IpAddress::AnyV6() : IpAddress::V4(192, 0, 2, 1),
+          static_cast<uint16_t>(1000 + n % 3)};
+}
+
+Location Place(int n) {
+  if (n < kPlaces / 2) return Port(n);
+  return PeerAt(n);
+}
+
+struct Station {
+  Location where;
+  bool is_static = false;
+  Instant seen;
+};
+using Table = std::map<MacAddress, Station>;
+
+class Model {
+ public:
+  Learned Learn(const MacAddress& mac, const Location& where, Instant now) {
+    if ((mac.bytes()[0] & 1) != 0 || mac == MacAddress()) return Learned::kNotStation;
+    if (!table.contains(mac)) {
+      if (CountLearned() >= kMaxEntries) return Learned::kFull;
+      table[mac] = {where, false, now};
+      return Learned::kAdded;
+    }
+    Station& station = table[mac];
+    if (station.is_static) {
+      return station.where == where ? Learned::kStatic : Learned::kConflict;
+    }
+    const Station before = station;
+    station = {where, false, now};
+    if (now - before.seen >= kExpiry) return Learned::kAdded;
+    return before.where == where ? Learned::kRefreshed : Learned::kMoved;
+  }
+
+  bool AddStatic(const MacAddress& mac, PortId port) {
+    if ((mac.bytes()[0] & 1) != 0 || mac == MacAddress()) return false;
+    if (table.contains(mac) && table[mac].is_static) return table[mac].where == Location(port);
+    table[mac] = {port, true, {}};
+    return true;
+  }
+
+  template <typename Predicate>
+  size_t Erase(Predicate dead) {
+    return std::erase_if(table, [&](const auto& item) { return dead(item.second); });
+  }
+  size_t Forget(const Location& where) {
+    return Erase([&](const Station& station) { return station.where == where; });
+  }
+  size_t Expire(Instant now) {
+    return Erase([&](const Station& station) { return Dead(station, now); });
+  }
+
+  static bool Dead(const Station& station, Instant now) {
+    return !station.is_static && now - station.seen >= kExpiry;
+  }
+  size_t CountLearned() const {
+    size_t n = 0;
+    for (const auto& [mac, station] : table) n += station.is_static ? 0 : 1;
+    return n;
+  }
+
+  Table table;
+};
+
+// I4, I5: a copy of the table, kept from what the listener hears.
+struct Copy {
+  std::map<MacAddress, Location> table;
+  std::string error;
+
+  void Hear(const FdbChange& change) {
+    const auto found = table.find(change.mac);
+    const bool known = found != table.end();
+    switch (change.kind) {
+      case Kind::kAdded:
+        if (known) error = "added twice";
+        table[change.mac] = change.where;
+        break;
+      case Kind::kMoved:
+        if (!known) error = "moved before it was added";
+        if (known && found->second == change.where) error = "moved to where it was";
+        table[change.mac] = change.where;
+        break;
+      case Kind::kRemoved:
+      case Kind::kExpired:
+        if (!known || found->second != change.where) error = "removed from where it was not";
+        table.erase(change.mac);
+        break;
+    }
+  }
+};
+
+std::string Compare(const Fdb& fdb, const Model& model, const Copy& copy, Instant now) {
+  if (!copy.error.empty()) return copy.error;
+  if (fdb.size() != model.table.size()) return "size";
+  if (fdb.learned() != model.CountLearned()) return "learned";
+  if (copy.table.size() != model.table.size()) return "size of the listener's copy";
+  size_t live = 0;
+  for (const auto& [mac, station] : model.table) {
+    const auto heard = copy.table.find(mac);
+    if (heard == copy.table.end() || heard->second != station.where) return "the listener's copy";
+    const FdbEntry* entry = fdb.Find(mac, now);
+    if (Model::Dead(station, now)) {
+      if (entry != nullptr) return "found a dead station";
+      continue;
+    }
+    ++live;
+    if (entry == nullptr) return "lost a live station";
+    if (entry->where != station.where || entry->is_static != station.is_static) return "entry";
+    if (!entry->is_static && entry->seen != station.seen) return "last frame";
+  }
+  return fdb.Rows(now).size() == live ? "" : "rows";
+}
+
+}  // namespace
+
+std::string RunAgainstModel(std::span<const uint8_t> operations) {
+  Copy copy;
+  Fdb fdb({.expiry = kExpiry, .max_entries = kMaxEntries, .reserve = 0},
+          [&](const FdbChange& change) { copy.Hear(change); });
+  Model model;
+  Instant now{std::chrono::hours(1)};
+  uint64_t moves = 0, conflicts = 0, refused = 0;
+
+  for (size_t i = 0; i + 3 <= operations.size(); i += 3) {
+    const MacAddress mac = Mac(operations[i + 1] % kStations);
+    const int n = operations[i + 2];
+    const Location where = Place(n % kPlaces);
+    std::string difference;
+    switch (operations[i] % 8) {
+      case 0:
+      case 1:
+      case 2: {
+        const Learned learned = model.Learn(mac, where, now);
+        if (fdb.Learn(mac, where, now) != learned) difference = "what was learned";
+        moves += learned == Learned::kMoved;
+        conflicts += learned == Learned::kConflict;
+        refused += learned == Learned::kFull;
+        break;
+      }
+      case 3: {
+        const auto before = model.table.find(mac);
+        const bool moved = before != model.table.end() && !before->second.is_static &&
+                           before->second.where != Location(Port(n));
+        moves += moved;
+        if (fdb.AddStatic(mac, Port(n)) != model.AddStatic(mac, Port(n))) difference = "static";
+        break;
+      }
+      case 4:
+        if (fdb.ForgetPeer(PeerAt(n)) != model.Forget(PeerAt(n))) difference = "peer";
+        break;
+      case 5:
+        if (fdb.ForgetPort(Port(n)) != model.Forget(Port(n))) difference = "port";
+        break;
+      case 6:
+        if (fdb.Expire(now) != model.Expire(now)) difference = "expired";
+        break;
+      case 7:
+        now += std::chrono::seconds(n);
+        break;
+    }
+    if (difference.empty()) difference = Compare(fdb, model, copy, now);
+    if (difference.empty() &&
+        (fdb.moves() != moves || fdb.conflicts() != conflicts || fdb.refused_full() != refused)) {
+      difference = "counters";
+    }
+    if (!difference.empty()) return absl::StrCat("operation at byte ", i, ": ", difference);
+  }
+  return "";
+}
+
+}  // namespace vxvde

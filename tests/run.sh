@@ -1,0 +1,48 @@
+#!/bin/bash
+# Runs all tests and says "N passed, N failed": unit, fuzz replay and integration tests as built for use, then
+# the unit tests again under the sanitizers. Root, Debian 12; installs what is missing first.
+#
+#   tests/run.sh                     everything
+#   tests/run.sh --quick             no sanitizers
+#   tests/run.sh -- BAZEL_OPTION...  passed to each `bazel test`
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+quick=false
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) quick=true ;;
+    --) shift; break ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  esac
+  shift
+done
+
+deploy/setup.sh || exit 1
+
+events=$(mktemp -d)
+trap 'rm -rf "$events"' EXIT
+status=0
+
+# pass NAME OPTION... TARGET...: one bazel run; its build events are counted at the end.
+pass() {
+  local name=$1
+  shift
+  echo "==== $name ($(date +%T))"
+  bazel test --build_event_json_file="$events/$name" --noshow_progress --keep_going --test_summary=terse "$@"
+  local code=$?
+  [ $code -eq 0 ] || { status=1; echo "==== $name: bazel exit $code"; }
+}
+
+# What the sanitizers see: all rooms, their fuzz corpora, and the tests that make namespaces; not the whole system.
+rooms=(//plugin/... //agent/... //cni/... //tests/fuzz/...)
+
+pass everything "$@" //...
+if ! $quick; then
+  pass asan-ubsan --config=asan --config=ubsan "$@" "${rooms[@]}"
+  pass tsan --config=tsan "$@" "${rooms[@]}"
+fi
+
+/usr/bin/python3 tests/lib/count.py "$events"/* || status=1
+exit $status

@@ -1,0 +1,8 @@
+#!/bin/bash
+# tools/format.sh           formats all C++ of the tree
+# tools/format.sh --check   says what is not formatted; exit 1
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mode=(-i)
+[ "${1:-}" != --check ] || mode=(--dry-run --Werror)
+git ls-files -z '*.cc' '*.h' '*.c' | xargs -0 clang-format-14 "${mode[@]}"
