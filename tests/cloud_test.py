@@ -3,7 +3,7 @@
 import itertools
 
 from tests.lib import runner
-from tests.lib.lab import Lab
+from tests.lib.lab import Lab, Member
 
 
 def all_meet(vnl):
@@ -55,6 +55,10 @@ def test_defaults_are_the_references():
             pod.reaches(member.ip4)
 
 
+def ifname(station):
+    return station.ifname if isinstance(station, Member) else "eth0"
+
+
 def test_clouds_are_kept_apart():
     """same VNI in another group, same group with another VNI: not one frame leaks, broadcast or unicast"""
     vnls = {"red": "vxvde://239.1.2.3/vni=42", "green": "vxvde://239.1.2.4/vni=42", "blue": "vxvde://239.1.2.3/vni=43"}
@@ -71,19 +75,18 @@ def test_clouds_are_kept_apart():
             near.reaches(far.ip4)
             near.reaches(member.ip4)
             clouds[name] = [near, far, member]
-        macs = {name: {s.mac("vde0" if s is stations[2] else "eth0") for s in stations}
-                for name, stations in clouds.items()}
+        macs = {name: {s.mac(ifname(s)) for s in stations} for name, stations in clouds.items()}
         assert len(set.union(*macs.values())) == 9
-        captures = {(name, s): s.capture("vde0" if s is stations[2] else "eth0")
-                    for name, stations in clouds.items() for s in stations}
+        captures = {(name, s): s.capture(ifname(s)) for name, stations in clouds.items() for s in stations}
         lines = {key: capture.__enter__() for key, capture in captures.items()}
         for stations in clouds.values():
-            for a, b in itertools.permutations(stations, 2):
-                a.ping("198.51.100.255", args=("-b",))  # broadcast
-                a.ping("ff02::1", args=("-I", a.ip_json("-6", "route", "show", "2001:db8:42::/64")[0]["dev"]))
-                a.run("ip", "neigh", "flush", "all")
-                assert a.ping(b.ip4), "unicast inside the cloud"
+            for a in stations:
+                a.ping("198.51.100.255", wait=1, args=("-b",))  # broadcast
+                a.ping("ff02::1", wait=1, args=("-I", ifname(a)))
                 a.ping("198.51.100.250", wait=1)  # nobody: ARP requests to all
+            for a, b in itertools.permutations(stations, 2):
+                a.ip("neigh", "flush", "all")
+                assert a.ping(b.ip4), "unicast inside the cloud"
         for capture in captures.values():
             capture.__exit__(None, None, None)
         for (name, station), seen in lines.items():

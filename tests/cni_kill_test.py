@@ -5,17 +5,10 @@ A step is a system call that others can see the effect of (lib/kill_at.cc); the 
 from tests.lib import runner
 from tests.lib.cni import execute
 from tests.lib.lab import Lab, program
-from tests.lib.process import Timeout, wait_for
+from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3"
 KILLED = 137
-
-
-def state(node, pod):
-    return {"links of the node": sorted(node.links()), "links of the pod": sorted(pod.links()),
-            "addresses": [a for name in pod.links() if name != "lo" for a in pod.addresses(name)],
-            "leases": node.leases(), "ports": node.agent.ports(), "clouds": node.agent.clouds(),
-            "files": node.agent.files()}
 
 
 def walk(mode, afterwards):
@@ -24,8 +17,10 @@ def walk(mode, afterwards):
         node = lab.node("n1")
         node.start_agent()
         network, pod = node.net(VNL, mode=mode), node.pod("pod")
-        network.delete(pod)  # host-local makes its folder
-        before = state(node, pod)
+        network.add(pod)  # the agent remembers the cloud's port, host-local the last address
+        network.delete(pod)
+        wait_for(lambda: not node.agent.clouds(), 5, "the cloud is left")
+        before = node.footprint(pod)
         config = next(network.configs())
         environment = network.environment(pod.container, pod.path, "eth0")
         for step in range(1, 2000):
@@ -33,17 +28,16 @@ def walk(mode, afterwards):
                            prefix=[program("tests/kill_at"), step])
             if done.returncode != KILLED:
                 break
+            where = done.stderr.strip()
             try:
                 afterwards(network, pod)
-                wait_for(lambda: state(node, pod) == before, 3, "all as before")
-            except (AssertionError, Timeout) as error:
-                raise AssertionError(f"{done.stderr.strip()}: {error}\n"
-                                     f"before {before}\nafter  {state(node, pod)}") from error
+            except AssertionError as error:
+                raise AssertionError(f"{where}: {error}") from error
+            node.expect_footprint(pod, before, where)
         assert done.returncode == 0, f"ADD fails by itself when traced: {done.stdout} {done.stderr}"
         assert step > 20, f"only {step} steps: {done.stderr}"
-        assert state(node, pod) != before
         network.delete(pod)
-        wait_for(lambda: state(node, pod) == before, 3, "all as before")
+        node.expect_footprint(pod, before, "DEL of what survived")
         print(f"killed at each of {step - 1} steps")
 
 

@@ -24,7 +24,7 @@ import sys
 
 from tests.lib.cni import Network
 from tests.lib.netns import Netns
-from tests.lib.process import run, wait_for
+from tests.lib.process import Timeout, run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MARK = "VXVDE_LAB"
@@ -63,7 +63,7 @@ class Pod(Netns):
     def __init__(self, lab, name, path, node):
         super().__init__(lab, name, path)
         self.node = node
-        self.container = f"{lab.name}-{name}"
+        self.container = f"{lab.name}-{node.name}-{name}"
         self.ip4 = self.ip6 = None  # without length, of the last add()
 
     def add(self, network, ifname="eth0", **kwargs):
@@ -227,6 +227,21 @@ class Node(Netns):
         """Paths of host-local's leases."""
         return [p for p in glob.glob(f"{self.lease_dir}/*/*")
                 if not os.path.basename(p).startswith(("last_reserved_ip", "lock"))]
+
+    def footprint(self, pod):
+        """All that attaching `pod` leaves on its node, for comparison."""
+        return {"links of the node": sorted(self.links()), "links of the pod": sorted(pod.links()),
+                "leases": self.leases(), "ports": [p["mac"] for p in self.agent.ports()],
+                "clouds": [c["vnl"] for c in self.agent.clouds()], "files": self.agent.files()}
+
+    def expect_footprint(self, pod, expected, why):
+        """Waits until it is `expected`: links go a moment after DEL has answered."""
+        try:
+            wait_for(lambda: self.footprint(pod) == expected, 3, why)
+        except Timeout:
+            seen = self.footprint(pod)
+            different = {key: f"{expected[key]} -> {seen[key]}" for key in seen if seen[key] != expected[key]}
+            raise AssertionError(f"{why}: {different}") from None
 
     def pod(self, name):
         netns = self.lab.netns(f"{self.name}-{name}", dad=True)
