@@ -302,7 +302,6 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(const Entry& entr
                                             link.alias, "\" instead of ", LinkAlias(record.id),
                                             ": it is not ours"));
   }
-  if (!link.up) return absl::UnavailableError(absl::StrCat("interface ", link.name, " is down"));
   return links_.packet_port(link.index);
 }
 
@@ -387,11 +386,6 @@ void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
            entry.second.port == port;
   });
   if (found == entries_.end()) return;  // detached in between
-  Entry& entry = found->second;
-  if (!entry.record.tap && !IsStale(entry)) {
-    Wait(entry, absl::StrCat("interface ", entry.record.host_ifname, " went down"));
-    return;
-  }
   if (const absl::Status status = store_->Remove(found->first); !status.ok()) {
     // The next Restore finds the link gone and removes it then.
     log_->Warn("record not removed",
@@ -401,8 +395,6 @@ void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
 }
 
 void Attachments::Wait(Entry& entry, absl::string_view problem) {
-  RemovePort(entry);
-  entry.state = State::kWaiting;
   if (entry.problem != problem) {
     entry.problem = std::string(problem);
     log_->Warn("attachment waits", {{"id", entry.record.id}, {"problem", entry.problem}});

@@ -3,7 +3,7 @@
 // all that over a restart of the agent.
 //
 // An attachment is planned (a CNI call is under way), attached (it has a port and a record) or
-// waiting (it has a record but no port now: after a restart, or because its interface is down).
+// waiting (it has a record but, after a restart, no port yet).
 //
 // Invariants, between any two calls:
 //   I1  A record is on disk exactly for attached and waiting ones.
@@ -49,7 +49,7 @@ class Attachments final : public AttachService {
   // Takes up what was recorded. What has gone meanwhile (a DEL while the agent was down, a dead
   // namespace) is forgotten; what fails for now is tried again every kRetry.
   absl::Status Restore();
-  static constexpr std::chrono::seconds kRetry{5};
+  static constexpr std::chrono::seconds kRetry{2};
 
   // For plans from now on. A cloud in use goes on as it was joined, with a line in the log if
   // the new configuration says something else.
@@ -108,7 +108,7 @@ class Attachments final : public AttachService {
   void Drop(Entries::iterator entry, absl::string_view event, absl::string_view why);
   void OnPortFailed(const CloudKey& cloud, PortId port);
 
-  // Puts a recorded entry, whose port if any is removed, off until the next retry.
+  // Puts a waiting entry off until the next retry.
   void Wait(Entry& entry, absl::string_view problem);
   // NotFound: its interface is gone.
   absl::Status TakeUp(Entry& entry);

@@ -56,7 +56,6 @@ struct Kernel {
     link.index = IfIndex{static_cast<uint32_t>(100 + links.size())};
     link.name = HostIfName(id);
     link.alias = LinkAlias(id);
-    link.up = true;
     links[link.name] = link;
   }
 
@@ -373,7 +372,7 @@ TEST_F(AttachmentsTest, ADetachWhoseRecordCannotBeRemovedIsTriedAgain) {
   ExpectNothingLeft();
 }
 
-TEST_F(AttachmentsTest, CommitNeedsALinkThatIsOursAndUp) {
+TEST_F(AttachmentsTest, CommitNeedsALinkThatIsOurs) {
   const auto refused = [&](const std::function<void(LinkInfo&)>& spoil) {
     const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
     EXPECT_TRUE(plan.ok()) << plan.status();
@@ -386,7 +385,6 @@ TEST_F(AttachmentsTest, CommitNeedsALinkThatIsOursAndUp) {
   };
   EXPECT_THAT(refused([](LinkInfo& link) { link.alias = "someone else's"; }),
               HasSubstr("not ours"));
-  EXPECT_THAT(refused([](LinkInfo& link) { link.up = false; }), HasSubstr("is down"));
 }
 
 TEST_F(AttachmentsTest, ClouldsAreChosenByNameLocatorOrDefault) {
@@ -577,21 +575,6 @@ TEST_F(AttachmentsTest, APodThatDiesWithoutDelIsForgotten) {
   agent_->RunUntil([&] { return agent_->attachments.List().empty(); });
   EXPECT_EQ(kernel_.Leaves(), 1);
   ExpectNothingLeft();
-}
-
-TEST_F(AttachmentsTest, ALinkThatIsOnlyDownComesBack) {
-  ASSERT_TRUE(Add(Request("c1")).ok());
-  const std::string link = HostIfName(IdOf(Request("c1")));
-  kernel_.links[link].up = false;
-  kernel_.ports.at(link)->Break(absl::UnavailableError("Network is down"));
-  agent_->RunUntil([&] { return agent_->attachments.List().at(0).port == PortId::kNone; });
-  EXPECT_THAT(agent_->attachments.List()[0].problem, HasSubstr("went down"));
-  EXPECT_TRUE(Joined(kVnl));
-  EXPECT_THAT(Records(), SizeIs(1));
-  // A loop runs once; the next life of the agent finds the link up.
-  kernel_.links[link].up = true;
-  Restart();
-  EXPECT_NE(agent_->attachments.List().at(0).port, PortId::kNone);
 }
 
 TEST_F(AttachmentsTest, AddressesAreAnnouncedTwice) {

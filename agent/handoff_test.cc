@@ -140,17 +140,15 @@ TEST_F(HandoffTest, AClientThatDiesAfterItsPlanIsRolledBack) {
 }
 
 TEST_F(HandoffTest, AClientThatDiesBeforeItHearsOfItsCommitIsDetached) {
-  {
-    const UniqueFd client = Connect();
-    Send(client, Plan(pb::VETH));
-    EXPECT_TRUE(Receive(client)->has_planned());
-    // The loop waits here until the client has died with its question unread.
-    std::promise<void> died;
-    loop_->Post([&died] { died.get_future().wait(); });
-    Send(client, Commit());
-    const_cast<UniqueFd&>(client).Reset();
-    died.set_value();
-  }
+  UniqueFd client = Connect();
+  Send(client, Plan(pb::VETH));
+  EXPECT_TRUE(Receive(client)->has_planned());
+  // The loop waits here until the client has died with its question unread.
+  std::promise<void> died;
+  loop_->Post([&died] { died.get_future().wait(); });
+  Send(client, Commit());
+  client.Reset();
+  died.set_value();
   EXPECT_THAT(Calls(3), ElementsAre("plan blue/c1/eth0", "commit 1", "detach blue/c1/eth0"));
 }
 
@@ -223,7 +221,7 @@ TEST(ListenForHandoffTest, APathThatIsTooLongIsNamed) {
 }
 
 TEST(ListenForHandoffTest, WhatIsNoSocketIsLeftAlone) {
-  std::string path = testing::TempDir() + "/file.XXXXXX";
+  std::string path = "/tmp/file.XXXXXX";
   const UniqueFd file(mkstemp(path.data()));
   EXPECT_TRUE(absl::IsAlreadyExists(ListenForHandoff(path).status()));
   EXPECT_EQ(unlink(path.c_str()), 0);

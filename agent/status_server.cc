@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/api/health.pb.h"
 #include "agent/api/status.grpc.pb.h"
 #include "agent/status_convert.h"
 #include "agent/watchers.h"
@@ -245,6 +246,7 @@ absl::StatusOr<std::unique_ptr<StatusServer>> StatusServer::Start(EventLoop* loo
   auto impl = std::make_unique<Impl>(loop, view);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::health::v1::HealthCheckRequest::descriptor();  // links it, so that reflection knows it
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("status");
   quota.SetMaxThreads(kMaxThreads);

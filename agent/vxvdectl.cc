@@ -42,7 +42,7 @@ std::string CheckMac(const std::string& text) {
 
 // kFine: go on with `out`; otherwise, or when `done`, leave with what is returned.
 int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
-  CLI::App app("What a vxvde node does: its clouds, ports, peers and stations.");
+  CLI::App app("What a vxvde node does: its clouds, ports, peers and stations.", "vxvdectl");
   app.footer(
       "Exit status: 0 fine, 1 what was asked is not so, 2 wrong usage, 3 no answer from the "
       "agent.");

@@ -23,15 +23,20 @@ using std::chrono_literals::operator""s;
 
 constexpr auto kPatience = 5s;
 
-// What to do about an agent that does not answer at `address`.
-std::string Remedy(absl::string_view address) {
+// Why an agent does not answer at `address`, and what to do. `said`: gRPC's words.
+std::string Remedy(absl::string_view address, const std::string& said) {
   constexpr char kStart[] = "Is vxvde-agent running (systemctl status vxvde-agent)?";
-  if (!absl::ConsumePrefix(&address, "unix:")) return kStart;
-  const std::string path(address);
-  if (access(path.c_str(), W_OK) == 0) return kStart;
-  if (errno == EACCES) return "You may not write to that socket: be root or in its group.";
-  return absl::StrCat("There is no such socket. ", kStart,
-                      " An agent with another run directory is found with --run-dir.");
+  if (absl::ConsumePrefix(&address, "unix:")) {
+    const std::string path(address);
+    if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) {
+      return absl::StrCat("there is no such socket. ", kStart,
+                          " An agent with another run directory is found with --run-dir.");
+    }
+    if (access(path.c_str(), W_OK) != 0 && errno == EACCES) {
+      return "you may not write to that socket. Be root, or in its group.";
+    }
+  }
+  return absl::StrCat(said, ". ", kStart);
 }
 
 }  // namespace
@@ -45,8 +50,8 @@ struct StatusClient::Impl {
       case grpc::StatusCode::OK:
         return absl::OkStatus();
       case grpc::StatusCode::UNAVAILABLE:
-        return absl::UnavailableError(absl::StrCat("no answer from the agent at ", address, " (",
-                                                   status.error_message(), "). ", Remedy(address)));
+        return absl::UnavailableError(absl::StrCat("no answer from the agent at ", address, ": ",
+                                                   Remedy(address, status.error_message())));
       case grpc::StatusCode::DEADLINE_EXCEEDED:
         return absl::DeadlineExceededError(absl::StrCat(
             "the agent at ", address, " is too late (", status.error_message(),

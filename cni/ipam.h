@@ -26,6 +26,7 @@ class IpamPlugin {
   virtual absl::Status CheckStatus(const Request& request) = 0;
 };
 
+// SIGPIPE must be ignored: a plugin need not read its input.
 class ExecIpamPlugin : public IpamPlugin {
  public:
   // `environment` is this process's, whole; only CNI_COMMAND differs in the plugin's.

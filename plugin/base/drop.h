@@ -50,10 +50,11 @@ struct DropCounters {
 
   void Add(Drop drop, uint64_t n = 1) { count[static_cast<size_t>(drop)] += n; }
   uint64_t operator[](Drop drop) const { return count[static_cast<size_t>(drop)]; }
-  uint64_t Total() const {  // kNone is not a drop
+  // What was lost. An own echo is not: its frame had gone where it should before it came back.
+  uint64_t Total() const {
     uint64_t sum = 0;
     for (size_t i = 1; i < kDropReasons; ++i) sum += count[i];
-    return sum;
+    return sum - (*this)[Drop::kOwnEcho];
   }
 };
 

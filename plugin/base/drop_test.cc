@@ -102,6 +102,7 @@ TEST(DropCounters, TotalLeavesOutWhatWasNotDropped) {
   DropCounters counters;
   counters.Add(Drop::kNone, 100);
   counters.Add(Drop::kWrongVni);
+  counters.Add(Drop::kOwnEcho, 7);
   counters.Add(Drop::kPortOverrun, 4);
   EXPECT_EQ(counters[Drop::kWrongVni], 1u);
   EXPECT_EQ(counters.Total(), 5u);

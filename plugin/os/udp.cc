@@ -361,7 +361,7 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& 
   const int uplink = static_cast<int>(options.uplink);
   if (options.group.is_v6()) {
     constexpr int kLevel = IPPROTO_IPV6;
-    RETURN_IF_ERROR(Set(fd, kLevel, IPV6_UNICAST_HOPS, options.ttl, "IPV6_UNICAST_HOPS"));
+    // Unicast keeps the kernel's hop limit, as in the reference.
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_HOPS, options.ttl, "IPV6_MULTICAST_HOPS"));
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_LOOP, 1, "IPV6_MULTICAST_LOOP"));
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER"));

@@ -21,7 +21,7 @@ struct UdpOptions {
   uint16_t port = 0;              // unicast: 0 = the kernel chooses
   IfIndex uplink = IfIndex::kNone;
   int uplink_mtu = 1500;   // longer datagrams are sent without UDP_SEGMENT, as IP fragments
-  int ttl = 1;             // both IP_TTL and IP_MULTICAST_TTL
+  int ttl = 1;             // of IPv4 datagrams, and of IPv6 ones to the group
   int receive_buffer = 0;  // bytes; 0 = 8 MiB (or what the kernel allows)
 };
 

@@ -1,0 +1,218 @@
+// The client against a socket that says what each test wants.
+
+#include "cni/agent_client.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/api/attachment_id.h"
+#include "cni/error.h"
+
+namespace vxvde {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::HasSubstr;
+
+// Answers each message on each connection with what `answer` makes of it; ends with the test.
+class FakeAgent {
+ public:
+  using Answer = std::function<std::string(const attach::v1::Request&, const UniqueFd& fd)>;
+
+  explicit FakeAgent(Answer answer) : answer_(std::move(answer)) {
+    std::string pattern = "/tmp/agent_client.XXXXXX";  // short enough for a socket
+    folder_ = mkdtemp(pattern.data());
+    listener_.Reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path().data(), path().size());
+    EXPECT_EQ(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(listen(listener_.get(), 8), 0);
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~FakeAgent() {
+    shutdown(listener_.get(), SHUT_RDWR);  // accept() then fails
+    thread_.join();
+    unlink(path().c_str());
+    rmdir(folder_.c_str());
+  }
+
+  std::string path() const { return folder_ + "/s"; }
+  int connections() const { return connections_; }
+
+ private:
+  void Serve() {
+    while (true) {
+      const UniqueFd connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!connection) return;
+      ++connections_;
+      while (One(connection)) {
+      }
+    }
+  }
+
+  bool One(const UniqueFd& connection) {
+    std::array<char, 65536> buffer;
+    iovec part = {buffer.data(), buffer.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control;
+    msghdr message = {};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t n = recvmsg(connection.get(), &message, MSG_CMSG_CLOEXEC);
+    if (n <= 0) return false;
+    UniqueFd fd;
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr) {
+      int number = -1;
+      std::memcpy(&number, CMSG_DATA(header), sizeof(number));
+      fd.Reset(number);
+    }
+    attach::v1::Request request;
+    EXPECT_TRUE(request.ParseFromArray(buffer.data(), static_cast<int>(n)));
+    EXPECT_EQ(request.protocol(), kAttachProtocol);
+    const std::string answer = answer_(request, fd);
+    if (answer.empty()) return false;  // hangs up
+    return send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL) > 0;
+  }
+
+  Answer answer_;
+  std::string folder_;
+  UniqueFd listener_;
+  std::atomic<int> connections_ = 0;
+  std::thread thread_;
+};
+
+attach::v1::AttachmentKey Key() {
+  attach::v1::AttachmentKey key;
+  key.set_network("blue");
+  key.set_container_id("c1");
+  key.set_ifname("eth0");
+  return key;
+}
+
+TEST(AgentClient, PlanAndCommitAreOneConnectionAndTheTapRidesAlong) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  std::vector<std::string> addresses;
+  FakeAgent agent([&](const attach::v1::Request& request, const UniqueFd& fd) {
+    attach::v1::Reply reply;
+    if (request.has_plan()) {
+      EXPECT_FALSE(fd);
+      reply.mutable_planned()->set_id("x" + request.plan().key().network());
+    } else if (request.has_commit()) {
+      addresses = {request.commit().addresses().begin(), request.commit().addresses().end()};
+      EXPECT_TRUE(fd);
+      EXPECT_EQ(write(fd.get(), "!", 1), 1);
+      reply.mutable_committed()->set_port(3);
+    }
+    return reply.SerializeAsString();
+  });
+  SocketAgentClient client(agent.path(), milliseconds(5000));
+  attach::v1::Plan plan;
+  *plan.mutable_key() = Key();
+  const auto planned = client.Plan(plan);
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  EXPECT_EQ(planned->id(), "xblue");
+  attach::v1::Commit commit;
+  commit.add_addresses("192.0.2.7/24");
+  const absl::Status committed = client.Commit(commit, writer);
+  ASSERT_TRUE(committed.ok()) << committed;
+  EXPECT_THAT(addresses, testing::ElementsAre("192.0.2.7/24"));
+  char byte = 0;
+  EXPECT_EQ(read(reader.get(), &byte, 1), 1);  // it was that very pipe
+  EXPECT_EQ(agent.connections(), 1);
+}
+
+TEST(AgentClient, DetachIsOnAConnectionOfItsOwn) {
+  FakeAgent agent([&](const attach::v1::Request& request, const UniqueFd&) {
+    attach::v1::Reply reply;
+    if (request.has_plan()) reply.mutable_planned();
+    if (request.has_detach()) {
+      EXPECT_EQ(request.detach().key().container_id(), "c1");
+      reply.mutable_detached()->set_found(false);
+    }
+    if (request.has_ping()) reply.mutable_pong()->set_version("1");
+    return reply.SerializeAsString();
+  });
+  SocketAgentClient client(agent.path(), milliseconds(5000));
+  ASSERT_TRUE(client.Plan({}).ok());
+  EXPECT_TRUE(client.Detach(Key()).ok());
+  EXPECT_EQ(agent.connections(), 2);
+  EXPECT_TRUE(client.Ping().ok());
+}
+
+TEST(AgentClient, RefusalKeepsCodeMessageAndRemedy) {
+  FakeAgent agent([](const attach::v1::Request&, const UniqueFd&) {
+    attach::v1::Reply reply;
+    reply.mutable_error()->set_code(101);
+    reply.mutable_error()->set_message("no cloud \"blue\"");
+    reply.mutable_error()->set_details("add it");
+    return reply.SerializeAsString();
+  });
+  SocketAgentClient client(agent.path(), milliseconds(5000));
+  const CniError error = ToCniError(client.Plan({}).status());
+  EXPECT_EQ(error.code, 101u);
+  EXPECT_EQ(error.msg, "no cloud \"blue\"");
+  EXPECT_EQ(error.details, "add it");
+}
+
+TEST(AgentClient, AnswersThatDoNotFitAreAnotherVersions) {
+  for (const std::string& answer : {std::string("\xff\xff\xff"), [] {
+                                      attach::v1::Reply reply;
+                                      reply.mutable_pong();
+                                      return reply.SerializeAsString();
+                                    }()}) {
+    FakeAgent agent([&](const attach::v1::Request&, const UniqueFd&) { return answer; });
+    SocketAgentClient client(agent.path(), milliseconds(5000));
+    EXPECT_EQ(ToCniError(client.Plan({}).status()).code, 100u);
+  }
+}
+
+TEST(AgentClient, E7_NoAgentIsTryAgainLater) {
+  SocketAgentClient client("/nonexistent/handoff.sock", milliseconds(5000));
+  const CniError error = ToCniError(client.Plan({}).status());
+  EXPECT_EQ(error.code, 11u);
+  EXPECT_THAT(error.msg, HasSubstr("/nonexistent/handoff.sock"));
+  EXPECT_THAT(error.details, HasSubstr("vxvde-agent"));
+}
+
+TEST(AgentClient, E7_HangUpAndSilenceAreTryAgainLater) {
+  FakeAgent rude([](const attach::v1::Request&, const UniqueFd&) { return std::string(); });
+  EXPECT_EQ(ToCniError(SocketAgentClient(rude.path(), milliseconds(5000)).Ping()).code, 11u);
+
+  // The socket of a listener that accepts nobody: the request waits in its queue.
+  std::string folder = "/tmp/agent_client.XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/s";
+  const UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  const CniError error = ToCniError(SocketAgentClient(path, milliseconds(50)).Ping());
+  EXPECT_EQ(error.code, 11u);
+  EXPECT_THAT(error.msg, HasSubstr("no answer in time"));
+  unlink(path.c_str());
+  rmdir(folder.c_str());
+}
+
+}  // namespace
+}  // namespace vxvde

@@ -1,0 +1,403 @@
+// The order of steps, and that each of them is undone. Fakes write down what they are asked.
+
+#include "cni/commands.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent/api/attachment_id.h"
+#include "cni/error.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kMac[] = "\x02\x00\x5e\x10\x00\x02";
+
+Request AddRequest() {
+  Request request;
+  request.command = Command::kAdd;
+  request.version = SpecVersion::k100;
+  request.container_id = "c1";
+  request.netns = "/run/netns/pod";
+  request.ifname = "eth0";
+  request.network = "blue";
+  request.ipam.kind = Ipam::Kind::kDelegate;
+  request.ipam.type = "host-local";
+  return request;
+}
+
+// Everything outside, in one: writes down each call, fails those that it is told to.
+class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
+ public:
+  // The n-th call (from 0) fails with `error`; more than one may be set.
+  std::map<size_t, absl::Status> fail;
+  std::vector<std::string> calls;
+  std::vector<std::string> logged;
+  std::string printed;
+  CniResult lease;
+  attach::v1::Planned planned;
+  attach::v1::Plan plan;
+  std::vector<std::string> committed;
+  std::vector<IpPrefix> configured;
+  std::vector<ResultRoute> routes;
+  LinkNames names;
+  LinkSpec spec;
+  bool got_tap = false;
+
+  FakeOutside() {
+    ResultAddress address;
+    address.address = *IpPrefix::Parse("192.0.2.7/24");
+    address.gateway = *IpAddress::Parse("192.0.2.1");
+    lease.addresses = {address};
+    planned.set_id(AttachmentId("blue", "c1", "eth0"));
+    planned.set_mac(std::string(kMac, 6));
+    planned.set_mtu(1450);
+    planned.set_gso_max_size(60000);
+  }
+
+  absl::Status Run(const Request& request) {
+    const auto print = [this](absl::string_view text) {
+      RETURN_IF_ERROR(Note("print"));
+      printed = std::string(text);
+      return absl::OkStatus();
+    };
+    const auto log = [this](absl::string_view text) { logged.emplace_back(text); };
+    const Outside outside = {*this, *this, *this, print, log};
+    switch (request.command) {
+      case Command::kDel:
+        return ::vxvde::Delete(request, outside);
+      case Command::kStatus:
+        return ::vxvde::CheckStatus(request, outside);
+      default:
+        return ::vxvde::Add(request, outside);
+    }
+  }
+
+  absl::Status CheckNetNs(const std::string&, bool) override { return Note("netns"); }
+  absl::Status Clear(const LinkNames&) override { return Note("clear"); }
+  absl::StatusOr<PodLink> Create(const LinkNames& n, const LinkSpec& s) override {
+    RETURN_IF_ERROR(Note("create"));
+    names = n;
+    spec = s;
+    PodLink link;
+    link.mac = s.mac;
+    link.host_mac = *MacAddress::Parse("02:00:5e:10:00:01");
+    if (s.mode == LinkMode::kTap) link.tap = UniqueFd(dup(0));
+    return link;
+  }
+  absl::Status Configure(const LinkNames&, LinkMode, const std::vector<IpPrefix>& a,
+                         const std::vector<ResultRoute>& r) override {
+    configured = a;
+    routes = r;
+    return Note("configure");
+  }
+  absl::Status Delete(const LinkNames&) override { return Note("unlink"); }
+
+  absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& p) override {
+    plan = p;
+    RETURN_IF_ERROR(Note("plan"));
+    return planned;
+  }
+  absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) override {
+    committed = {commit.addresses().begin(), commit.addresses().end()};
+    got_tap = static_cast<bool>(tap);
+    return Note("commit");
+  }
+  absl::Status Detach(const attach::v1::AttachmentKey&) override { return Note("detach"); }
+  absl::Status Ping() override { return Note("ping"); }
+
+  absl::StatusOr<CniResult> Add(const Request&) override {
+    RETURN_IF_ERROR(Note("ipam add"));
+    return lease;
+  }
+  absl::Status Delete(const Request&) override { return Note("ipam del"); }
+  absl::Status CheckStatus(const Request&) override { return Note("ipam status"); }
+
+ private:
+  absl::Status Note(const char* call) {
+    calls.emplace_back(call);
+    const auto it = fail.find(calls.size() - 1);
+    return it == fail.end() ? absl::OkStatus() : it->second;
+  }
+};
+
+TEST(Add, CommitsLast) {
+  FakeOutside outside;
+  ASSERT_TRUE(outside.Run(AddRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "create",
+                                         "configure", "commit", "print"));
+  EXPECT_THAT(outside.committed, ElementsAre("192.0.2.7/24"));
+  EXPECT_EQ(outside.spec.mac.ToString(), "02:00:5e:10:00:02");
+  EXPECT_EQ(outside.spec.mtu, 1450u);
+  EXPECT_EQ(outside.spec.gso_max_size, 60000u);
+  EXPECT_EQ(outside.names.host_ifname, "vx" + AttachmentId("blue", "c1", "eth0"));
+  EXPECT_EQ(outside.names.alias, "vxvde:" + AttachmentId("blue", "c1", "eth0"));
+  EXPECT_FALSE(outside.got_tap);
+}
+
+TEST(Add, A2_ResultNamesBothEnds) {
+  FakeOutside outside;
+  ASSERT_TRUE(outside.Run(AddRequest()).ok());
+  const std::string host = "vx" + AttachmentId("blue", "c1", "eth0");
+  EXPECT_EQ(outside.printed,
+            R"({"cniVersion":"1.0.0","interfaces":[{"name":")" + host +
+                R"(","mac":"02:00:5e:10:00:01"},{"name":"eth0","mac":"02:00:5e:10:00:02",)"
+                R"("sandbox":"/run/netns/pod"}],"ips":[{"interface":1,"address":"192.0.2.7/24",)"
+                R"("gateway":"192.0.2.1"}]})");
+}
+
+TEST(Add, TapHasOneEndAndItsDescriptorRidesAlong) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.mode = LinkMode::kTap;
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_TRUE(outside.got_tap);
+  EXPECT_EQ(outside.plan.mode(), attach::v1::TAP);
+  EXPECT_EQ(outside.printed,
+            R"({"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"02:00:5e:10:00:02",)"
+            R"("sandbox":"/run/netns/pod"}],"ips":[{"interface":0,"address":"192.0.2.7/24",)"
+            R"("gateway":"192.0.2.1"}]})");
+}
+
+TEST(Add, A3_RoutesAreSaidAsInstalled) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  outside.lease.routes.resize(2);
+  outside.lease.routes[0].destination = *IpPrefix::Parse("0.0.0.0/0");
+  outside.lease.routes[1].destination = *IpPrefix::Parse("2001:db8::/32");
+  request.routes.resize(1);
+  request.routes[0].destination = *IpPrefix::Parse("198.51.100.0/24");
+  request.routes[0].gateway = *IpAddress::Parse("192.0.2.9");
+  outside.lease.dns.nameservers = {"192.0.2.53"};
+  ASSERT_TRUE(outside.Run(request).ok());
+  ASSERT_EQ(outside.routes.size(), 3u);
+  EXPECT_EQ(outside.routes[0].gateway, IpAddress::V4(192, 0, 2, 1));  // its family's
+  EXPECT_FALSE(outside.routes[1].gateway);
+  EXPECT_EQ(outside.routes[2].gateway, IpAddress::V4(192, 0, 2, 9));
+  EXPECT_THAT(outside.printed,
+              HasSubstr(R"("routes":[{"dst":"0.0.0.0/0","gw":"192.0.2.1"},{"dst":"2001:db8::/32"},)"
+                        R"({"dst":"198.51.100.0/24","gw":"192.0.2.9"}])"));
+  EXPECT_THAT(outside.printed, HasSubstr(R"("dns":{"nameservers":["192.0.2.53"]})"));
+}
+
+TEST(Add, PlanSaysWhatIsAsked) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.vnl = "vxvde://239.1.2.3";
+  request.mtu = 1400;
+  request.mac = *MacAddress::Parse("02:00:5e:10:00:02");
+  request.pod_namespace = "shop";
+  request.pod_name = "web";
+  request.pod_uid = "u-1";
+  ASSERT_TRUE(outside.Run(request).ok());
+  const attach::v1::Plan& plan = outside.plan;
+  EXPECT_EQ(plan.key().network(), "blue");
+  EXPECT_EQ(plan.key().container_id(), "c1");
+  EXPECT_EQ(plan.key().ifname(), "eth0");
+  EXPECT_EQ(plan.vnl(), "vxvde://239.1.2.3");
+  EXPECT_EQ(plan.mode(), attach::v1::VETH);
+  EXPECT_EQ(plan.netns(), "/run/netns/pod");
+  EXPECT_EQ(plan.pod().namespace_(), "shop");
+  EXPECT_EQ(plan.pod().name(), "web");
+  EXPECT_EQ(plan.pod().uid(), "u-1");
+  EXPECT_EQ(plan.mac(), std::string(kMac, 6));
+  EXPECT_EQ(plan.mtu(), 1400u);
+  EXPECT_TRUE(plan.addresses_by_caller());
+}
+
+TEST(Add, WithoutIpamTheAgentIsAskedForAddresses) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.ipam = Ipam();
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_FALSE(outside.plan.addresses_by_caller());
+  EXPECT_THAT(outside.committed, IsEmpty());
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "clear", "plan", "create", "configure", "commit", "print"));
+}
+
+TEST(Add, EmptyIpamTakesTheCallersAddresses) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.ipam = Ipam();
+  request.ipam.kind = Ipam::Kind::kCaller;
+  request.ips = {{IpAddress::V4(192, 0, 2, 9), 24}};
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_TRUE(outside.plan.addresses_by_caller());
+  EXPECT_THAT(outside.committed, ElementsAre("192.0.2.9/24"));
+}
+
+TEST(Add, A7_AnotherAddressThanAskedForIsAnError) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.ips = {{IpAddress::V4(192, 0, 2, 8), std::nullopt}};
+  const CniError error = ToCniError(outside.Run(request));
+  EXPECT_EQ(error.code, 7u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("192.0.2.8"), HasSubstr("192.0.2.7")));
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del"));
+}
+
+TEST(Add, LeaseWithoutAddressIsAnError) {
+  FakeOutside outside;
+  outside.lease.addresses.clear();
+  EXPECT_FALSE(outside.Run(AddRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del"));
+}
+
+// E9: host-local refuses while it has the lease of an ADD that was killed.
+TEST(Add, E9_LeaseOfAKilledTryIsGivenBackFirst) {
+  FakeOutside outside;
+  outside.fail[3] = CniStatus(999, "duplicate allocation is not allowed");
+  ASSERT_TRUE(outside.Run(AddRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del",
+                                         "ipam add", "create", "configure", "commit", "print"));
+}
+
+TEST(Add, A5_LeaseThatFailsTwiceIsTheErrorOfThePlugin) {
+  FakeOutside outside;
+  outside.fail[3] = CniStatus(104, "first");
+  outside.fail[5] = CniStatus(104, "pool is empty", "add a range");
+  const CniError error = ToCniError(outside.Run(AddRequest()));
+  EXPECT_EQ(error.code, 104u);
+  EXPECT_EQ(error.msg, "pool is empty");
+  EXPECT_EQ(error.details, "add a range");
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del",
+                                         "ipam add", "ipam del"));
+}
+
+TEST(Add, AgentThatNamesThingsOtherwiseIsRefused) {
+  for (const int what : {0, 1, 2}) {
+    FakeOutside outside;
+    if (what == 0) outside.planned.set_id("0123456789abc");
+    if (what == 1) outside.planned.set_mac("12345");
+    if (what == 2) outside.planned.set_mtu(0);
+    EXPECT_EQ(ToCniError(outside.Run(AddRequest())).code, 100u);
+    EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan"));
+  }
+}
+
+// What has to be undone once a step was begun, in the order in which it has to be.
+std::vector<std::string> UndoOf(const std::string& step) {
+  const std::vector<std::pair<std::string, std::string>> undo = {
+      {"ipam add", "ipam del"}, {"create", "unlink"}, {"commit", "detach"}};
+  const std::vector<std::string> order = {"netns",  "clear",     "plan",   "ipam add",
+                                          "create", "configure", "commit", "print"};
+  std::vector<std::string> expected;
+  for (const std::string& one : order) {
+    for (const auto& [what, how] : undo) {
+      if (what == one) expected.insert(expected.begin(), how);
+    }
+    if (one == step) break;
+  }
+  return expected;
+}
+
+TEST(Add, A5_EachStepFailedInTurnIsUndoneBackwards) {
+  for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
+    Request request = AddRequest();
+    request.mode = mode;
+    FakeOutside reference;
+    ASSERT_TRUE(reference.Run(request).ok());
+    for (size_t k = 0; k < reference.calls.size(); ++k) {
+      SCOPED_TRACE(reference.calls[k]);
+      FakeOutside outside;
+      outside.fail[k] = CniStatus(123, "failed on purpose", "remedy");
+      if (reference.calls[k] == "ipam add") outside.fail[k + 2] = outside.fail[k];
+      const CniError error = ToCniError(outside.Run(request));
+      EXPECT_EQ(error.code, 123u);
+      EXPECT_EQ(error.msg, "failed on purpose");
+      EXPECT_EQ(error.details, "remedy");
+      EXPECT_EQ(outside.printed, "");
+      std::vector<std::string> expected(reference.calls.begin(), reference.calls.begin() + k + 1);
+      if (reference.calls[k] == "ipam add") {
+        expected.insert(expected.end(), {"ipam del", "ipam add"});
+      }
+      const std::vector<std::string> undo = UndoOf(reference.calls[k]);
+      expected.insert(expected.end(), undo.begin(), undo.end());
+      EXPECT_EQ(outside.calls, expected);
+    }
+  }
+}
+
+TEST(Add, UndoThatFailsIsLoggedAndDoesNotStopTheRest) {
+  FakeOutside outside;
+  outside.fail[7] = CniStatus(5, "no reader");  // print
+  outside.fail[8] = absl::InternalError("agent gone");
+  outside.fail[9] = absl::InternalError("link stuck");
+  outside.fail[10] = absl::InternalError("lease stuck");
+  EXPECT_EQ(ToCniError(outside.Run(AddRequest())).code, 5u);
+  EXPECT_THAT(std::vector<std::string>(outside.calls.begin() + 7, outside.calls.end()),
+              ElementsAre("print", "detach", "unlink", "ipam del"));
+  EXPECT_THAT(outside.logged, ElementsAre(HasSubstr("agent gone"), HasSubstr("link stuck"),
+                                          HasSubstr("lease stuck")));
+}
+
+Request DelRequest() {
+  Request request = AddRequest();
+  request.command = Command::kDel;
+  return request;
+}
+
+TEST(Del, D1_IsTheListBackwards) {
+  FakeOutside outside;
+  EXPECT_TRUE(outside.Run(DelRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink", "ipam del"));
+  EXPECT_EQ(outside.printed, "");
+}
+
+TEST(Del, D1_AgentThatIsDownIsNoError) {
+  FakeOutside outside;
+  outside.fail[0] = CniStatus(11, "agent is down");
+  EXPECT_TRUE(outside.Run(DelRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink", "ipam del"));
+  EXPECT_THAT(outside.logged, Contains("agent is down"));
+}
+
+TEST(Del, EveryStepIsTriedAndEveryErrorTold) {
+  FakeOutside outside;
+  outside.fail[0] = CniStatus(100, "versions differ");
+  outside.fail[1] = absl::InternalError("link stuck");
+  outside.fail[2] = CniStatus(7, "lease stuck");
+  const CniError error = ToCniError(outside.Run(DelRequest()));
+  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink", "ipam del"));
+  EXPECT_EQ(error.code, 100u);
+  EXPECT_EQ(error.msg, "versions differ; link stuck; lease stuck");
+}
+
+TEST(Del, WithoutDelegateThereIsNoLease) {
+  FakeOutside outside;
+  Request request = DelRequest();
+  request.ipam = Ipam();
+  EXPECT_TRUE(outside.Run(request).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink"));
+}
+
+TEST(Status, S1_AsksAgentAndIpam) {
+  Request request = AddRequest();
+  request.command = Command::kStatus;
+  FakeOutside ready;
+  EXPECT_TRUE(ready.Run(request).ok());
+  EXPECT_THAT(ready.calls, ElementsAre("ping", "ipam status"));
+
+  FakeOutside down;
+  down.fail[0] = CniStatus(11, "agent is down", "start it");
+  const CniError error = ToCniError(down.Run(request));
+  EXPECT_EQ(error.code, 50u);
+  EXPECT_EQ(error.msg, "agent is down");
+  EXPECT_EQ(error.details, "start it");
+}
+
+}  // namespace
+}  // namespace vxvde

@@ -1,0 +1,250 @@
+// Real links in throw-away namespaces.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cni/error.h"
+#include "cni/links.h"
+#include "plugin/os/netlink.h"
+#include "plugin/os/netns.h"
+#include "plugin/os/port.h"
+
+namespace vxvde {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// The test's own thread is the host: a namespace of its own. The pod's is held by a descriptor,
+// and its path is that descriptor's: nothing remains when the test dies.
+class LinksTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(unshare(CLONE_NEWNET), 0) << strerror(errno);
+    std::thread make([this] {
+      if (unshare(CLONE_NEWNET) == 0) pod_ = *CurrentNetNs();
+    });
+    make.join();
+    ASSERT_TRUE(pod_);
+    names_ = {.netns = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(pod_.get()),
+              .ifname = "eth0",
+              .host_ifname = "vx0123456789abc",
+              .alias = "vxvde:0123456789abc"};
+    spec_ = {.mode = LinkMode::kVeth,
+             .mac = *MacAddress::Parse("02:00:5e:10:00:02"),
+             .mtu = 1450,
+             .gso_max_size = 60000};
+  }
+
+  Netlink Host() { return *Netlink::Open(); }
+  Netlink Pod() { return *Netlink::OpenIn(pod_); }
+
+  std::vector<std::string> Names(Netlink netlink) {
+    std::vector<std::string> names;
+    const std::vector<LinkInfo> links = *netlink.ListLinks();
+    for (const LinkInfo& link : links) names.push_back(link.name);
+    return names;
+  }
+  // What "ip -o addr" would list of `index` in the pod.
+  std::vector<std::string> Addresses(IfIndex index, bool tentative) {
+    std::vector<std::string> texts;
+    const std::vector<AddressInfo> all = *Pod().ListAddresses();
+    for (const AddressInfo& info : all) {
+      if (info.interface == index && info.tentative == tentative) {
+        texts.push_back(info.prefix.ToString());
+      }
+    }
+    return texts;
+  }
+  void SetPodSysctl(const std::string& path, const std::string& value) {
+    ASSERT_TRUE(RunInNetNs(pod_, [&] {
+                  std::ofstream("/proc/sys/net/" + path) << value;
+                  return absl::OkStatus();
+                }).ok());
+  }
+  void ExpectNothingLeft() {
+    EXPECT_THAT(Names(Host()), Not(Contains(names_.host_ifname)));
+    EXPECT_THAT(Names(Pod()), Not(Contains(names_.ifname)));
+  }
+
+  UniqueFd pod_;
+  LinkNames names_;
+  LinkSpec spec_;
+  KernelPodLinks links_;
+};
+
+TEST_F(LinksTest, E6_OwnNamespaceIsRefused) {
+  EXPECT_TRUE(links_.CheckNetNs(names_.netns, false).ok());
+  const absl::Status own = links_.CheckNetNs("/proc/thread-self/ns/net", false);
+  EXPECT_EQ(ToCniError(own).code, 8u) << own;
+  EXPECT_TRUE(links_.CheckNetNs("/proc/thread-self/ns/net", true).ok());
+  EXPECT_EQ(ToCniError(links_.CheckNetNs("/nonexistent", false)).code, 4u);
+  EXPECT_EQ(ToCniError(links_.CheckNetNs("/etc/passwd", false)).code, 4u);
+}
+
+TEST_F(LinksTest, VethHasMacMtuAliasOnBothEnds) {
+  const absl::StatusOr<PodLink> link = links_.Create(names_, spec_);
+  ASSERT_TRUE(link.ok()) << link.status();
+  const LinkInfo pod = *Pod().GetLink("eth0");
+  EXPECT_EQ(pod.mac, spec_.mac);
+  EXPECT_EQ(pod.mtu, 1450);
+  EXPECT_EQ(pod.alias, names_.alias);
+  EXPECT_EQ(pod.kind, "veth");
+  EXPECT_FALSE(pod.up);
+  const LinkInfo host = *Host().GetLink(names_.host_ifname);
+  EXPECT_EQ(host.mac, link->host_mac);
+  EXPECT_EQ(host.mtu, 1450);
+  EXPECT_EQ(host.alias, names_.alias);
+  EXPECT_TRUE(links_.Delete(names_).ok());
+  ExpectNothingLeft();
+  EXPECT_TRUE(links_.Delete(names_).ok());  // D1: twice
+}
+
+TEST_F(LinksTest, TapHasMacMtuAliasAndStays) {
+  spec_.mode = LinkMode::kTap;
+  absl::StatusOr<PodLink> link = links_.Create(names_, spec_);
+  ASSERT_TRUE(link.ok()) << link.status();
+  ASSERT_TRUE(link->tap);
+  const LinkInfo pod = *Pod().GetLink("eth0");
+  EXPECT_EQ(pod.mac, spec_.mac);
+  EXPECT_EQ(pod.mtu, 1450);
+  EXPECT_EQ(pod.alias, names_.alias);
+  EXPECT_EQ(pod.kind, "tun");
+  EXPECT_THAT(Names(Host()), Not(Contains("eth0")));
+  ASSERT_TRUE(links_.Configure(names_, LinkMode::kTap, {}, {}).ok());
+  EXPECT_TRUE(Pod().GetLink("eth0")->up);
+
+  link->tap.Reset();  // an agent that is restarted
+  EXPECT_EQ(Pod().GetLink("eth0")->mac, spec_.mac);
+  EXPECT_TRUE(links_.Delete(names_).ok());
+  ExpectNothingLeft();
+}
+
+TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  ResultRoute route;
+  route.destination = *IpPrefix::Parse("198.51.100.0/24");
+  route.gateway = *IpAddress::Parse("192.0.2.1");
+  ResultRoute on_link;
+  on_link.destination = *IpPrefix::Parse("2001:db8:1::/64");
+  const absl::Status status = links_.Configure(
+      names_, LinkMode::kVeth,
+      {*IpPrefix::Parse("192.0.2.7/24"), *IpPrefix::Parse("2001:db8::7/64")}, {route, on_link});
+  ASSERT_TRUE(status.ok()) << status;
+  const LinkInfo pod = *Pod().GetLink("eth0");
+  EXPECT_TRUE(pod.up);
+  EXPECT_THAT(Addresses(pod.index, false),
+              testing::UnorderedElementsAre("192.0.2.7/24", "2001:db8::7/64",
+                                            "fe80::5eff:fe10:2/64"));  // RFC 4291, appendix A
+  EXPECT_THAT(Addresses(pod.index, true), testing::IsEmpty());
+  absl::StatusOr<RouteAnswer> answer;
+  ASSERT_TRUE(RunInNetNs(pod_,
+                         [&] {
+                           answer = Netlink::Open()->LookUpRoute(*IpAddress::Parse("198.51.100.9"));
+                           return answer.status();
+                         })
+                  .ok())
+      << answer.status();
+  EXPECT_EQ(answer->interface, pod.index);
+  // The host end is a wire: up, and without an address to speak from.
+  const LinkInfo host = *Host().GetLink(names_.host_ifname);
+  EXPECT_TRUE(host.up);
+  const std::vector<AddressInfo> on_host = *Host().ListAddresses();
+  for (const AddressInfo& info : on_host) EXPECT_NE(info.interface, host.index);
+}
+
+TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
+  SetPodSysctl("ipv6/conf/default/disable_ipv6", "1");
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  ASSERT_TRUE(
+      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("192.0.2.7/24")}, {}).ok());
+  EXPECT_THAT(Addresses(Pod().GetLink("eth0")->index, false), testing::ElementsAre("192.0.2.7/24"));
+  ASSERT_TRUE(links_.Delete(names_).ok());
+
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  const absl::Status status =
+      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("2001:db8::7/64")}, {});
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(Addresses(Pod().GetLink("eth0")->index, false), Contains("2001:db8::7/64"));
+}
+
+TEST_F(LinksTest, A1_SomebodyElsesInterfaceIsLeftAlone) {
+  ASSERT_TRUE(Pod()
+                  .CreateVeth({.here = {.name = "eth0", .alias = "", .mac = std::nullopt},
+                               .there = {.name = "other", .alias = "", .mac = std::nullopt},
+                               .there_netns = pod_.get()})
+                  .ok());
+  const absl::Status taken = links_.Clear(names_);
+  EXPECT_TRUE(absl::IsAlreadyExists(taken)) << taken;
+  EXPECT_THAT(taken.message(), HasSubstr("eth0"));
+  EXPECT_TRUE(links_.Delete(names_).ok());
+  EXPECT_THAT(Names(Pod()), Contains("eth0"));
+}
+
+TEST_F(LinksTest, A1_HalfDoneTryIsRemoved) {
+  for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
+    spec_.mode = mode;
+    ASSERT_TRUE(links_.Create(names_, spec_).ok());
+    EXPECT_TRUE(links_.Clear(names_).ok());
+    ExpectNothingLeft();
+  }
+}
+
+// Killed between the message that makes the pair and the one that gives the alias.
+TEST_F(LinksTest, E9_PairWithoutAliasIsKnownByItsName) {
+  for (const bool del : {false, true}) {
+    ASSERT_TRUE(
+        Host()
+            .CreateVeth({.here = {.name = names_.host_ifname, .alias = "", .mac = std::nullopt},
+                         .there = {.name = "eth0", .alias = "", .mac = std::nullopt},
+                         .there_netns = pod_.get()})
+            .ok());
+    EXPECT_TRUE((del ? links_.Delete(names_) : links_.Clear(names_)).ok());
+    ExpectNothingLeft();
+  }
+}
+
+TEST_F(LinksTest, D1_HostLinkOfAnotherAliasIsLeftAlone) {
+  ASSERT_TRUE(
+      Host()
+          .CreateVeth({.here = {.name = names_.host_ifname, .alias = "mine", .mac = std::nullopt},
+                       .there = {.name = "other", .alias = "", .mac = std::nullopt},
+                       .there_netns = pod_.get()})
+          .ok());
+  EXPECT_THAT(links_.Delete(names_).message(), HasSubstr("\"mine\""));
+  EXPECT_THAT(Names(Host()), Contains(names_.host_ifname));
+}
+
+TEST_F(LinksTest, D1_MissingNamespaceIsFine) {
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  for (const char* netns : {"", "/nonexistent", "/etc/passwd"}) {
+    names_.netns = netns;
+    EXPECT_TRUE(links_.Delete(names_).ok()) << netns;
+  }
+  ExpectNothingLeft();  // the host end took the pod's with it
+}
+
+TEST_F(LinksTest, FailedCreateIsUndoneByDelete) {
+  spec_.mtu = 65535;  // fine for veth; a tap's MTU is at most 65521 (drivers/net/tun.c)
+  spec_.mode = LinkMode::kTap;
+  EXPECT_FALSE(links_.Create(names_, spec_).ok());
+  EXPECT_TRUE(links_.Delete(names_).ok());
+  ExpectNothingLeft();
+}
+
+}  // namespace
+}  // namespace vxvde
