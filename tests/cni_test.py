@@ -113,13 +113,13 @@ def test_errors():
         refused(7, "name", config={k: v for k, v in good.items() if k != "name"})
         refused(7, "bad/name", config={**good, "name": "bad/name"})
         refused(1, "9.9.9", "1.1.0", config={**good, "cniVersion": "9.9.9"})
-        refused(7, "mode", "bridge", config={**good, "mode": "bridge"})
+        refused(2, "mode", "bridge", config={**good, "mode": "bridge"})
         refused(7, "mtu", config={**good, "mtu": "big"})
         refused(7, "speed", config={**good, "vnl": VNL + "/speed=9"})
         refused(101, "mauve", config={**{k: v for k, v in good.items() if k != "vnl"}, "cloud": "mauve"})
         refused(8, env={"CNI_NETNS": node.path})  # E6: our own
-        refused(3, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
-        refused(4, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
+        refused(4, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
+        refused(7, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
 
         # Keys at the top that we do not know are other plugins'.
         network.conflist["plugins"][0]["colour"] = "red"
@@ -127,7 +127,7 @@ def test_errors():
         network.delete(pod)
 
         # An interface of that name which is not ours is left alone.
-        pod.ip("link", "add", "eth0", "type", "dummy")
+        pod.ip("link", "add", "eth0", "type", "bridge")
         before = node.footprint(pod)
         try:
             network.add(pod)
@@ -135,7 +135,7 @@ def test_errors():
             assert "eth0" in error.msg + error.details, error
         else:
             raise AssertionError("ADD over a foreign eth0 succeeded")
-        assert pod.links()["eth0"]["linkinfo"]["info_kind"] == "dummy"
+        assert pod.links()["eth0"]["linkinfo"]["info_kind"] == "bridge"
         node.expect_footprint(pod, before, "a refused ADD is undone")
 
 

@@ -230,9 +230,10 @@ class Node(Netns):
 
     def footprint(self, pod):
         """All that attaching `pod` leaves on its node, for comparison."""
+        status = self.agent.ctl_json("status")
+        counts = {key: status.get(key, 0) for key in ("cloudCount", "portCount", "stationCount", "problemCount")}
         return {"links of the node": sorted(self.links()), "links of the pod": sorted(pod.links()),
-                "leases": self.leases(), "ports": [p["mac"] for p in self.agent.ports()],
-                "clouds": [c["vnl"] for c in self.agent.clouds()], "files": self.agent.files()}
+                "leases": self.leases(), "agent": counts, "files": self.agent.files()}
 
     def expect_footprint(self, pod, expected, why):
         """Waits until it is `expected`: links go a moment after DEL has answered."""
