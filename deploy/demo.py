@@ -5,7 +5,7 @@ import itertools
 import json
 import sys
 
-from tests.lib.lab import Lab, program, source
+from tests.lib.lab import Lab, source
 
 NAME = "vxvde-demo"
 CONFLIST = source("deploy/cni/10-vxvde.conflist")
@@ -87,7 +87,7 @@ def main():
    ip netns exec {NAME}-n1-web bash                          # in a pod
    ip netns exec {NAME}-n3 vdens vxvde:// bash               # another member; give vde0 an address
    ip netns exec {NAME}-n1 tcpdump -ni eth0 udp              # the wire
-   {program("agent/vxvdectl")} --run-dir {lab.dir}/n1-run watch
+   bazel-bin/agent/vxvdectl --run-dir {lab.dir}/n1-run watch
    deploy/demo.sh --clean""")
 
 
