@@ -12,7 +12,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::StartsWith;
 
 std::optional<uint32_t> NoGroups(absl::string_view) { return std::nullopt; }
@@ -163,6 +162,28 @@ TEST(MayUseTest, GlobsLimitPodsOnly) {
   EXPECT_TRUE(MayUse(cloud, ""));  // podman, bare CNI
   cloud.namespaces = {};
   EXPECT_FALSE(MayUse(cloud, "shop"));
+}
+
+TEST(SampleTest, SaysTheDefaultsAndItsExamplesAreRight) {
+  std::ifstream file("deploy/agent.yaml");
+  ASSERT_TRUE(file);
+  std::string as_it_is;
+  std::string with_examples;  // "#key: value" and "#  - item" are examples, "# Text" a comment
+  for (std::string line; std::getline(file, line);) {
+    as_it_is += line + "\n";
+    const bool example = line.size() > 2 && line[0] == '#' && (line[1] != ' ' || line[2] == ' ');
+    if (line != "clouds: []") with_examples += (example ? line.substr(1) : line) + "\n";
+  }
+  const absl::StatusOr<Config> defaults = Parse(as_it_is);
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  EXPECT_EQ(defaults->unicast_ports, Config().unicast_ports);
+  EXPECT_EQ(defaults->metrics, Config().metrics);
+  EXPECT_TRUE(defaults->clouds.empty());
+  const absl::StatusOr<Config> examples = Parse(with_examples);
+  ASSERT_TRUE(examples.ok()) << examples.status();
+  EXPECT_EQ(examples->node, "n1");
+  ASSERT_EQ(examples->clouds.size(), 1u);
+  EXPECT_EQ(examples->clouds[0].subnets.size(), 2u);
 }
 
 TEST(LoadConfigTest, AMissingFileIsAnErrorWhenItWasNamed) {

@@ -153,7 +153,9 @@ Route ToRoute(const ResultRoute& route) {
 absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allowed) {
   const absl::StatusOr<UniqueFd> pod = OpenNetNs(netns);
   if (!pod.ok()) {
-    return CniStatus(kCniInvalidEnvironment, Annotate(pod.status(), "CNI_NETNS").message());
+    const uint32_t code =
+        absl::IsNotFound(pod.status()) ? kCniUnknownContainer : kCniInvalidEnvironment;
+    return CniStatus(code, Annotate(pod.status(), "CNI_NETNS").message());
   }
   if (own_allowed) return absl::OkStatus();
   ASSIGN_OR_RETURN(const UniqueFd own, CurrentNetNs());

@@ -7,6 +7,7 @@ from tests.lib.lab import Lab, source
 from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3/vni=42"
+REFLECT = "tests/grpc_reflect.py"
 COMMANDS = ("status", "clouds", "ports", "peers", "fdb", "drops")
 
 

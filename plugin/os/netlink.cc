@@ -182,7 +182,7 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   LinkInfo link;
   link.index = static_cast<IfIndex>(header->ifi_index);
   link.up = (header->ifi_flags & IFF_UP) != 0;
-  link.running = (header->ifi_flags & IFF_LOWER_UP) != 0;
+  link.running = (header->ifi_flags & IFF_RUNNING) != 0;
   link.name = attributes.Text(IFLA_IFNAME);
   link.alias = attributes.Text(IFLA_IFALIAS);
   link.mtu = static_cast<int>(attributes.U32(IFLA_MTU).value_or(0));
