@@ -49,7 +49,7 @@ absl::StatusOr<std::string> FindProgram(const Ipam& ipam) {
       return file;
     }
   }
-  return CniStatus(kCniInvalidConfig,
+  return CniStatus(kCniInvalidEnvironment,
                    absl::StrCat("the IPAM plugin ", ipam.type, " is not in CNI_PATH (",
                                 absl::StrJoin(ipam.path, ":"), ")"),
                    absl::StrCat("install ", ipam.type, " there, or change \"ipam\".\"type\""));
@@ -179,6 +179,18 @@ absl::Status PluginFailure(const Request& request, absl::string_view command, in
 
 absl::StatusOr<std::string> ExecIpamPlugin::Run(absl::string_view command,
                                                 const Request& request) const {
+  absl::StatusOr<std::string> output = RunWith(command, request, request.config);
+  if (output.ok() || request.version != SpecVersion::k110 ||
+      ToCniError(output.status()).code != kCniIncompatibleVersion) {
+    return output;
+  }
+  ASSIGN_OR_RETURN(const std::string older, ConfigInVersion(request.config, SpecVersion::k100));
+  return RunWith(command, request, older);
+}
+
+absl::StatusOr<std::string> ExecIpamPlugin::RunWith(absl::string_view command,
+                                                    const Request& request,
+                                                    absl::string_view config) const {
   ASSIGN_OR_RETURN(const std::string file, FindProgram(request.ipam));
   std::vector<std::string> environment = {absl::StrCat("CNI_COMMAND=", command)};
   for (const auto& [key, value] : environment_) {
@@ -190,7 +202,7 @@ absl::StatusOr<std::string> ExecIpamPlugin::Run(absl::string_view command,
     kill(child.pid, SIGKILL);
     (void)Wait(child.pid, status);
   };
-  ASSIGN_OR_RETURN(std::string output, Talk(child, request.config));
+  ASSIGN_OR_RETURN(std::string output, Talk(child, config));
   std::move(kill_it).Cancel();
   int status = 0;
   RETURN_IF_ERROR(Wait(child.pid, status));

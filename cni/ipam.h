@@ -37,8 +37,11 @@ class ExecIpamPlugin : public IpamPlugin {
   absl::Status CheckStatus(const Request& request) override;
 
  private:
-  // Standard output of the plugin, once it has ended well.
+  // Standard output of the plugin, once it has ended well. A plugin of the time before 1.1.0
+  // (Debian 12's) is asked again in 1.0.0, which is the same for IPAM.
   absl::StatusOr<std::string> Run(absl::string_view command, const Request& request) const;
+  absl::StatusOr<std::string> RunWith(absl::string_view command, const Request& request,
+                                      absl::string_view config) const;
 
   Environment environment_;
 };

@@ -92,8 +92,8 @@ TEST_F(IpamTest, I1_FoldersAreSearchedInOrder) {
 
 TEST_F(IpamTest, MissingPluginIsNamedWithThePath) {
   const CniError error = ToCniError(ExecIpamPlugin(environment_).Add(request_).status());
-  EXPECT_EQ(error.code, 7u);
-  EXPECT_THAT(error.msg, AllOf(HasSubstr("fake"), HasSubstr(folder_)));
+  EXPECT_EQ(error.code, 4u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("CNI_PATH"), HasSubstr("fake"), HasSubstr(folder_)));
 }
 
 TEST_F(IpamTest, ErrorOfThePluginIsPassedOn) {
@@ -182,6 +182,20 @@ TEST_F(IpamTest, WhatCannotBeRunIsAnError) {
   std::ofstream(At("fake")) << "no program";
   ASSERT_EQ(chmod(At("fake").c_str(), 0755), 0);
   EXPECT_THAT(ExecIpamPlugin(environment_).Delete(request_).message(), HasSubstr(At("fake")));
+}
+
+TEST_F(IpamTest, E10_PluginOlderThan110IsAskedIn100) {
+  Script("fake", R"(config=$(cat)
+case $config in
+*1.1.0*) echo '{"code": 1, "msg": "incompatible"}'; exit 1;;
+*'"cniVersion":"1.0.0"'*) echo '{"ips": [{"address": "192.0.2.7/24"}]}';;
+esac)");
+  request_.config = R"({"cniVersion": "1.1.0", "name": "blue"})";
+  request_.version = SpecVersion::k110;
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Add(request_).ok());
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Delete(request_).ok());
+  request_.version = SpecVersion::k040;  // then its refusal is meant
+  EXPECT_EQ(ToCniError(ExecIpamPlugin(environment_).Delete(request_)).code, 1u);
 }
 
 TEST_F(IpamTest, S1_OldPluginsHaveNoStatus) {

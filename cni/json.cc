@@ -1,6 +1,8 @@
 #include "cni/json.h"
 
+#include <exception>
 #include <optional>
+#include <stdexcept>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -10,6 +12,8 @@
 
 namespace vxvde {
 namespace {
+
+constexpr int kMaxDepth = 100;
 
 // Reads `key` of `object` into `out` when it is there.
 absl::Status ReadOptionalNumber(const Json& object, absl::string_view key,
@@ -50,14 +54,19 @@ absl::StatusOr<ResultRoute> AsRoute(const Json& value) {
 }  // namespace
 
 absl::StatusOr<Json> ParseObject(absl::string_view text, absl::string_view what) {
-  // nlohmann's way to say where the mistake is.
+  // Exceptions are nlohmann's way to say where the mistake is; depth is refused in that
+  // way, too, as its dump() is recursive.
+  const auto check_depth = [](int depth, Json::parse_event_t, Json&) {
+    if (depth > kMaxDepth) throw std::length_error("nested too deeply");
+    return true;
+  };
   try {
-    Json json = Json::parse(text.begin(), text.end());
+    Json json = Json::parse(text.begin(), text.end(), check_depth);
     if (!json.is_object()) {
       return CniStatus(kCniBadJson, absl::StrCat(what, ": not a JSON object but ", Show(json)));
     }
     return json;
-  } catch (const Json::exception& e) {
+  } catch (const std::exception& e) {
     return CniStatus(kCniBadJson, absl::StrCat(what, ": ", e.what()));
   }
 }
@@ -78,7 +87,6 @@ const Json* FindNoCase(const Json& object, absl::string_view key) {
 }
 
 std::string Show(const Json& value) {
-  // Not the text of a structure: dump() is recursive, and the depth is the sender's choice.
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list";
   constexpr size_t kEnough = 80;

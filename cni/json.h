@@ -19,7 +19,7 @@ namespace vxvde {
 
 using Json = nlohmann::json;
 
-// kCniBadJson when `text` is no JSON object; `what` begins the message.
+// kCniBadJson when `text` is no JSON object, or nested deeper than 100; `what` begins the message.
 absl::StatusOr<Json> ParseObject(absl::string_view text, absl::string_view what);
 
 // nullptr when `object` is no object, or has no such key.

@@ -148,8 +148,8 @@ absl::Status ReadCloud(const Json& config, Request& request) {
     if (text == "tap") {
       request.mode = LinkMode::kTap;
     } else if (text != "veth" && !text.empty()) {
-      return CniStatus(kCniUnsupportedField,
-                       absl::StrCat("\"mode\": ", Show(*mode), " is not supported; veth or tap"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"mode\": ", Show(*mode), " is neither \"veth\" nor \"tap\""));
     }
   }
   if (const Json* mtu = Find(config, "mtu")) {
@@ -336,6 +336,12 @@ SpecVersion AnswerVersion(absl::string_view config) {
   const absl::StatusOr<Json> json = ParseObject(config, "configuration");
   if (!json.ok() || Find(*json, "cniVersion") == nullptr) return kLatestSpecVersion;
   return ReadVersion(*json).value_or(kLatestSpecVersion);
+}
+
+absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version) {
+  ASSIGN_OR_RETURN(Json json, ParseObject(config, "configuration"));
+  json["cniVersion"] = std::string(ToString(version));
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::string_view config) {

@@ -85,6 +85,9 @@ absl::StatusOr<Command> ParseCommand(const Environment& environment);
 // be told. Never fails, so that every failure can be answered.
 SpecVersion AnswerVersion(absl::string_view config);
 
+// The same configuration for a plugin that does not know the version in it.
+absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version);
+
 // `config` is the standard input. Safe on any input.
 absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::string_view config);
 

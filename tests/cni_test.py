@@ -118,8 +118,8 @@ def test_errors():
         refused(7, "speed", config={**good, "vnl": VNL + "/speed=9"})
         refused(101, "mauve", config={**{k: v for k, v in good.items() if k != "vnl"}, "cloud": "mauve"})
         refused(8, env={"CNI_NETNS": node.path})  # E6: our own
-        refused(3, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
-        refused(4, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
+        refused(4, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
+        refused(7, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
 
         # Keys at the top that we do not know are other plugins'.
         network.conflist["plugins"][0]["colour"] = "red"
@@ -127,7 +127,7 @@ def test_errors():
         network.delete(pod)
 
         # An interface of that name which is not ours is left alone.
-        pod.ip("link", "add", "eth0", "type", "dummy")
+        pod.ip("link", "add", "eth0", "type", "bridge")
         before = node.footprint(pod)
         try:
             network.add(pod)
@@ -135,7 +135,7 @@ def test_errors():
             assert "eth0" in error.msg + error.details, error
         else:
             raise AssertionError("ADD over a foreign eth0 succeeded")
-        assert pod.links()["eth0"]["linkinfo"]["info_kind"] == "dummy"
+        assert pod.links()["eth0"]["linkinfo"]["info_kind"] == "bridge"
         node.expect_footprint(pod, before, "a refused ADD is undone")
 
 

@@ -9,12 +9,12 @@ GROUP = "239.1.2.3"
 def two_uplinks(vnl, config):
     """The cloud must be met on eth1, whatever the route to its group says."""
     with Lab("multihome") as lab:
-        n1, n2 = lab.node("n1"), lab.node("n2")
+        n1, n2, n3 = lab.node("n1"), lab.node("n2"), lab.node("n3")
         for node in (n1, n2):
             node.plug(lab.lan(1), "eth1")  # the multicast route is still eth0's
         n1.start_agent(config)
         pod, member = n1.pod("pod"), n2.vdens("member", f"vxvde://{GROUP}/if=eth1").join(1)
-        wrong = n2.vdens("wrong", f"vxvde://{GROUP}/if=eth0").join(2)
+        wrong = n3.vdens("wrong", f"vxvde://{GROUP}").join(2)
         with n1.capture("eth0", "udp") as eth0, n1.capture("eth1", "udp port 14789") as eth1:
             pod.add(n1.net(vnl))
             pod.reaches(member.ip4)
@@ -55,21 +55,27 @@ def test_ipv6_if_option():
 
 
 def sources_differ(who):
-    """Group datagrams of `who` ("pod" or "member") leave from another address than its unicast ones."""
+    """Datagrams to the group and to peers leave from two addresses of the node of `who` ("pod" or "member")."""
     with Lab("sources") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         odd = n1 if who == "pod" else n2
-        odd.ip("addr", "add", f"192.0.2.{40 + odd.number}/26", "dev", "eth0")
-        odd.ip("route", "replace", "224.0.0.0/4", "dev", "eth0", "src", f"192.0.2.{40 + odd.number}")
+        second_address = f"192.0.2.{40 + odd.number}"
+        odd.ip("addr", "add", f"{second_address}/26", "dev", "eth0")
+        # The agent names the interface to send from, which gives the group the first address; members do not,
+        # and follow the route's hint.
+        route, of_group, of_unicast = (("192.0.2.0/26", odd.ip4, second_address) if who == "pod" else
+                                       ("224.0.0.0/4", second_address, odd.ip4))
+        odd.ip("route", "change", route, "dev", "eth0", "src", second_address)
         n1.start_agent()
         pod, second, member = n1.pod("pod"), n1.pod("second"), n2.vde_plug("member", f"vxvde://{GROUP}").join(1)
-        with n2.capture("eth0", f"udp dst port 14789 and src 192.0.2.{40 + odd.number}") as group:
+        with n2.capture("eth0", f"udp dst port 14789 and src {of_group}") as group, \
+             n2.capture("eth0", f"udp and not dst port 14789 and src {of_unicast}") as unicast:
             pod.add(n1.net(f"vxvde://{GROUP}"))
             second.add(n1.net(f"vxvde://{GROUP}", mode="tap"))
             for a, b in ((pod, member), (member, pod), (second, member), (pod, second)):
                 a.reaches(b.ip4)
                 a.reaches(b.ip6)
-        assert group, "the second address is used for the group"
+        assert group and unicast, f"two sources: {len(group)} to the group, {len(unicast)} unicast"
         assert pod.ping(member.ip4, count=10) and member.ping(pod.ip4, count=10)
         # Our own echoes are nobody's frames: one broadcast is seen once by the neighbour, and no peer is ourselves.
         with second.capture("eth0", "arp and ether broadcast") as seen:

@@ -19,7 +19,7 @@ def restarts(sig):
         veth, tap, doomed, far = n1.pod("veth"), n1.pod("tap"), n1.pod("doomed"), n2.pod("far")
         veth.add(network)
         doomed.add(network)
-        tap.add(n1.net(VNL, mode="tap", name="taps"))
+        tap.add(n1.net(VNL, mode="tap"))
         far.add(n2.net(VNL))
         member = n2.vdens("member", VNL).join(1)
         for pod in (veth, tap):

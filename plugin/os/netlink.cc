@@ -31,6 +31,7 @@ namespace {
 constexpr size_t kReplySize = 64 * 1024;
 
 }  // namespace
+
 // One request. Attributes that do not fit (a page) spoil it, which Exchange reports.
 class NetlinkRequest {
  public:
@@ -182,7 +183,7 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   LinkInfo link;
   link.index = static_cast<IfIndex>(header->ifi_index);
   link.up = (header->ifi_flags & IFF_UP) != 0;
-  link.running = (header->ifi_flags & IFF_LOWER_UP) != 0;
+  link.running = (header->ifi_flags & IFF_RUNNING) != 0;
   link.name = attributes.Text(IFLA_IFNAME);
   link.alias = attributes.Text(IFLA_IFALIAS);
   link.mtu = static_cast<int>(attributes.U32(IFLA_MTU).value_or(0));

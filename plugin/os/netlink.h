@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -32,8 +33,9 @@ struct LinkInfo {
   std::string kind;  // "veth", "tun", "bridge" ...; empty for hardware
   MacAddress mac;
   int mtu = 0;
-  bool up = false;                // IFF_UP
-  bool running = false;           // IFF_LOWER_UP
+  bool up = false;       // IFF_UP
+  bool running = false;  // IFF_RUNNING: frames pass (IFF_LOWER_UP comes earlier, before the
+                         // kernel has given the link a queue)
   IfIndex peer = IfIndex::kNone;  // IFLA_LINK: index of the other end, in its own namespace
 };
 

@@ -3,6 +3,7 @@
 
 #include "plugin/os/port.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_ether.h>
@@ -314,7 +315,8 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {
   if (ioctl(tap.get(), TUNGETIFF, &request) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("descriptor ", tap.get(), " is not a tap's"));
   }
-  constexpr int kNeeded = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  // IFF_NO_PI cannot be asked for: TUNGETIFF uses its bit to say IFF_NOFILTER.
+  constexpr int kNeeded = IFF_TAP | IFF_VNET_HDR;
   if ((request.ifr_flags & kNeeded) != kNeeded) {
     return absl::InvalidArgumentError(
         absl::StrCat("tun interface ", request.ifr_name,

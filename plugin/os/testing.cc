@@ -2,14 +2,19 @@
 
 #include "plugin/os/testing.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -67,6 +72,11 @@ IfIndex TestNetNs::SetUp(const std::string& link, const std::string& prefix) con
   return index;
 }
 
+void TestNetNs::WaitUntilRunning(IfIndex link) const {
+  Netlink netlink = OpenNetlink();
+  EXPECT_TRUE(WaitFor([&] { return ValueOrDie(netlink.GetLink(link)).running; }));
+}
+
 uint64_t TestNetNs::Snmp(const std::string& protocol, const std::string& counter) const {
   // Two lines a protocol: names, then values.
   uint64_t value = 0;
@@ -100,6 +110,21 @@ void ConnectVeth(const TestNetNs& a, const std::string& name_a, const TestNetNs&
   spec.mtu = mtu;
   const absl::Status status = a.OpenNetlink().CreateVeth(spec);
   if (!status.ok()) DieOf(status);
+}
+
+void RunWithFailing(int number, int error, absl::FunctionRef<void()> function) {
+  std::thread([&] {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(number), 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter = {std::size(program), program};
+    ASSERT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+    function();
+  }).join();
 }
 
 bool WaitFor(absl::FunctionRef<bool()> condition) {

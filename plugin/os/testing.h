@@ -30,7 +30,9 @@ class TestNetNs {
   Netlink OpenNetlink() const;
   // Brings the link up with an address (IPv6: usable at once) and returns its index.
   IfIndex SetUp(const std::string& link, const std::string& prefix) const;
-  // A counter of /proc/net/snmp or snmp6-like tables, e.g. "Tcp", "InCsumErrors".
+  // Until frames pass, which takes both ends of a veth pair to be up and a moment more.
+  void WaitUntilRunning(IfIndex link) const;
+  // A counter of /proc/net/snmp (of both families for TCP), e.g. "Tcp", "InCsumErrors".
   uint64_t Snmp(const std::string& protocol, const std::string& counter) const;
 
  private:
@@ -40,6 +42,10 @@ class TestNetNs {
 // A veth pair between two namespaces, both ends down.
 void ConnectVeth(const TestNetNs& a, const std::string& name_a, const TestNetNs& b,
                  const std::string& name_b, int mtu = 1500);
+
+// Runs `function` on a thread for which the system call `number` (SYS_...) fails with `error`, as
+// it would on another machine.
+void RunWithFailing(int number, int error, absl::FunctionRef<void()> function);
 
 // Waits until `condition` holds, 10 s at most; false is a failure for the caller to tell.
 bool WaitFor(absl::FunctionRef<bool()> condition);

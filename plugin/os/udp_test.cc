@@ -1,18 +1,13 @@
 #include "plugin/os/udp.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstddef>
 #include <memory>
-#include <numeric>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -103,8 +98,8 @@ class UdpTest : public ::testing::TestWithParam<bool> {
     ConnectVeth(a, "up0", b, "up0");
     a_up = a.SetUp("up0", v6() ? "2001:db8::1/64" : "192.0.2.1/24");
     b_up = b.SetUp("up0", v6() ? "2001:db8::2/64" : "192.0.2.2/24");
-    // A new IPv6 link defers joining; what is looked for later would be early otherwise.
-    EXPECT_TRUE(WaitFor([this] { return ValueOrDie(a.OpenNetlink().GetLink(a_up)).running; }));
+    a.WaitUntilRunning(a_up);
+    b.WaitUntilRunning(b_up);
   }
 
   static bool v6() { return GetParam(); }
@@ -230,35 +225,19 @@ TEST_P(UdpTest, AnUplinkWithoutChecksumsGetsItsRunsAllTheSame) {
   Transfer(*sender, *receiver, run);
 }
 
-// A thread for which sendmmsg() fails with `error`, as the kernel of another machine would.
-void WithFailingSend(int error, const std::function<void()>& function) {
-  std::thread([&] {
-    sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmmsg, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    const sock_fprog filter = {std::size(program), program};
-    ASSERT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
-    function();
-  }).join();
-}
-
 TEST_P(UdpTest, ADeviceThatRefusesRunsIsNotAskedAgain) {
   const auto sender = Unicast(a, Options(a_up));
   const auto receiver = Unicast(b, Options(b_up));
   const SendRun run({AddressOfB(), receiver->port()}, 40, 1300, 777);
   for (const int error : {EAGAIN, ENOBUFS, EPERM}) {
     DropCounters drops;
-    WithFailingSend(error, [&] { sender->Send({&run.out, 1}, drops); });
+    RunWithFailing(SYS_sendmmsg, error, [&] { sender->Send({&run.out, 1}, drops); });
     EXPECT_EQ(drops[error == EPERM ? Drop::kSendFailed : Drop::kSocketFull], 40u);
     EXPECT_EQ(drops.Total(), 40u);
   }
   EXPECT_EQ(Transfer(*sender, *receiver, run), 1u);  // those were about this send alone
   DropCounters drops;
-  WithFailingSend(EIO, [&] { sender->Send({&run.out, 1}, drops); });
+  RunWithFailing(SYS_sendmmsg, EIO, [&] { sender->Send({&run.out, 1}, drops); });
   EXPECT_EQ(drops[Drop::kSendFailed], 40u);  // the pieces fail here too
   EXPECT_EQ(Transfer(*sender, *receiver, run), 40u);
 }
@@ -289,6 +268,9 @@ TEST_P(UdpTest, WhatTheQueueCouldNotTakeIsCounted) {
   const auto receiver = Unicast(b, small);
   const Peer to = {AddressOfB(), receiver->port()};
   DropCounters drops;
+  // First one alone: the queue of an unresolved neighbour is short too.
+  SendOne(*sender, to, "x", drops);
+  ReceiveDatagrams(*receiver, 1);
   for (int i = 0; i < 100; ++i) SendOne(*sender, to, Pattern(1000, 1), drops);
   EXPECT_EQ(drops.Total(), 0u);
   // The kernel tells with the next datagram that is queued after the loss.
@@ -369,6 +351,8 @@ TEST_P(UdpTest, OnAHostWithTwoUplinksEachSocketKeepsToItsOwn) {
   ConnectVeth(a, "up1", b, "up1");
   const IfIndex a_up1 = a.SetUp("up1", v6() ? "2001:db8:1::1/64" : "198.51.100.1/24");
   const IfIndex b_up1 = b.SetUp("up1", v6() ? "2001:db8:1::2/64" : "198.51.100.2/24");
+  a.WaitUntilRunning(a_up1);
+  b.WaitUntilRunning(b_up1);
   const auto send0 = Unicast(a, Options(a_up));
   const auto send1 = Unicast(a, Options(a_up1));
   const auto hear0 = GroupSocket(b, Options(b_up));

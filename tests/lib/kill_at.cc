@@ -127,9 +127,11 @@ int main(int argc, char** argv) {
       uint64_t call = 0;
       if (Entering(thread, &call) && IsStep(call) && ++steps == wanted) {
         kill(child, SIGKILL);
-        while (waitpid(child, &status, __WALL) == child && !WIFSIGNALED(status) &&
-               !WIFEXITED(status)) {
-        }
+        // Its threads must be reaped too, or it never ends.
+        pid_t ended = 0;
+        do {
+          ended = waitpid(-1, &status, __WALL);
+        } while (ended >= 0 && !(ended == child && (WIFSIGNALED(status) || WIFEXITED(status))));
         std::fprintf(stderr, "kill_at: killed at step %ld, system call %llu\n", steps,
                      static_cast<unsigned long long>(call));
         return 137;

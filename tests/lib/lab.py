@@ -31,6 +31,11 @@ MARK = "VXVDE_LAB"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
 
 
+def source(path):
+    """A file of the tree, under Bazel as outside."""
+    return next(p for p in (os.path.join(folder, path) for folder in (os.getcwd(), ROOT)) if os.path.exists(p))
+
+
 def program(label):
     """Path of a built program: "agent/vxvde-agent"; from the test's runfiles, else from bazel-bin."""
     for folder in (os.getcwd(), os.path.join(ROOT, "bazel-bin")):
@@ -230,9 +235,10 @@ class Node(Netns):
 
     def footprint(self, pod):
         """All that attaching `pod` leaves on its node, for comparison."""
+        status = self.agent.ctl_json("status")
+        counts = {key: status.get(key, 0) for key in ("cloudCount", "portCount", "stationCount", "problemCount")}
         return {"links of the node": sorted(self.links()), "links of the pod": sorted(pod.links()),
-                "leases": self.leases(), "ports": [p["mac"] for p in self.agent.ports()],
-                "clouds": [c["vnl"] for c in self.agent.clouds()], "files": self.agent.files()}
+                "leases": self.leases(), "agent": counts, "files": self.agent.files()}
 
     def expect_footprint(self, pod, expected, why):
         """Waits until it is `expected`: links go a moment after DEL has answered."""
