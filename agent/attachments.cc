@@ -98,8 +98,10 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         kCniInvalidConfig,
         absl::StrCat("cloud \"", named->name,
                      "\" has subnets, but this version of the agent allocates no addresses"),
-        "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
-        "\"ipam\": {} for layer 2 only");
+        request.caller == "netavark"
+            ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
+            : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
+              "\"ipam\": {} for layer 2 only");
   }
   return absl::OkStatus();
 }
