@@ -76,9 +76,7 @@ absl::StatusOr<LinkSpec> SpecOf(const Request& request, const attach::v1::Planne
 absl::StatusOr<CniResult> Lease(const Request& request, IpamPlugin& ipam) {
   absl::StatusOr<CniResult> lease = ipam.Add(request);
   if (lease.ok()) return lease;
-  if (const absl::Status status = ipam.Delete(request); !status.ok()) {
-    return JoinErrors({lease.status(), status});
-  }
+  if (!ipam.Delete(request).ok()) return lease;
   return ipam.Add(request);
 }
 
@@ -147,9 +145,12 @@ absl::Status Add(const Request& request, const Outside& outside) {
   };
 
   RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
-  // N7: after a reboot, setup comes without the teardown that would have been before it.
-  if (request.caller == Caller::kNetavark) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
-  RETURN_IF_ERROR(outside.links.Clear(names));
+  ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(names));
+  // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
+  // comes after a reboot, without the teardown that would have been before it.
+  if (leftovers || request.caller == Caller::kNetavark) {
+    RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  }
 
   ASSIGN_OR_RETURN(const attach::v1::Planned planned, outside.agent.Plan(PlanOf(request)));
   ASSIGN_OR_RETURN(const LinkSpec spec, SpecOf(request, planned));

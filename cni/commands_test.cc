@@ -55,6 +55,7 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   LinkNames names;
   LinkSpec spec;
   bool got_tap = false;
+  bool leftovers = false;
 
   FakeOutside() {
     ResultAddress address;
@@ -86,7 +87,10 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   }
 
   absl::Status CheckNetNs(const std::string&, bool) override { return Note("netns"); }
-  absl::Status Clear(const LinkNames&) override { return Note("clear"); }
+  absl::StatusOr<bool> Clear(const LinkNames&) override {
+    RETURN_IF_ERROR(Note("clear"));
+    return leftovers;
+  }
   absl::StatusOr<PodLink> Create(const LinkNames& n, const LinkSpec& s) override {
     RETURN_IF_ERROR(Note("create"));
     names = n;
@@ -256,6 +260,14 @@ TEST(Add, LeaseWithoutAddressIsAnError) {
   EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del"));
 }
 
+TEST(Add, E9_AgentForgetsAKilledTryToo) {
+  FakeOutside outside;
+  outside.leftovers = true;
+  ASSERT_TRUE(outside.Run(AddRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "detach", "plan", "ipam add", "create",
+                                         "configure", "commit", "print"));
+}
+
 // E9: host-local refuses while it has the lease of an ADD that was killed.
 TEST(Add, E9_LeaseOfAKilledTryIsGivenBackFirst) {
   FakeOutside outside;
@@ -286,6 +298,15 @@ TEST(Add, AgentThatNamesThingsOtherwiseIsRefused) {
     EXPECT_EQ(ToCniError(outside.Run(AddRequest())).code, 100u);
     EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan"));
   }
+}
+
+TEST(Add, A5_LeaseThatCannotEvenBeGivenBackIsNotTriedAgain) {
+  FakeOutside outside;
+  outside.fail[3] = CniStatus(7, "no such plugin");
+  outside.fail[4] = CniStatus(7, "still no such plugin");
+  EXPECT_EQ(ToCniError(outside.Run(AddRequest())).msg, "no such plugin");
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "clear", "plan", "ipam add", "ipam del", "ipam del"));
 }
 
 // What has to be undone once a step was begun, in the order in which it has to be.
@@ -361,7 +382,7 @@ Request SetupRequest() {
 TEST(Setup, N7_EndsWhatARebootLeftFirst) {
   FakeOutside outside;
   ASSERT_TRUE(outside.Run(SetupRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "detach", "clear", "plan", "create", "configure",
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "detach", "plan", "create", "configure",
                                          "commit", "print"));
   EXPECT_EQ(outside.plan.caller(), "netavark");
   EXPECT_TRUE(outside.plan.addresses_by_caller());
@@ -372,7 +393,7 @@ TEST(Setup, N7_EndsWhatARebootLeftFirst) {
 
 // N6: no teardown follows a setup that failed.
 TEST(Setup, N6_EachStepFailedInTurnIsUndone) {
-  const std::vector<std::string> steps = {"netns",  "detach",    "clear",  "plan",
+  const std::vector<std::string> steps = {"netns",  "clear",     "detach", "plan",
                                           "create", "configure", "commit", "print"};
   for (size_t i = 0; i < steps.size(); ++i) {
     FakeOutside outside;

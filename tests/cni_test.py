@@ -113,13 +113,13 @@ def test_errors():
         refused(7, "name", config={k: v for k, v in good.items() if k != "name"})
         refused(7, "bad/name", config={**good, "name": "bad/name"})
         refused(1, "9.9.9", "1.1.0", config={**good, "cniVersion": "9.9.9"})
-        refused(2, "mode", "bridge", config={**good, "mode": "bridge"})
+        refused(7, "mode", "bridge", config={**good, "mode": "bridge"})
         refused(7, "mtu", config={**good, "mtu": "big"})
         refused(7, "speed", config={**good, "vnl": VNL + "/speed=9"})
         refused(101, "mauve", config={**{k: v for k, v in good.items() if k != "vnl"}, "cloud": "mauve"})
         refused(8, env={"CNI_NETNS": node.path})  # E6: our own
-        refused(4, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
-        refused(7, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
+        refused(3, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
+        refused(4, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
 
         # Keys at the top that we do not know are other plugins'.
         network.conflist["plugins"][0]["colour"] = "red"
