@@ -3,8 +3,8 @@
 import json
 
 from tests.lib import runner
-from tests.lib.lab import Lab
-from tests.lib.netavark import DriverError, PodmanNetwork, call
+from tests.lib.lab import Lab, program
+from tests.lib.netavark import DriverError, PodmanNetwork, call, execute
 from tests.lib.process import run, wait_for
 
 VNL = "vxvde://239.1.2.3"
@@ -221,6 +221,30 @@ def test_setup_again():
                 assert len(n1.agent.ports()) == 1, (what, n1.agent.ports())
             network.teardown(pod, **how)
             wait_for(lambda: not n1.agent.ports(), 5, f"nothing is left, {mode}")
+
+
+def test_killed_at_every_step():
+    """kill -9 of setup at every step: teardown leaves nothing, and a second setup without one works"""
+    with Lab("netavark") as lab:
+        n1 = lab.node("n1")
+        n1.start_agent()
+        network = PodmanNetwork(n1, "blue", options={"vnl": VNL}, subnets=SUBNETS)
+        for mode in ("veth", "tap"):
+            how = {"ips": ["198.51.100.40", "2001:db8:42::40"], "options": {"mode": mode}}
+            pod = n1.pod(mode)
+            before = baseline(network, pod, **how)
+            for step in range(1, 2000):
+                done = execute(n1, ["setup", pod.path], network.document(pod, **how),
+                               prefix=[program("tests/kill_at"), step])
+                if done.returncode != 137:
+                    break
+                if step % 2:
+                    network.setup(pod, **how)
+                network.teardown(pod, **how)
+                n1.expect_footprint(pod, before, f"{mode}: {done.stderr.strip()}")
+            assert done.returncode == 0 and step > 20, (step, done)
+            network.teardown(pod, **how)
+            n1.expect_footprint(pod, before, f"{mode}: what survived")
 
 
 def test_connect_and_disconnect():

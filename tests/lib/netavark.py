@@ -14,11 +14,16 @@ class DriverError(AssertionError):
         super().__init__(f"{argv}: exit {done.returncode}: {self.error}; stderr: {done.stderr}")
 
 
-def call(node, argv, document, timeout=30):
-    """Runs the driver in `node`. `document` is a dict, or text for what is not JSON. Returns its stdout."""
+def execute(node, argv, document, prefix=()):
+    """Runs the driver in `node`. `document` is a dict, or text for what is not JSON. Returns the CompletedProcess."""
     text = document if isinstance(document, str) else json.dumps(document)
-    done = run(["nsenter", f"--net={node.path}", "--", program("cni/vxvde"), *argv], check=False, input=text,
-               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, timeout=timeout)
+    return run(["nsenter", f"--net={node.path}", "--", *prefix, program("cni/vxvde"), *argv], check=False, input=text,
+               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+
+
+def call(node, argv, document):
+    """The same; a failure is a DriverError. Returns what it said on stdout."""
+    done = execute(node, argv, document)
     if done.returncode != 0:
         raise DriverError(argv, done)
     return done.stdout

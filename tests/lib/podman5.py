@@ -87,7 +87,8 @@ class Podman5:
     def run(self, *args, check=True, timeout=60):
         return run(["nsenter", "-t", self.init, "-m", "-u", "-i", "-p", "-n", "-r", "-w", "--", "env", "-i",
                     "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb",
-                    "PODMAN_IGNORE_CGROUPSV1_WARNING=1", f"{MARK}={self.node.lab.name}", "podman", *args], check=check, timeout=timeout)
+                    "PODMAN_IGNORE_CGROUPSV1_WARNING=1", f"{MARK}={self.node.lab.name}", "podman", *args],
+                   check=check, timeout=timeout)
 
     def json(self, *args):
         return json.loads(self.run(*args).stdout)
