@@ -136,6 +136,10 @@ def test_beside_a_bridge():
         routes = podman.run("exec", "both", "ip", "route").stdout
         assert "default via 203.0.113.1" in routes.splitlines()[0], routes
         podman.reaches("both", member.ip4)
+        podman.run("exec", "both", "httpd", "-p", "80")
+        connect = f"import socket; socket.create_connection(('{two.n1.ip4}', 8080), 1)"
+        wait_for(lambda: two.n2.run("/usr/bin/python3", "-c", connect, check=False).returncode == 0, 5,
+                 "another host reaches the port that the bridge publishes")
         podman.run("rm", "--force", "--time", "0", "both")
         podman.start("web", "--network", "blue")
         routes = podman.run("exec", "web", "ip", "route").stdout
