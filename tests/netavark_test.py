@@ -1,5 +1,6 @@
 """The real driver as podman 5 and netavark call it. N1-N7 are the ids of the checklist of what runtimes expect."""
 
+import concurrent.futures
 import json
 
 from tests.lib import runner
@@ -245,6 +246,24 @@ def test_killed_at_every_step():
             assert done.returncode == 0 and step > 20, (step, done)
             network.teardown(pod, **how)
             n1.expect_footprint(pod, before, f"{mode}: what survived")
+
+
+def test_many_at_once():
+    """containers set up and torn down beside each other: each has a MAC of its own, all meet, nothing is left"""
+    count = 24
+    with Lab("netavark") as lab:
+        n1 = lab.node("n1")
+        n1.start_agent()
+        network = PodmanNetwork(n1, "blue", options={"vnl": VNL}, subnets=SUBNETS)
+        pods = [n1.pod(f"p{i}") for i in range(count)]
+        before = baseline(network, pods[0], ips=["198.51.100.64"])
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            states = list(pool.map(lambda i: network.setup(pods[i], ips=[f"198.51.100.{64 + i}"]), range(count)))
+            assert len({state["mac_address"] for state in states}) == count == len(n1.agent.ports()), states
+            for i in range(1, count):
+                pods[i].reaches("198.51.100.64")
+            list(pool.map(network.teardown, pods))
+        n1.expect_footprint(pods[0], before, "all are torn down")
 
 
 def test_connect_and_disconnect():
