@@ -98,8 +98,10 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         kCniInvalidConfig,
         absl::StrCat("cloud \"", named->name,
                      "\" has subnets, but this version of the agent allocates no addresses"),
-        "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
-        "\"ipam\": {} for layer 2 only");
+        request.caller == "netavark"
+            ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
+            : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
+              "\"ipam\": {} for layer 2 only");
   }
   return absl::OkStatus();
 }
@@ -213,6 +215,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.pod_namespace = request.pod_namespace;
   record.pod_name = request.pod_name;
   record.pod_uid = request.pod_uid;
+  record.caller = request.caller;
   record.tap = request.tap;
   record.netns = request.netns;
   record.host_ifname = request.tap ? "" : HostIfName(id);
@@ -510,6 +513,7 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .ifname = record.ifname,
                     .pod_namespace = record.pod_namespace,
                     .pod_name = record.pod_name,
+                    .caller = record.caller,
                     .mode = record.tap ? "tap" : "veth",
                     .host_ifname = record.host_ifname,
                     .netns = record.netns,
