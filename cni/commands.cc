@@ -79,9 +79,7 @@ absl::StatusOr<LinkSpec> SpecOf(const Request& request, const attach::v1::Planne
 absl::StatusOr<CniResult> Lease(const Request& request, IpamPlugin& ipam) {
   absl::StatusOr<CniResult> lease = ipam.Add(request);
   if (lease.ok()) return lease;
-  if (const absl::Status status = ipam.Delete(request); !status.ok()) {
-    return JoinErrors({lease.status(), status});
-  }
+  if (!ipam.Delete(request).ok()) return lease;
   return ipam.Add(request);
 }
 

@@ -326,6 +326,15 @@ TEST(Add, AgentThatNamesThingsOtherwiseIsRefused) {
   }
 }
 
+TEST(Add, A5_LeaseThatCannotEvenBeGivenBackIsNotTriedAgain) {
+  FakeOutside outside;
+  outside.fail[3] = CniStatus(7, "no such plugin");
+  outside.fail[4] = CniStatus(7, "still no such plugin");
+  EXPECT_EQ(ToCniError(outside.Run(AddRequest())).msg, "no such plugin");
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "clear", "plan", "ipam add", "ipam del", "ipam del"));
+}
+
 // What has to be undone once a step was begun, in the order in which it has to be.
 std::vector<std::string> UndoOf(const std::string& step) {
   const std::vector<std::pair<std::string, std::string>> undo = {

@@ -142,8 +142,8 @@ absl::Status ReadCloud(const Json& config, Request& request) {
     if (text == "tap") {
       request.mode = LinkMode::kTap;
     } else if (text != "veth" && !text.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"mode\": ", Show(*mode), " is neither \"veth\" nor \"tap\""));
+      return CniStatus(kCniUnsupportedField,
+                       absl::StrCat("\"mode\": ", Show(*mode), " is neither \"veth\" nor \"tap\""));
     }
   }
   if (const Json* mtu = Find(config, "mtu")) {
