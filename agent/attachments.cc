@@ -108,10 +108,11 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         kCniInvalidConfig,
         absl::StrCat("cloud \"", named->name,
                      "\" has subnets, but this version of the agent allocates no addresses"),
-        request.by_annotation
-            ? "name addresses in the annotation, [{\"name\": ..., \"ips\": [\"10.42.0.7/16\"]}], "
-              "or "
-              "\"ips\": [] for layer 2 only"
+        request.by_annotation ? "name addresses in the annotation, [{\"name\": ..., \"ips\": "
+                                "[\"10.42.0.7/16\"]}], or "
+                                "\"ips\": [] for layer 2 only"
+        : request.caller == "netavark"
+            ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
             : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
               "\"ipam\": {} for layer 2 only");
   }
@@ -228,6 +229,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.pod_namespace = request.pod_namespace;
   record.pod_name = request.pod_name;
   record.pod_uid = request.pod_uid;
+  record.caller = request.caller;
   record.tap = request.tap;
   record.netns = request.netns;
   record.host_ifname = request.tap ? "" : HostIfName(id);
@@ -547,6 +549,7 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .main_ifname = record.main_ifname,
                     .pod_namespace = record.pod_namespace,
                     .pod_name = record.pod_name,
+                    .caller = record.caller,
                     .mode = record.tap ? "tap" : "veth",
                     .host_ifname = record.host_ifname,
                     .netns = record.netns,

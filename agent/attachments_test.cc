@@ -489,9 +489,22 @@ TEST_F(AttachmentsTest, PolicyAndAddressesAreChecked) {
   request = Request("c3", "routed");
   request.addresses_by_caller = false;
   EXPECT_THAT(Why(Plan(request).status()).remedy, HasSubstr("\"ipam\": {}"));
+  request.caller = "netavark";
+  EXPECT_THAT(Why(Plan(request).status()).remedy, HasSubstr("--subnet"));
   request.cloud = "blue";
   EXPECT_TRUE(Plan(request).ok()) << "no subnets: layer 2 only";
   ASSERT_THAT(agent_->attachments.List(), IsEmpty());
+}
+
+TEST_F(AttachmentsTest, WhoAskedIsKept) {
+  PlanRequest podman = Request("c1");
+  podman.caller = "netavark";
+  ASSERT_TRUE(Add(podman).ok());
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  Restart();
+  for (const AttachmentInfo& info : agent_->attachments.List()) {
+    EXPECT_EQ(info.caller, info.container_id == "c1" ? "netavark" : "cni");
+  }
 }
 
 TEST_F(AttachmentsTest, MacsAreKeptApart) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "cni/error.h"
+#include "cni/netavark.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
@@ -49,6 +50,7 @@ attach::v1::Plan PlanOf(const Request& request) {
   plan.mutable_pod()->set_uid(request.pod_uid);
   if (request.mac) plan.set_mac(request.mac->bytes().data(), MacAddress::kSize);
   plan.set_mtu(request.mtu);
+  plan.set_caller(request.caller == Caller::kNetavark ? "netavark" : "cni");
   plan.set_addresses_by_caller(request.ipam.kind != Ipam::Kind::kAgent);
   plan.set_main_ifname(request.main_ifname);
   plan.set_by_annotation(!request.asked_by.empty());
@@ -187,9 +189,11 @@ absl::StatusOr<bool> Prepare(Work& work, const Outside& outside) {
     if (!request.problem.ok()) return CniStatus(kCniInvalidConfig, request.problem.message());
   }
   ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(work.names));
-  // Of a try that had come as far as Commit, the agent has its share.
-  if (leftovers) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
-  if (leftovers || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
+  // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
+  // comes after a reboot, without the teardown that would have been before it.
+  const bool forget = leftovers || request.caller == Caller::kNetavark;
+  if (forget) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  if (forget || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
   RETURN_IF_ERROR(planned.status());
   ASSIGN_OR_RETURN(work.spec, SpecOf(request, *planned));
   return true;
@@ -239,6 +243,14 @@ void Append(const CniResult& more, CniResult& result) {
   if (result.dns.empty()) result.dns = more.dns;
 }
 
+std::string Answer(const Request& request, const CniResult& result) {
+  if (request.caller == Caller::kNetavark) return FormatStatusBlock(result);
+  if (request.previous_result) {
+    return ExtendResult(*request.previous_result, result, request.version);
+  }
+  return FormatResult(result, request.version);
+}
+
 }  // namespace
 
 absl::Status Add(const Request& request, const Outside& outside) {
@@ -283,9 +295,7 @@ absl::Status Add(const Request& request, const Outside& outside) {
     RETURN_IF_ERROR(Blame(work, CommitTo(outside.agent, work)));
     Append(work.result, result);
   }
-  RETURN_IF_ERROR(outside.print(
-      request.previous_result ? ExtendResult(*request.previous_result, result, request.version)
-                              : FormatResult(result, request.version)));
+  RETURN_IF_ERROR(outside.print(Answer(request, result)));
   rollback.Cancel();
   return absl::OkStatus();
 }

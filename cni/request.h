@@ -27,6 +27,8 @@ using Environment = std::map<std::string, std::string>;
 
 enum class Command { kAbout, kAdd, kDel, kStatus, kVersion };
 enum class LinkMode { kVeth, kTap };
+// Whose answer is printed, and for whom the agent keeps the attachment.
+enum class Caller { kCni, kNetavark };
 
 // An address that the runtime wants; without a length the IPAM plugin knows it.
 struct RequestedIp {
@@ -67,6 +69,7 @@ struct Ipam {
 
 struct Request {
   Command command = Command::kAbout;
+  Caller caller = Caller::kCni;
   // VERSION: that of the asking side, or the latest.
   SpecVersion version = kLatestSpecVersion;
 
@@ -111,8 +114,12 @@ struct Request {
 // chained, then those of `networks`. A key of the handoff names each.
 std::vector<Request> AttachmentsOf(const Request& request);
 
+// SPEC: ^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$, for network names and container ids.
+bool IsCniName(absl::string_view text);
 // As dev_valid_name() of the kernel (net/core/dev.c).
 bool IsInterfaceName(absl::string_view text);
+// Absolute, and short enough for sockaddr_un.
+bool IsSocketPath(absl::string_view text);
 // "192.0.2.7" or "192.0.2.7/24".
 absl::StatusOr<RequestedIp> ParseRequestedIp(const std::string& text);
 // A unicast MAC that is not zero.
