@@ -56,6 +56,13 @@ struct PlannedAttachment {
   std::string vnl;
 };
 
+// attach.proto, Checked.
+struct CheckedAttachment {
+  MacAddress mac;
+  int mtu = 0;
+  bool tap = false;
+};
+
 // Errors carry a Refusal (refusal.h).
 class AttachService {
  public:
@@ -70,6 +77,11 @@ class AttachService {
   virtual void Rollback(PlanTicket ticket) = 0;
   // True when there was something to detach.
   virtual absl::StatusOr<bool> Detach(const AttachmentKey& key) = 0;
+
+  // attach.proto, Check.
+  virtual absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) = 0;
+  // attach.proto, Ping: a refusal with code 50 or 51 when an ADD to that cloud could not be served.
+  virtual absl::Status Ready(const std::string& cloud, const std::string& vnl) = 0;
 };
 
 }  // namespace vxvde

@@ -57,22 +57,22 @@ Attachments::~Attachments() {
 
 // ---- What is asked for ----
 
-absl::StatusOr<CloudConfig> Attachments::ChooseCloud(const PlanRequest& request) const {
-  if (!request.cloud.empty()) {
-    const NamedCloud* named = config_.FindByName(request.cloud);
+absl::StatusOr<CloudConfig> Attachments::ChooseCloud(const std::string& name,
+                                                     const std::string& vnl) const {
+  if (!name.empty()) {
+    const NamedCloud* named = config_.FindByName(name);
     if (named != nullptr) return named->config;
     std::vector<std::string> names;
     for (const NamedCloud& cloud : config_.clouds) names.push_back(cloud.name);
     return Refuse(
         AttachError::kUnknownCloud,
-        absl::StrCat("there is no cloud \"", request.cloud, "\" on node ", config_.node),
+        absl::StrCat("there is no cloud \"", name, "\" on node ", config_.node),
         names.empty()
             ? "name it under `clouds:` of the agent's configuration"
             : absl::StrCat("known are: ", absl::StrJoin(names, ", "),
                            "; others are named under `clouds:` of the agent's configuration"));
   }
-  const absl::StatusOr<CloudConfig> config =
-      ParseVnl(request.vnl.empty() ? "vxvde://" : request.vnl, group_id_);
+  const absl::StatusOr<CloudConfig> config = ParseVnl(vnl.empty() ? "vxvde://" : vnl, group_id_);
   if (!config.ok()) {
     return Refuse(kCniInvalidConfig, config.status().message(),
                   "correct the locator, for example vxvde://239.1.2.3/vni=42");
@@ -190,7 +190,7 @@ void Attachments::LeaveIfUnused(const CloudKey& cloud) {
 absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) {
   const AttachmentKey& key = request.key;
   const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
-  ASSIGN_OR_RETURN(const CloudConfig cloud, ChooseCloud(request));
+  ASSIGN_OR_RETURN(const CloudConfig cloud, ChooseCloud(request.cloud, request.vnl));
   RETURN_IF_ERROR(CheckPolicy(request, cloud));
   // In the end a cloud is left that nobody is on: this one after an error, or that of a stale
   // attachment which this plan replaces.
@@ -291,6 +291,71 @@ absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
   RETURN_IF_ERROR(store_->Remove(found->first));
   Drop(found, "detached", "DEL");
   return true;
+}
+
+absl::StatusOr<CheckedAttachment> Attachments::Check(const AttachmentKey& key) {
+  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
+  const auto found = entries_.find(id);
+  if (found == entries_.end() || found->second.state == State::kPlanned) {
+    return Refuse(
+        AttachError::kNotAttached,
+        absl::StrCat("container ", key.container_id, " interface ", key.ifname, " of network ",
+                     key.network, " is not attached on node ", config_.node),
+        "run DEL and ADD for it; the agent's log says when it ended");
+  }
+  const Entry& entry = found->second;
+  const auto not_forwarding = [&](absl::string_view why, absl::string_view remedy) {
+    return Refuse(AttachError::kNotForwarding,
+                  absl::StrCat(Holder(entry.record), " does not forward: ", why), remedy);
+  };
+  if (entry.state == State::kWaiting) {
+    return not_forwarding(entry.problem, absl::StrCat("the agent tries again every ",
+                                                      kRetry.count(), " s; vxvdectl ports"));
+  }
+  if (IsStale(entry)) {
+    return not_forwarding(absl::StrCat("its interface ", entry.record.host_ifname, " is gone"),
+                          "run DEL and ADD for it");
+  }
+  if (const absl::Status uplink = CheckUplink(entry.cloud); !uplink.ok()) {
+    return not_forwarding(uplink.message(), RefusalOf(uplink).remedy);
+  }
+  return CheckedAttachment{
+      .mac = entry.record.mac, .mtu = entry.record.mtu, .tap = entry.record.tap};
+}
+
+absl::Status Attachments::CheckUplink(const CloudConfig& cloud) const {
+  const CloudOptions* joined = clouds_.Find(cloud.key);
+  Uplink uplink;
+  if (joined != nullptr) {
+    uplink = {.index = joined->uplink, .name = joined->uplink_name};
+  } else {
+    ASSIGN_OR_RETURN(uplink, ChooseUplink(cloud, config_.uplink, links_));
+  }
+  const absl::StatusOr<LinkInfo> link = links_.by_index(uplink.index);
+  if (link.ok() && link->up) return absl::OkStatus();
+  if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
+  return Refuse(AttachError::kCannotJoin,
+                absl::StrCat("the uplink ", uplink.name, " of cloud ", CloudName(cloud.key),
+                             link.ok() ? " is down" : " is gone"),
+                absl::StrCat("ip link set ", uplink.name,
+                             " up, or choose another (`uplink:` of the agent's configuration, "
+                             "/if= of the locator)"));
+}
+
+absl::Status Attachments::Ready(const std::string& name, const std::string& vnl) {
+  const auto not_ready = [](uint32_t code, const absl::Status& why) {
+    const Refusal refusal = RefusalOf(why);
+    return Refuse(code, refusal.message, refusal.remedy);
+  };
+  const absl::StatusOr<CloudConfig> cloud = ChooseCloud(name, vnl);
+  if (!cloud.ok()) return not_ready(kCniNotAvailable, cloud.status());
+  const absl::Status uplink = CheckUplink(*cloud);
+  if (uplink.ok()) return uplink;
+  // A waiting one is cut off already, whatever the uplink does.
+  const bool hurts = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return entry.second.cloud.key == cloud->key && entry.second.state != State::kPlanned;
+  });
+  return not_ready(hurts ? kCniLimitedConnectivity : kCniNotAvailable, uplink);
 }
 
 absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(const Entry& entry, UniqueFd tap) {

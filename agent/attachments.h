@@ -61,6 +61,8 @@ class Attachments final : public AttachService {
                                 UniqueFd tap) override;
   void Rollback(PlanTicket ticket) override;
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
+  absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override;
+  absl::Status Ready(const std::string& cloud, const std::string& vnl) override;
 
   // Of the switch's events it needs kPortFailed: the pod died without DEL.
   void OnEvent(const SwitchEvent& event);
@@ -84,7 +86,10 @@ class Attachments final : public AttachService {
   };
   using Entries = std::map<std::string, Entry>;  // by record.id
 
-  absl::StatusOr<CloudConfig> ChooseCloud(const PlanRequest& request) const;
+  // Named as in PlanRequest.
+  absl::StatusOr<CloudConfig> ChooseCloud(const std::string& name, const std::string& vnl) const;
+  // Its interface exists and is up.
+  absl::Status CheckUplink(const CloudConfig& cloud) const;
   absl::Status CheckPolicy(const PlanRequest& request, const CloudConfig& cloud) const;
   absl::Status CheckNotAttached(const PlanRequest& request, const std::string& id);
   absl::StatusOr<MacAddress> ChooseMac(const PlanRequest& request, const CloudKey& cloud,

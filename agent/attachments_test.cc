@@ -45,6 +45,7 @@ struct Kernel {
   int steps = 0;                                                  // calls so far
   int fail_step = 0;                                              // the one of them that fails
   bool no_route = false;
+  bool uplink_up = true;
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -74,6 +75,7 @@ struct Kernel {
       eth0.index = IfIndex{2};
       eth0.name = "eth0";
       eth0.mtu = 1500;
+      eth0.up = uplink_up;
       return eth0;
     };
     out.route = [this](const IpAddress&) -> absl::StatusOr<RouteAnswer> {
@@ -565,6 +567,57 @@ TEST_F(AttachmentsTest, ATakenUnicastPortIsReplacedAndSaid) {
   EXPECT_NE(Cloud().options.unicast_port, unicast);
   EXPECT_EQ(SavedPorts().at(KeyOf(kVnl)), Cloud().options.unicast_port);
   EXPECT_THAT(agent_->lines, testing::Contains(HasSubstr("unicast port changed")));
+}
+
+// S1.
+TEST_F(AttachmentsTest, ReadyMeansThatAnAddWouldWork) {
+  Attachments& attachments = agent_->attachments;
+  EXPECT_TRUE(attachments.Ready("blue", "").ok());
+  EXPECT_TRUE(attachments.Ready("", "").ok());
+  EXPECT_FALSE(Joined(kVnl)) << "a question joins nothing";
+  const Refusal unknown = Why(attachments.Ready("mauve", ""));
+  EXPECT_EQ(unknown.code, 50u);
+  EXPECT_THAT(unknown.message, HasSubstr("mauve"));
+  kernel_.no_route = true;
+  EXPECT_EQ(Why(attachments.Ready("blue", "")).code, 50u);
+  kernel_.no_route = false;
+
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  EXPECT_TRUE(attachments.Ready("blue", "").ok());
+  kernel_.uplink_up = false;
+  const Refusal down = Why(attachments.Ready("blue", ""));
+  EXPECT_EQ(down.code, 51u) << "c1 is cut off";
+  EXPECT_THAT(down.message, HasSubstr("eth0"));
+  EXPECT_THAT(down.remedy, HasSubstr("up"));
+  EXPECT_EQ(Why(attachments.Ready("team", "")).code, 50u) << "nobody is there";
+}
+
+// C1.
+TEST_F(AttachmentsTest, CheckSaysWhyNoFrameFlows) {
+  const auto check = [&] { return agent_->attachments.Check(Request("c1").key).status(); };
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotAttached));
+  const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotAttached)) << "a plan is not yet one";
+  agent_->attachments.Rollback(plan->ticket);
+
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  const absl::StatusOr<CheckedAttachment> good = agent_->attachments.Check(Request("c1").key);
+  ASSERT_TRUE(good.ok()) << good.status();
+  EXPECT_EQ(good->mtu, 1400);
+  EXPECT_EQ(good->mac, DeriveMac("net", "c1", "eth0", 0));
+  EXPECT_FALSE(good->tap);
+
+  kernel_.uplink_up = false;
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotForwarding));
+  EXPECT_THAT(Why(check()).message, HasSubstr("eth0 of cloud blue is down"));
+  kernel_.uplink_up = true;
+  kernel_.links.at(HostIfName(plan->id)).alias = "other";
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotForwarding));
+  kernel_.links.at(HostIfName(plan->id)).alias = LinkAlias(plan->id);
+  kernel_.no_route = true;
+  Restart();
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotForwarding)) << "it waits";
+  EXPECT_THAT(Why(check()).message, HasSubstr("no route"));
 }
 
 TEST_F(AttachmentsTest, APodThatDiesWithoutDelIsForgotten) {

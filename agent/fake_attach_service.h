@@ -55,6 +55,15 @@ class FakeAttachService : public AttachService {
     if (!fail.ok()) return fail;
     return true;
   }
+  absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("check ", Text(key)));
+    if (!fail.ok()) return fail;
+    return CheckedAttachment{.mac = MacAddress({2, 0, 0x5e, 0x10, 0, 1}), .mtu = 1450};
+  }
+  absl::Status Ready(const std::string& cloud, const std::string& vnl) override {
+    calls.push_back(absl::StrCat("ready ", cloud, vnl));
+    return fail;
+  }
 
  private:
   static std::string Text(const AttachmentKey& key) {

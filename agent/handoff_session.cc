@@ -23,9 +23,17 @@ constexpr size_t kMaxPath = 4095;  // PATH_MAX without the NUL
 constexpr int kMaxAddresses = 64;
 constexpr char kSpeakAttach[] = "use the vxvde CNI plugin of the agent's version";
 
-std::string Serialized(const absl::Status& error) {
+void SetError(const absl::Status& error, pb::Error& message) {
   const Refusal refusal = RefusalOf(error);
-  return HandoffRefusal(refusal.code, refusal.message, refusal.remedy);
+  message.set_code(refusal.code);
+  message.set_message(refusal.message);
+  message.set_details(refusal.remedy);
+}
+
+std::string Serialized(const absl::Status& error) {
+  pb::Reply reply;
+  SetError(error, *reply.mutable_error());
+  return reply.SerializeAsString();
 }
 
 absl::Status NotUnderstood(absl::string_view what) {
@@ -148,6 +156,12 @@ absl::StatusOr<std::vector<IpPrefix>> CheckAddresses(const pb::Commit& message, 
   return addresses;
 }
 
+absl::Status CheckPing(const pb::Ping& message, AttachService& service) {
+  RETURN_IF_ERROR(CheckText("cloud", message.cloud(), kMaxName));
+  RETURN_IF_ERROR(CheckText("vnl", message.vnl(), kMaxPath));
+  return service.Ready(message.cloud(), message.vnl());
+}
+
 std::string Planned(const PlannedAttachment& plan) {
   pb::Reply reply;
   pb::Planned& planned = *reply.mutable_planned();
@@ -219,9 +233,12 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
 
   pb::Reply reply;
   switch (request.kind_case()) {
-    case pb::Request::kPing:
+    case pb::Request::kPing: {
       reply.mutable_pong()->set_version(kVersion);
+      const absl::Status ready = CheckPing(request.ping(), *service_);
+      if (!ready.ok()) SetError(ready, *reply.mutable_pong()->mutable_problem());
       return reply.SerializeAsString();
+    }
 
     case pb::Request::kPlan: {
       if (state_ != State::kFresh) return over(NotUnderstood("Plan must be the first message"));
@@ -261,6 +278,20 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
       return reply.SerializeAsString();
     }
 
+    case pb::Request::kCheck: {
+      if (state_ != State::kFresh) return over(NotUnderstood("Check on another's connection"));
+      const absl::StatusOr<AttachmentKey> key = CheckKey(request.check().key());
+      if (!key.ok()) return over(key.status());
+      const absl::StatusOr<CheckedAttachment> checked = service_->Check(*key);
+      if (!checked.ok()) return over(checked.status());
+      pb::Checked& message = *reply.mutable_checked();
+      message.set_mac(checked->mac.bytes().data(), MacAddress::kSize);
+      message.set_mtu(static_cast<uint32_t>(checked->mtu));
+      message.set_mode(checked->tap ? pb::TAP : pb::VETH);
+      return reply.SerializeAsString();
+    }
+
+    case pb::Request::kList:
     case pb::Request::KIND_NOT_SET:
       break;
   }

@@ -26,7 +26,9 @@ class AgentClient {
   virtual absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) = 0;
   // Of any attachment, on a connection of its own; an open transaction is given up first.
   virtual absl::Status Detach(const attach::v1::AttachmentKey& key) = 0;
-  virtual absl::Status Ping() = 0;
+  // Could an ADD to that cloud be served? Tries for `grace` to get an answer: a planned restart
+  // is not an outage. The agent's own no has code 50 or 51.
+  virtual absl::Status Ping(const attach::v1::Ping& ping, std::chrono::milliseconds grace) = 0;
 };
 
 class SocketAgentClient : public AgentClient {
@@ -38,10 +40,10 @@ class SocketAgentClient : public AgentClient {
   absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) override;
   absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) override;
   absl::Status Detach(const attach::v1::AttachmentKey& key) override;
-  absl::Status Ping() override;
+  absl::Status Ping(const attach::v1::Ping& ping, std::chrono::milliseconds grace) override;
 
  private:
-  absl::Status Connect();
+  absl::Status Connect(std::chrono::milliseconds timeout);
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& tap);
 
   std::string path_;

@@ -1,6 +1,7 @@
 #include "cni/commands.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,9 @@
 
 namespace vxvde {
 namespace {
+
+// Longer than an agent takes to start again.
+constexpr std::chrono::seconds kStatusGrace(5);
 
 attach::v1::AttachmentKey KeyOf(const Request& request) {
   attach::v1::AttachmentKey key;
@@ -211,12 +215,18 @@ absl::Status Delete(const Request& request, const Outside& outside) {
 }
 
 absl::Status CheckStatus(const Request& request, const Outside& outside) {
-  if (const absl::Status status = outside.agent.Ping(); !status.ok()) {
-    const CniError error = ToCniError(status);
-    return CniStatus(kCniNotAvailable, error.msg, error.details);
+  attach::v1::Ping ping;
+  ping.set_cloud(request.cloud);
+  ping.set_vnl(request.vnl);
+  absl::Status status = outside.agent.Ping(ping, kStatusGrace);
+  if (status.ok() && request.ipam.kind == Ipam::Kind::kDelegate) {
+    status = outside.ipam.CheckStatus(request);
   }
-  if (request.ipam.kind != Ipam::Kind::kDelegate) return absl::OkStatus();
-  return outside.ipam.CheckStatus(request);
+  if (status.ok()) return status;
+  // Whatever else it is called, ADD would fail of it.
+  const CniError error = ToCniError(status);
+  const bool said = error.code == kCniNotAvailable || error.code == kCniLimitedConnectivity;
+  return said ? status : CniStatus(kCniNotAvailable, error.msg, error.details);
 }
 
 }  // namespace vxvde

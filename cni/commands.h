@@ -32,7 +32,8 @@ absl::Status Add(const Request& request, const Outside& outside);
 // every step; the error names all that failed.
 absl::Status Delete(const Request& request, const Outside& outside);
 
-// kCniNotAvailable when ADD could not be served now.
+// kCniNotAvailable when ADD could not be served now; kCniLimitedConnectivity when those that are
+// attached are cut off as well. An agent that is being restarted gets a few seconds (S1).
 absl::Status CheckStatus(const Request& request, const Outside& outside);
 
 }  // namespace vxvde

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -49,6 +50,7 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   CniResult lease;
   attach::v1::Planned planned;
   attach::v1::Plan plan;
+  attach::v1::Ping ping;
   std::vector<std::string> committed;
   std::vector<IpPrefix> configured;
   std::vector<ResultRoute> routes;
@@ -116,7 +118,10 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
     return Note("commit");
   }
   absl::Status Detach(const attach::v1::AttachmentKey&) override { return Note("detach"); }
-  absl::Status Ping() override { return Note("ping"); }
+  absl::Status Ping(const attach::v1::Ping& p, std::chrono::milliseconds) override {
+    ping = p;
+    return Note("ping");
+  }
 
   absl::StatusOr<CniResult> Add(const Request&) override {
     RETURN_IF_ERROR(Note("ipam add"));
@@ -397,6 +402,28 @@ TEST(Status, S1_AsksAgentAndIpam) {
   EXPECT_EQ(error.code, 50u);
   EXPECT_EQ(error.msg, "agent is down");
   EXPECT_EQ(error.details, "start it");
+}
+
+TEST(Status, S1_NamesTheCloudThatIsMeant) {
+  Request request = AddRequest();
+  request.command = Command::kStatus;
+  request.vnl = "vxvde://239.1.2.3";
+  FakeOutside outside;
+  EXPECT_TRUE(outside.Run(request).ok());
+  EXPECT_EQ(outside.ping.vnl(), "vxvde://239.1.2.3");
+}
+
+TEST(Status, S1_TheAgents51AndTheIpamPluginsCodesStay) {
+  Request request = AddRequest();
+  request.command = Command::kStatus;
+  for (const auto& [step, said, code] :
+       {std::tuple{0, 51, 51}, {1, 51, 51}, {1, 50, 50}, {1, 4, 50}, {1, 999, 50}}) {
+    FakeOutside outside;
+    outside.fail[step] = CniStatus(said, "no", "remedy");
+    const CniError error = ToCniError(outside.Run(request));
+    EXPECT_EQ(error.code, static_cast<uint32_t>(code));
+    EXPECT_EQ(error.details, "remedy");
+  }
 }
 
 }  // namespace

@@ -219,12 +219,18 @@ absl::StatusOr<CniResult> ExecIpamPlugin::Add(const Request& request) {
 
 absl::Status ExecIpamPlugin::Delete(const Request& request) { return Run("DEL", request).status(); }
 
-absl::Status ExecIpamPlugin::CheckStatus(const Request& request) {
-  const absl::Status status = Run("STATUS", request).status();
+absl::Status ExecIpamPlugin::RunIfKnown(absl::string_view command, const Request& request) const {
+  // A plugin that is missing has a code of its own, which must not be read as the plugin's.
+  RETURN_IF_ERROR(FindProgram(request.ipam).status());
+  const absl::Status status = Run(command, request).status();
   if (status.ok()) return status;
   const uint32_t code = ToCniError(status).code;
   const bool has_none = code == kCniIncompatibleVersion || code == kCniInvalidEnvironment;
   return has_none ? absl::OkStatus() : status;
+}
+
+absl::Status ExecIpamPlugin::CheckStatus(const Request& request) {
+  return RunIfKnown("STATUS", request);
 }
 
 }  // namespace vxvde

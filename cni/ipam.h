@@ -43,6 +43,9 @@ class ExecIpamPlugin : public IpamPlugin {
   absl::StatusOr<std::string> RunWith(absl::string_view command, const Request& request,
                                       absl::string_view config) const;
 
+  // OK when the plugin is older than `command`.
+  absl::Status RunIfKnown(absl::string_view command, const Request& request) const;
+
   Environment environment_;
 };
 
