@@ -38,6 +38,7 @@ struct PlanRequest {
   std::optional<MacAddress> mac;
   uint32_t mtu = 0;
   bool addresses_by_caller = false;
+  std::string caller = "cni";  // or "netavark"
 };
 
 // One plan, which is rolled back or committed once; never used again.

@@ -213,6 +213,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.pod_namespace = request.pod_namespace;
   record.pod_name = request.pod_name;
   record.pod_uid = request.pod_uid;
+  record.caller = request.caller;
   record.tap = request.tap;
   record.netns = request.netns;
   record.host_ifname = request.tap ? "" : HostIfName(id);
@@ -575,6 +576,7 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .ifname = record.ifname,
                     .pod_namespace = record.pod_namespace,
                     .pod_name = record.pod_name,
+                    .caller = record.caller,
                     .mode = record.tap ? "tap" : "veth",
                     .host_ifname = record.host_ifname,
                     .netns = record.netns,

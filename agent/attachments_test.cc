@@ -433,6 +433,17 @@ TEST_F(AttachmentsTest, PolicyAndAddressesAreChecked) {
   ASSERT_THAT(agent_->attachments.List(), IsEmpty());
 }
 
+TEST_F(AttachmentsTest, WhoAskedIsKept) {
+  PlanRequest podman = Request("c1");
+  podman.caller = "netavark";
+  ASSERT_TRUE(Add(podman).ok());
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  Restart();
+  for (const AttachmentInfo& info : agent_->attachments.List()) {
+    EXPECT_EQ(info.caller, info.container_id == "c1" ? "netavark" : "cni");
+  }
+}
+
 TEST_F(AttachmentsTest, MacsAreKeptApart) {
   PlanRequest first = Request("c1");
   first.mac = DeriveMac("net", "c2", "eth0", 0);

@@ -126,6 +126,12 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   }
   request.mtu = message.mtu();
   request.addresses_by_caller = message.addresses_by_caller();
+  if (!message.caller().empty()) request.caller = message.caller();
+  if (request.caller != "cni" && request.caller != "netavark") {
+    return Refuse(kCniInvalidConfig,
+                  absl::StrCat("caller \"", message.caller().substr(0, kMaxName), "\" is unknown"),
+                  "use cni or netavark");
+  }
   return request;
 }
 

@@ -193,6 +193,17 @@ TEST_F(HandoffSessionTest, NotOurMessages) {
   EXPECT_THAT(service_.calls, IsEmpty());
 }
 
+TEST_F(HandoffSessionTest, TheCallerIsCniUnlessItSaysNetavark) {
+  for (const auto& [said, meant] :
+       {std::pair{"", "cni"}, {"cni", "cni"}, {"netavark", "netavark"}}) {
+    session_.emplace(&service_);
+    pb::Request request = GoodPlan();
+    request.mutable_plan()->set_caller(said);
+    ASSERT_TRUE(Ask(request).has_planned());
+    EXPECT_EQ(service_.plan.caller, meant);
+  }
+}
+
 TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
   struct Case {
     const char* what;
@@ -224,6 +235,7 @@ TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
       {"vnl", kCniInvalidConfig, [](auto& p) { p.set_vnl(std::string(5000, 'v')); }},
       {"pod name", kCniInvalidConfig,
        [](auto& p) { p.mutable_pod()->set_name(std::string(300, 'p')); }},
+      {"caller \"docker\"", kCniInvalidConfig, [](auto& p) { p.set_caller("docker"); }},
       {"MAC of 5 bytes", kCniInvalidConfig, [](auto& p) { p.set_mac("12345"); }},
       {"group address", kCniInvalidConfig,
        [](auto& p) { p.set_mac(std::string("\x01\x00\x5e\x00\x00\x01", 6)); }},

@@ -32,6 +32,7 @@ struct AttachmentRecord {
   std::string pod_namespace;  // these three are empty outside Kubernetes
   std::string pod_name;
   std::string pod_uid;
+  std::string caller = "cni";  // or "netavark"
   bool tap = false;
   std::string netns;        // path
   std::string host_ifname;  // empty for a tap

@@ -55,6 +55,7 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   tap.tap = true;
   tap.host_ifname = "";
   tap.addresses.clear();
+  tap.caller = "netavark";
   ASSERT_TRUE(store->Save(Sample()).ok());
   ASSERT_TRUE(store->Save(tap).ok());
   const CloudKey key{IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
@@ -132,6 +133,8 @@ TEST(ParseRecordTest, RefusesWhatCannotBe) {
     return ParseRecord(text.replace(at, from.size(), to));
   };
   EXPECT_TRUE(with("1450", "1451").ok());
+  EXPECT_TRUE(with("\"cni\"", "\"netavark\"").ok());
+  EXPECT_FALSE(with("\"cni\"", "\"docker\"").ok());
   for (const auto& [from, to] : std::initializer_list<std::pair<const char*, const char*>>{
            {"\"version\": 1", "\"version\": 2"},
            {"\"version\": 1", "\"version\": \"1\""},
