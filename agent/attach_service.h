@@ -39,6 +39,8 @@ struct PlanRequest {
   uint32_t mtu = 0;
   bool addresses_by_caller = false;
   std::string caller = "cni";  // or "netavark"
+  std::string main_ifname;  // empty: key.ifname
+  bool by_annotation = false;
 };
 
 // One plan, which is rolled back or committed once; never used again.
@@ -83,6 +85,9 @@ class AttachService {
   virtual absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) = 0;
   // attach.proto, Ping: a refusal with code 50 or 51 when an ADD to that cloud could not be served.
   virtual absl::Status Ready(const std::string& cloud, const std::string& vnl) = 0;
+  // The same, of all attachments of its ADD: those with `key.ifname` as their main_ifname. Tries
+  // each; the error is the first one.
+  virtual absl::StatusOr<bool> DetachAll(const AttachmentKey& key) = 0;
 };
 
 }  // namespace vxvde

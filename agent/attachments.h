@@ -63,6 +63,7 @@ class Attachments final : public AttachService {
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
   absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override;
   absl::Status Ready(const std::string& cloud, const std::string& vnl) override;
+  absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override;
 
   // Of the switch's events it needs kPortFailed: the pod died without DEL.
   void OnEvent(const SwitchEvent& event);

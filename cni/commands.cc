@@ -149,7 +149,9 @@ absl::Status Add(const Request& request, const Outside& outside) {
   };
 
   RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
-  RETURN_IF_ERROR(outside.links.Clear(names));
+  ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(names));
+  // Of a try that had come as far as Commit, the agent has its share.
+  if (leftovers) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
 
   ASSIGN_OR_RETURN(const attach::v1::Planned planned, outside.agent.Plan(PlanOf(request)));
   ASSIGN_OR_RETURN(const LinkSpec spec, SpecOf(request, planned));

@@ -57,6 +57,7 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   LinkNames names;
   LinkSpec spec;
   bool got_tap = false;
+  bool leftovers = false;
 
   FakeOutside() {
     ResultAddress address;
@@ -88,7 +89,10 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   }
 
   absl::Status CheckNetNs(const std::string&, bool) override { return Note("netns"); }
-  absl::Status Clear(const LinkNames&) override { return Note("clear"); }
+  absl::StatusOr<bool> Clear(const LinkNames&) override {
+    RETURN_IF_ERROR(Note("clear"));
+    return leftovers;
+  }
   absl::StatusOr<PodLink> Create(const LinkNames& n, const LinkSpec& s) override {
     RETURN_IF_ERROR(Note("create"));
     names = n;
@@ -259,6 +263,14 @@ TEST(Add, LeaseWithoutAddressIsAnError) {
   outside.lease.addresses.clear();
   EXPECT_FALSE(outside.Run(AddRequest()).ok());
   EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del"));
+}
+
+TEST(Add, E9_AgentForgetsAKilledTryToo) {
+  FakeOutside outside;
+  outside.leftovers = true;
+  ASSERT_TRUE(outside.Run(AddRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "detach", "plan", "ipam add", "create",
+                                         "configure", "commit", "print"));
 }
 
 // E9: host-local refuses while it has the lease of an ADD that was killed.

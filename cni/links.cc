@@ -31,10 +31,14 @@ absl::Status IgnoreNotFound(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
-absl::Status DeleteHostEnd(const LinkNames& names) {
+enum class Found { kNothing, kOurs, kForeign };
+
+// Deletes the host end if it is ours.
+absl::StatusOr<Found> DeleteHostEnd(const LinkNames& names) {
   ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
   const absl::StatusOr<LinkInfo> link = host.GetLink(names.host_ifname);
-  if (!link.ok()) return IgnoreNotFound(link.status());
+  if (absl::IsNotFound(link.status())) return Found::kNothing;
+  RETURN_IF_ERROR(link.status());
   const bool ours =
       link->alias == names.alias || (link->alias.empty() && link->kind == "veth");  // I1
   if (!ours) {
@@ -42,23 +46,26 @@ absl::Status DeleteHostEnd(const LinkNames& names) {
         absl::StrCat("interface ", names.host_ifname, " has the alias \"", link->alias,
                      "\", not \"", names.alias, "\": it is not ours, remove or rename it by hand"));
   }
-  return IgnoreNotFound(host.DeleteLink(link->index));
+  RETURN_IF_ERROR(IgnoreNotFound(host.DeleteLink(link->index)));
+  return Found::kOurs;
 }
 
-// True when the pod has an `ifname` that is not ours.
-absl::StatusOr<bool> DeletePodEnd(const LinkNames& names) {
-  if (names.netns.empty()) return false;
+// Deletes the pod's end if it is ours.
+absl::StatusOr<Found> DeletePodEnd(const LinkNames& names) {
+  if (names.netns.empty()) return Found::kNothing;
   const absl::StatusOr<UniqueFd> netns = OpenNetNs(names.netns);
   // InvalidArgument: the mount point is still there, as a plain file.
-  if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) return false;
+  if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) {
+    return Found::kNothing;
+  }
   RETURN_IF_ERROR(netns.status());
   ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(*netns));
   const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
-  if (absl::IsNotFound(link.status())) return false;
+  if (absl::IsNotFound(link.status())) return Found::kNothing;
   RETURN_IF_ERROR(link.status());
-  if (link->alias != names.alias) return true;
+  if (link->alias != names.alias) return Found::kForeign;
   RETURN_IF_ERROR(IgnoreNotFound(pod.DeleteLink(link->index)));
-  return false;
+  return Found::kOurs;
 }
 
 // fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
@@ -166,12 +173,15 @@ absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allow
                    "give the container's; CNI_NETNS_OVERRIDE=1 if it really is meant");
 }
 
-absl::Status KernelPodLinks::Clear(const LinkNames& names) {
-  RETURN_IF_ERROR(DeleteHostEnd(names));
-  ASSIGN_OR_RETURN(const bool taken, DeletePodEnd(names));
-  if (!taken) return absl::OkStatus();
-  return absl::AlreadyExistsError(absl::StrCat("interface ", names.ifname, " exists in ",
-                                               names.netns, " and is not ours: it is left alone"));
+absl::StatusOr<bool> KernelPodLinks::Clear(const LinkNames& names) {
+  ASSIGN_OR_RETURN(const Found host, DeleteHostEnd(names));
+  ASSIGN_OR_RETURN(const Found pod, DeletePodEnd(names));
+  if (pod == Found::kForeign) {
+    return absl::AlreadyExistsError(absl::StrCat("interface ", names.ifname, " exists in ",
+                                                 names.netns,
+                                                 " and is not ours: it is left alone"));
+  }
+  return host == Found::kOurs || pod == Found::kOurs;
 }
 
 absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const LinkSpec& spec) {
@@ -224,7 +234,7 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
 
 absl::Status KernelPodLinks::Delete(const LinkNames& names) {
   std::vector<absl::Status> errors;
-  if (absl::Status status = DeleteHostEnd(names); !status.ok()) errors.push_back(status);
+  if (absl::Status status = DeleteHostEnd(names).status(); !status.ok()) errors.push_back(status);
   if (absl::Status status = DeletePodEnd(names).status(); !status.ok()) errors.push_back(status);
   return JoinErrors(errors);
 }

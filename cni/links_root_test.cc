@@ -188,7 +188,7 @@ TEST_F(LinksTest, A1_SomebodyElsesInterfaceIsLeftAlone) {
                                .there = {.name = "other", .alias = "", .mac = std::nullopt},
                                .there_netns = pod_.get()})
                   .ok());
-  const absl::Status taken = links_.Clear(names_);
+  const absl::Status taken = links_.Clear(names_).status();
   EXPECT_TRUE(absl::IsAlreadyExists(taken)) << taken;
   EXPECT_THAT(taken.message(), HasSubstr("eth0"));
   EXPECT_TRUE(links_.Delete(names_).ok());
@@ -199,8 +199,9 @@ TEST_F(LinksTest, A1_HalfDoneTryIsRemoved) {
   for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
     spec_.mode = mode;
     ASSERT_TRUE(links_.Create(names_, spec_).ok());
-    EXPECT_TRUE(links_.Clear(names_).ok());
+    EXPECT_EQ(links_.Clear(names_).value(), true);
     ExpectNothingLeft();
+    EXPECT_EQ(links_.Clear(names_).value(), false);
   }
 }
 
@@ -213,7 +214,7 @@ TEST_F(LinksTest, E9_PairWithoutAliasIsKnownByItsName) {
                          .there = {.name = "eth0", .alias = "", .mac = std::nullopt},
                          .there_netns = pod_.get()})
             .ok());
-    EXPECT_TRUE((del ? links_.Delete(names_) : links_.Clear(names_)).ok());
+    EXPECT_TRUE((del ? links_.Delete(names_) : links_.Clear(names_).status()).ok());
     ExpectNothingLeft();
   }
 }

@@ -3,13 +3,12 @@
 import ipaddress
 import itertools
 import json
-import os
 import sys
 
-from tests.lib.lab import ROOT, Lab, program
+from tests.lib.lab import Lab, source
 
 NAME = "vxvde-demo"
-CONFLIST = os.path.join(ROOT, "deploy/cni/10-vxvde.conflist")
+CONFLIST = source("deploy/cni/10-vxvde.conflist")
 
 
 def say(text):
@@ -41,7 +40,7 @@ def show(lab):
         conflist, section = sample_conflist(node)
         section["mode"] = mode
         pod = node.pod(name)
-        pod.add(node.network(conflist))
+        pod.add(node.network(conflist), args=f"IgnoreUnknown=1;K8S_POD_NAMESPACE=demo;K8S_POD_NAME={name}")
         pods.append(pod)
         say(f"   {node}: pod {name} ({mode}) has {' '.join(pod.addresses('eth0'))}")
     vnl = section.get("vnl", "vxvde://")
@@ -88,7 +87,7 @@ def main():
    ip netns exec {NAME}-n1-web bash                          # in a pod
    ip netns exec {NAME}-n3 vdens vxvde:// bash               # another member; give vde0 an address
    ip netns exec {NAME}-n1 tcpdump -ni eth0 udp              # the wire
-   {program("agent/vxvdectl")} --run-dir {lab.dir}/n1-run watch
+   bazel-bin/agent/vxvdectl --run-dir {lab.dir}/n1-run watch
    deploy/demo.sh --clean""")
 
 

@@ -55,17 +55,21 @@ def test_ipv6_if_option():
 
 
 def sources_differ(who):
-    """Unicast datagrams of `who` ("pod" or "member") leave from another address than its group ones."""
+    """Datagrams to the group and to peers leave from two addresses of the node of `who` ("pod" or "member")."""
     with Lab("sources") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         odd = n1 if who == "pod" else n2
         second_address = f"192.0.2.{40 + odd.number}"
         odd.ip("addr", "add", f"{second_address}/26", "dev", "eth0")
-        odd.ip("route", "change", "192.0.2.0/26", "dev", "eth0", "src", second_address)
+        # The agent names the interface to send from, which gives the group the first address; members do not,
+        # and follow the route's hint.
+        route, of_group, of_unicast = (("192.0.2.0/26", odd.ip4, second_address) if who == "pod" else
+                                       ("224.0.0.0/4", second_address, odd.ip4))
+        odd.ip("route", "change", route, "dev", "eth0", "src", second_address)
         n1.start_agent()
         pod, second, member = n1.pod("pod"), n1.pod("second"), n2.vde_plug("member", f"vxvde://{GROUP}").join(1)
-        with n2.capture("eth0", f"udp dst port 14789 and src {odd.ip4}") as group, \
-             n2.capture("eth0", f"udp and not dst port 14789 and src {second_address}") as unicast:
+        with n2.capture("eth0", f"udp dst port 14789 and src {of_group}") as group, \
+             n2.capture("eth0", f"udp and not dst port 14789 and src {of_unicast}") as unicast:
             pod.add(n1.net(f"vxvde://{GROUP}"))
             second.add(n1.net(f"vxvde://{GROUP}", mode="tap"))
             for a, b in ((pod, member), (member, pod), (second, member), (pod, second)):

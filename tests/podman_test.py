@@ -2,16 +2,13 @@
 
 import ipaddress
 import json
-import os
 
 from tests.lib import runner
-from tests.lib.lab import ROOT, Lab
+from tests.lib.lab import Lab, source
 from tests.lib.podman import Podman
 from tests.lib.process import wait_for
 
-CONFLIST = os.path.join(os.getcwd(), "deploy/cni/10-vxvde.conflist")
-if not os.path.exists(CONFLIST):
-    CONFLIST = os.path.join(ROOT, "deploy/cni/10-vxvde.conflist")
+CONFLIST = source("deploy/cni/10-vxvde.conflist")
 
 
 def of_the_sample():

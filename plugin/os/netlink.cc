@@ -31,6 +31,7 @@ namespace {
 constexpr size_t kReplySize = 64 * 1024;
 
 }  // namespace
+
 // One request. Attributes that do not fit (a page) spoil it, which Exchange reports.
 class NetlinkRequest {
  public:

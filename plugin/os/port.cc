@@ -3,6 +3,7 @@
 
 #include "plugin/os/port.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_ether.h>

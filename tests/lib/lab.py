@@ -31,6 +31,11 @@ MARK = "VXVDE_LAB"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
 
 
+def source(path):
+    """A file of the tree, under Bazel as outside."""
+    return next(p for p in (os.path.join(folder, path) for folder in (os.getcwd(), ROOT)) if os.path.exists(p))
+
+
 def program(label):
     """Path of a built program: "agent/vxvde-agent"; from the test's runfiles, else from bazel-bin."""
     for folder in (os.getcwd(), os.path.join(ROOT, "bazel-bin")):

@@ -78,7 +78,7 @@ class Netns:
 
     def ping(self, address, count=1, wait=2, *, size=None, fragment=True, args=()):
         """True when all of `count` echoes are answered."""
-        argv = ["ping", "-n", "-q", "-c", count, "-i", "0.2", "-W", wait, *args]
+        argv = ["ping", "-n", "-q", "-c", count, "-i", "0.05", "-W", wait, *args]
         if size is not None:
             argv += ["-s", size]
         if not fragment:
