@@ -19,6 +19,7 @@ namespace {
 // port come up, say (RFC 5227 announces twice as well, section 2.3).
 constexpr std::chrono::seconds kSecondAnnouncement{1};
 constexpr uint32_t kMaxMacAttempts = 16;
+constexpr size_t kMaxEnded = 4096;
 
 std::string Holder(const AttachmentRecord& record) {
   return absl::StrCat("container ", record.container_id, " interface ", record.ifname,
@@ -206,6 +207,8 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
   ASSIGN_OR_RETURN(const CloudConfig cloud, ChooseCloud(request.cloud, request.vnl));
   RETURN_IF_ERROR(CheckPolicy(request, cloud));
+  // A DEL of an earlier life must not end this one.
+  RETURN_IF_ERROR(store_->queue().Remove(id));
   // In the end a cloud is left that nobody is on: this one after an error, or that of a stale
   // attachment which this plan replaces.
   const auto before = entries_.find(id);
@@ -281,6 +284,12 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
 
   std::move(forget).Cancel();
   entry.state = State::kAttached;
+  if (ended_.erase(entry.record.id) != 0) {
+    if (const absl::Status status = store_->RemoveEnded(entry.record.id); !status.ok()) {
+      log_->Warn("ended record not removed",
+                 {{"id", entry.record.id}, {"error", std::string(status.message())}});
+    }
+  }
   log_->Info("attached", {{"id", entry.record.id},
                           {"cloud", CloudName(entry.cloud.key)},
                           {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
@@ -301,10 +310,13 @@ void Attachments::Rollback(PlanTicket ticket) {
 }
 
 absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
-  const auto found = entries_.find(AttachmentId(key.network, key.container_id, key.ifname));
-  if (found == entries_.end()) return false;
+  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
+  const auto found = entries_.find(id);
+  if (found == entries_.end() && !ended_.contains(id)) return false;
   // First: if it cannot be removed, the port stays and DEL is tried again.
-  RETURN_IF_ERROR(store_->Remove(found->first));
+  RETURN_IF_ERROR(store_->Remove(id));
+  ended_.erase(id);
+  if (found == entries_.end()) return true;
   Drop(found, "detached", "DEL");
   return true;
 }
@@ -378,6 +390,12 @@ absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
   std::vector<AttachmentKey> keys = {key};
   for (const auto& [id, entry] : entries_) {
     const AttachmentRecord& record = entry.record;
+    if (record.network == key.network && record.container_id == key.container_id &&
+        record.main_ifname == key.ifname && record.ifname != key.ifname) {
+      keys.push_back({record.network, record.container_id, record.ifname});
+    }
+  }
+  for (const auto& [id, record] : ended_) {
     if (record.network == key.network && record.container_id == key.container_id &&
         record.main_ifname == key.ifname && record.ifname != key.ifname) {
       keys.push_back({record.network, record.container_id, record.ifname});
@@ -487,12 +505,30 @@ void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
            entry.second.port == port;
   });
   if (found == entries_.end()) return;  // detached in between
-  if (const absl::Status status = store_->Remove(found->first); !status.ok()) {
-    // The next Restore finds the link gone and removes it then.
-    log_->Warn("record not removed",
-               {{"id", found->first}, {"error", std::string(status.message())}});
+  const std::string id = found->first;
+  const absl::Status status =
+      End(found, "detached", "its interface is gone: the pod ended without DEL");
+  if (!status.ok()) {
+    // The next Restore finds the link gone and does it then.
+    log_->Warn("record not moved", {{"id", id}, {"error", std::string(status.message())}});
+    Drop(found, "detached", "its interface is gone: the pod ended without DEL");
   }
-  Drop(found, "detached", "its interface is gone: the pod ended without DEL");
+}
+
+absl::Status Attachments::End(Entries::iterator found, absl::string_view event,
+                              absl::string_view why) {
+  AttachmentRecord record = found->second.record;
+  // netavark never asks for garbage collection. A runtime that says neither DEL nor GC must
+  // not fill the disk.
+  if (record.caller != "cni" || ended_.size() >= kMaxEnded) {
+    RETURN_IF_ERROR(store_->Remove(record.id));
+  } else {
+    RETURN_IF_ERROR(store_->End(record.id));
+    const std::string id = record.id;
+    ended_.insert_or_assign(id, std::move(record));
+  }
+  Drop(found, event, why);
+  return absl::OkStatus();
 }
 
 void Attachments::Wait(Entry& entry, absl::string_view problem) {
@@ -523,6 +559,11 @@ absl::Status Attachments::Restore() {
     const std::string id = entry.record.id;
     entries_.emplace(id, std::move(entry));
   }
+  for (AttachmentRecord& record : contents.ended) {
+    std::string id = record.id;
+    ended_.emplace(std::move(id), std::move(record));
+  }
+  DetachQueued();
   const auto wanted = [&](const CloudKey& key) {
     return std::any_of(entries_.begin(), entries_.end(),
                        [&](const auto& entry) { return entry.second.cloud.key == key; });
@@ -532,6 +573,29 @@ absl::Status Attachments::Restore() {
   }
   TakeUpWaiting();
   return absl::OkStatus();
+}
+
+void Attachments::DetachQueued() {
+  const absl::StatusOr<DetachQueue::Contents> queued = store_->queue().Load();
+  if (!queued.ok()) {
+    log_->Error("queued DELs not read", {{"error", std::string(queued.status().message())}});
+    return;
+  }
+  for (const std::string& problem : queued->problems) {
+    log_->Error("queued DEL not understood", {{"problem", problem}});
+  }
+  for (const QueuedDetach& one : queued->detaches) {
+    const AttachmentKey key{one.network, one.container_id, one.ifname};
+    absl::StatusOr<bool> detached = one.with_others ? DetachAll(key) : Detach(key);
+    absl::Status status = detached.status();
+    if (status.ok()) status = store_->queue().Remove(one.id());
+    if (status.ok()) {
+      log_->Info("queued DEL done", {{"id", one.id()}, {"found", *detached ? "yes" : "no"}});
+    } else {
+      log_->Error("queued DEL not done",
+                  {{"id", one.id()}, {"error", std::string(status.message())}});
+    }
+  }
 }
 
 absl::Status Attachments::TakeUp(Entry& entry) {
@@ -564,12 +628,8 @@ void Attachments::TakeUpWaiting() {
     if (entry.state != State::kWaiting) continue;
     absl::Status status = TakeUp(entry);
     if (absl::IsNotFound(status)) {
-      const absl::Status removed = store_->Remove(current->first);
-      if (removed.ok()) {
-        Drop(current, "attachment gone", status.message());
-        continue;
-      }
-      status = removed;
+      status = End(current, "attachment gone", status.message());
+      if (status.ok()) continue;
     }
     if (!status.ok()) {
       Wait(entry, status.message());
@@ -622,6 +682,30 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .port = entry.port,
                     .problem = entry.problem});
   }
+  return list;
+}
+
+std::vector<ListedAttachment> Attachments::ListNetwork(const std::string& network) const {
+  std::vector<ListedAttachment> list;
+  const auto add = [&](const AttachmentRecord& record, bool planned, bool ended) {
+    if (record.network != network) return;
+    list.push_back({.key = {record.network, record.container_id, record.ifname},
+                    .id = record.id,
+                    .main_ifname = record.main_ifname,
+                    .caller = record.caller,
+                    .netns = record.netns,
+                    .tap = record.tap,
+                    .planned = planned,
+                    .ended = ended});
+  };
+  for (const auto& [id, entry] : entries_) {
+    add(entry.record, entry.state == State::kPlanned, /*ended=*/false);
+  }
+  for (const auto& [id, record] : ended_) {
+    if (!entries_.contains(id)) add(record, /*planned=*/false, /*ended=*/true);
+  }
+  std::sort(list.begin(), list.end(),
+            [](const ListedAttachment& a, const ListedAttachment& b) { return a.id < b.id; });
   return list;
 }
 

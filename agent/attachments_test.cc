@@ -704,6 +704,71 @@ TEST_F(AttachmentsTest, APodThatDiesWithoutDelIsForgotten) {
   ExpectNothingLeft();
 }
 
+// G1: what such a pod has elsewhere (a lease) is still to be given back.
+TEST_F(AttachmentsTest, AnEndedOneIsListedUntilDelOrAdd) {
+  const auto listed = [&] {
+    std::vector<std::string> text;
+    for (const ListedAttachment& one : agent_->attachments.ListNetwork("net")) {
+      text.push_back(one.key.container_id + (one.ended ? " ended" : ""));
+    }
+    std::sort(text.begin(), text.end());
+    return text;
+  };
+  for (const char* container : {"c1", "c2", "c3"}) ASSERT_TRUE(Add(Request(container)).ok());
+  PlanRequest other = Request("c9");
+  other.key.network = "another";
+  ASSERT_TRUE(Add(other).ok());
+  PlanRequest podman = Request("c4");
+  podman.caller = "netavark";
+  ASSERT_TRUE(Add(podman).ok());
+  for (const char* container : {"c1", "c2", "c4"}) {
+    const std::string link = HostIfName(IdOf(Request(container)));
+    kernel_.links.erase(link);
+    kernel_.ports.at(link)->Break(absl::NotFoundError("the interface is gone"));
+  }
+  agent_->RunUntil([&] { return agent_->attachments.List().size() == 2; });
+  EXPECT_THAT(listed(), ElementsAre("c1 ended", "c2 ended", "c3")) << "netavark never asks";
+  Restart();
+  EXPECT_THAT(listed(), ElementsAre("c1 ended", "c2 ended", "c3"));
+  EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), true);
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  EXPECT_THAT(listed(), ElementsAre("c2", "c3"));
+  EXPECT_THAT(Store::Open(run_dir_)->Load()->ended, IsEmpty());
+}
+
+// D1: before anything is taken up, so nothing is joined, and left again, for it.
+TEST_F(AttachmentsTest, DelsThatWereQueuedAreDoneFirst) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(Add(Request("c2", "team")).ok());
+  DetachQueue queue(run_dir_);
+  const auto put = [&](const std::string& container) {
+    return queue.Put(
+        {.network = "net", .container_id = container, .ifname = "eth0", .with_others = true});
+  };
+  ASSERT_TRUE(put("c2").ok());
+  ASSERT_TRUE(put("never").ok());
+  const size_t sockets = kernel_.unicast.size();
+  Restart();
+  EXPECT_EQ(kernel_.unicast.size(), sockets + 1) << "blue alone is joined again";
+  ASSERT_THAT(agent_->attachments.List(), SizeIs(1));
+  EXPECT_EQ(agent_->attachments.List()[0].container_id, "c1");
+  EXPECT_THAT(Records(), SizeIs(1));
+  EXPECT_THAT(queue.Load()->detaches, IsEmpty());
+
+  ASSERT_TRUE(put("c1").ok());
+  agent_->attachments.DetachQueued();
+  ExpectNothingLeft();
+}
+
+// The same container comes back (podman restart): its old DEL must not end its new life.
+TEST_F(AttachmentsTest, AnAddTakesItsQueuedDelAway) {
+  ASSERT_TRUE(
+      DetachQueue(run_dir_).Put({.network = "net", .container_id = "c1", .ifname = "eth0"}).ok());
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  Restart();
+  EXPECT_THAT(agent_->attachments.List(), SizeIs(1));
+}
+
 TEST_F(AttachmentsTest, AddressesAreAnnouncedTwice) {
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());
   const auto announced = [&] {

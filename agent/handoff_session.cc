@@ -175,6 +175,34 @@ absl::Status CheckPing(const pb::Ping& message, AttachService& service) {
   return service.Ready(message.cloud(), message.vnl());
 }
 
+// Those that are wanted, as many as fit a message with certainty.
+pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& wanted) {
+  constexpr size_t kEnough = kMaxHandoffMessage / 2;  // one entry has at most a path and some names
+  pb::Listed page;
+  size_t size = 0;
+  for (const ListedAttachment& one : all) {
+    if (one.id <= wanted.after()) continue;
+    if (!wanted.container_id().empty() && one.key.container_id != wanted.container_id()) continue;
+    if (size > kEnough) {
+      page.set_more(true);
+      break;
+    }
+    pb::Listed::Attachment& entry = *page.add_attachments();
+    entry.mutable_key()->set_network(one.key.network);
+    entry.mutable_key()->set_container_id(one.key.container_id);
+    entry.mutable_key()->set_ifname(one.key.ifname);
+    entry.set_id(one.id);
+    entry.set_main_ifname(one.main_ifname);
+    entry.set_caller(one.caller);
+    entry.set_netns(one.netns);
+    entry.set_mode(one.tap ? pb::TAP : pb::VETH);
+    entry.set_planned(one.planned);
+    entry.set_ended(one.ended);
+    size += entry.ByteSizeLong();
+  }
+  return page;
+}
+
 std::string Planned(const PlannedAttachment& plan) {
   pb::Reply reply;
   pb::Planned& planned = *reply.mutable_planned();
@@ -305,7 +333,16 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
       return reply.SerializeAsString();
     }
 
-    case pb::Request::kList:
+    case pb::Request::kList: {
+      if (state_ != State::kFresh) return over(NotUnderstood("List on another's connection"));
+      const absl::Status good =
+          CheckName("network name", request.list().network(), kCniInvalidConfig);
+      if (!good.ok()) return over(good);
+      *reply.mutable_listed() =
+          Page(service_->ListNetwork(request.list().network()), request.list());
+      return reply.SerializeAsString();
+    }
+
     case pb::Request::KIND_NOT_SET:
       break;
   }

@@ -340,6 +340,37 @@ TEST_F(HandoffSessionTest, CheckAnswersOrSaysWhy) {
   EXPECT_EQ(Ask(request).error().code(), 4u);
 }
 
+// G1: more than fits one message comes in pages.
+TEST_F(HandoffSessionTest, AListIsReadInPages) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 60; ++i) {
+    ids.push_back(std::to_string(1000 + i));
+    service_.listed.push_back({.key = {"blue", "c1", "eth0"},
+                               .id = ids.back(),
+                               .main_ifname = "eth0",
+                               .caller = "cni",
+                               .netns = "/" + std::string(4000, 'n')});
+  }
+  pb::Request request;
+  request.set_protocol(1);
+  request.mutable_list()->set_network("blue");
+  std::vector<std::string> seen;
+  int pages = 0;
+  while (true) {
+    const pb::Reply reply = Ask(request);
+    ASSERT_TRUE(reply.has_listed()) << reply.error().message();
+    EXPECT_LT(reply.ByteSizeLong(), kMaxHandoffMessage);
+    ++pages;
+    for (const auto& one : reply.listed().attachments()) seen.push_back(one.id());
+    if (!reply.listed().more()) break;
+    request.mutable_list()->set_after(seen.back());
+  }
+  EXPECT_EQ(seen, ids);
+  EXPECT_GT(pages, 1);
+  request.mutable_list()->set_network("no/name");
+  EXPECT_EQ(Ask(request).error().code(), 7u);
+}
+
 TEST_F(HandoffSessionTest, ACommitThatNobodyHearsOfIsUndone) {
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   ASSERT_TRUE(Ask(CommitOf({})).has_committed());

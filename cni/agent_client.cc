@@ -1,5 +1,6 @@
 #include "cni/agent_client.h"
 
+#include <dirent.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -8,10 +9,13 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
+#include "agent/api/detach_queue.h"
 #include "cni/error.h"
 #include "plugin/base/status.h"
 
@@ -124,11 +128,76 @@ absl::Status SocketAgentClient::Commit(const attach::v1::Commit& commit, const U
 }
 
 absl::Status SocketAgentClient::Detach(const attach::v1::AttachmentKey& key) {
+  attach::v1::Detach detach;
+  *detach.mutable_key() = key;
+  return Detach(detach);
+}
+
+absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key) {
+  attach::v1::Detach detach;
+  *detach.mutable_key() = key;
+  detach.set_with_others(true);
+  return Detach(detach);
+}
+
+absl::Status SocketAgentClient::Detach(const attach::v1::Detach& detach) {
   RETURN_IF_ERROR(Connect(timeout_));  // closes the old connection first
   attach::v1::Request request;
-  *request.mutable_detach()->mutable_key() = key;
+  *request.mutable_detach() = detach;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
   return reply.has_detached() ? absl::OkStatus() : Unexpected(path_);
+}
+
+std::string SocketAgentClient::RunDir() const { return path_.substr(0, path_.rfind('/')); }
+
+absl::Status SocketAgentClient::QueueDetachAll(const attach::v1::AttachmentKey& key) {
+  const absl::Status status = DetachQueue(RunDir()).Put({.network = key.network(),
+                                                         .container_id = key.container_id(),
+                                                         .ifname = key.ifname(),
+                                                         .with_others = true});
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status SocketAgentClient::UnqueueDetachAll(const attach::v1::AttachmentKey& key) {
+  return DetachQueue(RunDir()).Remove(
+      AttachmentId(key.network(), key.container_id(), key.ifname()));
+}
+
+absl::StatusOr<attach::v1::Checked> SocketAgentClient::Check(const attach::v1::AttachmentKey& key) {
+  RETURN_IF_ERROR(Connect(timeout_));
+  attach::v1::Request request;
+  *request.mutable_check()->mutable_key() = key;
+  ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
+  if (!reply.has_checked()) return Unexpected(path_);
+  return reply.checked();
+}
+
+absl::StatusOr<std::vector<attach::v1::Listed::Attachment>> SocketAgentClient::List(
+    const std::string& network, const std::string& container_id) {
+  RETURN_IF_ERROR(Connect(timeout_));
+  attach::v1::Request request;
+  request.mutable_list()->set_network(network);
+  request.mutable_list()->set_container_id(container_id);
+  std::vector<attach::v1::Listed::Attachment> all;
+  while (true) {
+    ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
+    const bool sound =
+        reply.has_listed() && !(reply.listed().more() && reply.listed().attachments().empty());
+    if (!sound) return Unexpected(path_);
+    all.insert(all.end(), reply.listed().attachments().begin(), reply.listed().attachments().end());
+    if (!reply.listed().more()) return all;
+    request.mutable_list()->set_after(all.back().id());
+  }
+}
+
+bool SocketAgentClient::HasAttachments() {
+  const std::string folder = absl::StrCat(RunDir(), "/attachments");
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
+  if (dir == nullptr) return false;
+  while (const dirent* entry = readdir(dir.get())) {
+    if (absl::EndsWith(entry->d_name, ".json")) return true;
+  }
+  return false;
 }
 
 absl::Status SocketAgentClient::Ping(const attach::v1::Ping& ping,

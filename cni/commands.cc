@@ -140,6 +140,21 @@ void Complete(const Request& request, const LinkNames& names, const LinkSpec& sp
   if (!request.dns.empty()) result.dns = request.dns;
 }
 
+// D1: an agent that is down does it when it starts.
+absl::Status DetachOrQueue(const attach::v1::AttachmentKey& key, const Outside& outside) {
+  absl::Status status = outside.agent.DetachAll(key);
+  if (status.ok() || ToCniError(status).code != kCniTryAgainLater) return status;
+  outside.log(absl::StrCat(status.message(), "; DEL is left for its next start"));
+  const absl::Status queued = outside.agent.QueueDetachAll(key);
+  // It may have started just before that, and then it does not look there any more.
+  status = outside.agent.DetachAll(key);
+  if (!status.ok() && ToCniError(status).code == kCniTryAgainLater) return queued;
+  if (const absl::Status unqueued = outside.agent.UnqueueDetachAll(key); !unqueued.ok()) {
+    outside.log(unqueued.message());
+  }
+  return status;
+}
+
 }  // namespace
 
 absl::Status Add(const Request& request, const Outside& outside) {
@@ -197,13 +212,8 @@ absl::Status Add(const Request& request, const Outside& outside) {
 
 absl::Status Delete(const Request& request, const Outside& outside) {
   std::vector<absl::Status> errors;
-  if (absl::Status status = outside.agent.Detach(KeyOf(request)); !status.ok()) {
-    // D1: an agent that is down drops, when it starts, what has lost its link.
-    if (ToCniError(status).code == kCniTryAgainLater) {
-      outside.log(status.message());
-    } else {
-      errors.push_back(std::move(status));
-    }
+  if (absl::Status status = DetachOrQueue(KeyOf(request), outside); !status.ok()) {
+    errors.push_back(std::move(status));
   }
   if (absl::Status status = outside.links.Delete(NamesOf(request)); !status.ok()) {
     errors.push_back(std::move(status));
@@ -227,6 +237,9 @@ absl::Status CheckStatus(const Request& request, const Outside& outside) {
   if (status.ok()) return status;
   // Whatever else it is called, ADD would fail of it.
   const CniError error = ToCniError(status);
+  if (error.code == kCniTryAgainLater && outside.agent.HasAttachments()) {
+    return CniStatus(kCniLimitedConnectivity, error.msg, error.details);
+  }
   const bool said = error.code == kCniNotAvailable || error.code == kCniLimitedConnectivity;
   return said ? status : CniStatus(kCniNotAvailable, error.msg, error.details);
 }

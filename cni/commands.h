@@ -1,6 +1,6 @@
-// What ADD, DEL and STATUS do, in which order, and how each step is undone. No system
-// calls: what is outside comes as interfaces, so that every step can be failed in a test.
-// Source: CNI SPEC 1.1.0, section 2.
+// What ADD, DEL and STATUS do (check.h and gc.h have the others), in which order, and how each step
+// is undone. No system calls: what is outside comes as interfaces, so that every step can be failed
+// in a test. Source: CNI SPEC 1.1.0, section 2.
 
 #ifndef VXVDE_CNI_COMMANDS_H_
 #define VXVDE_CNI_COMMANDS_H_
