@@ -491,6 +491,8 @@ TEST_F(AttachmentsTest, PolicyAndAddressesAreChecked) {
   request = Request("c3", "routed");
   request.addresses_by_caller = false;
   EXPECT_THAT(Why(Plan(request).status()).remedy, HasSubstr("\"ipam\": {}"));
+  request.caller = "netavark";
+  EXPECT_THAT(Why(Plan(request).status()).remedy, HasSubstr("--subnet"));
   request.cloud = "blue";
   EXPECT_TRUE(Plan(request).ok()) << "no subnets: layer 2 only";
   ASSERT_THAT(agent_->attachments.List(), IsEmpty());

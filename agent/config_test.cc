@@ -111,8 +111,8 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadConfig,
     testing::Values(
         Case{"[1, 2]", "1: the configuration: must be a map"}, Case{"a: [b", "not YAML"},
-        Case{"node: a\n---\nnode: b\n", "one document"},
-        Case{"node: a\nnode: b\n", "2: node: given twice"},
+        Case{"node: a\n---\nnode: b\n", "one document"}, Case{",", "one document"},
+        Case{"node: a\n,", "2: not YAML"}, Case{"node: a\nnode: b\n", "2: node: given twice"},
         Case{"node: [a]\n", "node: must be a text"},
         Case{"node: \"a b\"\n", "node: must be at most 253"},
         Case{"uplink: averyveryverylongname\n", "cannot be an interface's name"},

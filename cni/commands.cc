@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "cni/error.h"
+#include "cni/netavark.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
@@ -50,6 +51,7 @@ attach::v1::Plan PlanOf(const Request& request) {
   plan.mutable_pod()->set_uid(request.pod_uid);
   if (request.mac) plan.set_mac(request.mac->bytes().data(), MacAddress::kSize);
   plan.set_mtu(request.mtu);
+  plan.set_caller(request.caller == Caller::kNetavark ? "netavark" : "cni");
   plan.set_addresses_by_caller(request.ipam.kind != Ipam::Kind::kAgent);
   return plan;
 }
@@ -78,9 +80,7 @@ absl::StatusOr<LinkSpec> SpecOf(const Request& request, const attach::v1::Planne
 absl::StatusOr<CniResult> Lease(const Request& request, IpamPlugin& ipam) {
   absl::StatusOr<CniResult> lease = ipam.Add(request);
   if (lease.ok()) return lease;
-  if (const absl::Status status = ipam.Delete(request); !status.ok()) {
-    return JoinErrors({lease.status(), status});
-  }
+  if (!ipam.Delete(request).ok()) return lease;
   return ipam.Add(request);
 }
 
@@ -165,8 +165,11 @@ absl::Status Add(const Request& request, const Outside& outside) {
 
   RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
   ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(names));
-  // Of a try that had come as far as Commit, the agent has its share.
-  if (leftovers) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
+  // comes after a reboot, without the teardown that would have been before it.
+  if (leftovers || request.caller == Caller::kNetavark) {
+    RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  }
 
   ASSIGN_OR_RETURN(const attach::v1::Planned planned, outside.agent.Plan(PlanOf(request)));
   ASSIGN_OR_RETURN(const LinkSpec spec, SpecOf(request, planned));
@@ -202,7 +205,9 @@ absl::Status Add(const Request& request, const Outside& outside) {
   // has the port, frames may flow. An answer that was lost may have been a yes.
   absl::Cleanup detach = [&] { warn(outside.agent.Detach(KeyOf(request))); };
   RETURN_IF_ERROR(outside.agent.Commit(commit, link.tap));
-  RETURN_IF_ERROR(outside.print(FormatResult(result, request.version)));
+  RETURN_IF_ERROR(outside.print(request.caller == Caller::kNetavark
+                                    ? FormatStatusBlock(result)
+                                    : FormatResult(result, request.version)));
 
   std::move(detach).Cancel();
   std::move(unlink).Cancel();

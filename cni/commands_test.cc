@@ -353,6 +353,15 @@ TEST(Add, AgentThatNamesThingsOtherwiseIsRefused) {
   }
 }
 
+TEST(Add, A5_LeaseThatCannotEvenBeGivenBackIsNotTriedAgain) {
+  FakeOutside outside;
+  outside.fail[3] = CniStatus(7, "no such plugin");
+  outside.fail[4] = CniStatus(7, "still no such plugin");
+  EXPECT_EQ(ToCniError(outside.Run(AddRequest())).msg, "no such plugin");
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "clear", "plan", "ipam add", "ipam del", "ipam del"));
+}
+
 // What has to be undone once a step was begun, in the order in which it has to be.
 std::vector<std::string> UndoOf(const std::string& step) {
   const std::vector<std::pair<std::string, std::string>> undo = {
@@ -413,6 +422,41 @@ Request DelRequest() {
   Request request = AddRequest();
   request.command = Command::kDel;
   return request;
+}
+
+Request SetupRequest() {
+  Request request = AddRequest();
+  request.caller = Caller::kNetavark;
+  request.ipam.kind = Ipam::Kind::kCaller;
+  request.ips = {{*IpAddress::Parse("192.0.2.7"), 24}};
+  return request;
+}
+
+TEST(Setup, N7_EndsWhatARebootLeftFirst) {
+  FakeOutside outside;
+  ASSERT_TRUE(outside.Run(SetupRequest()).ok());
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "detach", "plan", "create", "configure",
+                                         "commit", "print"));
+  EXPECT_EQ(outside.plan.caller(), "netavark");
+  EXPECT_TRUE(outside.plan.addresses_by_caller());
+  EXPECT_EQ(outside.printed,
+            R"({"dns_search_domains":[],"dns_server_ips":[],"interfaces":{"eth0":{)"
+            R"("mac_address":"02:00:5e:10:00:02","subnets":[{"ipnet":"192.0.2.7/24"}]}}})");
+}
+
+// N6: no teardown follows a setup that failed.
+TEST(Setup, N6_EachStepFailedInTurnIsUndone) {
+  const std::vector<std::string> steps = {"netns",  "clear",     "detach", "plan",
+                                          "create", "configure", "commit", "print"};
+  for (size_t i = 0; i < steps.size(); ++i) {
+    FakeOutside outside;
+    outside.fail[i] = absl::InternalError("no " + steps[i]);
+    EXPECT_THAT(outside.Run(SetupRequest()).message(), HasSubstr("no " + steps[i]));
+    std::vector<std::string> expected(steps.begin(), steps.begin() + static_cast<int>(i) + 1);
+    if (i >= 6) expected.emplace_back("detach");
+    if (i >= 4) expected.emplace_back("unlink");
+    EXPECT_THAT(outside.calls, testing::ElementsAreArray(expected));
+  }
 }
 
 TEST(Del, D1_IsTheListBackwards) {

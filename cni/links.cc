@@ -160,9 +160,9 @@ Route ToRoute(const ResultRoute& route) {
 absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allowed) {
   const absl::StatusOr<UniqueFd> pod = OpenNetNs(netns);
   if (!pod.ok()) {
-    const uint32_t code =
-        absl::IsNotFound(pod.status()) ? kCniUnknownContainer : kCniInvalidEnvironment;
-    return CniStatus(code, Annotate(pod.status(), "CNI_NETNS").message());
+    // Not 3, "unknown container": that tells the runtime to leave out DEL (SPEC, "Error"),
+    // which is what frees the lease of an earlier try that was killed.
+    return CniStatus(kCniInvalidEnvironment, Annotate(pod.status(), "CNI_NETNS").message());
   }
   if (own_allowed) return absl::OkStatus();
   ASSIGN_OR_RETURN(const UniqueFd own, CurrentNetNs());

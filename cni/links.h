@@ -54,8 +54,8 @@ class PodLinks {
  public:
   virtual ~PodLinks() = default;
 
-  // May an attachment be made there? kCniUnknownContainer: it is not there. kCniInvalidEnvironment:
-  // no namespace. kCniInvalidNetNs: it is our own, and `own_allowed` is false (E6).
+  // May an attachment be made there? kCniInvalidEnvironment: no such namespace. kCniInvalidNetNs:
+  // it is our own, and `own_allowed` is false (E6).
   virtual absl::Status CheckNetNs(const std::string& netns, bool own_allowed) = 0;
   // Removes what a try that was killed left of this attachment; true when there was anything.
   // AlreadyExists when `ifname` is somebody else's, which is left alone (A1).

@@ -92,7 +92,7 @@ TEST_F(LinksTest, E6_OwnNamespaceIsRefused) {
   const absl::Status own = links_.CheckNetNs("/proc/thread-self/ns/net", false);
   EXPECT_EQ(ToCniError(own).code, 8u) << own;
   EXPECT_TRUE(links_.CheckNetNs("/proc/thread-self/ns/net", true).ok());
-  EXPECT_EQ(ToCniError(links_.CheckNetNs("/nonexistent", false)).code, 3u);
+  EXPECT_EQ(ToCniError(links_.CheckNetNs("/nonexistent", false)).code, 4u);
   EXPECT_EQ(ToCniError(links_.CheckNetNs("/etc/passwd", false)).code, 4u);
 }
 

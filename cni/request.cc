@@ -24,24 +24,6 @@ absl::string_view Get(const Environment& environment, const char* key) {
   return it == environment.end() ? absl::string_view() : absl::string_view(it->second);
 }
 
-// SPEC: ^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$, for network names and container ids.
-bool IsCniName(absl::string_view text) {
-  if (text.empty() || !absl::ascii_isalnum(text[0])) return false;
-  for (const char c : text) {
-    if (!absl::ascii_isalnum(c) && c != '_' && c != '.' && c != '-') return false;
-  }
-  return true;
-}
-
-// dev_valid_name() of the kernel (net/core/dev.c).
-bool IsInterfaceName(absl::string_view text) {
-  if (text.empty() || text.size() > kMaxIfName || text == "." || text == "..") return false;
-  for (const char c : text) {
-    if (c == '/' || c == ':' || absl::ascii_isspace(c)) return false;
-  }
-  return true;
-}
-
 absl::Status ReadEnvironment(const Environment& environment, Request& request) {
   std::vector<absl::string_view> needed;
   switch (request.command) {
@@ -150,8 +132,8 @@ absl::Status ReadCloud(const Json& config, Request& request) {
     if (text == "tap") {
       request.mode = LinkMode::kTap;
     } else if (text != "veth" && !text.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"mode\": ", Show(*mode), " is neither \"veth\" nor \"tap\""));
+      return CniStatus(kCniUnsupportedField,
+                       absl::StrCat("\"mode\": ", Show(*mode), " is neither \"veth\" nor \"tap\""));
     }
   }
   if (const Json* mtu = Find(config, "mtu")) {
@@ -348,8 +330,7 @@ absl::Status ReadConfig(const Environment& environment, const Json& config, Requ
   }
   if (const Json* agent = Find(config, "agent")) {
     ASSIGN_OR_RETURN(request.agent, AsString(*agent, "agent"));
-    if (request.agent.empty() || request.agent[0] != '/' || request.agent.size() > kMaxSocketPath ||
-        absl::StrContains(request.agent, '\0')) {
+    if (!IsSocketPath(request.agent)) {
       return absl::InvalidArgumentError(absl::StrCat("agent: ", Show(*agent),
                                                      " is not an absolute path of at most ",
                                                      kMaxSocketPath, " bytes"));
@@ -375,6 +356,27 @@ absl::Status ReadConfig(const Environment& environment, const Json& config, Requ
 }
 
 }  // namespace
+
+bool IsCniName(absl::string_view text) {
+  if (text.empty() || !absl::ascii_isalnum(text[0])) return false;
+  for (const char c : text) {
+    if (!absl::ascii_isalnum(c) && c != '_' && c != '.' && c != '-') return false;
+  }
+  return true;
+}
+
+bool IsInterfaceName(absl::string_view text) {
+  if (text.empty() || text.size() > kMaxIfName || text == "." || text == "..") return false;
+  for (const char c : text) {
+    if (c == '/' || c == ':' || absl::ascii_isspace(c)) return false;
+  }
+  return true;
+}
+
+bool IsSocketPath(absl::string_view text) {
+  return absl::StartsWith(text, "/") && text.size() <= kMaxSocketPath &&
+         !absl::StrContains(text, '\0');
+}
 
 absl::StatusOr<Command> ParseCommand(const Environment& environment) {
   const absl::string_view text = Get(environment, "CNI_COMMAND");

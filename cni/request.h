@@ -26,6 +26,8 @@ using Environment = std::map<std::string, std::string>;
 
 enum class Command { kAbout, kAdd, kDel, kCheck, kGc, kStatus, kVersion };
 enum class LinkMode { kVeth, kTap };
+// Whose answer is printed, and for whom the agent keeps the attachment.
+enum class Caller { kCni, kNetavark };
 
 // An address that the runtime wants; without a length the IPAM plugin knows it.
 struct RequestedIp {
@@ -56,6 +58,7 @@ struct ValidAttachment {
 
 struct Request {
   Command command = Command::kAbout;
+  Caller caller = Caller::kCni;
   // VERSION: that of the asking side, or the latest.
   SpecVersion version = kLatestSpecVersion;
 
@@ -87,6 +90,13 @@ struct Request {
   std::string pod_name;
   std::string pod_uid;
 };
+
+// SPEC: ^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$, for network names and container ids.
+bool IsCniName(absl::string_view text);
+// As dev_valid_name() of the kernel (net/core/dev.c).
+bool IsInterfaceName(absl::string_view text);
+// Absolute, and short enough for sockaddr_un.
+bool IsSocketPath(absl::string_view text);
 
 // Needs nothing but CNI_COMMAND; kAbout when that is empty or not set. An unknown one is
 // kCniInvalidEnvironment.

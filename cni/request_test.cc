@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"NameWithSlash", nullptr, "", R"({"name": "a/b"})", 7, "a/b"},
         {"EmptyName", nullptr, "", R"({"name": ""})", 7, "name"},
         {"NameIsANumber", nullptr, "", R"({"name": 7})", 7, "name"},
-        {"UnknownMode", nullptr, "", With(R"("mode": "macvtap")"), 7, R"("mode": "macvtap")"},
+        {"UnknownMode", nullptr, "", With(R"("mode": "macvtap")"), 2, R"("mode": "macvtap")"},
         {"ModeIsANumber", nullptr, "", With(R"("mode": 1)"), 7, "mode"},
         {"NegativeMtu", nullptr, "", With(R"("mtu": -1)"), 7, "-1"},
         {"FractionalMtu", nullptr, "", With(R"("mtu": 1400.5)"), 7, "1400.5"},

@@ -75,6 +75,7 @@ def sources_differ(who):
             for a, b in ((pod, member), (member, pod), (second, member), (pod, second)):
                 a.reaches(b.ip4)
                 a.reaches(b.ip6)
+            (pod if who == "pod" else member).ping("198.51.100.251", wait=1)  # nobody: ARP requests to the group
         assert group and unicast, f"two sources: {len(group)} to the group, {len(unicast)} unicast"
         assert pod.ping(member.ip4, count=10) and member.ping(pod.ip4, count=10)
         # Our own echoes are nobody's frames: one broadcast is seen once by the neighbour, and no peer is ourselves.
