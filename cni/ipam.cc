@@ -28,6 +28,7 @@ constexpr size_t kMaxOutput = 1 << 20;
 // A plugin that is being copied to its place cannot be run for a moment.
 constexpr int kBusyAttempts = 50;
 constexpr useconds_t kBusyPause = 100 * 1000;
+constexpr uint32_t kUnknownContainer = 3;  // CNI SPEC 1.1.0, "Error"
 
 struct Pipe {
   UniqueFd read;
@@ -232,9 +233,9 @@ absl::Status ExecIpamPlugin::RunIfKnown(absl::string_view command, const Request
   const absl::Status status = Run(command, request).status();
   if (status.ok()) return status;
   const uint32_t code = ToCniError(status).code;
-  // 3: libcni's skel before 1.2 looks for a container before it looks at the command.
+  // libcni's skel before 1.2 looks for a container before it looks at the command.
   const bool has_none = code == kCniIncompatibleVersion || code == kCniInvalidEnvironment ||
-                        (code == kCniUnknownContainer && request.container_id.empty());
+                        (code == kUnknownContainer && request.container_id.empty());
   return has_none ? absl::OkStatus() : status;
 }
 
