@@ -40,6 +40,10 @@ absl::Status Refusal(const attach::v1::Error& error) {
                    error.details());
 }
 
+std::string IdOf(const attach::v1::AttachmentKey& key) {
+  return AttachmentId(key.network(), key.container_id(), key.ifname());
+}
+
 absl::Status Unexpected(const std::string& path) {
   return CniStatus(
       static_cast<uint32_t>(AttachError::kVersionMismatch),
@@ -117,10 +121,18 @@ absl::StatusOr<attach::v1::Planned> SocketAgentClient::Plan(const attach::v1::Pl
   *request.mutable_plan() = plan;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
   if (!reply.has_planned()) return Unexpected(path_);
+  plans_[IdOf(plan.key())] = std::move(socket_);
   return reply.planned();
 }
 
-absl::Status SocketAgentClient::Commit(const attach::v1::Commit& commit, const UniqueFd& tap) {
+absl::Status SocketAgentClient::Commit(const std::string& id, const attach::v1::Commit& commit,
+                                       const UniqueFd& tap) {
+  const auto plan = plans_.find(id);
+  if (plan == plans_.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("attachment ", id, " is not planned"));
+  }
+  socket_ = std::move(plan->second);
+  plans_.erase(plan);
   attach::v1::Request request;
   *request.mutable_commit() = commit;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, tap));
@@ -128,12 +140,14 @@ absl::Status SocketAgentClient::Commit(const attach::v1::Commit& commit, const U
 }
 
 absl::Status SocketAgentClient::Detach(const attach::v1::AttachmentKey& key) {
+  plans_.erase(IdOf(key));
   attach::v1::Detach detach;
   *detach.mutable_key() = key;
   return Detach(detach);
 }
 
 absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key) {
+  plans_.clear();
   attach::v1::Detach detach;
   *detach.mutable_key() = key;
   detach.set_with_others(true);
@@ -159,8 +173,7 @@ absl::Status SocketAgentClient::QueueDetachAll(const attach::v1::AttachmentKey& 
 }
 
 absl::Status SocketAgentClient::UnqueueDetachAll(const attach::v1::AttachmentKey& key) {
-  return DetachQueue(RunDir()).Remove(
-      AttachmentId(key.network(), key.container_id(), key.ifname()));
+  return DetachQueue(RunDir()).Remove(IdOf(key));
 }
 
 absl::StatusOr<attach::v1::Checked> SocketAgentClient::Check(const attach::v1::AttachmentKey& key) {

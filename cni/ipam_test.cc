@@ -208,7 +208,7 @@ TEST_F(IpamTest, S1_OldPluginsHaveNoStatus) {
 
 TEST_F(IpamTest, S1_MissingPluginIsNoOldOne) {
   const CniError error = ToCniError(ExecIpamPlugin(environment_).CheckStatus(request_));
-  EXPECT_EQ(error.code, 4u);
+  EXPECT_EQ(error.code, 7u);
   EXPECT_THAT(error.msg, HasSubstr("fake"));
 }
 

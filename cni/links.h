@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cni/request.h"
@@ -50,6 +51,8 @@ struct PodLink {
   UniqueFd tap;         // tap
 };
 
+using NamesOfInterface = absl::FunctionRef<LinkNames(const std::string& ifname)>;
+
 class PodLinks {
  public:
   virtual ~PodLinks() = default;
@@ -72,6 +75,9 @@ class PodLinks {
   virtual absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) = 0;
   // Is the namespace there, with our interface in it?
   virtual absl::StatusOr<bool> IsInPod(const LinkNames& names) = 0;
+  // The same of all that the ADD of `main` made; it need not have a link itself. `names_of` are
+  // those of another attachment of that ADD, with that interface name.
+  virtual absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) = 0;
 };
 
 class KernelPodLinks : public PodLinks {
@@ -85,6 +91,7 @@ class KernelPodLinks : public PodLinks {
   absl::Status Delete(const LinkNames& names) override;
   absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) override;
   absl::StatusOr<bool> IsInPod(const LinkNames& names) override;
+  absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override;
 };
 
 }  // namespace vxvde

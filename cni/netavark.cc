@@ -153,7 +153,8 @@ absl::Status ReadOptions(const Json& object, Options& options) {
                                                    " and cloud=", Show(*Find(*found, "cloud")),
                                                    " exclude each other: keep one"));
   }
-  for (const auto& [key, value] : found->items()) {
+  for (const auto& item : found->items()) {
+    const std::string& key = item.key();
     const auto* known = std::find_if(std::begin(kOptions), std::end(kOptions),
                                      [&](const Option& option) { return option.key == key; });
     if (known == std::end(kOptions)) {
@@ -163,7 +164,7 @@ absl::Status ReadOptions(const Json& object, Options& options) {
                          absl::StrAppend(out, option.key);
                        })));
     }
-    ASSIGN_OR_RETURN(const std::string text, AsString(value, absl::StrCat("option ", key)));
+    ASSIGN_OR_RETURN(const std::string text, AsString(item.value(), absl::StrCat("option ", key)));
     // One of the two that comes later takes the place of the other.
     if (key == "vnl") options.cloud.clear();
     if (key == "cloud") options.vnl.clear();

@@ -294,6 +294,7 @@ def test_connect_and_disconnect():
         pod.reaches("203.0.113.9")
         records = [name for name in n1.agent.files() if name.startswith("attachments/")]
         assert len(records) == 1, records
+        assert [port["attachment"]["caller"] for port in n1.agent.ports()] == ["netavark"]
         with open(f"{n1.agent.run_dir}/{records[0]}", encoding="utf-8") as f:
             assert json.load(f)["caller"] == "netavark", "no garbage collection of CNI's takes it"
 
