@@ -39,7 +39,7 @@ struct PlanRequest {
   uint32_t mtu = 0;
   bool addresses_by_caller = false;
   std::string caller = "cni";  // or "netavark"
-  std::string main_ifname;  // empty: key.ifname
+  std::string main_ifname;     // empty: key.ifname
   bool by_annotation = false;
 };
 
@@ -59,6 +59,25 @@ struct PlannedAttachment {
   std::string vnl;
 };
 
+// attach.proto, Checked.
+struct CheckedAttachment {
+  MacAddress mac;
+  int mtu = 0;
+  bool tap = false;
+};
+
+// attach.proto, Listed.
+struct ListedAttachment {
+  AttachmentKey key;
+  std::string id;
+  std::string main_ifname;
+  std::string caller;
+  std::string netns;
+  bool tap = false;
+  bool planned = false;
+  bool ended = false;
+};
+
 // Errors carry a Refusal (refusal.h).
 class AttachService {
  public:
@@ -76,6 +95,13 @@ class AttachService {
   // The same, of all attachments of its ADD: those with `key.ifname` as their main_ifname. Tries
   // each; the error is the first one.
   virtual absl::StatusOr<bool> DetachAll(const AttachmentKey& key) = 0;
+
+  // attach.proto, Check.
+  virtual absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) = 0;
+  // attach.proto, List: all of one network, by id.
+  virtual std::vector<ListedAttachment> ListNetwork(const std::string& network) const = 0;
+  // attach.proto, Ping: a refusal with code 50 or 51 when an ADD to that cloud could not be served.
+  virtual absl::Status Ready(const std::string& cloud, const std::string& vnl) = 0;
 };
 
 }  // namespace vxvde

@@ -19,6 +19,7 @@ namespace {
 // port come up, say (RFC 5227 announces twice as well, section 2.3).
 constexpr std::chrono::seconds kSecondAnnouncement{1};
 constexpr uint32_t kMaxMacAttempts = 16;
+constexpr size_t kMaxEnded = 4096;
 
 std::string Holder(const AttachmentRecord& record) {
   return absl::StrCat("container ", record.container_id, " interface ", record.ifname,
@@ -61,22 +62,22 @@ Attachments::~Attachments() {
 
 // ---- What is asked for ----
 
-absl::StatusOr<CloudConfig> Attachments::ChooseCloud(const PlanRequest& request) const {
-  if (!request.cloud.empty()) {
-    const NamedCloud* named = config_.FindByName(request.cloud);
+absl::StatusOr<CloudConfig> Attachments::ChooseCloud(const std::string& name,
+                                                     const std::string& vnl) const {
+  if (!name.empty()) {
+    const NamedCloud* named = config_.FindByName(name);
     if (named != nullptr) return named->config;
     std::vector<std::string> names;
     for (const NamedCloud& cloud : config_.clouds) names.push_back(cloud.name);
     return Refuse(
         AttachError::kUnknownCloud,
-        absl::StrCat("there is no cloud \"", request.cloud, "\" on node ", config_.node),
+        absl::StrCat("there is no cloud \"", name, "\" on node ", config_.node),
         names.empty()
             ? "name it under `clouds:` of the agent's configuration"
             : absl::StrCat("known are: ", absl::StrJoin(names, ", "),
                            "; others are named under `clouds:` of the agent's configuration"));
   }
-  const absl::StatusOr<CloudConfig> config =
-      ParseVnl(request.vnl.empty() ? "vxvde://" : request.vnl, group_id_);
+  const absl::StatusOr<CloudConfig> config = ParseVnl(vnl.empty() ? "vxvde://" : vnl, group_id_);
   if (!config.ok()) {
     return Refuse(kCniInvalidConfig, config.status().message(),
                   "correct the locator, for example vxvde://239.1.2.3/vni=42");
@@ -108,12 +109,11 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         kCniInvalidConfig,
         absl::StrCat("cloud \"", named->name,
                      "\" has subnets, but this version of the agent allocates no addresses"),
-        request.caller == "netavark"
-            ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
-        : request.by_annotation
+        request.by_annotation
             ? "name addresses in the annotation, [{\"name\": ..., \"ips\": [\"10.42.0.7/16\"]}], "
-              "or "
-              "\"ips\": [] for layer 2 only"
+              "or \"ips\": [] for layer 2 only"
+        : request.caller == "netavark"
+            ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
             : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
               "\"ipam\": {} for layer 2 only");
   }
@@ -206,8 +206,10 @@ void Attachments::LeaveIfUnused(const CloudKey& cloud) {
 absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) {
   const AttachmentKey& key = request.key;
   const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
-  ASSIGN_OR_RETURN(const CloudConfig cloud, ChooseCloud(request));
+  ASSIGN_OR_RETURN(const CloudConfig cloud, ChooseCloud(request.cloud, request.vnl));
   RETURN_IF_ERROR(CheckPolicy(request, cloud));
+  // A DEL of an earlier life must not end this one.
+  RETURN_IF_ERROR(store_->queue().Remove(id));
   // In the end a cloud is left that nobody is on: this one after an error, or that of a stale
   // attachment which this plan replaces.
   const auto before = entries_.find(id);
@@ -283,6 +285,12 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
 
   std::move(forget).Cancel();
   entry.state = State::kAttached;
+  if (ended_.erase(entry.record.id) != 0) {
+    if (const absl::Status status = store_->RemoveEnded(entry.record.id); !status.ok()) {
+      log_->Warn("ended record not removed",
+                 {{"id", entry.record.id}, {"error", std::string(status.message())}});
+    }
+  }
   log_->Info("attached", {{"id", entry.record.id},
                           {"cloud", CloudName(entry.cloud.key)},
                           {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
@@ -303,18 +311,92 @@ void Attachments::Rollback(PlanTicket ticket) {
 }
 
 absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
-  const auto found = entries_.find(AttachmentId(key.network, key.container_id, key.ifname));
-  if (found == entries_.end()) return false;
+  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
+  const auto found = entries_.find(id);
+  if (found == entries_.end() && !ended_.contains(id)) return false;
   // First: if it cannot be removed, the port stays and DEL is tried again.
-  RETURN_IF_ERROR(store_->Remove(found->first));
+  RETURN_IF_ERROR(store_->Remove(id));
+  ended_.erase(id);
+  if (found == entries_.end()) return true;
   Drop(found, "detached", "DEL");
   return true;
+}
+
+absl::StatusOr<CheckedAttachment> Attachments::Check(const AttachmentKey& key) {
+  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
+  const auto found = entries_.find(id);
+  if (found == entries_.end() || found->second.state == State::kPlanned) {
+    return Refuse(
+        AttachError::kNotAttached,
+        absl::StrCat("container ", key.container_id, " interface ", key.ifname, " of network ",
+                     key.network, " is not attached on node ", config_.node),
+        "run DEL and ADD for it; the agent's log says when it ended");
+  }
+  const Entry& entry = found->second;
+  const auto not_forwarding = [&](absl::string_view why, absl::string_view remedy) {
+    return Refuse(AttachError::kNotForwarding,
+                  absl::StrCat(Holder(entry.record), " does not forward: ", why), remedy);
+  };
+  if (entry.state == State::kWaiting) {
+    return not_forwarding(entry.problem, absl::StrCat("the agent tries again every ",
+                                                      kRetry.count(), " s; vxvdectl ports"));
+  }
+  if (IsStale(entry)) {
+    return not_forwarding(absl::StrCat("its interface ", entry.record.host_ifname, " is gone"),
+                          "run DEL and ADD for it");
+  }
+  if (const absl::Status uplink = CheckUplink(entry.cloud); !uplink.ok()) {
+    return not_forwarding(uplink.message(), RefusalOf(uplink).remedy);
+  }
+  return CheckedAttachment{
+      .mac = entry.record.mac, .mtu = entry.record.mtu, .tap = entry.record.tap};
+}
+
+absl::Status Attachments::CheckUplink(const CloudConfig& cloud) const {
+  const CloudOptions* joined = clouds_.Find(cloud.key);
+  Uplink uplink;
+  if (joined != nullptr) {
+    uplink = {.index = joined->uplink, .name = joined->uplink_name};
+  } else {
+    ASSIGN_OR_RETURN(uplink, ChooseUplink(cloud, config_.uplink, links_));
+  }
+  const absl::StatusOr<LinkInfo> link = links_.by_index(uplink.index);
+  if (link.ok() && link->up) return absl::OkStatus();
+  if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
+  return Refuse(AttachError::kCannotJoin,
+                absl::StrCat("the uplink ", uplink.name, " of cloud ", CloudName(cloud.key),
+                             link.ok() ? " is down" : " is gone"),
+                absl::StrCat("ip link set ", uplink.name,
+                             " up, or choose another (`uplink:` of the agent's configuration, "
+                             "/if= of the locator)"));
+}
+
+absl::Status Attachments::Ready(const std::string& name, const std::string& vnl) {
+  const auto not_ready = [](uint32_t code, const absl::Status& why) {
+    const Refusal refusal = RefusalOf(why);
+    return Refuse(code, refusal.message, refusal.remedy);
+  };
+  const absl::StatusOr<CloudConfig> cloud = ChooseCloud(name, vnl);
+  if (!cloud.ok()) return not_ready(kCniNotAvailable, cloud.status());
+  const absl::Status uplink = CheckUplink(*cloud);
+  if (uplink.ok()) return uplink;
+  // A waiting one is cut off already, whatever the uplink does.
+  const bool hurts = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return entry.second.cloud.key == cloud->key && entry.second.state != State::kPlanned;
+  });
+  return not_ready(hurts ? kCniLimitedConnectivity : kCniNotAvailable, uplink);
 }
 
 absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
   std::vector<AttachmentKey> keys = {key};
   for (const auto& [id, entry] : entries_) {
     const AttachmentRecord& record = entry.record;
+    if (record.network == key.network && record.container_id == key.container_id &&
+        record.main_ifname == key.ifname && record.ifname != key.ifname) {
+      keys.push_back({record.network, record.container_id, record.ifname});
+    }
+  }
+  for (const auto& [id, record] : ended_) {
     if (record.network == key.network && record.container_id == key.container_id &&
         record.main_ifname == key.ifname && record.ifname != key.ifname) {
       keys.push_back({record.network, record.container_id, record.ifname});
@@ -424,12 +506,30 @@ void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
            entry.second.port == port;
   });
   if (found == entries_.end()) return;  // detached in between
-  if (const absl::Status status = store_->Remove(found->first); !status.ok()) {
-    // The next Restore finds the link gone and removes it then.
-    log_->Warn("record not removed",
-               {{"id", found->first}, {"error", std::string(status.message())}});
+  const std::string id = found->first;
+  const absl::Status status =
+      End(found, "detached", "its interface is gone: the pod ended without DEL");
+  if (!status.ok()) {
+    // The next Restore finds the link gone and does it then.
+    log_->Warn("record not moved", {{"id", id}, {"error", std::string(status.message())}});
+    Drop(found, "detached", "its interface is gone: the pod ended without DEL");
   }
-  Drop(found, "detached", "its interface is gone: the pod ended without DEL");
+}
+
+absl::Status Attachments::End(Entries::iterator found, absl::string_view event,
+                              absl::string_view why) {
+  AttachmentRecord record = found->second.record;
+  // netavark never asks for garbage collection. A runtime that says neither DEL nor GC must
+  // not fill the disk.
+  if (record.caller != "cni" || ended_.size() >= kMaxEnded) {
+    RETURN_IF_ERROR(store_->Remove(record.id));
+  } else {
+    RETURN_IF_ERROR(store_->End(record.id));
+    const std::string id = record.id;
+    ended_.insert_or_assign(id, std::move(record));
+  }
+  Drop(found, event, why);
+  return absl::OkStatus();
 }
 
 void Attachments::Wait(Entry& entry, absl::string_view problem) {
@@ -460,6 +560,11 @@ absl::Status Attachments::Restore() {
     const std::string id = entry.record.id;
     entries_.emplace(id, std::move(entry));
   }
+  for (AttachmentRecord& record : contents.ended) {
+    std::string id = record.id;
+    ended_.emplace(std::move(id), std::move(record));
+  }
+  DetachQueued();
   const auto wanted = [&](const CloudKey& key) {
     return std::any_of(entries_.begin(), entries_.end(),
                        [&](const auto& entry) { return entry.second.cloud.key == key; });
@@ -469,6 +574,29 @@ absl::Status Attachments::Restore() {
   }
   TakeUpWaiting();
   return absl::OkStatus();
+}
+
+void Attachments::DetachQueued() {
+  const absl::StatusOr<DetachQueue::Contents> queued = store_->queue().Load();
+  if (!queued.ok()) {
+    log_->Error("queued DELs not read", {{"error", std::string(queued.status().message())}});
+    return;
+  }
+  for (const std::string& problem : queued->problems) {
+    log_->Error("queued DEL not understood", {{"problem", problem}});
+  }
+  for (const QueuedDetach& one : queued->detaches) {
+    const AttachmentKey key{one.network, one.container_id, one.ifname};
+    absl::StatusOr<bool> detached = one.with_others ? DetachAll(key) : Detach(key);
+    absl::Status status = detached.status();
+    if (status.ok()) status = store_->queue().Remove(one.id());
+    if (status.ok()) {
+      log_->Info("queued DEL done", {{"id", one.id()}, {"found", *detached ? "yes" : "no"}});
+    } else {
+      log_->Error("queued DEL not done",
+                  {{"id", one.id()}, {"error", std::string(status.message())}});
+    }
+  }
 }
 
 absl::Status Attachments::TakeUp(Entry& entry) {
@@ -501,12 +629,8 @@ void Attachments::TakeUpWaiting() {
     if (entry.state != State::kWaiting) continue;
     absl::Status status = TakeUp(entry);
     if (absl::IsNotFound(status)) {
-      const absl::Status removed = store_->Remove(current->first);
-      if (removed.ok()) {
-        Drop(current, "attachment gone", status.message());
-        continue;
-      }
-      status = removed;
+      status = End(current, "attachment gone", status.message());
+      if (status.ok()) continue;
     }
     if (!status.ok()) {
       Wait(entry, status.message());
@@ -559,6 +683,30 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .port = entry.port,
                     .problem = entry.problem});
   }
+  return list;
+}
+
+std::vector<ListedAttachment> Attachments::ListNetwork(const std::string& network) const {
+  std::vector<ListedAttachment> list;
+  const auto add = [&](const AttachmentRecord& record, bool planned, bool ended) {
+    if (record.network != network) return;
+    list.push_back({.key = {record.network, record.container_id, record.ifname},
+                    .id = record.id,
+                    .main_ifname = record.main_ifname,
+                    .caller = record.caller,
+                    .netns = record.netns,
+                    .tap = record.tap,
+                    .planned = planned,
+                    .ended = ended});
+  };
+  for (const auto& [id, entry] : entries_) {
+    add(entry.record, entry.state == State::kPlanned, /*ended=*/false);
+  }
+  for (const auto& [id, record] : ended_) {
+    if (!entries_.contains(id)) add(record, /*planned=*/false, /*ended=*/true);
+  }
+  std::sort(list.begin(), list.end(),
+            [](const ListedAttachment& a, const ListedAttachment& b) { return a.id < b.id; });
   return list;
 }
 

@@ -10,7 +10,9 @@
 //   I2  A port of the switch exists exactly for attached ones.
 //   I3  A cloud is joined only if there is an attachment on it, of any state; its unicast port is
 //       on disk as long as that is so.
-//   I4  Any operation that fails leaves everything as it was before, except that a failed
+//   I4  An ended one (its interface went without a DEL) has a record of its own kind until DEL, GC
+//       or a new ADD, so that GC can give back what it had elsewhere.
+//   I5  Any operation that fails leaves everything as it was before, except that a failed
 //       Commit ends its plan.
 // Not here: messages (handoff_session), the kernel (links), what people are shown (live_node).
 
@@ -51,6 +53,11 @@ class Attachments final : public AttachService {
   absl::Status Restore();
   static constexpr std::chrono::seconds kRetry{2};
 
+  // Does the DELs that came while no agent answered (D1). Part of Restore, and called once more
+  // when the handoff socket listens: one that was queued in between is done as well, and
+  // whoever comes later finds us there.
+  void DetachQueued();
+
   // For plans from now on. A cloud in use goes on as it was joined, with a line in the log if
   // the new configuration says something else.
   void SetConfig(Config config);
@@ -62,6 +69,9 @@ class Attachments final : public AttachService {
   void Rollback(PlanTicket ticket) override;
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
   absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override;
+  absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override;
+  std::vector<ListedAttachment> ListNetwork(const std::string& network) const override;
+  absl::Status Ready(const std::string& cloud, const std::string& vnl) override;
 
   // Of the switch's events it needs kPortFailed: the pod died without DEL.
   void OnEvent(const SwitchEvent& event);
@@ -85,7 +95,10 @@ class Attachments final : public AttachService {
   };
   using Entries = std::map<std::string, Entry>;  // by record.id
 
-  absl::StatusOr<CloudConfig> ChooseCloud(const PlanRequest& request) const;
+  // Named as in PlanRequest.
+  absl::StatusOr<CloudConfig> ChooseCloud(const std::string& name, const std::string& vnl) const;
+  // Its interface exists and is up.
+  absl::Status CheckUplink(const CloudConfig& cloud) const;
   absl::Status CheckPolicy(const PlanRequest& request, const CloudConfig& cloud) const;
   absl::Status CheckNotAttached(const PlanRequest& request, const std::string& id);
   absl::StatusOr<MacAddress> ChooseMac(const PlanRequest& request, const CloudKey& cloud,
@@ -107,6 +120,8 @@ class Attachments final : public AttachService {
   void LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const;
   // LogEnd, Forget and LeaveIfUnused.
   void Drop(Entries::iterator entry, absl::string_view event, absl::string_view why);
+  // Its interface is gone without a DEL: Drop, with the record kept until DEL or GC comes.
+  absl::Status End(Entries::iterator entry, absl::string_view event, absl::string_view why);
   void OnPortFailed(const CloudKey& cloud, PortId port);
 
   // Puts a waiting entry off until the next retry.
@@ -127,6 +142,7 @@ class Attachments final : public AttachService {
 
   JoinedClouds clouds_;
   Entries entries_;
+  std::map<std::string, AttachmentRecord> ended_;  // by id; on disk likewise
   uint64_t next_ticket_ = 1;
   std::optional<EventLoop::TimerId> retry_;
   // Posted tasks look at it: they may outlive us in the loop's queue.

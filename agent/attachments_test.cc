@@ -47,6 +47,7 @@ struct Kernel {
   int steps = 0;                                                  // calls so far
   int fail_step = 0;                                              // the one of them that fails
   bool no_route = false;
+  bool uplink_up = true;
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -76,6 +77,7 @@ struct Kernel {
       eth0.index = IfIndex{2};
       eth0.name = "eth0";
       eth0.mtu = 1500;
+      eth0.up = uplink_up;
       return eth0;
     };
     out.route = [this](const IpAddress&) -> absl::StatusOr<RouteAnswer> {
@@ -643,6 +645,57 @@ TEST_F(AttachmentsTest, ATakenUnicastPortIsReplacedAndSaid) {
   EXPECT_THAT(agent_->lines, testing::Contains(HasSubstr("unicast port changed")));
 }
 
+// S1.
+TEST_F(AttachmentsTest, ReadyMeansThatAnAddWouldWork) {
+  Attachments& attachments = agent_->attachments;
+  EXPECT_TRUE(attachments.Ready("blue", "").ok());
+  EXPECT_TRUE(attachments.Ready("", "").ok());
+  EXPECT_FALSE(Joined(kVnl)) << "a question joins nothing";
+  const Refusal unknown = Why(attachments.Ready("mauve", ""));
+  EXPECT_EQ(unknown.code, 50u);
+  EXPECT_THAT(unknown.message, HasSubstr("mauve"));
+  kernel_.no_route = true;
+  EXPECT_EQ(Why(attachments.Ready("blue", "")).code, 50u);
+  kernel_.no_route = false;
+
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  EXPECT_TRUE(attachments.Ready("blue", "").ok());
+  kernel_.uplink_up = false;
+  const Refusal down = Why(attachments.Ready("blue", ""));
+  EXPECT_EQ(down.code, 51u) << "c1 is cut off";
+  EXPECT_THAT(down.message, HasSubstr("eth0"));
+  EXPECT_THAT(down.remedy, HasSubstr("up"));
+  EXPECT_EQ(Why(attachments.Ready("team", "")).code, 50u) << "nobody is there";
+}
+
+// C1.
+TEST_F(AttachmentsTest, CheckSaysWhyNoFrameFlows) {
+  const auto check = [&] { return agent_->attachments.Check(Request("c1").key).status(); };
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotAttached));
+  const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotAttached)) << "a plan is not yet one";
+  agent_->attachments.Rollback(plan->ticket);
+
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  const absl::StatusOr<CheckedAttachment> good = agent_->attachments.Check(Request("c1").key);
+  ASSERT_TRUE(good.ok()) << good.status();
+  EXPECT_EQ(good->mtu, 1400);
+  EXPECT_EQ(good->mac, DeriveMac("net", "c1", "eth0", 0));
+  EXPECT_FALSE(good->tap);
+
+  kernel_.uplink_up = false;
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotForwarding));
+  EXPECT_THAT(Why(check()).message, HasSubstr("eth0 of cloud blue is down"));
+  kernel_.uplink_up = true;
+  kernel_.links.at(HostIfName(plan->id)).alias = "other";
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotForwarding));
+  kernel_.links.at(HostIfName(plan->id)).alias = LinkAlias(plan->id);
+  kernel_.no_route = true;
+  Restart();
+  EXPECT_EQ(Why(check()).code, Code(AttachError::kNotForwarding)) << "it waits";
+  EXPECT_THAT(Why(check()).message, HasSubstr("no route"));
+}
+
 TEST_F(AttachmentsTest, APodThatDiesWithoutDelIsForgotten) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   const std::string link = HostIfName(IdOf(Request("c1")));
@@ -651,6 +704,71 @@ TEST_F(AttachmentsTest, APodThatDiesWithoutDelIsForgotten) {
   agent_->RunUntil([&] { return agent_->attachments.List().empty(); });
   EXPECT_EQ(kernel_.Leaves(), 1);
   ExpectNothingLeft();
+}
+
+// G1: what such a pod has elsewhere (a lease) is still to be given back.
+TEST_F(AttachmentsTest, AnEndedOneIsListedUntilDelOrAdd) {
+  const auto listed = [&] {
+    std::vector<std::string> text;
+    for (const ListedAttachment& one : agent_->attachments.ListNetwork("net")) {
+      text.push_back(one.key.container_id + (one.ended ? " ended" : ""));
+    }
+    std::sort(text.begin(), text.end());
+    return text;
+  };
+  for (const char* container : {"c1", "c2", "c3"}) ASSERT_TRUE(Add(Request(container)).ok());
+  PlanRequest other = Request("c9");
+  other.key.network = "another";
+  ASSERT_TRUE(Add(other).ok());
+  PlanRequest podman = Request("c4");
+  podman.caller = "netavark";
+  ASSERT_TRUE(Add(podman).ok());
+  for (const char* container : {"c1", "c2", "c4"}) {
+    const std::string link = HostIfName(IdOf(Request(container)));
+    kernel_.links.erase(link);
+    kernel_.ports.at(link)->Break(absl::NotFoundError("the interface is gone"));
+  }
+  agent_->RunUntil([&] { return agent_->attachments.List().size() == 2; });
+  EXPECT_THAT(listed(), ElementsAre("c1 ended", "c2 ended", "c3")) << "netavark never asks";
+  Restart();
+  EXPECT_THAT(listed(), ElementsAre("c1 ended", "c2 ended", "c3"));
+  EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), true);
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  EXPECT_THAT(listed(), ElementsAre("c2", "c3"));
+  EXPECT_THAT(Store::Open(run_dir_)->Load()->ended, IsEmpty());
+}
+
+// D1: before anything is taken up, so nothing is joined, and left again, for it.
+TEST_F(AttachmentsTest, DelsThatWereQueuedAreDoneFirst) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(Add(Request("c2", "team")).ok());
+  DetachQueue queue(run_dir_);
+  const auto put = [&](const std::string& container) {
+    return queue.Put(
+        {.network = "net", .container_id = container, .ifname = "eth0", .with_others = true});
+  };
+  ASSERT_TRUE(put("c2").ok());
+  ASSERT_TRUE(put("never").ok());
+  const size_t sockets = kernel_.unicast.size();
+  Restart();
+  EXPECT_EQ(kernel_.unicast.size(), sockets + 1) << "blue alone is joined again";
+  ASSERT_THAT(agent_->attachments.List(), SizeIs(1));
+  EXPECT_EQ(agent_->attachments.List()[0].container_id, "c1");
+  EXPECT_THAT(Records(), SizeIs(1));
+  EXPECT_THAT(queue.Load()->detaches, IsEmpty());
+
+  ASSERT_TRUE(put("c1").ok());
+  agent_->attachments.DetachQueued();
+  ExpectNothingLeft();
+}
+
+// The same container comes back (podman restart): its old DEL must not end its new life.
+TEST_F(AttachmentsTest, AnAddTakesItsQueuedDelAway) {
+  ASSERT_TRUE(
+      DetachQueue(run_dir_).Put({.network = "net", .container_id = "c1", .ifname = "eth0"}).ok());
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  Restart();
+  EXPECT_THAT(agent_->attachments.List(), SizeIs(1));
 }
 
 TEST_F(AttachmentsTest, AddressesAreAnnouncedTwice) {

@@ -18,7 +18,8 @@ class FakeAttachService : public AttachService {
   PlanRequest plan;                 // the last one
   std::vector<IpPrefix> addresses;  // of the last commit
   int tap = -1;                     // the last commit's descriptor number
-  int open = 0;                     // plans neither committed nor rolled back
+  std::vector<ListedAttachment> listed;
+  int open = 0;  // plans neither committed nor rolled back
 
   absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) override {
     calls.push_back(absl::StrCat("plan ", Text(request.key)));
@@ -54,6 +55,16 @@ class FakeAttachService : public AttachService {
     calls.push_back(absl::StrCat("detach ", Text(key)));
     if (!fail.ok()) return fail;
     return true;
+  }
+  absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("check ", Text(key)));
+    if (!fail.ok()) return fail;
+    return CheckedAttachment{.mac = MacAddress({2, 0, 0x5e, 0x10, 0, 1}), .mtu = 1450};
+  }
+  std::vector<ListedAttachment> ListNetwork(const std::string&) const override { return listed; }
+  absl::Status Ready(const std::string& cloud, const std::string& vnl) override {
+    calls.push_back(absl::StrCat("ready ", cloud, vnl));
+    return fail;
   }
   absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override {
     calls.push_back(absl::StrCat("detach all ", Text(key)));

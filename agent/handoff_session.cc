@@ -23,9 +23,17 @@ constexpr size_t kMaxPath = 4095;  // PATH_MAX without the NUL
 constexpr int kMaxAddresses = 64;
 constexpr char kSpeakAttach[] = "use the vxvde CNI plugin of the agent's version";
 
-std::string Serialized(const absl::Status& error) {
+void SetError(const absl::Status& error, pb::Error& message) {
   const Refusal refusal = RefusalOf(error);
-  return HandoffRefusal(refusal.code, refusal.message, refusal.remedy);
+  message.set_code(refusal.code);
+  message.set_message(refusal.message);
+  message.set_details(refusal.remedy);
+}
+
+std::string Serialized(const absl::Status& error) {
+  pb::Reply reply;
+  SetError(error, *reply.mutable_error());
+  return reply.SerializeAsString();
 }
 
 absl::Status NotUnderstood(absl::string_view what) {
@@ -161,6 +169,40 @@ absl::StatusOr<std::vector<IpPrefix>> CheckAddresses(const pb::Commit& message, 
   return addresses;
 }
 
+absl::Status CheckPing(const pb::Ping& message, AttachService& service) {
+  RETURN_IF_ERROR(CheckText("cloud", message.cloud(), kMaxName));
+  RETURN_IF_ERROR(CheckText("vnl", message.vnl(), kMaxPath));
+  return service.Ready(message.cloud(), message.vnl());
+}
+
+// Those that are wanted, as many as fit a message with certainty.
+pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& wanted) {
+  constexpr size_t kEnough = kMaxHandoffMessage / 2;  // one entry has at most a path and some names
+  pb::Listed page;
+  size_t size = 0;
+  for (const ListedAttachment& one : all) {
+    if (one.id <= wanted.after()) continue;
+    if (!wanted.container_id().empty() && one.key.container_id != wanted.container_id()) continue;
+    if (size > kEnough) {
+      page.set_more(true);
+      break;
+    }
+    pb::Listed::Attachment& entry = *page.add_attachments();
+    entry.mutable_key()->set_network(one.key.network);
+    entry.mutable_key()->set_container_id(one.key.container_id);
+    entry.mutable_key()->set_ifname(one.key.ifname);
+    entry.set_id(one.id);
+    entry.set_main_ifname(one.main_ifname);
+    entry.set_caller(one.caller);
+    entry.set_netns(one.netns);
+    entry.set_mode(one.tap ? pb::TAP : pb::VETH);
+    entry.set_planned(one.planned);
+    entry.set_ended(one.ended);
+    size += entry.ByteSizeLong();
+  }
+  return page;
+}
+
 std::string Planned(const PlannedAttachment& plan) {
   pb::Reply reply;
   pb::Planned& planned = *reply.mutable_planned();
@@ -232,9 +274,12 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
 
   pb::Reply reply;
   switch (request.kind_case()) {
-    case pb::Request::kPing:
+    case pb::Request::kPing: {
       reply.mutable_pong()->set_version(kVersion);
+      const absl::Status ready = CheckPing(request.ping(), *service_);
+      if (!ready.ok()) SetError(ready, *reply.mutable_pong()->mutable_problem());
       return reply.SerializeAsString();
+    }
 
     case pb::Request::kPlan: {
       if (state_ != State::kFresh) return over(NotUnderstood("Plan must be the first message"));
@@ -272,6 +317,29 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
           request.detach().with_others() ? service_->DetachAll(*key) : service_->Detach(*key);
       if (!found.ok()) return over(found.status());
       reply.mutable_detached()->set_found(*found);
+      return reply.SerializeAsString();
+    }
+
+    case pb::Request::kCheck: {
+      if (state_ != State::kFresh) return over(NotUnderstood("Check on another's connection"));
+      const absl::StatusOr<AttachmentKey> key = CheckKey(request.check().key());
+      if (!key.ok()) return over(key.status());
+      const absl::StatusOr<CheckedAttachment> checked = service_->Check(*key);
+      if (!checked.ok()) return over(checked.status());
+      pb::Checked& message = *reply.mutable_checked();
+      message.set_mac(checked->mac.bytes().data(), MacAddress::kSize);
+      message.set_mtu(static_cast<uint32_t>(checked->mtu));
+      message.set_mode(checked->tap ? pb::TAP : pb::VETH);
+      return reply.SerializeAsString();
+    }
+
+    case pb::Request::kList: {
+      if (state_ != State::kFresh) return over(NotUnderstood("List on another's connection"));
+      const absl::Status good =
+          CheckName("network name", request.list().network(), kCniInvalidConfig);
+      if (!good.ok()) return over(good);
+      *reply.mutable_listed() =
+          Page(service_->ListNetwork(request.list().network()), request.list());
       return reply.SerializeAsString();
     }
 

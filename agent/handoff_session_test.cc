@@ -137,6 +137,23 @@ TEST_F(HandoffSessionTest, PingAnswersWithTheVersion) {
   EXPECT_TRUE(Ask(GoodPlan()).has_planned()) << "and the conversation goes on";
 }
 
+// S1.
+TEST_F(HandoffSessionTest, PingSaysWhatIsInTheWay) {
+  pb::Request ping;
+  ping.set_protocol(1);
+  ping.mutable_ping()->set_cloud("blue");
+  EXPECT_FALSE(Ask(ping).pong().has_problem());
+  EXPECT_THAT(service_.calls, ElementsAre("ready blue"));
+  service_.fail = Refuse(kCniLimitedConnectivity, "eth0 is down", "bring it up");
+  const pb::Reply reply = Ask(ping);
+  EXPECT_FALSE(reply.pong().version().empty());
+  EXPECT_EQ(reply.pong().problem().code(), 51u);
+  EXPECT_EQ(reply.pong().problem().message(), "eth0 is down");
+  EXPECT_EQ(reply.pong().problem().details(), "bring it up");
+  ping.mutable_ping()->set_cloud(std::string(300, 'x'));
+  EXPECT_EQ(Ask(ping).pong().problem().code(), 7u);
+}
+
 TEST_F(HandoffSessionTest, WrongOrderIsRefused) {
   pb::Request commit = CommitOf({});
   commit.set_protocol(1);
@@ -303,6 +320,55 @@ TEST_F(HandoffSessionTest, DetachAnswersWhetherThereWasSomething) {
   ASSERT_TRUE(reply.has_detached());
   EXPECT_TRUE(reply.detached().found());
   EXPECT_THAT(service_.calls, ElementsAre("detach blue/c1/eth0"));
+}
+
+// C1.
+TEST_F(HandoffSessionTest, CheckAnswersOrSaysWhy) {
+  pb::Request request;
+  request.set_protocol(1);
+  *request.mutable_check()->mutable_key() = GoodPlan().plan().key();
+  const pb::Reply good = Ask(request);
+  EXPECT_EQ(good.checked().mac(), std::string("\x02\x00\x5e\x10\x00\x01", 6));
+  EXPECT_EQ(good.checked().mtu(), 1450u);
+  EXPECT_EQ(good.checked().mode(), pb::VETH);
+  EXPECT_THAT(service_.calls, ElementsAre("check blue/c1/eth0"));
+  service_.fail = Refuse(AttachError::kNotForwarding, "no uplink", "plug it in");
+  EXPECT_EQ(Ask(request).error().code(), 111u);
+  EXPECT_TRUE(session_->Ended());
+  session_.emplace(&service_);
+  request.mutable_check()->mutable_key()->set_ifname("a/b");
+  EXPECT_EQ(Ask(request).error().code(), 4u);
+}
+
+// G1: more than fits one message comes in pages.
+TEST_F(HandoffSessionTest, AListIsReadInPages) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 60; ++i) {
+    ids.push_back(std::to_string(1000 + i));
+    service_.listed.push_back({.key = {"blue", "c1", "eth0"},
+                               .id = ids.back(),
+                               .main_ifname = "eth0",
+                               .caller = "cni",
+                               .netns = "/" + std::string(4000, 'n')});
+  }
+  pb::Request request;
+  request.set_protocol(1);
+  request.mutable_list()->set_network("blue");
+  std::vector<std::string> seen;
+  int pages = 0;
+  while (true) {
+    const pb::Reply reply = Ask(request);
+    ASSERT_TRUE(reply.has_listed()) << reply.error().message();
+    EXPECT_LT(reply.ByteSizeLong(), kMaxHandoffMessage);
+    ++pages;
+    for (const auto& one : reply.listed().attachments()) seen.push_back(one.id());
+    if (!reply.listed().more()) break;
+    request.mutable_list()->set_after(seen.back());
+  }
+  EXPECT_EQ(seen, ids);
+  EXPECT_GT(pages, 1);
+  request.mutable_list()->set_network("no/name");
+  EXPECT_EQ(Ask(request).error().code(), 7u);
 }
 
 TEST_F(HandoffSessionTest, ACommitThatNobodyHearsOfIsUndone) {

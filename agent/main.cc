@@ -214,6 +214,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   } else {
     ASSIGN_OR_RETURN(listener, ListenForHandoff(handoff_path));
   }
+  attachments.DetachQueued();
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
 

@@ -19,6 +19,9 @@ inline constexpr uint32_t kCniInvalidEnvironment = 4;
 inline constexpr uint32_t kCniDecodeFailure = 6;
 inline constexpr uint32_t kCniInvalidConfig = 7;
 inline constexpr uint32_t kCniTryAgainLater = 11;
+inline constexpr uint32_t kCniNotAvailable = 50;  // ADD could not be served
+inline constexpr uint32_t kCniLimitedConnectivity =
+    51;  // nor are the pods connected that are there
 
 struct Refusal {
   uint32_t code = 0;

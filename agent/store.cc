@@ -113,6 +113,39 @@ std::string SetAside(const std::string& path, const absl::Status& why) {
                       moved ? "; set aside as " : "; cannot be renamed to ", bad);
 }
 
+absl::Status RemoveFile(const std::string& path) {
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, absl::StrCat("remove ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadRecords(const std::string& folder, std::vector<AttachmentRecord>& records,
+                         Store::Contents& contents) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
+  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(dir.get())) {
+    if (absl::EndsWith(entry->d_name, ".json")) names.push_back(entry->d_name);
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    const std::string path = absl::StrCat(folder, "/", name);
+    absl::StatusOr<std::string> text = ReadFile(path);
+    absl::StatusOr<AttachmentRecord> record =
+        text.ok() ? ParseRecord(*text) : absl::StatusOr<AttachmentRecord>(text.status());
+    if (record.ok() && name != absl::StrCat(record->id, ".json")) {
+      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", record->id));
+    }
+    if (record.ok()) {
+      records.push_back(*std::move(record));
+    } else {
+      contents.problems.push_back(SetAside(path, record.status()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string FormatRecord(const AttachmentRecord& record) {
@@ -230,9 +263,11 @@ absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view text) {
 }
 
 absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
-  const std::string attachments = absl::StrCat(run_dir, "/attachments");
-  if (mkdir(attachments.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, absl::StrCat("make ", attachments));
+  for (const char* name : {"/attachments", "/ended"}) {
+    const std::string folder = absl::StrCat(run_dir, name);
+    if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+      return ErrnoStatus(errno, absl::StrCat("make ", folder));
+    }
   }
   return Store(run_dir);
 }
@@ -241,17 +276,28 @@ std::string Store::RecordPath(const std::string& id) const {
   return absl::StrCat(run_dir_, "/attachments/", id, ".json");
 }
 
+std::string Store::EndedPath(const std::string& id) const {
+  return absl::StrCat(run_dir_, "/ended/", id, ".json");
+}
+
 absl::Status Store::Save(const AttachmentRecord& record) {
   return ReplaceFile(RecordPath(record.id), FormatRecord(record));
 }
 
-absl::Status Store::Remove(const std::string& id) {
+absl::Status Store::End(const std::string& id) {
   const std::string path = RecordPath(id);
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, absl::StrCat("remove ", path));
+  if (rename(path.c_str(), EndedPath(id).c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, absl::StrCat("move ", path));
   }
   return absl::OkStatus();
 }
+
+absl::Status Store::Remove(const std::string& id) {
+  RETURN_IF_ERROR(RemoveFile(RecordPath(id)));
+  return RemoveEnded(id);
+}
+
+absl::Status Store::RemoveEnded(const std::string& id) { return RemoveFile(EndedPath(id)); }
 
 absl::Status Store::SavePorts(const UnicastPorts& ports) {
   return ReplaceFile(absl::StrCat(run_dir_, "/clouds.json"), FormatUnicastPorts(ports));
@@ -259,28 +305,8 @@ absl::Status Store::SavePorts(const UnicastPorts& ports) {
 
 absl::StatusOr<Store::Contents> Store::Load() {
   Contents contents;
-  const std::string folder = absl::StrCat(run_dir_, "/attachments");
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
-  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
-  std::vector<std::string> names;
-  while (const dirent* entry = readdir(dir.get())) {
-    if (absl::EndsWith(entry->d_name, ".json")) names.push_back(entry->d_name);
-  }
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
-    const std::string path = absl::StrCat(folder, "/", name);
-    absl::StatusOr<std::string> text = ReadFile(path);
-    absl::StatusOr<AttachmentRecord> record =
-        text.ok() ? ParseRecord(*text) : absl::StatusOr<AttachmentRecord>(text.status());
-    if (record.ok() && name != absl::StrCat(record->id, ".json")) {
-      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", record->id));
-    }
-    if (record.ok()) {
-      contents.records.push_back(*std::move(record));
-    } else {
-      contents.problems.push_back(SetAside(path, record.status()));
-    }
-  }
+  RETURN_IF_ERROR(LoadRecords(absl::StrCat(run_dir_, "/attachments"), contents.records, contents));
+  RETURN_IF_ERROR(LoadRecords(absl::StrCat(run_dir_, "/ended"), contents.ended, contents));
 
   const std::string ports_path = absl::StrCat(run_dir_, "/clouds.json");
   const absl::StatusOr<std::string> text = ReadFile(ports_path);

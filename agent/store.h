@@ -1,6 +1,9 @@
 // Store: what an agent must remember over its own restart, as files in the run-dir.
 //
 //   attachments/ID.json   one for each committed attachment
+//   ended/ID.json         the same of one whose interface is gone without a DEL: what it has
+//                         elsewhere (a lease) is still to be given back, by DEL or GC
+//   queue/ID.json         DELs that came while no agent answered (agent/api/detach_queue.h)
 //   clouds.json           the unicast port of each joined cloud
 //
 // A file is replaced whole (written beside, then renamed): a reader sees the old or the new.
@@ -18,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "agent/api/detach_queue.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/vnl/vnl.h"
@@ -59,12 +63,17 @@ class Store {
   static absl::StatusOr<Store> Open(const std::string& run_dir);
 
   absl::Status Save(const AttachmentRecord& record);
-  // Also OK when there is none.
+  // From attachments to ended. Also OK when there is none.
+  absl::Status End(const std::string& id);
+  // From both. Also OK when there is none.
   absl::Status Remove(const std::string& id);
+  absl::Status RemoveEnded(const std::string& id);
   absl::Status SavePorts(const UnicastPorts& ports);
+  DetachQueue& queue() { return queue_; }
 
   struct Contents {
     std::vector<AttachmentRecord> records;  // by id
+    std::vector<AttachmentRecord> ended;    // by id
     UnicastPorts ports;
     std::vector<std::string> problems;  // one sentence for each file that was set aside
   };
@@ -72,10 +81,12 @@ class Store {
   absl::StatusOr<Contents> Load();
 
  private:
-  explicit Store(std::string run_dir) : run_dir_(std::move(run_dir)) {}
+  explicit Store(const std::string& run_dir) : run_dir_(run_dir), queue_(run_dir) {}
   std::string RecordPath(const std::string& id) const;
+  std::string EndedPath(const std::string& id) const;
 
   std::string run_dir_;
+  DetachQueue queue_;
 };
 
 }  // namespace vxvde

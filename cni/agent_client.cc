@@ -1,15 +1,21 @@
 #include "cni/agent_client.h"
 
+#include <dirent.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
+#include "agent/api/detach_queue.h"
 #include "cni/error.h"
 #include "plugin/base/status.h"
 
@@ -17,6 +23,7 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxReply = 64 * 1024;
+constexpr std::chrono::milliseconds kRetryPause(100);
 
 absl::Status NotThere(const std::string& path, const char* what, int error) {
   const bool late = error == EAGAIN;  // of a socket with a timeout
@@ -26,6 +33,11 @@ absl::Status NotThere(const std::string& path, const char* what, int error) {
                    late ? "no answer in time" : strerror(error)),
       "is vxvde-agent running on this node? (systemctl status vxvde-agent; \"agent\" in the CNI "
       "configuration is the path of its handoff.sock)");
+}
+
+absl::Status Refusal(const attach::v1::Error& error) {
+  return CniStatus(error.code() != 0 ? error.code() : kCniInternal, error.message(),
+                   error.details());
 }
 
 std::string IdOf(const attach::v1::AttachmentKey& key) {
@@ -41,14 +53,14 @@ absl::Status Unexpected(const std::string& path) {
 
 }  // namespace
 
-absl::Status SocketAgentClient::Connect() {
+absl::Status SocketAgentClient::Connect(std::chrono::milliseconds timeout) {
   socket_.Reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket_) return ErrnoStatus(errno, "make a unix socket");
   // Of connect, too: a full backlog makes it wait (net/unix/af_unix.c).
-  const timeval timeout = {.tv_sec = timeout_.count() / 1000,
-                           .tv_usec = timeout_.count() % 1000 * 1000};
-  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 ||
-      setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0) {
+  const timeval limit = {.tv_sec = timeout.count() / 1000,
+                         .tv_usec = timeout.count() % 1000 * 1000};
+  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
+      setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0) {
     return ErrnoStatus(errno, "set a socket's timeout");
   }
   sockaddr_un address = {};
@@ -99,16 +111,12 @@ absl::StatusOr<attach::v1::Reply> SocketAgentClient::Ask(attach::v1::Request req
       !reply.ParseFromArray(answer.data(), static_cast<int>(n))) {
     return Unexpected(path_);
   }
-  if (reply.has_error()) {
-    const attach::v1::Error& error = reply.error();
-    return CniStatus(error.code() != 0 ? error.code() : kCniInternal, error.message(),
-                     error.details());
-  }
+  if (reply.has_error()) return Refusal(reply.error());
   return reply;
 }
 
 absl::StatusOr<attach::v1::Planned> SocketAgentClient::Plan(const attach::v1::Plan& plan) {
-  RETURN_IF_ERROR(Connect());
+  RETURN_IF_ERROR(Connect(timeout_));
   attach::v1::Request request;
   *request.mutable_plan() = plan;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
@@ -147,19 +155,84 @@ absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key) 
 }
 
 absl::Status SocketAgentClient::Detach(const attach::v1::Detach& detach) {
-  RETURN_IF_ERROR(Connect());  // closes the old connection first
+  RETURN_IF_ERROR(Connect(timeout_));  // closes the old connection first
   attach::v1::Request request;
   *request.mutable_detach() = detach;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
   return reply.has_detached() ? absl::OkStatus() : Unexpected(path_);
 }
 
-absl::Status SocketAgentClient::Ping() {
-  RETURN_IF_ERROR(Connect());
+std::string SocketAgentClient::RunDir() const { return path_.substr(0, path_.rfind('/')); }
+
+absl::Status SocketAgentClient::QueueDetachAll(const attach::v1::AttachmentKey& key) {
+  const absl::Status status = DetachQueue(RunDir()).Put({.network = key.network(),
+                                                         .container_id = key.container_id(),
+                                                         .ifname = key.ifname(),
+                                                         .with_others = true});
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status SocketAgentClient::UnqueueDetachAll(const attach::v1::AttachmentKey& key) {
+  return DetachQueue(RunDir()).Remove(IdOf(key));
+}
+
+absl::StatusOr<attach::v1::Checked> SocketAgentClient::Check(const attach::v1::AttachmentKey& key) {
+  RETURN_IF_ERROR(Connect(timeout_));
   attach::v1::Request request;
-  request.mutable_ping();
+  *request.mutable_check()->mutable_key() = key;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
-  return reply.has_pong() ? absl::OkStatus() : Unexpected(path_);
+  if (!reply.has_checked()) return Unexpected(path_);
+  return reply.checked();
+}
+
+absl::StatusOr<std::vector<attach::v1::Listed::Attachment>> SocketAgentClient::List(
+    const std::string& network, const std::string& container_id) {
+  RETURN_IF_ERROR(Connect(timeout_));
+  attach::v1::Request request;
+  request.mutable_list()->set_network(network);
+  request.mutable_list()->set_container_id(container_id);
+  std::vector<attach::v1::Listed::Attachment> all;
+  while (true) {
+    ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
+    const bool sound =
+        reply.has_listed() && !(reply.listed().more() && reply.listed().attachments().empty());
+    if (!sound) return Unexpected(path_);
+    all.insert(all.end(), reply.listed().attachments().begin(), reply.listed().attachments().end());
+    if (!reply.listed().more()) return all;
+    request.mutable_list()->set_after(all.back().id());
+  }
+}
+
+bool SocketAgentClient::HasAttachments() {
+  const std::string folder = absl::StrCat(RunDir(), "/attachments");
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
+  if (dir == nullptr) return false;
+  while (const dirent* entry = readdir(dir.get())) {
+    if (absl::EndsWith(entry->d_name, ".json")) return true;
+  }
+  return false;
+}
+
+absl::Status SocketAgentClient::Ping(const attach::v1::Ping& ping,
+                                     std::chrono::milliseconds grace) {
+  const auto end = std::chrono::steady_clock::now() + grace;
+  attach::v1::Request request;
+  *request.mutable_ping() = ping;
+  while (true) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    // A timeout of zero would be none at all (socket(7)).
+    absl::Status status = Connect(std::max(left, kRetryPause));
+    if (status.ok()) {
+      const absl::StatusOr<attach::v1::Reply> reply = Ask(request, UniqueFd());
+      if (reply.ok() && !reply->has_pong()) return Unexpected(path_);
+      if (reply.ok() && reply->pong().has_problem()) return Refusal(reply->pong().problem());
+      status = reply.status();
+    }
+    const bool later = !status.ok() && ToCniError(status).code == kCniTryAgainLater;
+    if (!later || std::chrono::steady_clock::now() + kRetryPause >= end) return status;
+    std::this_thread::sleep_for(kRetryPause);
+  }
 }
 
 }  // namespace vxvde

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -31,7 +32,20 @@ class AgentClient {
   virtual absl::Status Detach(const attach::v1::AttachmentKey& key) = 0;
   // Of all that were made by one ADD, whose interface name is `key`'s.
   virtual absl::Status DetachAll(const attach::v1::AttachmentKey& key) = 0;
-  virtual absl::Status Ping() = 0;
+  // When nobody answers: leaves a DetachAll for the agent's next start (D1). OK also when no
+  // agent has ever run here, so that nothing is attached.
+  virtual absl::Status QueueDetachAll(const attach::v1::AttachmentKey& key) = 0;
+  virtual absl::Status UnqueueDetachAll(const attach::v1::AttachmentKey& key) = 0;
+
+  virtual absl::StatusOr<attach::v1::Checked> Check(const attach::v1::AttachmentKey& key) = 0;
+  // Of one container, or all when `container_id` is empty.
+  virtual absl::StatusOr<std::vector<attach::v1::Listed::Attachment>> List(
+      const std::string& network, const std::string& container_id) = 0;
+  // Could an ADD to that cloud be served? Tries for `grace` to get an answer: a planned restart
+  // is not an outage. The agent's own no has code 50 or 51.
+  virtual absl::Status Ping(const attach::v1::Ping& ping, std::chrono::milliseconds grace) = 0;
+  // When nobody answers: does the agent's run-dir have attachments? They are cut off, then.
+  virtual bool HasAttachments() = 0;
 };
 
 class SocketAgentClient : public AgentClient {
@@ -45,11 +59,19 @@ class SocketAgentClient : public AgentClient {
                       const UniqueFd& tap) override;
   absl::Status Detach(const attach::v1::AttachmentKey& key) override;
   absl::Status DetachAll(const attach::v1::AttachmentKey& key) override;
-  absl::Status Ping() override;
+  absl::Status QueueDetachAll(const attach::v1::AttachmentKey& key) override;
+  absl::Status UnqueueDetachAll(const attach::v1::AttachmentKey& key) override;
+  absl::StatusOr<attach::v1::Checked> Check(const attach::v1::AttachmentKey& key) override;
+  absl::StatusOr<std::vector<attach::v1::Listed::Attachment>> List(
+      const std::string& network, const std::string& container_id) override;
+  absl::Status Ping(const attach::v1::Ping& ping, std::chrono::milliseconds grace) override;
+  bool HasAttachments() override;
 
  private:
-  absl::Status Connect();
+  absl::Status Connect(std::chrono::milliseconds timeout);
   absl::Status Detach(const attach::v1::Detach& detach);
+  // The folder of the socket.
+  std::string RunDir() const;
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& tap);
 
   std::string path_;

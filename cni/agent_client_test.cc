@@ -188,7 +188,7 @@ TEST(AgentClient, DetachIsOnAConnectionOfItsOwn) {
   ASSERT_TRUE(client.Plan(plan).ok());
   EXPECT_TRUE(client.Detach(Key()).ok());  // the agent sees the plan's connection end first
   EXPECT_EQ(agent.connections(), 2);
-  EXPECT_TRUE(client.Ping().ok());
+  EXPECT_TRUE(client.Ping({}, milliseconds(5000)).ok());
 }
 
 TEST(AgentClient, RefusalKeepsCodeMessageAndRemedy) {
@@ -228,7 +228,7 @@ TEST(AgentClient, E7_NoAgentIsTryAgainLater) {
 
 TEST(AgentClient, E7_HangUpAndSilenceAreTryAgainLater) {
   FakeAgent rude([](const attach::v1::Request&, const UniqueFd&) { return std::string(); });
-  EXPECT_EQ(ToCniError(SocketAgentClient(rude.path(), milliseconds(5000)).Ping()).code, 11u);
+  EXPECT_EQ(ToCniError(SocketAgentClient(rude.path(), milliseconds(5000)).Detach(Key())).code, 11u);
 
   // The socket of a listener that accepts nobody: the request waits in its queue.
   std::string folder = "/tmp/agent_client.XXXXXX";
@@ -240,11 +240,47 @@ TEST(AgentClient, E7_HangUpAndSilenceAreTryAgainLater) {
   std::memcpy(address.sun_path, path.data(), path.size());
   ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(listen(listener.get(), 1), 0);
-  const CniError error = ToCniError(SocketAgentClient(path, milliseconds(50)).Ping());
+  const CniError error = ToCniError(SocketAgentClient(path, milliseconds(50)).Detach(Key()));
   EXPECT_EQ(error.code, 11u);
   EXPECT_THAT(error.msg, HasSubstr("no answer in time"));
   unlink(path.c_str());
   rmdir(folder.c_str());
+}
+
+TEST(AgentClient, S1_TheAgentsOwnNoKeepsItsCode) {
+  FakeAgent agent([](const attach::v1::Request& request, const UniqueFd&) {
+    EXPECT_EQ(request.ping().cloud(), "blue");
+    attach::v1::Reply reply;
+    attach::v1::Error& problem = *reply.mutable_pong()->mutable_problem();
+    problem.set_code(51);
+    problem.set_message("eth0 is down");
+    problem.set_details("ip link set eth0 up");
+    return reply.SerializeAsString();
+  });
+  attach::v1::Ping ping;
+  ping.set_cloud("blue");
+  const CniError error = ToCniError(
+      SocketAgentClient(agent.path(), milliseconds(5000)).Ping(ping, milliseconds(5000)));
+  EXPECT_EQ(error.code, 51u);
+  EXPECT_EQ(error.msg, "eth0 is down");
+  EXPECT_EQ(error.details, "ip link set eth0 up");
+  EXPECT_EQ(agent.connections(), 1);
+}
+
+// The first two connections meet an agent that is on its way down.
+TEST(AgentClient, S1_PingOutlivesARestart) {
+  int calls = 0;
+  FakeAgent agent([&](const attach::v1::Request&, const UniqueFd&) {
+    attach::v1::Reply reply;
+    reply.mutable_pong()->set_version("1");
+    return ++calls <= 2 ? std::string() : reply.SerializeAsString();
+  });
+  EXPECT_TRUE(
+      SocketAgentClient(agent.path(), milliseconds(5000)).Ping({}, milliseconds(5000)).ok());
+  EXPECT_EQ(agent.connections(), 3);
+  const CniError error = ToCniError(
+      SocketAgentClient("/nonexistent/s", milliseconds(5000)).Ping({}, milliseconds(150)));
+  EXPECT_EQ(error.code, 11u);
 }
 
 }  // namespace

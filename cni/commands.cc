@@ -1,6 +1,7 @@
 #include "cni/commands.h"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <string>
 #include <utility>
@@ -14,6 +15,9 @@
 
 namespace vxvde {
 namespace {
+
+// Longer than an agent takes to start again.
+constexpr std::chrono::seconds kStatusGrace(5);
 
 attach::v1::AttachmentKey KeyOf(const Request& request) {
   attach::v1::AttachmentKey key;
@@ -139,6 +143,21 @@ void Complete(const Request& request, const LinkNames& names, const LinkSpec& sp
     }
   }
   if (!request.dns.empty()) result.dns = request.dns;
+}
+
+// D1: an agent that is down does it when it starts.
+absl::Status DetachOrQueue(const attach::v1::AttachmentKey& key, const Outside& outside) {
+  absl::Status status = outside.agent.DetachAll(key);
+  if (status.ok() || ToCniError(status).code != kCniTryAgainLater) return status;
+  outside.log(absl::StrCat(status.message(), "; DEL is left for its next start"));
+  const absl::Status queued = outside.agent.QueueDetachAll(key);
+  // It may have started just before that, and then it does not look there any more.
+  status = outside.agent.DetachAll(key);
+  if (!status.ok() && ToCniError(status).code == kCniTryAgainLater) return queued;
+  if (const absl::Status unqueued = outside.agent.UnqueueDetachAll(key); !unqueued.ok()) {
+    outside.log(unqueued.message());
+  }
+  return status;
 }
 
 // One attachment on its way.
@@ -297,13 +316,8 @@ absl::Status Add(const Request& request, const Outside& outside) {
 
 absl::Status Delete(const Request& request, const Outside& outside) {
   std::vector<absl::Status> errors;
-  if (absl::Status status = outside.agent.DetachAll(KeyOf(request)); !status.ok()) {
-    // D1: an agent that is down drops, when it starts, what has lost its link.
-    if (ToCniError(status).code == kCniTryAgainLater) {
-      outside.log(status.message());
-    } else {
-      errors.push_back(std::move(status));
-    }
+  if (absl::Status status = DetachOrQueue(KeyOf(request), outside); !status.ok()) {
+    errors.push_back(std::move(status));
   }
   const auto names_of = [&](const std::string& ifname) {
     Request other = request;
@@ -323,12 +337,21 @@ absl::Status Delete(const Request& request, const Outside& outside) {
 }
 
 absl::Status CheckStatus(const Request& request, const Outside& outside) {
-  if (const absl::Status status = outside.agent.Ping(); !status.ok()) {
-    const CniError error = ToCniError(status);
-    return CniStatus(kCniNotAvailable, error.msg, error.details);
+  attach::v1::Ping ping;
+  ping.set_cloud(request.cloud);
+  ping.set_vnl(request.vnl);
+  absl::Status status = outside.agent.Ping(ping, kStatusGrace);
+  if (status.ok() && request.ipam.kind == Ipam::Kind::kDelegate) {
+    status = outside.ipam.CheckStatus(request);
   }
-  if (request.ipam.kind != Ipam::Kind::kDelegate) return absl::OkStatus();
-  return outside.ipam.CheckStatus(request);
+  if (status.ok()) return status;
+  // Whatever else it is called, ADD would fail of it.
+  const CniError error = ToCniError(status);
+  if (error.code == kCniTryAgainLater && outside.agent.HasAttachments()) {
+    return CniStatus(kCniLimitedConnectivity, error.msg, error.details);
+  }
+  const bool said = error.code == kCniNotAvailable || error.code == kCniLimitedConnectivity;
+  return said ? status : CniStatus(kCniNotAvailable, error.msg, error.details);
 }
 
 }  // namespace vxvde

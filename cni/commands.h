@@ -1,6 +1,6 @@
-// What ADD, DEL and STATUS do, in which order, and how each step is undone. No system
-// calls: what is outside comes as interfaces, so that every step can be failed in a test.
-// Source: CNI SPEC 1.1.0, section 2.
+// What ADD, DEL and STATUS do (check.h and gc.h have the others), in which order, and how each step
+// is undone. No system calls: what is outside comes as interfaces, so that every step can be failed
+// in a test. Source: CNI SPEC 1.1.0, section 2.
 
 #ifndef VXVDE_CNI_COMMANDS_H_
 #define VXVDE_CNI_COMMANDS_H_
@@ -33,7 +33,8 @@ absl::Status Add(const Request& request, const Outside& outside);
 // request need not say what it was. Tries every step; the error names all that failed.
 absl::Status Delete(const Request& request, const Outside& outside);
 
-// kCniNotAvailable when ADD could not be served now.
+// kCniNotAvailable when ADD could not be served now; kCniLimitedConnectivity when those that are
+// attached are cut off as well. An agent that is being restarted gets a few seconds (S1).
 absl::Status CheckStatus(const Request& request, const Outside& outside);
 
 }  // namespace vxvde

@@ -32,7 +32,9 @@ inline constexpr uint32_t kCniInvalidConfig = 7;
 inline constexpr uint32_t kCniInvalidNetNs = 8;  // skel: the plugin's own namespace
 inline constexpr uint32_t kCniTryAgainLater = 11;
 inline constexpr uint32_t kCniNotAvailable = 50;  // STATUS: ADD cannot be served
-inline constexpr uint32_t kCniInternal = 999;     // skel: everything without a code of its own
+// STATUS: nor are the containers connected that are there.
+inline constexpr uint32_t kCniLimitedConnectivity = 51;
+inline constexpr uint32_t kCniInternal = 999;  // skel: everything without a code of its own
 
 // Not OK, whatever `code` is.
 absl::Status CniStatus(uint32_t code, absl::string_view msg, absl::string_view details = "");

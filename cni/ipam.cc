@@ -28,6 +28,7 @@ constexpr size_t kMaxOutput = 1 << 20;
 // A plugin that is being copied to its place cannot be run for a moment.
 constexpr int kBusyAttempts = 50;
 constexpr useconds_t kBusyPause = 100 * 1000;
+constexpr uint32_t kUnknownContainer = 3;  // CNI SPEC 1.1.0, "Error"
 
 struct Pipe {
   UniqueFd read;
@@ -193,8 +194,15 @@ absl::StatusOr<std::string> ExecIpamPlugin::RunWith(absl::string_view command,
                                                     absl::string_view config) const {
   ASSIGN_OR_RETURN(const std::string file, FindProgram(request.ipam));
   std::vector<std::string> environment = {absl::StrCat("CNI_COMMAND=", command)};
-  for (const auto& [key, value] : environment_) {
-    if (key != "CNI_COMMAND") environment.push_back(absl::StrCat(key, "=", value));
+  Environment attachment = environment_;
+  attachment.erase("CNI_COMMAND");
+  if (!request.container_id.empty()) {
+    attachment["CNI_CONTAINERID"] = request.container_id;
+    attachment["CNI_IFNAME"] = request.ifname;
+    if (!request.netns.empty()) attachment["CNI_NETNS"] = request.netns;
+  }
+  for (const auto& [key, value] : attachment) {
+    environment.push_back(absl::StrCat(key, "=", value));
   }
   ASSIGN_OR_RETURN(Child child, Start(file, environment));
   absl::Cleanup kill_it = [&] {
@@ -219,12 +227,26 @@ absl::StatusOr<CniResult> ExecIpamPlugin::Add(const Request& request) {
 
 absl::Status ExecIpamPlugin::Delete(const Request& request) { return Run("DEL", request).status(); }
 
-absl::Status ExecIpamPlugin::CheckStatus(const Request& request) {
-  const absl::Status status = Run("STATUS", request).status();
+absl::Status ExecIpamPlugin::RunIfKnown(absl::string_view command, const Request& request) const {
+  // A plugin that is missing has a code of its own, which must not be read as the plugin's.
+  RETURN_IF_ERROR(FindProgram(request.ipam).status());
+  const absl::Status status = Run(command, request).status();
   if (status.ok()) return status;
   const uint32_t code = ToCniError(status).code;
-  const bool has_none = code == kCniIncompatibleVersion || code == kCniInvalidEnvironment;
+  // libcni's skel before 1.2 looks for a container before it looks at the command.
+  const bool has_none = code == kCniIncompatibleVersion || code == kCniInvalidEnvironment ||
+                        (code == kUnknownContainer && request.container_id.empty());
   return has_none ? absl::OkStatus() : status;
+}
+
+absl::Status ExecIpamPlugin::CheckStatus(const Request& request) {
+  return RunIfKnown("STATUS", request);
+}
+
+absl::Status ExecIpamPlugin::Check(const Request& request) { return RunIfKnown("CHECK", request); }
+
+absl::Status ExecIpamPlugin::CollectGarbage(const Request& request) {
+  return RunIfKnown("GC", request);
 }
 
 }  // namespace vxvde

@@ -22,19 +22,25 @@ class IpamPlugin {
   virtual ~IpamPlugin() = default;
   virtual absl::StatusOr<CniResult> Add(const Request& request) = 0;
   virtual absl::Status Delete(const Request& request) = 0;
-  // OK from plugins that are older than STATUS (their codes are 1 and 4).
+  // OK from plugins that are older than STATUS (their codes are 1, 3 and 4).
   virtual absl::Status CheckStatus(const Request& request) = 0;
+  // The same of CHECK, which came with 0.4.0, and of GC, which came with 1.1.0.
+  virtual absl::Status Check(const Request& request) = 0;
+  virtual absl::Status CollectGarbage(const Request& request) = 0;
 };
 
 // SIGPIPE must be ignored: a plugin need not read its input.
 class ExecIpamPlugin : public IpamPlugin {
  public:
-  // `environment` is this process's, whole; only CNI_COMMAND differs in the plugin's.
+  // `environment` is this process's, whole; in the plugin's CNI_COMMAND differs, and the
+  // attachment is that of the request, which GC has found.
   explicit ExecIpamPlugin(Environment environment) : environment_(std::move(environment)) {}
 
   absl::StatusOr<CniResult> Add(const Request& request) override;
   absl::Status Delete(const Request& request) override;
   absl::Status CheckStatus(const Request& request) override;
+  absl::Status Check(const Request& request) override;
+  absl::Status CollectGarbage(const Request& request) override;
 
  private:
   // Standard output of the plugin, once it has ended well. A plugin of the time before 1.1.0
@@ -42,6 +48,9 @@ class ExecIpamPlugin : public IpamPlugin {
   absl::StatusOr<std::string> Run(absl::string_view command, const Request& request) const;
   absl::StatusOr<std::string> RunWith(absl::string_view command, const Request& request,
                                       absl::string_view config) const;
+
+  // OK when the plugin is older than `command`.
+  absl::Status RunIfKnown(absl::string_view command, const Request& request) const;
 
   Environment environment_;
 };

@@ -199,10 +199,32 @@ esac)");
 }
 
 TEST_F(IpamTest, S1_OldPluginsHaveNoStatus) {
-  for (const auto& [code, ok] : {std::pair{1, true}, {4, true}, {50, false}, {999, false}}) {
+  for (const auto& [code, ok] :
+       {std::pair{1, true}, {3, true}, {4, true}, {50, false}, {999, false}}) {
     Script("fake", "echo '{\"code\": " + std::to_string(code) + ", \"msg\": \"m\"}'; exit 1");
     EXPECT_EQ(ExecIpamPlugin(environment_).CheckStatus(request_).ok(), ok) << code;
   }
+}
+
+TEST_F(IpamTest, S1_MissingPluginIsNoOldOne) {
+  const CniError error = ToCniError(ExecIpamPlugin(environment_).CheckStatus(request_));
+  EXPECT_EQ(error.code, 7u);
+  EXPECT_THAT(error.msg, HasSubstr("fake"));
+}
+
+// GC runs DEL for attachments that are not in our environment.
+TEST_F(IpamTest, G1_TheAttachmentIsTheRequests) {
+  Script("fake", "cat > /dev/null; echo $CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_NETNS > " +
+                     At("seen"));
+  request_.container_id = "c7";
+  request_.ifname = "net1";
+  request_.netns = "/run/netns/c7";
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Delete(request_).ok());
+  EXPECT_EQ(Read("seen"), "DEL c7 net1 /run/netns/c7\n");
+  EXPECT_TRUE(ExecIpamPlugin(environment_).CollectGarbage(request_).ok());
+  EXPECT_THAT(Read("seen"), HasSubstr("GC"));
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Check(request_).ok());
+  EXPECT_THAT(Read("seen"), HasSubstr("CHECK"));
 }
 
 }  // namespace

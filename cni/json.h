@@ -39,6 +39,9 @@ absl::StatusOr<Dns> AsDns(const Json& value);
 // [{dst, gw, mtu, advmss, priority, table, scope}]
 absl::StatusOr<std::vector<ResultRoute>> AsRoutes(const Json& value);
 
+// A plugin's whole result, of a version from 0.3.0.
+absl::StatusOr<CniResult> AsResult(const Json& value);
+
 }  // namespace vxvde
 
 #endif  // VXVDE_CNI_JSON_H_

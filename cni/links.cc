@@ -291,6 +291,43 @@ absl::Status KernelPodLinks::Delete(const LinkNames& names) {
   return JoinErrors(errors);
 }
 
+absl::StatusOr<LinkState> KernelPodLinks::Inspect(const LinkNames& names, LinkMode mode) {
+  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetNs(names.netns));
+  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(netns));
+  ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
+  LinkState state;
+  state.ours = SameAttachment(link.alias, names.alias);
+  state.mac = link.mac;
+  state.mtu = static_cast<uint32_t>(link.mtu);
+  state.up = link.up;
+  state.host_up = true;
+  if (mode == LinkMode::kVeth) {
+    ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+    const absl::StatusOr<LinkInfo> host_end = host.GetLink(names.host_ifname);
+    if (!absl::IsNotFound(host_end.status())) RETURN_IF_ERROR(host_end.status());
+    state.host_up = host_end.ok() && host_end->up;
+  }
+  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, pod.ListAddresses());
+  for (const AddressInfo& address : addresses) {
+    if (address.interface == link.index) state.addresses.push_back(address.prefix);
+  }
+  ASSIGN_OR_RETURN(state.routes, pod.ListRoutes());
+  return state;
+}
+
+absl::StatusOr<bool> KernelPodLinks::IsInPod(const LinkNames& names) {
+  if (names.netns.empty()) return false;
+  const absl::StatusOr<UniqueFd> netns = OpenNetNs(names.netns);
+  // InvalidArgument: the mount point is still there, as a plain file.
+  if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) return false;
+  RETURN_IF_ERROR(netns.status());
+  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(*netns));
+  const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
+  if (absl::IsNotFound(link.status())) return false;
+  RETURN_IF_ERROR(link.status());
+  return SameAttachment(link->alias, names.alias);
+}
+
 absl::Status KernelPodLinks::DeleteAll(const LinkNames& main, NamesOfInterface names_of) {
   std::vector<absl::Status> errors;
   if (absl::Status status = Delete(main); !status.ok()) errors.push_back(std::move(status));

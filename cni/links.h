@@ -15,6 +15,7 @@
 #include "cni/result.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/netlink.h"
 
 namespace vxvde {
 
@@ -31,6 +32,17 @@ struct LinkSpec {
   MacAddress mac;
   uint32_t mtu = 0;
   uint32_t gso_max_size = 0;
+};
+
+// What CHECK compares.
+struct LinkState {
+  bool ours = false;  // the alias says so
+  MacAddress mac;
+  uint32_t mtu = 0;
+  bool up = false;
+  bool host_up = false;  // veth: of the host end; a tap has none: true
+  std::vector<IpPrefix> addresses;
+  std::vector<RouteInfo> routes;  // of the whole namespace
 };
 
 struct PodLink {
@@ -59,6 +71,10 @@ class PodLinks {
                                  const std::vector<ResultRoute>& routes) = 0;
   // OK when there is nothing left of it; what is not ours is left alone.
   virtual absl::Status Delete(const LinkNames& names) = 0;
+  // As it is now. NotFound: the pod has no such interface.
+  virtual absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) = 0;
+  // Is the namespace there, with our interface in it?
+  virtual absl::StatusOr<bool> IsInPod(const LinkNames& names) = 0;
   // The same of all that the ADD of `main` made; it need not have a link itself. `names_of` are
   // those of another attachment of that ADD, with that interface name.
   virtual absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) = 0;
@@ -73,6 +89,8 @@ class KernelPodLinks : public PodLinks {
                          const std::vector<IpPrefix>& addresses,
                          const std::vector<ResultRoute>& routes) override;
   absl::Status Delete(const LinkNames& names) override;
+  absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) override;
+  absl::StatusOr<bool> IsInPod(const LinkNames& names) override;
   absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override;
 };
 

@@ -134,6 +134,46 @@ TEST_F(LinksTest, TapHasMacMtuAliasAndStays) {
   ExpectNothingLeft();
 }
 
+TEST_F(LinksTest, C1_InspectSaysWhatIsThere) {
+  EXPECT_TRUE(absl::IsNotFound(links_.Inspect(names_, LinkMode::kVeth).status()));
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  EXPECT_FALSE(links_.Inspect(names_, LinkMode::kVeth)->up);
+  EXPECT_FALSE(links_.Inspect(names_, LinkMode::kVeth)->host_up);
+  ResultRoute route;
+  route.destination = *IpPrefix::Parse("203.0.113.0/24");
+  const IpPrefix address = *IpPrefix::Parse("192.0.2.7/24");
+  ASSERT_TRUE(links_.Configure(names_, LinkMode::kVeth, {address}, {route}).ok());
+  const absl::StatusOr<LinkState> state = links_.Inspect(names_, LinkMode::kVeth);
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_TRUE(state->ours && state->up && state->host_up);
+  EXPECT_EQ(state->mac, spec_.mac);
+  EXPECT_EQ(state->mtu, 1450u);
+  EXPECT_THAT(state->addresses, Contains(address));
+  EXPECT_TRUE(std::any_of(state->routes.begin(), state->routes.end(), [&](const RouteInfo& one) {
+    return one.destination == route.destination;
+  }));
+  LinkNames other = names_;
+  other.alias = "vxvde:another";
+  EXPECT_FALSE(links_.Inspect(other, LinkMode::kVeth)->ours);
+  ASSERT_TRUE(links_.Delete(names_).ok());
+}
+
+// A living namespace that has our interface is what GC must not touch.
+TEST_F(LinksTest, G1_IsInPodMeansOurInterfaceInItsNamespace) {
+  EXPECT_FALSE(*links_.IsInPod(names_));
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  EXPECT_TRUE(*links_.IsInPod(names_));
+  LinkNames other = names_;
+  other.alias = "vxvde:another";
+  EXPECT_FALSE(*links_.IsInPod(other));
+  for (const char* netns : {"", "/nonexistent", "/etc/passwd"}) {
+    other = names_;
+    other.netns = netns;
+    EXPECT_FALSE(*links_.IsInPod(other)) << netns;
+  }
+  ASSERT_TRUE(links_.Delete(names_).ok());
+}
+
 TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
   ResultRoute route;

@@ -11,8 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cni/agent_client.h"
+#include "cni/check.h"
 #include "cni/commands.h"
 #include "cni/error.h"
+#include "cni/gc.h"
 #include "cni/ipam.h"
 #include "cni/links.h"
 #include "cni/netavark.h"
@@ -96,6 +98,10 @@ absl::Status Run(const Environment& environment, const std::string& config) {
       return Add(request, outside);
     case Command::kDel:
       return Delete(request, outside);
+    case Command::kCheck:
+      return Check(request, outside);
+    case Command::kGc:
+      return CollectGarbage(request, outside);
     case Command::kStatus:
       return CheckStatus(request, outside);
   }

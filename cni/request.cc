@@ -31,12 +31,14 @@ absl::Status ReadEnvironment(const Environment& environment, Request& request) {
   std::vector<absl::string_view> needed;
   switch (request.command) {
     case Command::kAdd:
+    case Command::kCheck:
       needed = {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"};
       break;
     case Command::kDel:
       needed = {"CNI_CONTAINERID", "CNI_IFNAME"};
       break;
     case Command::kAbout:
+    case Command::kGc:
     case Command::kStatus:
     case Command::kVersion:
       return absl::OkStatus();
@@ -248,6 +250,57 @@ absl::Status CheckIps(const Request& request) {
   return absl::OkStatus();
 }
 
+// The version that a command came with (as skel of libcni refuses them).
+absl::Status CheckCommandVersion(const Request& request) {
+  const SpecVersion least = request.command == Command::kCheck ? SpecVersion::k040
+                            : request.command == Command::kGc  ? SpecVersion::k110
+                                                               : SpecVersion::k010;
+  if (request.version >= least) return absl::OkStatus();
+  return CniStatus(kCniIncompatibleVersion,
+                   absl::StrCat("cniVersion ", ToString(request.version), " does not have ",
+                                request.command == Command::kCheck ? "CHECK" : "GC"),
+                   absl::StrCat("it came with ", ToString(least),
+                                ": raise \"cniVersion\" in the configuration"));
+}
+
+absl::Status ReadPrevious(const Json& config, Request& request) {
+  const Json* previous = Find(config, "prevResult");
+  if (previous == nullptr) {
+    return CniStatus(kCniInvalidConfig, "CHECK: the configuration has no \"prevResult\"",
+                     "the runtime must keep the result of ADD and pass it here");
+  }
+  ASSIGN_OR_RETURN(request.previous, AsResult(*previous));
+  return absl::OkStatus();
+}
+
+// G1. Nothing is removed unless it is said what is to stay.
+absl::Status ReadValid(const Json& config, Request& request) {
+  const char* key = "cni.dev/valid-attachments";
+  const Json* list = Find(config, key);
+  if (list == nullptr) list = Find(config, key = "cni.dev/attachments");  // before 1.1.0 was done
+  if (list == nullptr) {
+    return CniStatus(kCniInvalidConfig,
+                     "GC: the configuration has no \"cni.dev/valid-attachments\"",
+                     "the runtime must list the attachments that are to stay; [] for none");
+  }
+  if (!list->is_array()) {
+    return absl::InvalidArgumentError(absl::StrCat(key, ": not a list but ", Show(*list)));
+  }
+  for (const Json& one : *list) {
+    const Json* container = Find(one, "containerID");
+    const Json* ifname = Find(one, "ifname");
+    if (container == nullptr || ifname == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(key, ": an entry has no \"containerID\" or no \"ifname\""));
+    }
+    ValidAttachment valid;
+    ASSIGN_OR_RETURN(valid.container_id, AsString(*container, "containerID"));
+    ASSIGN_OR_RETURN(valid.ifname, AsString(*ifname, "ifname"));
+    request.valid.push_back(std::move(valid));
+  }
+  return absl::OkStatus();
+}
+
 // Interfaces that the pod has from the plugins before.
 absl::StatusOr<std::set<std::string>> PodInterfaces(const Json& previous) {
   std::set<std::string> names;
@@ -330,8 +383,11 @@ absl::Status ReadConfig(const Environment& environment, const Json& config, Requ
   // DEL needs no more, and a configuration that became worse must not keep it from its work.
   if (request.command == Command::kDel) return absl::OkStatus();
 
+  if (request.command == Command::kGc) return ReadValid(config, request);
+
   RETURN_IF_ERROR(ReadCloud(config, request));
   if (request.command == Command::kStatus) return absl::OkStatus();
+  if (request.command == Command::kCheck) return ReadPrevious(config, request);
 
   ASSIGN_OR_RETURN(const CniArgs cni_args, ParseCniArgs(Get(environment, "CNI_ARGS")));
   // K8S_POD_NAME alone is podman, which says the container's name there.
@@ -422,11 +478,12 @@ absl::StatusOr<Command> ParseCommand(const Environment& environment) {
   if (text.empty()) return Command::kAbout;
   if (text == "ADD") return Command::kAdd;
   if (text == "DEL") return Command::kDel;
+  if (text == "CHECK") return Command::kCheck;
+  if (text == "GC") return Command::kGc;
   if (text == "STATUS") return Command::kStatus;
   if (text == "VERSION") return Command::kVersion;
-  return CniStatus(kCniInvalidEnvironment,
-                   absl::StrCat("CNI_COMMAND ", text, " is not implemented by this version"),
-                   "it knows ADD, DEL, STATUS and VERSION");
+  return CniStatus(kCniInvalidEnvironment, absl::StrCat("CNI_COMMAND ", text, " is not known"),
+                   "there are ADD, DEL, CHECK, GC, STATUS and VERSION");
 }
 
 SpecVersion AnswerVersion(absl::string_view config) {
@@ -438,6 +495,18 @@ SpecVersion AnswerVersion(absl::string_view config) {
 absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version) {
   ASSIGN_OR_RETURN(Json json, ParseObject(config, "configuration"));
   json["cniVersion"] = std::string(ToString(version));
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+absl::StatusOr<std::string> ConfigWithValid(absl::string_view config,
+                                            const std::vector<ValidAttachment>& valid) {
+  ASSIGN_OR_RETURN(Json json, ParseObject(config, "configuration"));
+  Json list = Json::array();
+  for (const ValidAttachment& one : valid) {
+    list.push_back({{"containerID", one.container_id}, {"ifname", one.ifname}});
+  }
+  json["cni.dev/valid-attachments"] = list;
+  json["cni.dev/attachments"] = std::move(list);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -455,6 +524,7 @@ absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::strin
   if (!version.ok()) return WithCode(version.status(), kCniInvalidConfig);
   request.version = *version;
   request.config = std::string(config);
+  RETURN_IF_ERROR(CheckCommandVersion(request));
   RETURN_IF_ERROR(WithCode(ReadConfig(environment, json, request), kCniInvalidConfig));
   return request;
 }

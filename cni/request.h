@@ -25,7 +25,7 @@ namespace vxvde {
 
 using Environment = std::map<std::string, std::string>;
 
-enum class Command { kAbout, kAdd, kDel, kStatus, kVersion };
+enum class Command { kAbout, kAdd, kDel, kCheck, kGc, kStatus, kVersion };
 enum class LinkMode { kVeth, kTap };
 // Whose answer is printed, and for whom the agent keeps the attachment.
 enum class Caller { kCni, kNetavark };
@@ -67,6 +67,14 @@ struct Ipam {
   std::vector<std::string> path;  // kDelegate: CNI_PATH, in order
 };
 
+// What a runtime knows an attachment by, beside the network.
+struct ValidAttachment {
+  std::string container_id;
+  std::string ifname;
+
+  auto operator<=>(const ValidAttachment&) const = default;
+};
+
 struct Request {
   Command command = Command::kAbout;
   Caller caller = Caller::kCni;
@@ -83,7 +91,10 @@ struct Request {
   Ipam ipam;
   std::string config;  // standard input as it came, for the IPAM plugin
 
-  // ADD and STATUS only.
+  CniResult previous;                  // CHECK only: what the list's ADD answered
+  std::vector<ValidAttachment> valid;  // GC only: those that are to stay
+
+  // ADD, CHECK and STATUS only.
   std::string cloud;  // at most one of the two
   std::string vnl;
   LinkMode mode = LinkMode::kVeth;
@@ -135,6 +146,10 @@ SpecVersion AnswerVersion(absl::string_view config);
 
 // The same configuration for a plugin that does not know the version in it.
 absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version);
+
+// The same configuration with `valid` for those that GC is to leave.
+absl::StatusOr<std::string> ConfigWithValid(absl::string_view config,
+                                            const std::vector<ValidAttachment>& valid);
 
 // `config` is the standard input. Safe on any input.
 absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::string_view config);

@@ -97,7 +97,7 @@ TEST(Request, E2_NoCommandIsAbout) {
 }
 
 TEST(Request, E2_UnknownCommandIsCode4) {
-  for (const char* command : {"add", "CHECK", "GC", "FROB"}) {
+  for (const char* command : {"add", "Check", "FROB"}) {
     const CniError error = Refused({{"CNI_COMMAND", command}}, kMinimal);
     EXPECT_EQ(error.code, 4u) << command;
     EXPECT_THAT(error.msg, HasSubstr(command));
@@ -428,6 +428,71 @@ TEST(Request, DeepNestingIsHarmless) {
   EXPECT_EQ(Refused(AddEnvironment(), With("\"other\": " + closed)).code, 6u);
   const std::string some = std::string(90, '[') + std::string(90, ']');
   EXPECT_TRUE(ParseRequest(AddEnvironment(), With("\"other\": " + some)).ok());
+}
+
+Environment Asking(const char* command) {
+  Environment environment = AddEnvironment();
+  environment["CNI_COMMAND"] = command;
+  return environment;
+}
+
+TEST(Request, C1_CheckNeedsThePreviousResult) {
+  EXPECT_EQ(Refused(Asking("CHECK"), kMinimal).code, 7u);
+  EXPECT_EQ(Refused(Asking("CHECK"), With(R"("prevResult": null)")).code, 7u);
+  EXPECT_EQ(Refused(Asking("CHECK"), With(R"("prevResult": [])")).code, 7u);
+  EXPECT_EQ(Refused(Asking("CHECK"), With(R"("prevResult": {"ips": [{"address": "x"}]})")).code,
+            7u);
+  const CniError old = Refused(Asking("CHECK"), R"({"cniVersion": "0.3.1", "name": "blue"})");
+  EXPECT_EQ(old.code, 1u);
+  EXPECT_THAT(old.msg, AllOf(HasSubstr("0.3.1"), HasSubstr("CHECK")));
+  EXPECT_THAT(Refused({{"CNI_COMMAND", "CHECK"}}, kMinimal).msg, HasSubstr("CNI_NETNS"));
+
+  const CniResult previous =
+      Parsed(Asking("CHECK"), With(R"("prevResult": {"interfaces": [{"name": "eth0",
+          "mac": "02:00:5e:10:00:01", "mtu": 1450, "sandbox": "/run/netns/pod", "socketPath": ""}],
+          "ips": [{"interface": 0, "address": "192.0.2.7/24"}, {"address": "192.0.2.8/24"}],
+          "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.1"}]})"))
+          .previous;
+  ASSERT_EQ(previous.interfaces.size(), 1u);
+  EXPECT_EQ(previous.interfaces[0].mtu, 1450u);
+  EXPECT_EQ(previous.interfaces[0].sandbox, "/run/netns/pod");
+  ASSERT_EQ(previous.addresses.size(), 2u);
+  EXPECT_EQ(previous.addresses[0].interface, 0u);
+  EXPECT_FALSE(previous.addresses[1].interface);
+  EXPECT_EQ(previous.routes.size(), 1u);
+}
+
+TEST(Request, G1_GcRemovesNothingUnlessItIsSaidWhatStays) {
+  const Environment gc = {{"CNI_COMMAND", "GC"}};
+  const auto with = [](const std::string& more) {
+    return R"({"cniVersion": "1.1.0", "name": "blue")" + more + "}";
+  };
+  for (const char* more :
+       {"", R"(, "cni.dev/valid-attachments": null)", R"(, "cni.dev/valid-attachments": {})",
+        R"(, "cni.dev/valid-attachments": [1])",
+        R"(, "cni.dev/valid-attachments": [{"containerID": "c1"}])",
+        R"(, "cni.dev/attachments": [{"containerID": 1, "ifname": "eth0"}])"}) {
+    EXPECT_EQ(Refused(gc, with(more)).code, 7u) << more;
+  }
+  EXPECT_EQ(Refused(gc, kMinimal).code, 1u) << "1.0.0 has no GC";
+  EXPECT_THAT(Parsed(gc, with(R"(, "cni.dev/valid-attachments": [])")).valid, IsEmpty());
+  EXPECT_THAT(
+      Parsed(gc, with(R"(, "cni.dev/attachments": [{"containerID": "c1", "ifname": "eth0"}])"))
+          .valid,
+      ElementsAre(ValidAttachment{"c1", "eth0"}));
+  EXPECT_THAT(Parsed(gc, with(R"(, "cni.dev/attachments": [], "cni.dev/valid-attachments":
+                          [{"containerID": "c2", "ifname": "eth0"}])"))
+                  .valid,
+              ElementsAre(ValidAttachment{"c2", "eth0"}));
+}
+
+TEST(Request, G1_TheIpamPluginIsToldWhatStays) {
+  const absl::StatusOr<std::string> config =
+      ConfigWithValid(R"({"name":"blue","cni.dev/valid-attachments":[]})", {{"c1", "eth0"}});
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(*config, R"({"cni.dev/attachments":[{"containerID":"c1","ifname":"eth0"}],)"
+                     R"("cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}],)"
+                     R"("name":"blue"})");
 }
 
 }  // namespace

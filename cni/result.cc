@@ -132,7 +132,56 @@ absl::StatusOr<CniResult> ReadIpamResult(const Json& json) {
   return result;
 }
 
+absl::StatusOr<ResultInterface> ParseInterface(const Json& value) {
+  ResultInterface interface;
+  const Json* name = Find(value, "name");
+  if (name == nullptr) return absl::InvalidArgumentError("an interface has no \"name\"");
+  ASSIGN_OR_RETURN(interface.name, AsString(*name, "interfaces[].name"));
+  if (const Json* mac = Find(value, "mac")) {
+    ASSIGN_OR_RETURN(interface.mac, AsString(*mac, "interfaces[].mac"));
+  }
+  if (const Json* mtu = Find(value, "mtu")) {
+    ASSIGN_OR_RETURN(interface.mtu, AsNumber(*mtu, "interfaces[].mtu", UINT32_MAX));
+  }
+  if (const Json* sandbox = Find(value, "sandbox")) {
+    ASSIGN_OR_RETURN(interface.sandbox, AsString(*sandbox, "interfaces[].sandbox"));
+  }
+  return interface;
+}
+
+absl::StatusOr<CniResult> ReadResult(const Json& value) {
+  if (!value.is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat("not an object but ", Show(value)));
+  }
+  ASSIGN_OR_RETURN(CniResult result, ReadIpamResult(value));
+  if (const Json* interfaces = Find(value, "interfaces")) {
+    if (!interfaces->is_array()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("interfaces: not a list but ", Show(*interfaces)));
+    }
+    for (const Json& one : *interfaces) {
+      ASSIGN_OR_RETURN(ResultInterface interface, ParseInterface(one));
+      result.interfaces.push_back(std::move(interface));
+    }
+  }
+  if (const Json* ips = Find(value, "ips")) {
+    for (size_t i = 0; i < ips->size(); ++i) {
+      const Json* index = Find((*ips)[i], "interface");
+      if (index == nullptr) continue;
+      ASSIGN_OR_RETURN(result.addresses[i].interface,
+                       AsNumber(*index, "ips[].interface", UINT32_MAX));
+    }
+  }
+  return result;
+}
+
 }  // namespace
+
+absl::StatusOr<CniResult> AsResult(const Json& value) {
+  absl::StatusOr<CniResult> result = ReadResult(value);
+  if (!result.ok()) return Annotate(result.status(), "prevResult");
+  return result;
+}
 
 std::optional<SpecVersion> ParseSpecVersion(absl::string_view text) {
   for (size_t i = 0; i < kSpecVersions.size(); ++i) {

@@ -27,6 +27,9 @@ enum class AttachError : uint32_t {
   kForbidden = 107,   // policy: this namespace may not use that cloud
   kKeyMissing = 108,
   kAlreadyAttached = 109,  // ADD twice without DEL between
+  kNotAttached = 110,      // CHECK: the agent knows no such attachment
+  kNotForwarding = 111,    // CHECK: it knows it, but no frame flows now
+  kChanged = 112,          // CHECK: the pod's interface is not what ADD left
 };
 
 // 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.

@@ -15,8 +15,10 @@
 #include <netlink/msg.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -87,6 +89,7 @@ class Attributes {
   Attributes(const nlmsghdr* message, size_t header_size)
       : first_(nlmsg_attrdata(message, static_cast<int>(header_size))),
         size_(nlmsg_attrlen(message, static_cast<int>(header_size))) {}
+  Attributes(const nlattr* first, int size) : first_(first), size_(size) {}
   explicit Attributes(const nlattr* nest)
       : first_(static_cast<const nlattr*>(nla_data(nest))), size_(nla_len(nest)) {}
 
@@ -499,6 +502,53 @@ absl::Status Netlink::AddRoute(IfIndex index, const Route& route) {
     });
   }
   return Do(request, what);
+}
+
+absl::StatusOr<std::vector<RouteInfo>> Netlink::ListRoutes() {
+  NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
+  std::vector<RouteInfo> routes;
+  RETURN_IF_ERROR(Dump(
+      request, "list routes", [&] { routes.clear(); },
+      [&](const nlmsghdr* reply) {
+        if (reply->nlmsg_type != RTM_NEWROUTE || !nlmsg_valid_hdr(reply, sizeof(rtmsg))) {
+          return absl::OkStatus();
+        }
+        const auto* header = static_cast<const rtmsg*>(nlmsg_data(reply));
+        const int family = header->rtm_family;
+        if (header->rtm_type != RTN_UNICAST || (family != AF_INET && family != AF_INET6)) {
+          return absl::OkStatus();
+        }
+        const Attributes attributes(reply, sizeof(rtmsg));
+        RouteInfo route;
+        const std::array<uint8_t, 16> zero = {};
+        const size_t size = family == AF_INET6 ? 16 : 4;
+        route.destination = {attributes.Ip(RTA_DST, family)
+                                 .value_or(IpAddress::FromWire(std::span(zero).first(size))),
+                             header->rtm_dst_len};
+        route.interface = static_cast<IfIndex>(attributes.U32(RTA_OIF).value_or(0));
+        route.table = attributes.U32(RTA_TABLE).value_or(header->rtm_table);
+        if (const auto gateway = attributes.Ip(RTA_GATEWAY, family)) {
+          route.gateways.push_back(*gateway);
+        }
+        if (const nlattr* hops = attributes.Find(RTA_MULTIPATH)) {
+          const auto* hop = static_cast<const rtnexthop*>(nla_data(hops));
+          int left = nla_len(hops);
+          while (left >= static_cast<int>(sizeof(rtnexthop)) && RTNH_OK(hop, left)) {
+            const int inside = hop->rtnh_len - static_cast<int>(sizeof(rtnexthop));
+            const Attributes of_hop(reinterpret_cast<const nlattr*>(
+                                        reinterpret_cast<const uint8_t*>(hop) + sizeof(rtnexthop)),
+                                    inside);
+            if (const auto gateway = of_hop.Ip(RTA_GATEWAY, family)) {
+              route.gateways.push_back(*gateway);
+            }
+            left -= static_cast<int>(RTNH_ALIGN(hop->rtnh_len));
+            hop = RTNH_NEXT(hop);
+          }
+        }
+        routes.push_back(std::move(route));
+        return absl::OkStatus();
+      }));
+  return routes;
 }
 
 absl::StatusOr<RouteAnswer> Netlink::LookUpRoute(const IpAddress& destination) {

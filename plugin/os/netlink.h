@@ -83,6 +83,13 @@ struct AddressInfo {
   bool tentative = false;
 };
 
+struct RouteInfo {
+  IpPrefix destination;                // 0.0.0.0/0 and ::/0: default
+  std::vector<IpAddress> gateways;     // more than one: multipath; none: on link
+  IfIndex interface = IfIndex::kNone;  // kNone: multipath
+  uint32_t table = 0;
+};
+
 class Netlink {
  public:
   // In the calling thread's namespace.
@@ -109,6 +116,7 @@ class Netlink {
   absl::Status AddAddress(IfIndex index, const IpPrefix& prefix);
   absl::StatusOr<std::vector<AddressInfo>> ListAddresses();  // of all links, both families
   absl::Status AddRoute(IfIndex index, const Route& route);
+  absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
 
   // What `ip route get DESTINATION` says. Unavailable when there is no route.
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);

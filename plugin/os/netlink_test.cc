@@ -19,7 +19,10 @@ namespace vxvde {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 IpAddress Ip(const char* text) { return ValueOrDie(IpAddress::Parse(text)); }
 IpPrefix Prefix(const char* text) { return ValueOrDie(IpPrefix::Parse(text)); }
@@ -265,6 +268,39 @@ TEST_F(NetlinkTest, RoutesCarryWhatTheySay) {
       "grep 'mtu 1400' | grep -q 'advmss 1360'");
   host_ns.Shell("ip -6 route | grep -q '^2001:db8:1::/48 dev up0'");
   host_ns.Shell("ip -6 route | grep -q '^default via 2001:db8::ff dev up0'");
+}
+
+TEST_F(NetlinkTest, ListsRoutesOfAllTablesAndBothFamilies) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
+  host_ns.Shell("ip route add default via 192.0.2.254");
+  host_ns.Shell("ip route add 198.51.100.0/24 via 192.0.2.253 table 1000");
+  host_ns.Shell("ip route add 203.0.113.0/24 nexthop via 192.0.2.11 nexthop via 192.0.2.12");
+  host_ns.Shell("ip route add blackhole 198.18.0.0/15");
+  host_ns.Shell("ip -6 route add default via 2001:db8::ff");
+  host_ns.Shell("ip -6 route add default via 2001:db8::fe metric 1024");
+  const std::vector<RouteInfo> routes = ValueOrDie(host.ListRoutes());
+  const auto find = [&](const char* destination) {
+    const auto found = std::find_if(routes.begin(), routes.end(), [&](const RouteInfo& one) {
+      return one.destination == Prefix(destination);
+    });
+    return found == routes.end() ? RouteInfo() : *found;
+  };
+  EXPECT_THAT(find("0.0.0.0/0").gateways, ElementsAre(Ip("192.0.2.254")));
+  EXPECT_EQ(find("0.0.0.0/0").interface, uplink);
+  EXPECT_EQ(find("0.0.0.0/0").table, 254u);  // RT_TABLE_MAIN
+  EXPECT_THAT(find("192.0.2.0/24").gateways, IsEmpty());
+  EXPECT_EQ(find("192.0.2.0/24").interface, uplink);
+  EXPECT_EQ(find("198.51.100.0/24").table, 1000u);
+  EXPECT_THAT(find("203.0.113.0/24").gateways, ElementsAre(Ip("192.0.2.11"), Ip("192.0.2.12")));
+  EXPECT_EQ(find("198.18.0.0/15").table, 0u) << "a blackhole leads nowhere";
+  // IPv6 joins routes that differ in the gateway alone.
+  std::vector<IpAddress> gateways;
+  for (const RouteInfo& one : routes) {
+    if (one.destination != Prefix("::/0")) continue;
+    gateways.insert(gateways.end(), one.gateways.begin(), one.gateways.end());
+  }
+  EXPECT_THAT(gateways, UnorderedElementsAre(Ip("2001:db8::ff"), Ip("2001:db8::fe")));
 }
 
 TEST_F(NetlinkTest, ARouteThatSaysNothingOrTwoFamiliesIsRefused) {

@@ -1,0 +1,267 @@
+"""CHECK, STATUS, GC, and DEL while the agent is down: the real programs, with Debian's host-local.
+
+C1, S1, G1, D1 and E9 are the ids of the checklist in docs/."""
+
+import glob
+import json
+import os
+import re
+import signal
+
+from tests.lib import runner
+from tests.lib.cni import CniError, execute
+from tests.lib.lab import CNI_PLUGINS, Lab, program
+from tests.lib.process import wait_for
+
+VNL = "vxvde://239.1.2.3"
+
+
+def call(network, command, pod=None, config=None, **more):
+    """One call of the plugin. Returns None, or the CniError; nothing may be said on stdout when it succeeds."""
+    environment = {"CNI_PATH": ":".join(network.plugin_dirs)}
+    if pod is not None:
+        environment = network.environment(pod.container, pod.path, "eth0")
+    config = {**next(network.configs()), **(config or {}), **more}
+    done = execute(network.node, program("cni/vxvde"), command, config, environment=environment)
+    if done.returncode == 0:
+        assert done.stdout == "", f"{command} said something on stdout: {done.stdout}"
+        network.said = done.stderr
+        return None
+    return CniError(command, "vxvde", done)
+
+
+def expect(error, code, *words):
+    assert error is not None, f"expected code {code}, got success"
+    assert error.code == code, error
+    assert error.details, f"no remedy: {error}"
+    for word in words:
+        assert word in error.msg + error.details, f"{word!r} is not named: {error}"
+
+
+def check(network, pod, **more):
+    return call(network, "CHECK", pod, prevResult=network.results[pod.container, "eth0"], **more)
+
+
+def test_check():
+    """C1: passes right after ADD, in veth and tap mode; each thing that was changed is named"""
+    with Lab("verbs") as lab:
+        node = lab.node("n1")
+        agent = node.start_agent()
+        for mode in ("veth", "tap"):
+            network = node.net(VNL, mode=mode, routes=[{"dst": "203.0.113.0/24"}])
+            pod = node.pod(mode)
+            pod.add(network)
+            for version in ("0.4.0", "1.0.0"):
+                assert check(network, pod, cniVersion=version) is None
+            expect(call(network, "CHECK", pod), 7, "prevResult")
+            expect(check(network, pod, cniVersion="0.3.1"), 1, "0.3.1")
+
+            # What others add is theirs.
+            pod.ip("address", "add", "203.0.113.9/24", "dev", "eth0")
+            pod.ip("link", "add", "other", "type", "bridge")
+            pod.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
+            assert check(network, pod) is None
+
+            # Each change is made to a pod that was attached anew. The words are of 112, but for what the agent sees first.
+            for codes, word, change in (
+                    ((112,), "eth0 is down", lambda: pod.ip("link", "set", "eth0", "down")),
+                    ((112,), "198.51.100.", lambda: pod.ip("address", "del", f"{pod.ip4}/24", "dev", "eth0")),
+                    ((112,), "203.0.113.0/24", lambda: pod.ip("route", "flush", "203.0.113.0/24")),
+                    ((112,), "77", lambda: pod.ip("link", "set", "eth0", "address", "02:00:5e:10:00:77")),
+                    ((112,), "1500", lambda: pod.ip("link", "set", "eth0", "mtu", "1500")),
+                    ((112,), "not the one", lambda: pod.ip("link", "set", "eth0", "alias", "mine")),
+                    ((112, 111, 110), "eth0", lambda: pod.ip("link", "del", "eth0"))):
+                network.delete(pod)
+                for link in pod.links().keys() - {"lo"}:
+                    pod.ip("link", "del", link)
+                pod.add(network)
+                error = check(network, pod)
+                assert error is None, error
+                change()
+                error = check(network, pod)
+                assert error is not None and error.code in codes and error.details, (word, error)
+                assert word in error.msg, (word, error)
+            network.delete(pod)
+
+        # The agent's word.
+        network, pod = node.net(VNL), node.pod("again")
+        pod.add(network)
+        agent.stop()
+        expect(check(network, pod), 11, agent.socket)
+        agent.start()
+        assert check(network, pod) is None, "after a restart of the agent"
+        node.ip("link", "set", "eth0", "down")
+        expect(check(network, pod), 111, "eth0")
+        node.ip("link", "set", "eth0", "up")
+        for lease in node.leases():
+            os.remove(lease)
+        error = check(network, pod)
+        assert error is not None and "host-local" in error.msg, f"the IPAM plugin's CHECK: {error}"
+        network.delete(pod)
+
+
+def test_status():
+    """S1: 0 ready; 50 cannot ADD; 51 and pods are cut off; a restart of the agent is no outage"""
+    with Lab("verbs") as lab:
+        node = lab.node("n1")
+        agent = node.start_agent({"clouds": [{"name": "blue", "vnl": VNL}]})
+        network, pod = node.net(VNL), node.pod("pod")
+        error = call(network, "STATUS")
+        assert error is None, error
+        assert not agent.clouds(), "a question joins no cloud"
+        named = {k: v for k, v in next(network.configs()).items() if k != "vnl"}
+        assert call(network, "STATUS", config=named, vnl="", cloud="blue") is None
+        expect(call(network, "STATUS", vnl="", cloud="mauve"), 50, "mauve")
+        expect(call(network, "STATUS", ipam={"type": "nowhere"}), 50, "nowhere")
+
+        node.ip("link", "set", "eth0", "down")
+        expect(call(network, "STATUS"), 50)
+        node.ip("link", "set", "eth0", "up")
+        node.route_multicast("eth0")
+        pod.add(network)
+        assert call(network, "STATUS") is None
+        node.ip("link", "set", "eth0", "down")
+        expect(call(network, "STATUS"), 51, "eth0")
+        node.ip("link", "set", "eth0", "up")
+        node.route_multicast("eth0")
+        assert call(network, "STATUS") is None
+
+        # A planned restart: asked while it is down, answered when it is back.
+        agent.stop()
+        asking = node.start("status", "sh", "-c", f"CNI_COMMAND=STATUS CNI_PATH={CNI_PLUGINS} "
+                            f"{program('cni/vxvde')} < {config_file(lab, network)}; echo exit $?")
+        agent.start()
+        asking.says("exit 0")
+
+        agent.stop(signal.SIGKILL)
+        expect(call(network, "STATUS"), 51, agent.socket)
+        network.delete(pod)
+        agent.start()
+        assert call(network, "STATUS") is None and not agent.ports()
+        agent.stop()
+        expect(call(network, "STATUS"), 50, agent.socket)
+
+
+def config_file(lab, network):
+    path = lab.file("config.json")
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(next(network.configs()), f)
+    return path
+
+
+def test_del_is_queued():
+    """D1: DEL while the agent is down is done at its start, before anything is taken up; torn files are set aside"""
+    with Lab("verbs") as lab:
+        node = lab.node("n1")
+        agent = node.start_agent()
+        queue = os.path.join(agent.run_dir, "queue")
+        for mode in ("veth", "tap"):
+            network, pod, stays = node.net(VNL, mode=mode), node.pod(f"{mode}1"), node.pod(f"{mode}2")
+            pod.add(network)
+            stays.add(network)
+            agent.stop()
+            network.delete(pod)
+            network.delete(pod)
+            assert len(os.listdir(queue)) == 1 and os.stat(queue).st_mode & 0o777 == 0o700
+            for name, text in (("torn.json", '{"version": 1, "netw'), ("README", "hello")):
+                with open(os.path.join(queue, name), "w", encoding="utf-8") as f:
+                    f.write(text)
+            agent.start()
+            assert attached(agent) == [stays.container], agent.ports()
+            assert sorted(os.listdir(queue)) == ["README.bad", "torn.json.bad"], os.listdir(queue)
+            assert "set aside" in agent.process.output()
+            for name in os.listdir(queue):
+                os.remove(os.path.join(queue, name))
+
+            # The same container comes back: its old DEL must not end its new life.
+            agent.stop()
+            network.delete(pod)
+            os.rename(os.path.join(queue, os.listdir(queue)[0]), lab.file("kept"))
+            agent.start()
+            pod.add(network)
+            assert not os.listdir(queue)
+            agent.stop()
+            agent.start()
+            assert len(agent.ports()) == 2
+            network.delete(pod)
+            network.delete(stays)
+            wait_for(lambda: not agent.clouds(), 5, "the cloud is left")
+
+
+def attached(agent):
+    return sorted(port["attachment"]["containerId"] for port in agent.ports())
+
+
+def gc(network, *valid, **more):
+    listed = [{"containerID": pod.container, "ifname": "eth0"} for pod in valid]
+    return call(network, "GC", cniVersion="1.1.0", **{"cni.dev/valid-attachments": listed, **more})
+
+
+def test_gc():
+    """G1: what is not listed and not alive is given back, leases too; nothing else is touched"""
+    with Lab("verbs") as lab:
+        node = lab.node("n1")
+        agent = node.start_agent()
+        network, other = node.net(VNL), node.net(VNL, name="green", ipam={})
+        pods = {name: node.pod(name) for name in ("valid", "alive", "dead", "tap")}
+        tap = node.net(VNL, mode="tap")
+        for name, pod in pods.items():
+            (tap if name == "tap" else network).add(pod)
+        elsewhere = node.pod("elsewhere")
+        other.add(elsewhere)
+        for name in ("dead", "tap"):
+            pods[name].remove_netns()
+        elsewhere.remove_netns()
+        # A tap's namespace goes on living while the agent holds its queue: only GC can end that.
+        wait_for(lambda: len(agent.ports()) == 3, 5, "the agent sees that two are gone")
+        ended = lambda: sorted(os.path.basename(p) for p in glob.glob(f"{agent.run_dir}/ended/*"))
+        assert len(ended()) == 2 and len(node.leases()) == 8, (ended(), node.leases())
+
+        # Key absent: nothing is removed.
+        expect(call(network, "GC", cniVersion="1.1.0"), 7, "cni.dev/valid-attachments")
+        expect(call(network, "GC", cniVersion="1.0.0", **{"cni.dev/attachments": []}), 1, "1.0.0")
+        assert len(ended()) == 2 and len(node.leases()) == 8
+
+        agent.stop()
+        agent.start()  # what has ended is remembered
+        assert gc(network, pods["valid"]) is None
+        assert "alive" in network.said and "left alone" in network.said, network.said
+        assert attached(agent) == sorted(pods[name].container for name in ("valid", "alive"))
+        assert len(ended()) == 1, "that of another network stays"
+        assert len(node.leases()) == 4, node.leases()
+        for name in ("valid", "alive"):
+            assert check(network, pods[name]) is None, "untouched"
+        assert gc(network, pods["valid"]) is None, "twice"
+
+        # [] is all of this network; a living one is still left alone.
+        pods["alive"].ip("link", "del", "eth0")
+        wait_for(lambda: len(agent.ports()) == 1, 5, "the agent sees that it is gone")
+        assert gc(network) is None
+        assert len(node.leases()) == 2 and len(agent.ports()) == 1 and len(ended()) == 1
+        assert gc(other) is None
+        assert not ended()
+
+        agent.stop()
+        expect(gc(network), 11, agent.socket)
+        assert len(node.leases()) == 2, "without the agent's word nothing is removed"
+        agent.start()
+        network.delete(pods["valid"])
+        assert not node.leases() and not agent.ports()
+
+
+def test_codes_are_documented():
+    """E7: every error code of our own, and each of the specification's that we answer with, is in OPERATIONS.md"""
+    root = os.getcwd()
+    read = lambda path: open(os.path.join(root, path), encoding="utf-8").read()
+    codes = set(re.findall(r"k\w+\s*=\s*(\d+)", read("agent/api/attachment_id.h").split("enum class AttachError")[1]
+                           .split("};")[0]))
+    for header in ("cni/error.h", "agent/refusal.h"):
+        codes |= set(re.findall(r"kCni\w+ = (\d+);", read(header)))
+    assert {"7", "11", "50", "51", "100", "112"} <= codes, codes
+    rows = dict(re.findall(r"^\| (\d+) \|[^|]+\|([^|]+)\|$", read("docs/OPERATIONS.md"), re.MULTILINE))
+    missing = sorted(code for code in codes if not rows.get(code, "").strip())
+    assert not missing, f"codes without a row, or a remedy: {missing}"
+
+
+if __name__ == "__main__":
+    runner.main(globals())
