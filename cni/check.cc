@@ -116,12 +116,15 @@ absl::Status Check(const Request& request, const Outside& outside) {
   RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
   ASSIGN_OR_RETURN(const std::vector<attach::v1::Listed::Attachment> listed,
                    outside.agent.List(request.network, request.container_id));
-  // Chained, `ifname` is another plugin's. In a result that we made, the host end is there, too.
+  // Chained, `ifname` is another plugin's. A result that we made has the host end, or in tap mode
+  // begins with the pod's.
   const std::string host_ifname =
       HostIfName(AttachmentId(request.network, request.container_id, request.ifname));
-  bool main = request.mode == LinkMode::kTap ||
-              std::any_of(request.previous.interfaces.begin(), request.previous.interfaces.end(),
-                          [&](const ResultInterface& one) { return one.name == host_ifname; });
+  const std::vector<ResultInterface>& interfaces = request.previous.interfaces;
+  const auto is_ours = [&](const ResultInterface& one) { return one.name == host_ifname; };
+  bool main = request.mode == LinkMode::kTap
+                  ? !interfaces.empty() && interfaces[0].name == request.ifname
+                  : std::any_of(interfaces.begin(), interfaces.end(), is_ours);
   std::vector<std::string> others;
   for (const attach::v1::Listed::Attachment& one : listed) {
     if (one.main_ifname() != request.ifname || one.planned() || one.ended()) continue;

@@ -855,6 +855,8 @@ TEST_F(CheckTest, M2_EachNetworkOfThePodIsChecked) {
   EXPECT_THAT(outside_.calls, ElementsAre("netns", "list", "check", "inspect"));
   EXPECT_EQ(outside_.names.alias, "vxvde:" + AttachmentId("blue", "c1", "net1") + ":" +
                                       AttachmentId("blue", "c1", "eth0"));
+  request_.mode = LinkMode::kTap;  // which has no host end to go by
+  EXPECT_EQ(Run().msg, "");
 }
 
 class GcTest : public testing::Test {
