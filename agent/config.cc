@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <unistd.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -133,7 +135,8 @@ class Reader {
                 {"unicastPorts", [&](const auto& v) { ReadPorts(v, config.unicast_ports); }},
                 {"datapath", [&](const auto& v) { ReadDatapath(v); }},
                 {"metrics", [&](const auto& v) { ReadMetrics(v, config.metrics); }},
-                {"allowVnl", NotYet("allowVnl")},
+                {"allowVnl",
+                 [&](const auto& v) { config.allow_vnl = Truth(v, "allowVnl").value_or(false); }},
                 {"clouds", [&](const auto& v) { ReadClouds(v, config.clouds); }},
             });
   }
@@ -334,6 +337,29 @@ class Reader {
   std::vector<std::string> mistakes_;
 };
 
+// Not YAML::LoadAll: yaml-cpp 0.7 reads "," as documents without end, until memory is gone.
+int CountDocuments(const std::string& yaml, int limit) {
+  struct Nothing : YAML::EventHandler {
+    void OnDocumentStart(const YAML::Mark&) override {}
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  const std::string&) override {}
+    void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                         YAML::EmitterStyle::value) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                    YAML::EmitterStyle::value) override {}
+    void OnMapEnd() override {}
+  } nothing;
+  std::istringstream stream(yaml);
+  YAML::Parser parser(stream);
+  int count = 0;
+  while (count < limit && parser.HandleNextDocument(nothing)) ++count;
+  return count;
+}
+
 absl::StatusOr<std::string> ReadWhole(const std::string& path) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return ErrnoStatus(errno, absl::StrCat("open configuration ", path));
@@ -377,14 +403,15 @@ const NamedCloud* Config::FindByKey(const CloudKey& key) const {
 
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const GroupLookup& group_id) {
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(yaml);
-    if (documents.empty()) return Config{};
-    if (documents.size() > 1) {
+    const int documents = CountDocuments(yaml, /*limit=*/2);
+    if (documents == 0) return Config{};
+    if (documents > 1) {
       return absl::InvalidArgumentError(
-          absl::StrCat(documents[1].Mark().line + 1, ": one document is expected, not ",
-                       documents.size(), "; take out the \"---\" lines"));
+          "1: one document is expected, not several; take out what follows the first, and commas "
+          "or "
+          "\"---\" between them");
     }
-    return Reader(group_id).Read(documents[0]);
+    return Reader(group_id).Read(YAML::Load(yaml));
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(
         absl::StrCat(e.mark.is_null() ? 1 : e.mark.line + 1, ": not YAML: ", e.msg));

@@ -102,6 +102,7 @@ inline NodeSnapshot SampleNode() {
   broken.network = "red-net";
   broken.container_id = "c9";
   broken.ifname = "net1";
+  broken.caller = "netavark";
   broken.mode = "veth";
   broken.host_ifname = "vx0000000000009";
   broken.cloud = {IpAddress::V4(239, 9, 9, 9), 14789, *Vni::Make(9)};

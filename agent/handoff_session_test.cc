@@ -176,6 +176,17 @@ TEST_F(HandoffSessionTest, NotOurMessages) {
   EXPECT_THAT(service_.calls, IsEmpty());
 }
 
+TEST_F(HandoffSessionTest, TheCallerIsCniUnlessItSaysNetavark) {
+  for (const auto& [said, meant] :
+       {std::pair{"", "cni"}, {"cni", "cni"}, {"netavark", "netavark"}}) {
+    session_.emplace(&service_);
+    pb::Request request = GoodPlan();
+    request.mutable_plan()->set_caller(said);
+    ASSERT_TRUE(Ask(request).has_planned());
+    EXPECT_EQ(service_.plan.caller, meant);
+  }
+}
+
 TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
   struct Case {
     const char* what;
@@ -207,6 +218,7 @@ TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
       {"vnl", kCniInvalidConfig, [](auto& p) { p.set_vnl(std::string(5000, 'v')); }},
       {"pod name", kCniInvalidConfig,
        [](auto& p) { p.mutable_pod()->set_name(std::string(300, 'p')); }},
+      {"caller \"docker\"", kCniInvalidConfig, [](auto& p) { p.set_caller("docker"); }},
       {"MAC of 5 bytes", kCniInvalidConfig, [](auto& p) { p.set_mac("12345"); }},
       {"group address", kCniInvalidConfig,
        [](auto& p) { p.set_mac(std::string("\x01\x00\x5e\x00\x00\x01", 6)); }},
@@ -261,6 +273,29 @@ TEST_F(HandoffSessionTest, RefusalsOfTheServiceReachTheCaller) {
   session_.emplace(&service_);
   service_.fail = absl::InternalError("disk full");
   EXPECT_EQ(Ask(DetachRequest()).error().code(), kCniTryAgainLater);
+}
+
+TEST_F(HandoffSessionTest, DetachWithOthersIsAnotherQuestion) {
+  pb::Request request = DetachRequest();
+  request.mutable_detach()->set_with_others(true);
+  EXPECT_TRUE(Ask(request).detached().found());
+  EXPECT_THAT(service_.calls, ElementsAre("detach all blue/c1/eth0"));
+}
+
+TEST_F(HandoffSessionTest, PlanOfAnAnnotationSaysSo) {
+  pb::Request request = GoodPlan();
+  request.mutable_plan()->set_main_ifname("eth9");
+  request.mutable_plan()->set_by_annotation(true);
+  ASSERT_TRUE(Ask(request).has_planned());
+  EXPECT_EQ(service_.plan.main_ifname, "eth9");
+  EXPECT_TRUE(service_.plan.by_annotation);
+}
+
+TEST_F(HandoffSessionTest, MainInterfaceNameIsChecked) {
+  pb::Request request = GoodPlan();
+  request.mutable_plan()->set_main_ifname("eth/9");
+  EXPECT_THAT(Ask(request).error().message(), HasSubstr("eth/9"));
+  EXPECT_THAT(service_.calls, IsEmpty());
 }
 
 TEST_F(HandoffSessionTest, DetachAnswersWhetherThereWasSomething) {

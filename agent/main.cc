@@ -179,7 +179,15 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
   std::unique_ptr<MetricsServer> metrics;
   if (!metrics_address.empty()) {
-    ASSIGN_OR_RETURN(metrics, MetricsServer::Start(loop.get(), &node, metrics_address));
+    absl::StatusOr<std::unique_ptr<MetricsServer>> started =
+        MetricsServer::Start(loop.get(), &node, metrics_address);
+    // Pods matter more than numbers: a second agent on the machine, or a namespace whose loopback
+    // is down, is no reason not to attach them.
+    if (started.ok()) {
+      metrics = *std::move(started);
+    } else {
+      Warn(log, "metrics off", started.status());
+    }
   }
 
   the_switch.SetListener([&](const SwitchEvent& event) {
@@ -231,7 +239,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   log.Info("ready", {{"node", attachments.config().node},
                      {"version", kVersion},
                      {"run-dir", flags.run_dir},
-                     {"metrics", metrics_address.empty() ? "off" : metrics_address}});
+                     {"metrics", metrics != nullptr ? metrics_address : "off"}});
   if (flags.ready_fd >= 0) RETURN_IF_ERROR(WriteReady(UniqueFd(flags.ready_fd)));
   Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
   loop->Run();

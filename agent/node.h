@@ -21,11 +21,13 @@ struct AttachmentInfo {
   std::string network;  // CNI network name
   std::string container_id;
   std::string ifname;
+  std::string main_ifname;    // of its ADD
   std::string pod_namespace;  // empty outside Kubernetes
   std::string pod_name;
-  std::string mode;         // "veth" or "tap"
-  std::string host_ifname;  // empty for taps
-  std::string netns;        // path
+  std::string caller = "cni";  // or "netavark"
+  std::string mode;            // "veth" or "tap"
+  std::string host_ifname;     // empty for taps
+  std::string netns;           // path
   std::vector<IpPrefix> addresses;
   CloudKey cloud;
   PortId port = PortId::kNone;  // kNone: recorded, but not attached now

@@ -244,6 +244,7 @@ v1::Port ToPort(const PortRow& row) {
     to->set_ifname(from.ifname);
     to->set_pod_namespace(from.pod_namespace);
     to->set_pod_name(from.pod_name);
+    to->set_caller(from.caller);
     to->set_mode(from.mode);
     to->set_host_ifname(from.host_ifname);
     to->set_netns(from.netns);

@@ -80,7 +80,7 @@ TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
     cloud: "239.9.9.9:14789/9" name: "vx0000000000009" problem: "no route to 239.9.9.9"
     attachment {
       id: "0000000000009" network: "red-net" container_id: "c9" ifname: "net1"
-      mode: "veth" host_ifname: "vx0000000000009"
+      mode: "veth" host_ifname: "vx0000000000009" caller: "netavark"
     })");
   ExpectProto(response.ports(1), R"(
     cloud: "blue" id: 1 name: "vx0000000000001" mac: "02:00:5e:10:00:01" mtu: 1450
@@ -91,6 +91,7 @@ TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
       id: "0000000000001" network: "blue-net" container_id: "c1" ifname: "eth0"
       pod_namespace: "default" pod_name: "web-0" mode: "veth" host_ifname: "vx0000000000001"
       netns: "/run/netns/c1" addresses: "10.42.0.7/16" addresses: "2001:db8:42::7/64"
+      caller: "cni"
     })");
   EXPECT_EQ(response.ports(2).id(), 3u);
   EXPECT_EQ(response.ports(2).attachment().container_id(), "c3");

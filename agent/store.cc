@@ -122,9 +122,11 @@ std::string FormatRecord(const AttachmentRecord& record) {
   json["network"] = record.network;
   json["container_id"] = record.container_id;
   json["ifname"] = record.ifname;
+  json["main_ifname"] = record.main_ifname;
   json["pod_namespace"] = record.pod_namespace;
   json["pod_name"] = record.pod_name;
   json["pod_uid"] = record.pod_uid;
+  json["caller"] = record.caller;
   json["mode"] = record.tap ? "tap" : "veth";
   json["netns"] = record.netns;
   json["host_ifname"] = record.host_ifname;
@@ -147,9 +149,20 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"id\" ", record.id, " is not that of its network, container and interface"));
   }
+  record.main_ifname = record.ifname;
+  if (json.contains("main_ifname")) {  // 0.1.0 had one network an ADD
+    ASSIGN_OR_RETURN(record.main_ifname, Text(json, "main_ifname"));
+  }
   ASSIGN_OR_RETURN(record.pod_namespace, Text(json, "pod_namespace"));
   ASSIGN_OR_RETURN(record.pod_name, Text(json, "pod_name"));
   ASSIGN_OR_RETURN(record.pod_uid, Text(json, "pod_uid"));
+  if (json.contains("caller")) {  // records of 0.1.0 have none: all were CNI's
+    ASSIGN_OR_RETURN(record.caller, Text(json, "caller"));
+  }
+  if (record.caller != "cni" && record.caller != "netavark") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"caller\" ", record.caller, " is neither cni nor netavark"));
+  }
   ASSIGN_OR_RETURN(const std::string mode, Text(json, "mode"));
   if (mode != "veth" && mode != "tap") {
     return absl::InvalidArgumentError(absl::StrCat("\"mode\" ", mode, " is neither veth nor tap"));

@@ -29,9 +29,11 @@ struct AttachmentRecord {
   std::string network;
   std::string container_id;
   std::string ifname;
+  std::string main_ifname;    // of the ADD that it is part of: what the runtime knows it by
   std::string pod_namespace;  // these three are empty outside Kubernetes
   std::string pod_name;
   std::string pod_uid;
+  std::string caller = "cni";  // or "netavark"
   bool tap = false;
   std::string netns;        // path
   std::string host_ifname;  // empty for a tap

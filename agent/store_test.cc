@@ -24,6 +24,7 @@ AttachmentRecord Sample(const std::string& container = "c1") {
   record.network = "blue";
   record.container_id = container;
   record.ifname = "eth0";
+  record.main_ifname = "eth0";
   record.id = AttachmentId(record.network, record.container_id, record.ifname);
   record.pod_namespace = "shop";
   record.pod_name = "web-0";
@@ -53,8 +54,10 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   ASSERT_TRUE(store.ok()) << store.status();
   AttachmentRecord tap = Sample("c2");
   tap.tap = true;
+  tap.main_ifname = "eth9";
   tap.host_ifname = "";
   tap.addresses.clear();
+  tap.caller = "netavark";
   ASSERT_TRUE(store->Save(Sample()).ok());
   ASSERT_TRUE(store->Save(tap).ok());
   const CloudKey key{IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
@@ -132,6 +135,8 @@ TEST(ParseRecordTest, RefusesWhatCannotBe) {
     return ParseRecord(text.replace(at, from.size(), to));
   };
   EXPECT_TRUE(with("1450", "1451").ok());
+  EXPECT_TRUE(with("\"cni\"", "\"netavark\"").ok());
+  EXPECT_FALSE(with("\"cni\"", "\"docker\"").ok());
   for (const auto& [from, to] : std::initializer_list<std::pair<const char*, const char*>>{
            {"\"version\": 1", "\"version\": 2"},
            {"\"version\": 1", "\"version\": \"1\""},

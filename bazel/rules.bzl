@@ -37,6 +37,7 @@ def fuzz_target(name, corpus, srcs = None, deps = []):
     )
     native.cc_binary(
         name = name,
+        testonly = True,
         srcs = srcs,
         linkopts = ["-fsanitize=fuzzer"],
         tags = ["fuzz", "manual"],

@@ -25,7 +25,6 @@ struct CniError {
 
 inline constexpr uint32_t kCniIncompatibleVersion = 1;
 inline constexpr uint32_t kCniUnsupportedField = 2;
-inline constexpr uint32_t kCniUnknownContainer = 3;  // what CNI_NETNS names is not there
 inline constexpr uint32_t kCniInvalidEnvironment = 4;
 inline constexpr uint32_t kCniIoFailure = 5;
 inline constexpr uint32_t kCniBadJson = 6;

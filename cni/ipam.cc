@@ -49,7 +49,7 @@ absl::StatusOr<std::string> FindProgram(const Ipam& ipam) {
       return file;
     }
   }
-  return CniStatus(kCniInvalidEnvironment,
+  return CniStatus(kCniInvalidConfig,
                    absl::StrCat("the IPAM plugin ", ipam.type, " is not in CNI_PATH (",
                                 absl::StrJoin(ipam.path, ":"), ")"),
                    absl::StrCat("install ", ipam.type, " there, or change \"ipam\".\"type\""));

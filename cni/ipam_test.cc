@@ -92,7 +92,7 @@ TEST_F(IpamTest, I1_FoldersAreSearchedInOrder) {
 
 TEST_F(IpamTest, MissingPluginIsNamedWithThePath) {
   const CniError error = ToCniError(ExecIpamPlugin(environment_).Add(request_).status());
-  EXPECT_EQ(error.code, 4u);
+  EXPECT_EQ(error.code, 7u);
   EXPECT_THAT(error.msg, AllOf(HasSubstr("CNI_PATH"), HasSubstr("fake"), HasSubstr(folder_)));
 }
 

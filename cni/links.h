@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cni/request.h"
@@ -38,12 +39,14 @@ struct PodLink {
   UniqueFd tap;         // tap
 };
 
+using NamesOfInterface = absl::FunctionRef<LinkNames(const std::string& ifname)>;
+
 class PodLinks {
  public:
   virtual ~PodLinks() = default;
 
-  // May an attachment be made there? kCniUnknownContainer: it is not there. kCniInvalidEnvironment:
-  // no namespace. kCniInvalidNetNs: it is our own, and `own_allowed` is false (E6).
+  // May an attachment be made there? kCniInvalidEnvironment: no such namespace. kCniInvalidNetNs:
+  // it is our own, and `own_allowed` is false (E6).
   virtual absl::Status CheckNetNs(const std::string& netns, bool own_allowed) = 0;
   // Removes what a try that was killed left of this attachment; true when there was anything.
   // AlreadyExists when `ifname` is somebody else's, which is left alone (A1).
@@ -56,6 +59,9 @@ class PodLinks {
                                  const std::vector<ResultRoute>& routes) = 0;
   // OK when there is nothing left of it; what is not ours is left alone.
   virtual absl::Status Delete(const LinkNames& names) = 0;
+  // The same of all that the ADD of `main` made; it need not have a link itself. `names_of` are
+  // those of another attachment of that ADD, with that interface name.
+  virtual absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) = 0;
 };
 
 class KernelPodLinks : public PodLinks {
@@ -67,6 +73,7 @@ class KernelPodLinks : public PodLinks {
                          const std::vector<IpPrefix>& addresses,
                          const std::vector<ResultRoute>& routes) override;
   absl::Status Delete(const LinkNames& names) override;
+  absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override;
 };
 
 }  // namespace vxvde

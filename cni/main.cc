@@ -1,4 +1,5 @@
-// vxvde: the CNI plugin. Environment and standard input in, JSON out; builds everything.
+// vxvde: the CNI plugin, and netavark's. Arguments, environment and standard input in, JSON out;
+// builds everything.
 
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "cni/error.h"
 #include "cni/ipam.h"
 #include "cni/links.h"
+#include "cni/netavark.h"
 #include "cni/request.h"
 #include "cni/result.h"
 #include "plugin/base/status.h"
@@ -100,17 +102,46 @@ absl::Status Run(const Environment& environment, const std::string& config) {
   return absl::OkStatus();
 }
 
+// `vxvde VERB [NETNS]`, as podman and netavark run it.
+absl::Status RunNetavark(absl::string_view verb, absl::string_view netns) {
+  if (verb == "info") return Print(FormatNetavarkInfo());
+  ASSIGN_OR_RETURN(const std::string input, ReadConfig());
+  if (verb == "create") {
+    ASSIGN_OR_RETURN(const CreatedNetwork network, CreateNetwork(input));
+    for (const std::string& note : network.notes) Log(note);
+    return Print(network.json);
+  }
+  ASSIGN_OR_RETURN(const Request request,
+                   verb == "setup" ? ParseSetup(netns, input) : ParseTeardown(netns, input));
+  KernelPodLinks links;
+  SocketAgentClient agent(request.agent, kAgentTimeout);
+  ExecIpamPlugin ipam({});
+  const Outside outside = {links, agent, ipam, Print, Log};
+  return request.command == Command::kAdd ? Add(request, outside) : Delete(request, outside);
+}
+
+bool IsNetavarkVerb(absl::string_view word) {
+  return word == "create" || word == "setup" || word == "teardown" || word == "info";
+}
+
 int Main(int argc, char** argv) {
+  // A reader that went away is an error of write(), and undone like any other.
+  signal(SIGPIPE, SIG_IGN);
+  if (argc > 1 && IsNetavarkVerb(argv[1])) {
+    const absl::Status status = RunNetavark(argv[1], argc > 2 ? argv[2] : "");
+    if (status.ok()) return 0;
+    (void)Print(FormatNetavarkError(status));
+    return 1;
+  }
   if (argc > 1) {
     if (argc == 2 && std::string(argv[1]) == "--version") {
       return Print(absl::StrCat("vxvde ", kVersion)).ok() ? 0 : 1;
     }
     Log(absl::StrCat("unknown argument ", argv[1],
-                     "; there is --version, and else the CNI environment"));
+                     "; there are --version, the CNI environment, and for podman create, info, "
+                     "setup NETNS and teardown NETNS"));
     return 2;
   }
-  // A reader that went away is an error of write(), and undone like any other.
-  signal(SIGPIPE, SIG_IGN);
   const Environment environment = ReadEnvironment();
   absl::StatusOr<Command> command = ParseCommand(environment);
   if (command.ok() && *command == Command::kAbout) {

@@ -49,7 +49,7 @@ def show(lab):
     for family in section["ipam"]["ranges"]:
         subnet = ipaddress.ip_network(family[0]["subnet"])
         taken.append(f"{subnet[9]}/{subnet.prefixlen}")
-    member.address("vde0", *taken)
+    member.address(member.ifname, *taken)
     member.ip4 = taken[0].split("/")[0]
     say(f"   {n3}: `vdens {vnl}` has {' '.join(taken)}")
 

@@ -1,6 +1,6 @@
 """How integration tests are spelt."""
 
-def integration_test(name, data = [], size = "medium", product = True):
+def integration_test(name, data = [], size = "medium", product = True, tags = []):
     """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it makes.
 
     "external": what it finds on the machine is not known to Bazel, so it is never taken from the cache."""
@@ -14,5 +14,5 @@ def integration_test(name, data = [], size = "medium", product = True):
             "//agent:vxvdectl",
             "//cni:vxvde",
         ] if product else []),
-        tags = ["local", "exclusive", "requires-root", "integration", "external"],
+        tags = ["local", "exclusive", "requires-root", "integration", "external"] + tags,
     )

@@ -27,7 +27,7 @@ def test_containers_meet_a_member():
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
         member = n2.vdens("member", vnl)
-        member.address("vde0", f"{address}/{subnet.prefixlen}")
+        member.address(member.ifname, f"{address}/{subnet.prefixlen}")
         podman = Podman(n1)
         podman.install(CONFLIST, agent=n1.agent.socket)
         image = podman.make_image()

@@ -12,6 +12,7 @@ Nothing touches the machine's own interfaces. Leaving the block ends every progr
 namespace and file; when it is left by an exception, all logs are printed first.
 """
 
+import functools
 import glob
 import ipaddress
 import itertools
@@ -20,6 +21,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 
 from tests.lib.cni import Network
@@ -254,7 +256,14 @@ class Node(Netns):
         return Pod(self.lab, name, netns.path, self)
 
     def vdens(self, name, vnl):
-        """`vdens VNL`: the member's interface is vde0. Its address is set by the caller."""
+        """`vdens VNL`: the member's interface is vde0. Its address is set by the caller.
+
+        vdens makes a user namespace of its own. Where that is denied (in a chroot, for one: user_namespaces(7)), the
+        other real member stands in, and says so."""
+        if not self.lab.user_namespaces():
+            print(f"   no user namespace can be made here: vde_plug on a tap is member {name} instead of vdens",
+                  flush=True)
+            return self.vde_plug(name, vnl)
         pid_file = self.lab.file(f"{name}.pid")
         process = self.start(f"vdens-{name}", "vdens", vnl, "sh", "-c", f"echo $$ > {pid_file}.new; "
                              f"mv {pid_file}.new {pid_file}; exec sleep 100000")
@@ -328,6 +337,11 @@ class Lab:
             except OSError:  # it has ended
                 pass
         return not alive
+
+    @functools.lru_cache
+    def user_namespaces(self):
+        """May a process here make one?"""
+        return subprocess.run(["unshare", "--user", "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def print_logs(self, lines=60):
         for path in sorted(glob.glob(f"{self.dir}/*.log")):

@@ -1,0 +1,320 @@
+// What podman 5 and netavark 1.14 send, and what they get. Ids (N1-N7) are those of the checklist
+// of what runtimes expect.
+
+#include "cni/netavark.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cni/error.h"
+
+namespace vxvde {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// A value of `json` in compact text, for comparing without a JSON library.
+std::string Create(const std::string& fields) {
+  const absl::StatusOr<CreatedNetwork> network = CreateNetwork(
+      R"({"name":"blue","id":"2f259bab","driver":"vxvde",)" + fields + R"("created":"now"})");
+  return network.ok() ? network->json : "ERROR " + std::string(network.status().message());
+}
+
+// N3: name, id and driver come back unchanged, unknown fields as they are, defaults filled in.
+TEST(CreateNetworkTest, KeepsWhatItDoesNotKnowAndFillsInDefaults) {
+  const absl::StatusOr<CreatedNetwork> network = CreateNetwork(
+      R"({"name":"blue","id":"2f259bab","driver":"vxvde","created":"2026-01-01T00:00:00Z",)"
+      R"("labels":{"team":"a"},"ipv6_enabled":false,"internal":false,"dns_enabled":true,)"
+      R"("ipam_options":{"driver":"host-local"},"a later field":[1,null]})");
+  ASSERT_TRUE(network.ok()) << network.status();
+  EXPECT_EQ(
+      network->json,
+      R"({"a later field":[1,null],"created":"2026-01-01T00:00:00Z","dns_enabled":false,)"
+      R"("driver":"vxvde","id":"2f259bab","internal":false,"ipam_options":{"driver":"host-local"},)"
+      R"("ipv6_enabled":false,"labels":{"team":"a"},"name":"blue",)"
+      R"("options":{"mode":"veth","no_default_route":"true","vnl":"vxvde://"}})");
+  EXPECT_THAT(network->notes, IsEmpty());
+}
+
+TEST(CreateNetworkTest, KeepsOptionsThatAreGiven) {
+  EXPECT_THAT(Create(R"("options":{"vnl":"vxvde://239.1.2.3/vni=42","mode":"tap","mtu":"1400",)"
+                     R"("agent":"/run/user/0/a.sock","metric":"7"},)"),
+              HasSubstr(R"("options":{"agent":"/run/user/0/a.sock","metric":"7","mode":"tap",)"
+                        R"("mtu":"1400","no_default_route":"true",)"
+                        R"("vnl":"vxvde://239.1.2.3/vni=42"})"));
+  EXPECT_THAT(Create(R"("options":{"cloud":"blue"},)"),
+              HasSubstr(R"("options":{"cloud":"blue","mode":"veth","no_default_route":"true"})"));
+  EXPECT_THAT(Create(R"("options":null,)"), HasSubstr(R"("vnl":"vxvde://")"));
+}
+
+// N6: a default route only by a gateway that somebody named; podman fills in one of its own later.
+TEST(CreateNetworkTest, ADefaultRouteIsForAGatewayThatIsNamed) {
+  EXPECT_THAT(Create(R"("subnets":[{"subnet":"192.0.2.0/24"}],)"),
+              HasSubstr(R"("no_default_route":"true")"));
+  EXPECT_THAT(Create(R"("subnets":[{"subnet":"192.0.2.0/24","gateway":"192.0.2.1"}],)"),
+              AllOf(HasSubstr(R"("no_default_route":"false")"),
+                    HasSubstr(R"("subnets":[{"gateway":"192.0.2.1","subnet":"192.0.2.0/24"}])")));
+  EXPECT_THAT(
+      Create(R"("subnets":[{"subnet":"192.0.2.0/24"}],"options":{"no_default_route":"false"},)"),
+      HasSubstr(R"("no_default_route":"false")"));
+}
+
+// N6: what will be, not what was asked for.
+TEST(CreateNetworkTest, AnswersHonestly) {
+  EXPECT_THAT(Create(R"("dns_enabled":true,)"), HasSubstr(R"("dns_enabled":false)"));
+  EXPECT_THAT(Create(R"("internal":true,)"), HasSubstr(R"("internal":true)"));
+  EXPECT_THAT(Create(R"("subnets":[{"subnet":"2001:db8::/64"}],)"),
+              HasSubstr(R"("ipv6_enabled":true)"));
+  const absl::StatusOr<CreatedNetwork> network =
+      CreateNetwork(R"({"name":"b","id":"2","driver":"vxvde","network_interface":"eth7",)"
+                    R"("ipv6_enabled":true,"subnets":[{"subnet":"192.0.2.0/24"}]})");
+  ASSERT_TRUE(network.ok()) << network.status();
+  EXPECT_THAT(network->json, AllOf(HasSubstr(R"("ipv6_enabled":false)"),
+                                   HasSubstr(R"("network_interface":"eth7")")));
+  EXPECT_THAT(network->notes, ElementsAre(HasSubstr("IPv6"), HasSubstr("eth7")));
+}
+
+TEST(CreateNetworkTest, RefusesAndNamesWhatIsWrong) {
+  for (const auto& [fields, word] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"("options":{"colour":"red"},)", "\"colour\" is unknown"},
+           {R"("options":{"vnl":"vxvde://","cloud":"blue"},)", "exclude each other"},
+           {R"("options":{"vnl":"http://x"},)", "vnl=http://x"},
+           {R"("options":{"vnl":"vxvde://239.1.2.3/speed=9"},)", "speed"},
+           {R"("options":{"cloud":""},)", "cloud="},
+           {R"("options":{"mode":"bridge"},)", "mode=bridge"},
+           {R"("options":{"mtu":"big"},)", "mtu=big"},
+           {R"("options":{"mtu":"65536"},)", "mtu=65536"},
+           {R"("options":{"mtu":1400},)", "option mtu"},
+           {R"("options":{"agent":"here"},)", "agent=here"},
+           {R"("options":{"no_default_route":"perhaps"},)", "no_default_route=perhaps"},
+           {R"("options":{"metric":"-1"},)", "metric=-1"},
+           {R"("options":{"ports":"all"},)", "ports=all"},
+           {R"("options":["mtu"],)", "options: not an object"},
+           {R"("subnets":{},)", "subnets: not a list"},
+           {R"("subnets":[{"gateway":"192.0.2.1"}],)", "subnet: is missing"},
+           {R"("subnets":[{"subnet":"192.0.2.0"}],)", "192.0.2.0"},
+           {R"("subnets":[{"subnet":"239.1.0.0/16"}],)", "239.1.0.0/16"},
+           {R"("subnets":[{"subnet":"192.0.2.0/24","gateway":"198.51.100.1"}],)", "198.51.100.1"},
+           {R"("subnets":[{"subnet":"192.0.2.0/24","lease_range":{"end_ip":"192.0.3.9"}}],)",
+            "192.0.3.9"},
+           {R"("subnets":[{"subnet":"192.0.2.0/24"},{"subnet":"192.0.2.128/25"}],)", "overlap"},
+           {R"("routes":[{"destination":"198.51.100.0/24"}],)", "198.51.100.0/24"},
+           {R"("routes":[{"destination":"198.51.100.0/24","gateway":"2001:db8::1"}],)", "family"},
+           {R"("ipam_options":{"driver":"dhcp"},)", "dhcp"},
+           {R"("ipam_options":{"driver":"none"},"subnets":[{"subnet":"192.0.2.0/24"}],)",
+            "192.0.2.0/24"},
+           {R"("network_dns_servers":["192.0.2.53"],)", "192.0.2.53"},
+           {R"("internal":true,"subnets":[{"subnet":"192.0.2.0/24","gateway":"192.0.2.1"}],)",
+            "internal"},
+           {R"("internal":"yes",)", "internal"},
+           {R"("dns_enabled":1,)", "dns_enabled"},
+       }) {
+    EXPECT_THAT(Create(fields), AllOf(testing::StartsWith("ERROR "), HasSubstr(word))) << fields;
+  }
+  for (const char* network :
+       {"", "[]", "{", R"({"name":"b","id":"1"})", R"({"name":"b","driver":"vxvde"})",
+        R"({"id":"1","driver":"vxvde"})", R"({"name":"a/b","id":"1","driver":"vxvde"})"}) {
+    EXPECT_FALSE(CreateNetwork(network).ok()) << network;
+  }
+}
+
+// As netavark 1.14 writes it; a part of it may be replaced.
+std::string Exec(const std::string& from = "", const std::string& to = "") {
+  std::string text =
+      R"({"container_id":"752947ff91f9","container_name":"web","port_mappings":null,)"
+      R"("network":{"dns_enabled":false,"driver":"vxvde","id":"2f259bab","internal":false,)"
+      R"("ipv6_enabled":true,"name":"blue","network_interface":null,)"
+      R"("options":{"vnl":"vxvde://239.1.2.3","mode":"veth","no_default_route":"true"},)"
+      R"("ipam_options":{"driver":"host-local"},)"
+      R"("subnets":[{"gateway":"192.0.2.1","lease_range":null,"subnet":"192.0.2.0/24"},)"
+      R"({"gateway":"2001:db8::1","lease_range":null,"subnet":"2001:db8::/64"}],)"
+      R"("routes":null,"network_dns_servers":null},)"
+      R"("network_options":{"aliases":["752947ff91f9"],"interface_name":"eth0",)"
+      R"("static_ips":["192.0.2.7","2001:db8::7"],"static_mac":"02:00:5e:10:00:07",)"
+      R"("options":null}})";
+  if (from.empty()) return text;
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+RequestedIp Ip(const char* address, uint8_t length) { return {*IpAddress::Parse(address), length}; }
+
+// N4: interface_name exactly; each address with the length of its subnet; static_mac.
+TEST(ParseSetupTest, TakesNamesAddressesAndMac) {
+  const absl::StatusOr<Request> request = ParseSetup("/run/netns/n", Exec());
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->command, Command::kAdd);
+  EXPECT_EQ(request->caller, Caller::kNetavark);
+  EXPECT_EQ(request->container_id, "752947ff91f9");
+  EXPECT_EQ(request->network, "blue");
+  EXPECT_EQ(request->ifname, "eth0");
+  EXPECT_EQ(request->netns, "/run/netns/n");
+  EXPECT_EQ(request->vnl, "vxvde://239.1.2.3");
+  EXPECT_EQ(request->agent, "/run/vxvde/handoff.sock");
+  EXPECT_EQ(request->ipam.kind, Ipam::Kind::kCaller);
+  EXPECT_THAT(request->ips, ElementsAre(Ip("192.0.2.7", 24), Ip("2001:db8::7", 64)));
+  EXPECT_EQ(request->mac->ToString(), "02:00:5e:10:00:07");
+  EXPECT_THAT(request->routes, IsEmpty());
+}
+
+// N6: without subnets, addresses are the agent's to give; "none" says that there are none.
+TEST(ParseSetupTest, WithoutSubnetsAddressesAreTheAgents) {
+  const std::string names =
+      R"({"container_id":"c","network":{"name":"blue"NETWORK},"network_options":)"
+      R"({"interface_name":"eth0","static_ips":null}})";
+  const auto kind = [&](const std::string& network) {
+    std::string text = names;
+    text.replace(text.find("NETWORK"), 7, network);
+    return ParseSetup("/n", text)->ipam.kind;
+  };
+  EXPECT_EQ(kind(""), Ipam::Kind::kAgent);
+  EXPECT_EQ(kind(R"(,"subnets":[])"), Ipam::Kind::kAgent);
+  EXPECT_EQ(kind(R"(,"ipam_options":{"driver":"none"})"), Ipam::Kind::kCaller);
+}
+
+TEST(ParseSetupTest, DefaultRoutesGoThroughNamedGateways) {
+  const std::string wanted = R"("no_default_route":"false")";
+  const absl::StatusOr<Request> request =
+      ParseSetup("/n", Exec(R"("no_default_route":"true")", wanted));
+  ASSERT_TRUE(request.ok()) << request.status();
+  ASSERT_EQ(request->routes.size(), 2u);
+  EXPECT_EQ(request->routes[0].destination.ToString(), "0.0.0.0/0");
+  EXPECT_EQ(request->routes[0].gateway->ToString(), "192.0.2.1");
+  EXPECT_EQ(request->routes[0].priority, 200u) << "after those of netavark's bridges";
+  EXPECT_EQ(request->routes[1].destination.ToString(), "::/0");
+  EXPECT_EQ(request->routes[1].gateway->ToString(), "2001:db8::1");
+
+  std::string internal = Exec(R"("no_default_route":"true")", wanted);
+  internal.replace(internal.find(R"("internal":false)"), 16, R"("internal":true)");
+  EXPECT_THAT(ParseSetup("/n", internal)->routes, IsEmpty());
+  std::string v4 = Exec(R"("no_default_route":"true")", wanted + R"(,"metric":"9")");
+  v4.replace(v4.find(R"(,"2001:db8::7")"), 14, "");
+  ASSERT_EQ(ParseSetup("/n", v4)->routes.size(), 1u) << "no IPv6 address, no route";
+  EXPECT_EQ(ParseSetup("/n", v4)->routes[0].priority, 9u);
+}
+
+TEST(ParseSetupTest, StaticRoutes) {
+  const absl::StatusOr<Request> request =
+      ParseSetup("/n", Exec(R"("routes":null)", R"("routes":[{"gateway":"192.0.2.9","destination":)"
+                                                R"("198.51.100.0/24","metric":300}])"));
+  ASSERT_TRUE(request.ok()) << request.status();
+  ASSERT_EQ(request->routes.size(), 1u);
+  EXPECT_EQ(request->routes[0].destination.ToString(), "198.51.100.0/24");
+  EXPECT_EQ(request->routes[0].gateway->ToString(), "192.0.2.9");
+  EXPECT_EQ(request->routes[0].priority, 300u);
+}
+
+TEST(ParseSetupTest, OptionsOfTheContainerWin) {
+  const std::string none = R"("options":null}})";
+  const auto with = [&](const std::string& options) {
+    return ParseSetup("/n", Exec(none, R"("options":{)" + options + "}}}"));
+  };
+  absl::StatusOr<Request> request = with(R"("mode":"tap","mtu":"1300","agent":"/run/b.sock")");
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->mode, LinkMode::kTap);
+  EXPECT_EQ(request->mtu, 1300u);
+  EXPECT_EQ(request->agent, "/run/b.sock");
+  request = with(R"("cloud":"green")");
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->cloud, "green");
+  EXPECT_EQ(request->vnl, "") << "one of the two";
+  EXPECT_THAT(with(R"("foo":"bar")").status().message(), HasSubstr("\"foo\" is unknown"));
+}
+
+// N6: -p is ours, and there is nothing to do it with: never ignored in silence.
+TEST(ParseSetupTest, PortMappingsAreRefusedByName) {
+  const std::string mappings =
+      R"("port_mappings":[{"container_port":80,"host_ip":"","host_port":8080,"protocol":"tcp",)"
+      R"("range":1}])";
+  const absl::StatusOr<Request> request =
+      ParseSetup("/n", Exec(R"("port_mappings":null)", mappings));
+  EXPECT_THAT(FormatNetavarkError(request.status()),
+              AllOf(HasSubstr("8080:80/tcp"), HasSubstr("ports=ignore")));
+  std::string elsewhere = Exec(R"("port_mappings":null)", mappings);
+  elsewhere.replace(elsewhere.find(R"("options":null)"), 14, R"("options":{"ports":"ignore"})");
+  EXPECT_TRUE(ParseSetup("/n", elsewhere).ok());
+  EXPECT_TRUE(ParseSetup("/n", Exec(R"("port_mappings":null)", R"("port_mappings":[])")).ok());
+}
+
+TEST(ParseSetupTest, RefusesAndNamesWhatIsWrong) {
+  for (const auto& [from, to, word] :
+       std::initializer_list<std::tuple<const char*, const char*, const char*>>{
+           {R"("752947ff91f9","container_name")", R"("../x","container_name")", "../x"},
+           {R"("container_id")", R"("id")", "container_id: is missing"},
+           {R"("name":"blue")", R"("name":"a/b")", "a/b"},
+           {R"("network":{)", R"("net":{)", "network: is missing"},
+           {R"("network_options")", R"("options")", "network_options: is missing"},
+           {R"("interface_name":"eth0")", R"("interface_name":"sixteen-letters-")",
+            "sixteen-letters-"},
+           {R"("interface_name":"eth0")", R"("interface_name":null)", "interface_name"},
+           {R"("192.0.2.7")", R"("198.51.100.7")", "198.51.100.7"},
+           {R"("192.0.2.7")", R"("seven")", "seven"},
+           {R"(["192.0.2.7","2001:db8::7"])", "null", "192.0.2.0/24"},
+           {"02:00:5e:10:00:07", "02:00:5e", "02:00:5e"},
+           {"02:00:5e:10:00:07", "01:00:5e:10:00:07", "01:00:5e:10:00:07"},
+           {R"("mode":"veth")", R"("mode":"bridge")", "mode=bridge"},
+       }) {
+    const absl::StatusOr<Request> request = ParseSetup("/n", Exec(from, to));
+    ASSERT_FALSE(request.ok()) << to;
+    EXPECT_THAT(FormatNetavarkError(request.status()), HasSubstr(word)) << to;
+  }
+  EXPECT_FALSE(ParseSetup("", Exec()).ok()) << "no namespace";
+}
+
+// N5: only what names the attachment must be right.
+TEST(ParseTeardownTest, NeedsTheNamesOnly) {
+  const absl::StatusOr<Request> request = ParseTeardown(
+      "", R"({"container_id":"c1","port_mappings":7,"network":{"name":"blue","subnets":"?",)"
+          R"("options":{"colour":"red","agent":"/run/a.sock"}},)"
+          R"("network_options":{"interface_name":"eth1","static_ips":["x"],"static_mac":"y"}})");
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->command, Command::kDel);
+  EXPECT_EQ(request->caller, Caller::kNetavark);
+  EXPECT_EQ(request->network, "blue");
+  EXPECT_EQ(request->ifname, "eth1");
+  EXPECT_EQ(request->agent, "/run/a.sock");
+  EXPECT_EQ(request->ipam.kind, Ipam::Kind::kCaller) << "no IPAM plugin is run";
+  EXPECT_FALSE(ParseTeardown("/n", "{}").ok());
+}
+
+// N4: by hand, from netavark's plugin-API.md.
+TEST(StatusBlockTest, IsWhatNetavarkReads) {
+  CniResult result;
+  result.interfaces = {{.name = "vxabc", .mac = "02:00:00:00:00:01", .mtu = 1450, .sandbox = ""},
+                       {.name = "eth0", .mac = "02:00:5e:10:00:07", .mtu = 1450, .sandbox = "/n"}};
+  result.addresses = {{*IpPrefix::Parse("192.0.2.7/24"), std::nullopt, 1},
+                      {*IpPrefix::Parse("2001:db8::7/64"), std::nullopt, 1}};
+  ResultRoute route;
+  route.destination = *IpPrefix::Parse("0.0.0.0/0");
+  route.gateway = *IpAddress::Parse("192.0.2.1");
+  result.routes = {route};
+  EXPECT_EQ(FormatStatusBlock(result),
+            R"({"dns_search_domains":[],"dns_server_ips":[],"interfaces":{"eth0":{)"
+            R"("mac_address":"02:00:5e:10:00:07","subnets":[)"
+            R"({"gateway":"192.0.2.1","ipnet":"192.0.2.7/24"},{"ipnet":"2001:db8::7/64"}]}}})");
+  result.addresses.clear();
+  result.routes.clear();
+  EXPECT_THAT(FormatStatusBlock(result), HasSubstr(R"("subnets":[])"));
+}
+
+// N2
+TEST(NetavarkErrorTest, IsOneJsonObject) {
+  EXPECT_EQ(FormatNetavarkError(CniStatus(11, "the agent is \"down\"", "start it")),
+            R"({"error":"the agent is \"down\"; start it"})");
+  EXPECT_EQ(FormatNetavarkError(absl::InternalError("\xff")), "{\"error\":\"\xef\xbf\xbd\"}");
+}
+
+TEST(NetavarkInfoTest, SaysTheApiVersion) {
+  EXPECT_EQ(FormatNetavarkInfo(), R"({"api_version":"1.0.0","version":"0.1.0"})");
+}
+
+}  // namespace
+}  // namespace vxvde
