@@ -39,6 +39,8 @@ struct PlanRequest {
   uint32_t mtu = 0;
   bool addresses_by_caller = false;
   std::string caller = "cni";  // or "netavark"
+  std::string main_ifname;  // empty: key.ifname
+  bool by_annotation = false;
 };
 
 // One plan, which is rolled back or committed once; never used again.
@@ -71,6 +73,9 @@ class AttachService {
   virtual void Rollback(PlanTicket ticket) = 0;
   // True when there was something to detach.
   virtual absl::StatusOr<bool> Detach(const AttachmentKey& key) = 0;
+  // The same, of all attachments of its ADD: those with `key.ifname` as their main_ifname. Tries
+  // each; the error is the first one.
+  virtual absl::StatusOr<bool> DetachAll(const AttachmentKey& key) = 0;
 };
 
 }  // namespace vxvde

@@ -34,6 +34,10 @@ std::string AddressList(const AttachmentRecord& record) {
   });
 }
 
+std::string MainId(const AttachmentRecord& record) {
+  return AttachmentId(record.network, record.container_id, record.main_ifname);
+}
+
 }  // namespace
 
 Attachments::Attachments(EventLoop* loop, Switch* the_switch, Store* store, const Log* log,
@@ -84,6 +88,12 @@ absl::StatusOr<CloudConfig> Attachments::ChooseCloud(const PlanRequest& request)
 
 absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudConfig& cloud) const {
   const NamedCloud* named = config_.FindByKey(cloud.key);
+  if (request.by_annotation && !request.vnl.empty() && !config_.allow_vnl) {
+    return Refuse(AttachError::kForbidden,
+                  absl::StrCat("a pod's annotation may not name the locator ", request.vnl,
+                               ": the rule is allowVnl: false"),
+                  "name a cloud of the agent's configuration, or set allowVnl: true there");
+  }
   if (named == nullptr) return absl::OkStatus();
   if (!MayUse(*named, request.pod_namespace)) {
     return Refuse(
@@ -98,7 +108,10 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         kCniInvalidConfig,
         absl::StrCat("cloud \"", named->name,
                      "\" has subnets, but this version of the agent allocates no addresses"),
-        request.caller == "netavark"
+        request.by_annotation ? "name addresses in the annotation, [{\"name\": ..., \"ips\": "
+                                "[\"10.42.0.7/16\"]}], or "
+                                "\"ips\": [] for layer 2 only"
+        : request.caller == "netavark"
             ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
             : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
               "\"ipam\": {} for layer 2 only");
@@ -112,7 +125,7 @@ bool Attachments::IsStale(const Entry& entry) const {
   if (entry.record.tap) return entry.state == State::kWaiting;
   const absl::StatusOr<LinkInfo> link = links_.by_name(entry.record.host_ifname);
   return absl::IsNotFound(link.status()) ||
-         (link.ok() && link->alias != LinkAlias(entry.record.id));
+         (link.ok() && IdOfAlias(link->alias) != entry.record.id);
 }
 
 absl::Status Attachments::CheckNotAttached(const PlanRequest& request, const std::string& id) {
@@ -212,6 +225,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.network = key.network;
   record.container_id = key.container_id;
   record.ifname = key.ifname;
+  record.main_ifname = request.main_ifname.empty() ? key.ifname : request.main_ifname;
   record.pod_namespace = request.pod_namespace;
   record.pod_name = request.pod_name;
   record.pod_uid = request.pod_uid;
@@ -231,7 +245,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
                             .mac = record.mac,
                             .mtu = record.mtu,
                             .host_ifname = record.host_ifname,
-                            .alias = LinkAlias(id),
+                            .alias = LinkAlias(id, MainId(record)),
                             .gso_max_size = GsoMaxSize(record.mtu),
                             .cloud = CloudName(cloud.key),
                             .vnl = record.vnl};
@@ -296,14 +310,34 @@ absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
   return true;
 }
 
+absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
+  std::vector<AttachmentKey> keys = {key};
+  for (const auto& [id, entry] : entries_) {
+    const AttachmentRecord& record = entry.record;
+    if (record.network == key.network && record.container_id == key.container_id &&
+        record.main_ifname == key.ifname && record.ifname != key.ifname) {
+      keys.push_back({record.network, record.container_id, record.ifname});
+    }
+  }
+  bool found = false;
+  absl::Status first = absl::OkStatus();
+  for (const AttachmentKey& one : keys) {
+    const absl::StatusOr<bool> detached = Detach(one);
+    first.Update(detached.status());
+    found = found || detached.value_or(false);
+  }
+  if (!first.ok()) return first;
+  return found;
+}
+
 absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(const Entry& entry, UniqueFd tap) {
   const AttachmentRecord& record = entry.record;
   if (record.tap) return links_.tap_port(std::move(tap));
   ASSIGN_OR_RETURN(const LinkInfo link, links_.by_name(record.host_ifname));
-  if (link.alias != LinkAlias(record.id)) {
-    return absl::NotFoundError(absl::StrCat("interface ", record.host_ifname, " has alias \"",
-                                            link.alias, "\" instead of ", LinkAlias(record.id),
-                                            ": it is not ours"));
+  if (IdOfAlias(link.alias) != record.id) {
+    return absl::NotFoundError(
+        absl::StrCat("interface ", record.host_ifname, " has alias \"", link.alias,
+                     "\" instead of ", LinkAlias(record.id, MainId(record)), ": it is not ours"));
   }
   return links_.packet_port(link.index);
 }
@@ -441,7 +475,8 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   // The interface first: a cloud is not joined for what is gone.
   UniqueFd tap;
   if (record.tap) {
-    ASSIGN_OR_RETURN(tap, links_.reopen_tap(record.netns, record.ifname, LinkAlias(record.id)));
+    ASSIGN_OR_RETURN(
+        tap, links_.reopen_tap(record.netns, record.ifname, LinkAlias(record.id, MainId(record))));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
   // From here on NotFound is about the cloud, not about the interface.
@@ -511,6 +546,7 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .network = record.network,
                     .container_id = record.container_id,
                     .ifname = record.ifname,
+                    .main_ifname = record.main_ifname,
                     .pod_namespace = record.pod_namespace,
                     .pod_name = record.pod_name,
                     .caller = record.caller,

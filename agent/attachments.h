@@ -61,6 +61,7 @@ class Attachments final : public AttachService {
                                 UniqueFd tap) override;
   void Rollback(PlanTicket ticket) override;
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
+  absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override;
 
   // Of the switch's events it needs kPortFailed: the pod died without DEL.
   void OnEvent(const SwitchEvent& event);

@@ -21,11 +21,13 @@
 namespace vxvde {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kVnl[] = "vxvde://239.1.2.3/vni=42";
 
@@ -310,6 +312,67 @@ TEST_F(AttachmentsTest, ACloudIsLeftWithItsLastPortOnly) {
   agent_->attachments.Rollback(planned->ticket);
   EXPECT_EQ(kernel_.Leaves(), 1);
   ExpectNothingLeft();
+}
+
+// One ADD may make several attachments, by annotation; its DEL names the first only.
+TEST_F(AttachmentsTest, DetachAllTakesWhatTheSameAddMade) {
+  PlanRequest net1 = Request("c1", "team");
+  net1.key.ifname = "net1";
+  net1.main_ifname = "eth0";
+  PlanRequest another_adds = Request("c1");  // the same network once more, as Multus does
+  another_adds.key.ifname = "net2";
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(Add(net1).ok());
+  ASSERT_TRUE(Add(another_adds).ok());
+  ASSERT_TRUE(Add(Request("c2")).ok());
+
+  Restart();  // what belongs together is on disk
+  EXPECT_EQ(*agent_->attachments.DetachAll(Request("c1").key), true);
+  std::vector<std::string> left;
+  for (const AttachmentInfo& one : agent_->attachments.List()) {
+    left.push_back(one.container_id + "/" + one.ifname);
+  }
+  EXPECT_THAT(left, UnorderedElementsAre("c1/net2", "c2/eth0"));
+  EXPECT_EQ(*agent_->attachments.DetachAll(Request("c1").key), false) << "twice is fine";
+}
+
+// Chained, the first interface is another plugin's: there is no attachment of that name.
+TEST_F(AttachmentsTest, DetachAllNeedsNoFirst) {
+  PlanRequest net1 = Request("c1");
+  net1.key.ifname = "net1";
+  net1.main_ifname = "eth0";
+  const absl::StatusOr<PlannedAttachment> plan = Plan(net1);
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->alias, "vxvde:" + plan->id + ":" + IdOf(Request("c1")));
+  agent_->attachments.Rollback(plan->ticket);
+  ASSERT_TRUE(Add(net1).ok());
+  EXPECT_EQ(*agent_->attachments.DetachAll(Request("c1").key), true);
+  ExpectNothingLeft();
+}
+
+TEST_F(AttachmentsTest, M3_AnnotationsNameLocatorsOnlyWhereAllowed) {
+  PlanRequest request = Request("c1", "");
+  request.vnl = "vxvde://239.1.2.9";
+  request.by_annotation = true;
+  const Refusal why = Why(Plan(request).status());
+  EXPECT_EQ(why.code, Code(AttachError::kForbidden));
+  EXPECT_THAT(why.message, AllOf(HasSubstr("vxvde://239.1.2.9"), HasSubstr("allowVnl: false")));
+  ExpectNothingLeft();
+
+  request.by_annotation = false;  // the operator's configuration
+  EXPECT_TRUE(Add(request).ok());
+  config_.allow_vnl = true;
+  agent_->attachments.SetConfig(config_);
+  request.by_annotation = true;
+  request.key.ifname = "net1";
+  EXPECT_TRUE(Add(request).ok());
+
+  // A locator is no way around the rule of the cloud that it names.
+  request.key.ifname = "net2";
+  request.vnl = "vxvde://239.1.2.3/vni=43";
+  request.pod_namespace = "shop";
+  EXPECT_THAT(Why(Plan(request).status()).message,
+              AllOf(HasSubstr("\"shop\""), HasSubstr("[team-*]")));
 }
 
 // Each call into the kernel and each write to the run-dir fails once: whatever it was, the ADD

@@ -135,7 +135,8 @@ class Reader {
                 {"unicastPorts", [&](const auto& v) { ReadPorts(v, config.unicast_ports); }},
                 {"datapath", [&](const auto& v) { ReadDatapath(v); }},
                 {"metrics", [&](const auto& v) { ReadMetrics(v, config.metrics); }},
-                {"allowVnl", NotYet("allowVnl")},
+                {"allowVnl",
+                 [&](const auto& v) { config.allow_vnl = Truth(v, "allowVnl").value_or(false); }},
                 {"clouds", [&](const auto& v) { ReadClouds(v, config.clouds); }},
             });
   }

@@ -37,6 +37,7 @@ struct Config {
   std::string uplink;  // empty = the route to each cloud's group
   PortRange unicast_ports;
   std::string metrics = "127.0.0.1:9478";  // empty = off
+  bool allow_vnl = false;                  // may a pod's annotation name a locator?
   std::vector<NamedCloud> clouds;
 
   // nullptr when there is none.

@@ -42,7 +42,7 @@ uplink: eth1
 unicastPorts: 20000-20009
 datapath: user
 metrics: ""
-allowVnl: false
+allowVnl: true
 clouds:
   - name: blue
     vnl: vxvde://239.1.2.3/vni=42
@@ -57,6 +57,7 @@ clouds:
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->node, "n1");
   EXPECT_EQ(config->uplink, "eth1");
+  EXPECT_TRUE(config->allow_vnl);
   EXPECT_EQ(config->unicast_ports, (PortRange{20000, 20009}));
   EXPECT_EQ(config->metrics, "");
   ASSERT_EQ(config->clouds.size(), 2u);
@@ -122,7 +123,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"datapath: fast\n", "use auto or user"},
         Case{"metrics: 9478\n", "no address and port"},
         Case{"metrics: localhost:9478\n", "no address and port"},
-        Case{"allowVnl: true\n", "1: allowVnl: true is not supported by this version"},
         Case{"allowVnl: maybe\n", "must be true or false"},
         Case{"clouds: blue\n", "must be a list"},
         Case{"clouds: [blue]\n", "a cloud: must be a map"},

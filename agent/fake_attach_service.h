@@ -55,6 +55,11 @@ class FakeAttachService : public AttachService {
     if (!fail.ok()) return fail;
     return true;
   }
+  absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("detach all ", Text(key)));
+    if (!fail.ok()) return fail;
+    return true;
+  }
 
  private:
   static std::string Text(const AttachmentKey& key) {

@@ -45,12 +45,8 @@ absl::Status CheckName(absl::string_view what, const std::string& name, uint32_t
                 "use a letter or digit, then letters, digits, '_', '.' or '-', at most 253");
 }
 
-absl::StatusOr<AttachmentKey> CheckKey(const pb::AttachmentKey& message) {
-  AttachmentKey key{message.network(), message.container_id(), message.ifname()};
-  RETURN_IF_ERROR(CheckName("network name", key.network, kCniInvalidConfig));
-  RETURN_IF_ERROR(CheckName("container id", key.container_id, kCniInvalidEnvironment));
-  // Linux net/core/dev.c, dev_valid_name.
-  const std::string& ifname = key.ifname;
+// Linux net/core/dev.c, dev_valid_name.
+absl::Status CheckIfName(const std::string& ifname) {
   const bool good =
       !ifname.empty() && ifname.size() <= 15 && ifname != "." && ifname != ".." &&
       std::all_of(ifname.begin(), ifname.end(), [](char c) {
@@ -61,6 +57,14 @@ absl::StatusOr<AttachmentKey> CheckKey(const pb::AttachmentKey& message) {
                   absl::StrCat("interface name \"", ifname.substr(0, kMaxName), "\" is impossible"),
                   "use 1 to 15 printable characters other than '/', ':' and space");
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AttachmentKey> CheckKey(const pb::AttachmentKey& message) {
+  AttachmentKey key{message.network(), message.container_id(), message.ifname()};
+  RETURN_IF_ERROR(CheckName("network name", key.network, kCniInvalidConfig));
+  RETURN_IF_ERROR(CheckName("container id", key.container_id, kCniInvalidEnvironment));
+  RETURN_IF_ERROR(CheckIfName(key.ifname));
   return key;
 }
 
@@ -118,6 +122,9 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   }
   request.mtu = message.mtu();
   request.addresses_by_caller = message.addresses_by_caller();
+  request.main_ifname = message.main_ifname();
+  if (!request.main_ifname.empty()) RETURN_IF_ERROR(CheckIfName(request.main_ifname));
+  request.by_annotation = message.by_annotation();
   if (!message.caller().empty()) request.caller = message.caller();
   if (request.caller != "cni" && request.caller != "netavark") {
     return Refuse(kCniInvalidConfig,
@@ -261,7 +268,8 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
       if (state_ != State::kFresh) return over(NotUnderstood("Detach on another's connection"));
       const absl::StatusOr<AttachmentKey> key = CheckKey(request.detach().key());
       if (!key.ok()) return over(key.status());
-      const absl::StatusOr<bool> found = service_->Detach(*key);
+      const absl::StatusOr<bool> found =
+          request.detach().with_others() ? service_->DetachAll(*key) : service_->Detach(*key);
       if (!found.ok()) return over(found.status());
       reply.mutable_detached()->set_found(*found);
       return reply.SerializeAsString();

@@ -275,6 +275,29 @@ TEST_F(HandoffSessionTest, RefusalsOfTheServiceReachTheCaller) {
   EXPECT_EQ(Ask(DetachRequest()).error().code(), kCniTryAgainLater);
 }
 
+TEST_F(HandoffSessionTest, DetachWithOthersIsAnotherQuestion) {
+  pb::Request request = DetachRequest();
+  request.mutable_detach()->set_with_others(true);
+  EXPECT_TRUE(Ask(request).detached().found());
+  EXPECT_THAT(service_.calls, ElementsAre("detach all blue/c1/eth0"));
+}
+
+TEST_F(HandoffSessionTest, PlanOfAnAnnotationSaysSo) {
+  pb::Request request = GoodPlan();
+  request.mutable_plan()->set_main_ifname("eth9");
+  request.mutable_plan()->set_by_annotation(true);
+  ASSERT_TRUE(Ask(request).has_planned());
+  EXPECT_EQ(service_.plan.main_ifname, "eth9");
+  EXPECT_TRUE(service_.plan.by_annotation);
+}
+
+TEST_F(HandoffSessionTest, MainInterfaceNameIsChecked) {
+  pb::Request request = GoodPlan();
+  request.mutable_plan()->set_main_ifname("eth/9");
+  EXPECT_THAT(Ask(request).error().message(), HasSubstr("eth/9"));
+  EXPECT_THAT(service_.calls, IsEmpty());
+}
+
 TEST_F(HandoffSessionTest, DetachAnswersWhetherThereWasSomething) {
   const pb::Reply reply = Ask(DetachRequest());
   ASSERT_TRUE(reply.has_detached());

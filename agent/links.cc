@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/api/attachment_id.h"
 #include "plugin/base/status.h"
 #include "plugin/os/netns.h"
 #include "plugin/os/port.h"
@@ -23,7 +24,7 @@ absl::StatusOr<UniqueFd> ReopenTap(const std::string& netns, const std::string& 
     // Asked first, because OpenTap would make a tap that is missing.
     ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
     ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(ifname));
-    if (link.kind != "tun" || (!link.alias.empty() && link.alias != alias)) {
+    if (link.kind != "tun" || (!link.alias.empty() && IdOfAlias(link.alias) != IdOfAlias(alias))) {
       return absl::NotFoundError(absl::StrCat("interface ", ifname, " in ", netns, " is \"",
                                               link.kind, "\" with alias \"", link.alias,
                                               "\", not our tap"));

@@ -21,6 +21,7 @@ struct AttachmentInfo {
   std::string network;  // CNI network name
   std::string container_id;
   std::string ifname;
+  std::string main_ifname;    // of its ADD
   std::string pod_namespace;  // empty outside Kubernetes
   std::string pod_name;
   std::string caller = "cni";  // or "netavark"

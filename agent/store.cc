@@ -122,6 +122,7 @@ std::string FormatRecord(const AttachmentRecord& record) {
   json["network"] = record.network;
   json["container_id"] = record.container_id;
   json["ifname"] = record.ifname;
+  json["main_ifname"] = record.main_ifname;
   json["pod_namespace"] = record.pod_namespace;
   json["pod_name"] = record.pod_name;
   json["pod_uid"] = record.pod_uid;
@@ -147,6 +148,10 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   if (record.id != AttachmentId(record.network, record.container_id, record.ifname)) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"id\" ", record.id, " is not that of its network, container and interface"));
+  }
+  record.main_ifname = record.ifname;
+  if (json.contains("main_ifname")) {  // 0.1.0 had one network an ADD
+    ASSIGN_OR_RETURN(record.main_ifname, Text(json, "main_ifname"));
   }
   ASSIGN_OR_RETURN(record.pod_namespace, Text(json, "pod_namespace"));
   ASSIGN_OR_RETURN(record.pod_name, Text(json, "pod_name"));

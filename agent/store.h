@@ -29,6 +29,7 @@ struct AttachmentRecord {
   std::string network;
   std::string container_id;
   std::string ifname;
+  std::string main_ifname;    // of the ADD that it is part of: what the runtime knows it by
   std::string pod_namespace;  // these three are empty outside Kubernetes
   std::string pod_name;
   std::string pod_uid;

@@ -24,6 +24,7 @@ AttachmentRecord Sample(const std::string& container = "c1") {
   record.network = "blue";
   record.container_id = container;
   record.ifname = "eth0";
+  record.main_ifname = "eth0";
   record.id = AttachmentId(record.network, record.container_id, record.ifname);
   record.pod_namespace = "shop";
   record.pod_name = "web-0";
@@ -53,6 +54,7 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   ASSERT_TRUE(store.ok()) << store.status();
   AttachmentRecord tap = Sample("c2");
   tap.tap = true;
+  tap.main_ifname = "eth9";
   tap.host_ifname = "";
   tap.addresses.clear();
   tap.caller = "netavark";

@@ -28,6 +28,10 @@ absl::Status NotThere(const std::string& path, const char* what, int error) {
       "configuration is the path of its handoff.sock)");
 }
 
+std::string IdOf(const attach::v1::AttachmentKey& key) {
+  return AttachmentId(key.network(), key.container_id(), key.ifname());
+}
+
 absl::Status Unexpected(const std::string& path) {
   return CniStatus(
       static_cast<uint32_t>(AttachError::kVersionMismatch),
@@ -109,10 +113,18 @@ absl::StatusOr<attach::v1::Planned> SocketAgentClient::Plan(const attach::v1::Pl
   *request.mutable_plan() = plan;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
   if (!reply.has_planned()) return Unexpected(path_);
+  plans_[IdOf(plan.key())] = std::move(socket_);
   return reply.planned();
 }
 
-absl::Status SocketAgentClient::Commit(const attach::v1::Commit& commit, const UniqueFd& tap) {
+absl::Status SocketAgentClient::Commit(const std::string& id, const attach::v1::Commit& commit,
+                                       const UniqueFd& tap) {
+  const auto plan = plans_.find(id);
+  if (plan == plans_.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("attachment ", id, " is not planned"));
+  }
+  socket_ = std::move(plan->second);
+  plans_.erase(plan);
   attach::v1::Request request;
   *request.mutable_commit() = commit;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, tap));
@@ -120,9 +132,24 @@ absl::Status SocketAgentClient::Commit(const attach::v1::Commit& commit, const U
 }
 
 absl::Status SocketAgentClient::Detach(const attach::v1::AttachmentKey& key) {
+  plans_.erase(IdOf(key));
+  attach::v1::Detach detach;
+  *detach.mutable_key() = key;
+  return Detach(detach);
+}
+
+absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key) {
+  plans_.clear();
+  attach::v1::Detach detach;
+  *detach.mutable_key() = key;
+  detach.set_with_others(true);
+  return Detach(detach);
+}
+
+absl::Status SocketAgentClient::Detach(const attach::v1::Detach& detach) {
   RETURN_IF_ERROR(Connect());  // closes the old connection first
   attach::v1::Request request;
-  *request.mutable_detach()->mutable_key() = key;
+  *request.mutable_detach() = detach;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));
   return reply.has_detached() ? absl::OkStatus() : Unexpected(path_);
 }

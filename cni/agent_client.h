@@ -4,6 +4,7 @@
 #define VXVDE_CNI_AGENT_CLIENT_H_
 
 #include <chrono>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -20,12 +21,16 @@ class AgentClient {
  public:
   virtual ~AgentClient() = default;
 
-  // Opens a transaction, which Commit makes last and everything else rolls back.
+  // Opens a transaction, which Commit makes last and everything else rolls back. One for each
+  // attachment may be open.
   virtual absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) = 0;
-  // After Plan. `tap` is a tap's descriptor, or none.
-  virtual absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) = 0;
-  // Of any attachment, on a connection of its own; an open transaction is given up first.
+  // `id` is the AttachmentId of the plan's key. `tap` is a tap's descriptor, or none.
+  virtual absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
+                              const UniqueFd& tap) = 0;
+  // Of any attachment, on a connection of its own; its open transaction is given up first.
   virtual absl::Status Detach(const attach::v1::AttachmentKey& key) = 0;
+  // Of all that were made by one ADD, whose interface name is `key`'s.
+  virtual absl::Status DetachAll(const attach::v1::AttachmentKey& key) = 0;
   virtual absl::Status Ping() = 0;
 };
 
@@ -36,17 +41,21 @@ class SocketAgentClient : public AgentClient {
       : path_(std::move(path)), timeout_(timeout) {}
 
   absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) override;
-  absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) override;
+  absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
+                      const UniqueFd& tap) override;
   absl::Status Detach(const attach::v1::AttachmentKey& key) override;
+  absl::Status DetachAll(const attach::v1::AttachmentKey& key) override;
   absl::Status Ping() override;
 
  private:
   absl::Status Connect();
+  absl::Status Detach(const attach::v1::Detach& detach);
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& tap);
 
   std::string path_;
   std::chrono::milliseconds timeout_;
-  UniqueFd socket_;
+  UniqueFd socket_;                        // of the last call
+  std::map<std::string, UniqueFd> plans_;  // open transactions, by id
 };
 
 }  // namespace vxvde

@@ -105,6 +105,37 @@ attach::v1::AttachmentKey Key() {
   return key;
 }
 
+TEST(AgentClient, CommitEndsItsOwnPlan) {
+  std::vector<std::string> asked;
+  FakeAgent agent([&](const attach::v1::Request& request, const UniqueFd&) {
+    attach::v1::Reply reply;
+    if (request.has_plan()) {
+      reply.mutable_planned()->set_id(request.plan().key().ifname());
+    } else if (request.has_commit()) {
+      asked.push_back(request.commit().addresses(0));
+      reply.mutable_committed();
+    } else if (request.has_detach()) {
+      asked.push_back(request.detach().with_others() ? "detach all" : "detach");
+      reply.mutable_detached();
+    }
+    return reply.SerializeAsString();
+  });
+  SocketAgentClient client(agent.path(), milliseconds(5000));
+  attach::v1::Plan plan;
+  *plan.mutable_key() = Key();
+  ASSERT_TRUE(client.Plan(plan).ok());
+  attach::v1::Commit commit;
+  commit.add_addresses("192.0.2.7/24");
+  EXPECT_FALSE(client.Commit(AttachmentId("blue", "c1", "net1"), commit, UniqueFd()).ok())
+      << "is not planned";
+  EXPECT_TRUE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok());
+  EXPECT_FALSE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok())
+      << "is over";
+  EXPECT_TRUE(client.Detach(Key()).ok());
+  EXPECT_TRUE(client.DetachAll(Key()).ok());
+  EXPECT_THAT(asked, testing::ElementsAre("192.0.2.7/24", "detach", "detach all"));
+}
+
 TEST(AgentClient, PlanAndCommitAreOneConnectionAndTheTapRidesAlong) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
@@ -132,7 +163,7 @@ TEST(AgentClient, PlanAndCommitAreOneConnectionAndTheTapRidesAlong) {
   EXPECT_EQ(planned->id(), "xblue");
   attach::v1::Commit commit;
   commit.add_addresses("192.0.2.7/24");
-  const absl::Status committed = client.Commit(commit, writer);
+  const absl::Status committed = client.Commit(AttachmentId("blue", "c1", "eth0"), commit, writer);
   ASSERT_TRUE(committed.ok()) << committed;
   EXPECT_THAT(addresses, testing::ElementsAre("192.0.2.7/24"));
   char byte = 0;
@@ -152,8 +183,10 @@ TEST(AgentClient, DetachIsOnAConnectionOfItsOwn) {
     return reply.SerializeAsString();
   });
   SocketAgentClient client(agent.path(), milliseconds(5000));
-  ASSERT_TRUE(client.Plan({}).ok());
-  EXPECT_TRUE(client.Detach(Key()).ok());
+  attach::v1::Plan plan;
+  *plan.mutable_key() = Key();
+  ASSERT_TRUE(client.Plan(plan).ok());
+  EXPECT_TRUE(client.Detach(Key()).ok());  // the agent sees the plan's connection end first
   EXPECT_EQ(agent.connections(), 2);
   EXPECT_TRUE(client.Ping().ok());
 }

@@ -1,11 +1,11 @@
 #include "cni/commands.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "cni/error.h"
@@ -29,10 +29,13 @@ std::string IdOf(const Request& request) {
 
 LinkNames NamesOf(const Request& request) {
   const std::string id = IdOf(request);
+  const std::string main_id =
+      AttachmentId(request.network, request.container_id,
+                   request.main_ifname.empty() ? request.ifname : request.main_ifname);
   return {.netns = request.netns,
           .ifname = request.ifname,
           .host_ifname = HostIfName(id),
-          .alias = LinkAlias(id)};
+          .alias = LinkAlias(id, main_id)};
 }
 
 attach::v1::Plan PlanOf(const Request& request) {
@@ -49,6 +52,8 @@ attach::v1::Plan PlanOf(const Request& request) {
   plan.set_mtu(request.mtu);
   plan.set_caller(request.caller == Caller::kNetavark ? "netavark" : "cni");
   plan.set_addresses_by_caller(request.ipam.kind != Ipam::Kind::kAgent);
+  plan.set_main_ifname(request.main_ifname);
+  plan.set_by_annotation(!request.asked_by.empty());
   return plan;
 }
 
@@ -136,69 +141,168 @@ void Complete(const Request& request, const LinkNames& names, const LinkSpec& sp
   if (!request.dns.empty()) result.dns = request.dns;
 }
 
+// One attachment on its way.
+struct Work {
+  Request request;
+  LinkNames names;
+  LinkSpec spec;
+  CniResult result;
+  UniqueFd tap;
+};
+
+// Undoes, backwards, what was added to it, unless it is cancelled.
+class Rollback {
+ public:
+  Rollback() = default;
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  ~Rollback() {
+    for (auto undo = undo_.rbegin(); undo != undo_.rend(); ++undo) (*undo)();
+  }
+  void Add(std::function<void()> undo) { undo_.push_back(std::move(undo)); }
+  void Cancel() { undo_.clear(); }
+
+ private:
+  std::vector<std::function<void()>> undo_;
+};
+
+// An error in what an annotation asked for names its entry.
+absl::Status Blame(const Work& work, const absl::Status& status) {
+  if (status.ok() || work.request.asked_by.empty()) return status;
+  const CniError error = ToCniError(status);
+  return CniStatus(error.code, absl::StrCat(work.request.asked_by, ": ", error.msg), error.details);
+}
+
+// Nothing of a killed try is left, and the agent holds a plan. False: the network is not ours.
+absl::StatusOr<bool> Prepare(Work& work, const Outside& outside) {
+  const Request& request = work.request;
+  absl::StatusOr<attach::v1::Planned> planned = absl::UnknownError("");
+  if (request.maybe_foreign) {
+    // Before anything else: its interface is not ours to look at, either.
+    planned = outside.agent.Plan(PlanOf(request));
+    if (!planned.ok() &&
+        ToCniError(planned.status()).code == static_cast<uint32_t>(AttachError::kUnknownCloud)) {
+      outside.log(absl::StrCat(request.asked_by, ": not a cloud, left to other plugins"));
+      return false;
+    }
+    RETURN_IF_ERROR(planned.status());
+    if (!request.problem.ok()) return CniStatus(kCniInvalidConfig, request.problem.message());
+  }
+  ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(work.names));
+  // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
+  // comes after a reboot, without the teardown that would have been before it.
+  const bool forget = leftovers || request.caller == Caller::kNetavark;
+  if (forget) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  if (forget || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
+  RETURN_IF_ERROR(planned.status());
+  ASSIGN_OR_RETURN(work.spec, SpecOf(request, *planned));
+  return true;
+}
+
+absl::Status Address(Work& work, const Outside& outside) {
+  if (work.request.ipam.kind == Ipam::Kind::kDelegate) {
+    ASSIGN_OR_RETURN(work.result, Lease(work.request, outside.ipam));
+    RETURN_IF_ERROR(CheckWishes(work.request, work.result));
+  } else {
+    work.result = StaticResult(work.request);
+  }
+  Complete(work.request, work.names, work.spec, work.result);
+  return absl::OkStatus();
+}
+
+std::vector<IpPrefix> AddressesOf(const Work& work) {
+  std::vector<IpPrefix> addresses;
+  for (const ResultAddress& address : work.result.addresses) addresses.push_back(address.address);
+  return addresses;
+}
+
+absl::Status Link(Work& work, const Outside& outside) {
+  ASSIGN_OR_RETURN(PodLink link, outside.links.Create(work.names, work.spec));
+  if (work.request.mode == LinkMode::kVeth) {
+    work.result.interfaces[0].mac = link.host_mac.ToString();
+  }
+  work.tap = std::move(link.tap);
+  return outside.links.Configure(work.names, work.request.mode, AddressesOf(work),
+                                 work.result.routes);
+}
+
+absl::Status CommitTo(AgentClient& agent, const Work& work) {
+  attach::v1::Commit commit;
+  for (const IpPrefix& address : AddressesOf(work)) commit.add_addresses(address.ToString());
+  return agent.Commit(IdOf(work.request), commit, work.tap);
+}
+
+void Append(const CniResult& more, CniResult& result) {
+  const size_t first = result.interfaces.size();
+  result.interfaces.insert(result.interfaces.end(), more.interfaces.begin(), more.interfaces.end());
+  for (ResultAddress address : more.addresses) {
+    if (address.interface) *address.interface += first;
+    result.addresses.push_back(std::move(address));
+  }
+  result.routes.insert(result.routes.end(), more.routes.begin(), more.routes.end());
+  if (result.dns.empty()) result.dns = more.dns;
+}
+
+std::string Answer(const Request& request, const CniResult& result) {
+  if (request.caller == Caller::kNetavark) return FormatStatusBlock(result);
+  if (request.previous_result) {
+    return ExtendResult(*request.previous_result, result, request.version);
+  }
+  return FormatResult(result, request.version);
+}
+
 }  // namespace
 
 absl::Status Add(const Request& request, const Outside& outside) {
-  const LinkNames names = NamesOf(request);
   const auto warn = [&](const absl::Status& status) {
     if (!status.ok()) outside.log(absl::StrCat("rollback: ", status.message()));
   };
-
-  RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
-  ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(names));
-  // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
-  // comes after a reboot, without the teardown that would have been before it.
-  if (leftovers || request.caller == Caller::kNetavark) {
-    RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  if (request.previous_result && !(request.cloud.empty() && request.vnl.empty())) {
+    outside.log(absl::StrCat("chained: ", request.ifname, " is another plugin's; ",
+                             "\"cloud\" and \"vnl\" of the configuration are not used"));
   }
 
-  ASSIGN_OR_RETURN(const attach::v1::Planned planned, outside.agent.Plan(PlanOf(request)));
-  ASSIGN_OR_RETURN(const LinkSpec spec, SpecOf(request, planned));
+  RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
+  std::vector<Work> all;
+  for (Request& one : AttachmentsOf(request)) {
+    Work work;
+    work.names = NamesOf(one);
+    work.request = std::move(one);
+    const absl::StatusOr<bool> ours = Prepare(work, outside);
+    if (!ours.ok()) return Blame(work, ours.status());
+    if (*ours) all.push_back(std::move(work));
+  }
 
   // A guard stands before its step where the step can fail half-way: its undo
   // tolerates that there is nothing to undo.
-  const bool delegate = request.ipam.kind == Ipam::Kind::kDelegate;
-  CniResult result;
-  absl::Cleanup release = [&] {
-    if (delegate) warn(outside.ipam.Delete(request));
-  };
-  if (delegate) {
-    ASSIGN_OR_RETURN(result, Lease(request, outside.ipam));
-    RETURN_IF_ERROR(CheckWishes(request, result));
-  } else {
-    result = StaticResult(request);
+  Rollback rollback;
+  for (Work& work : all) {
+    if (work.request.ipam.kind == Ipam::Kind::kDelegate) {
+      rollback.Add([&] { warn(outside.ipam.Delete(work.request)); });
+    }
+    RETURN_IF_ERROR(Blame(work, Address(work, outside)));
   }
-  Complete(request, names, spec, result);
-
-  absl::Cleanup unlink = [&] { warn(outside.links.Delete(names)); };
-  ASSIGN_OR_RETURN(const PodLink link, outside.links.Create(names, spec));
-  if (request.mode == LinkMode::kVeth) result.interfaces[0].mac = link.host_mac.ToString();
-
-  attach::v1::Commit commit;
-  std::vector<IpPrefix> addresses;
-  for (const ResultAddress& address : result.addresses) {
-    addresses.push_back(address.address);
-    commit.add_addresses(address.address.ToString());
+  for (Work& work : all) {
+    rollback.Add([&] { warn(outside.links.Delete(work.names)); });
+    RETURN_IF_ERROR(Blame(work, Link(work, outside)));
   }
-  RETURN_IF_ERROR(outside.links.Configure(names, request.mode, addresses, result.routes));
 
   // Last, because it is the only step another process can see: once the agent
   // has the port, frames may flow. An answer that was lost may have been a yes.
-  absl::Cleanup detach = [&] { warn(outside.agent.Detach(KeyOf(request))); };
-  RETURN_IF_ERROR(outside.agent.Commit(commit, link.tap));
-  RETURN_IF_ERROR(outside.print(request.caller == Caller::kNetavark
-                                    ? FormatStatusBlock(result)
-                                    : FormatResult(result, request.version)));
-
-  std::move(detach).Cancel();
-  std::move(unlink).Cancel();
-  std::move(release).Cancel();
+  CniResult result;
+  for (Work& work : all) {
+    rollback.Add([&] { warn(outside.agent.Detach(KeyOf(work.request))); });
+    RETURN_IF_ERROR(Blame(work, CommitTo(outside.agent, work)));
+    Append(work.result, result);
+  }
+  RETURN_IF_ERROR(outside.print(Answer(request, result)));
+  rollback.Cancel();
   return absl::OkStatus();
 }
 
 absl::Status Delete(const Request& request, const Outside& outside) {
   std::vector<absl::Status> errors;
-  if (absl::Status status = outside.agent.Detach(KeyOf(request)); !status.ok()) {
+  if (absl::Status status = outside.agent.DetachAll(KeyOf(request)); !status.ok()) {
     // D1: an agent that is down drops, when it starts, what has lost its link.
     if (ToCniError(status).code == kCniTryAgainLater) {
       outside.log(status.message());
@@ -206,7 +310,13 @@ absl::Status Delete(const Request& request, const Outside& outside) {
       errors.push_back(std::move(status));
     }
   }
-  if (absl::Status status = outside.links.Delete(NamesOf(request)); !status.ok()) {
+  const auto names_of = [&](const std::string& ifname) {
+    Request other = request;
+    other.main_ifname = request.ifname;
+    other.ifname = ifname;
+    return NamesOf(other);
+  };
+  if (absl::Status status = outside.links.DeleteAll(NamesOf(request), names_of); !status.ok()) {
     errors.push_back(std::move(status));
   }
   if (request.ipam.kind == Ipam::Kind::kDelegate) {

@@ -25,11 +25,12 @@ struct Outside {
   absl::FunctionRef<void(absl::string_view)> log;
 };
 
-// All or nothing: an error leaves what was there before. (E9: so does SIGKILL, after Delete.)
+// All that is asked for or nothing: an error leaves what was there before. (E9: so does SIGKILL,
+// after Delete.)
 absl::Status Add(const Request& request, const Outside& outside);
 
-// OK when nothing of the attachment remains on this node, whatever there was of it. Tries
-// every step; the error names all that failed.
+// OK when nothing of what its ADD attached remains on this node, whatever there was of it: the
+// request need not say what it was. Tries every step; the error names all that failed.
 absl::Status Delete(const Request& request, const Outside& outside);
 
 // kCniNotAvailable when ADD could not be served now.

@@ -22,6 +22,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr char kMac[] = "\x02\x00\x5e\x10\x00\x02";
 
@@ -56,6 +57,11 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   LinkSpec spec;
   bool got_tap = false;
   bool leftovers = false;
+  std::vector<attach::v1::Plan> plans;
+  std::vector<std::string> ids;      // of commits
+  std::vector<std::string> foreign;  // clouds that the agent does not know
+  LinkNames deleted;                 // by DeleteAll
+  LinkNames other;                   // what that calls another interface, net1
 
   FakeOutside() {
     ResultAddress address;
@@ -87,12 +93,12 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   }
 
   absl::Status CheckNetNs(const std::string&, bool) override { return Note("netns"); }
-  absl::StatusOr<bool> Clear(const LinkNames&) override {
-    RETURN_IF_ERROR(Note("clear"));
+  absl::StatusOr<bool> Clear(const LinkNames& n) override {
+    RETURN_IF_ERROR(Note("clear", n.ifname));
     return leftovers;
   }
   absl::StatusOr<PodLink> Create(const LinkNames& n, const LinkSpec& s) override {
-    RETURN_IF_ERROR(Note("create"));
+    RETURN_IF_ERROR(Note("create", n.ifname));
     names = n;
     spec = s;
     PodLink link;
@@ -101,25 +107,45 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
     if (s.mode == LinkMode::kTap) link.tap = UniqueFd(dup(0));
     return link;
   }
-  absl::Status Configure(const LinkNames&, LinkMode, const std::vector<IpPrefix>& a,
+  absl::Status Configure(const LinkNames& n, LinkMode, const std::vector<IpPrefix>& a,
                          const std::vector<ResultRoute>& r) override {
     configured = a;
     routes = r;
-    return Note("configure");
+    return Note("configure", n.ifname);
   }
-  absl::Status Delete(const LinkNames&) override { return Note("unlink"); }
+  absl::Status Delete(const LinkNames& n) override { return Note("unlink", n.ifname); }
+  absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override {
+    deleted = main;
+    other = names_of("net1");
+    return Note("unlink all");
+  }
 
   absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& p) override {
     plan = p;
-    RETURN_IF_ERROR(Note("plan"));
-    return planned;
+    plans.push_back(p);
+    RETURN_IF_ERROR(Note("plan", p.key().ifname()));
+    for (const std::string& cloud : foreign) {
+      if (cloud == p.cloud()) return CniStatus(101, "there is no cloud " + cloud);
+    }
+    attach::v1::Planned answer = planned;
+    if (p.key().ifname() != "eth0") {
+      answer.set_id(AttachmentId(p.key().network(), p.key().container_id(), p.key().ifname()));
+    }
+    return answer;
   }
-  absl::Status Commit(const attach::v1::Commit& commit, const UniqueFd& tap) override {
+  absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
+                      const UniqueFd& tap) override {
+    ids.push_back(id);
     committed = {commit.addresses().begin(), commit.addresses().end()};
     got_tap = static_cast<bool>(tap);
-    return Note("commit");
+    return Note(id == planned.id() ? "commit" : "commit another");
   }
-  absl::Status Detach(const attach::v1::AttachmentKey&) override { return Note("detach"); }
+  absl::Status Detach(const attach::v1::AttachmentKey& key) override {
+    return Note("detach", key.ifname());
+  }
+  absl::Status DetachAll(const attach::v1::AttachmentKey& key) override {
+    return Note("detach all", key.ifname());
+  }
   absl::Status Ping() override { return Note("ping"); }
 
   absl::StatusOr<CniResult> Add(const Request&) override {
@@ -130,8 +156,8 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   absl::Status CheckStatus(const Request&) override { return Note("ipam status"); }
 
  private:
-  absl::Status Note(const char* call) {
-    calls.emplace_back(call);
+  absl::Status Note(const char* call, const std::string& ifname = "eth0") {
+    calls.emplace_back(ifname == "eth0" ? call : call + (" " + ifname));
     const auto it = fail.find(calls.size() - 1);
     return it == fail.end() ? absl::OkStatus() : it->second;
   }
@@ -365,6 +391,152 @@ TEST(Add, UndoThatFailsIsLoggedAndDoesNotStopTheRest) {
                                           HasSubstr("lease stuck")));
 }
 
+WantedNetwork Wanted(const std::string& cloud, const std::string& ifname) {
+  WantedNetwork network;
+  network.asked_by = "annotation a, entry \"" + cloud + "\"";
+  network.cloud = cloud;
+  network.ifname = ifname;
+  return network;
+}
+
+// eth0, and two clouds beside it.
+Request ThreeNetworks() {
+  Request request = AddRequest();
+  request.networks = {Wanted("green", "net1"), Wanted("red", "lab0")};
+  request.networks[1].ips = {{IpAddress::V4(198, 51, 100, 7), 24}};
+  return request;
+}
+
+TEST(AddSeveral, M2_AllArePlannedBeforeAnyIsMadeAndCommittedLast) {
+  FakeOutside outside;
+  ASSERT_TRUE(outside.Run(ThreeNetworks()).ok());
+  EXPECT_THAT(
+      outside.calls,
+      ElementsAre("netns", "clear", "plan", "clear net1", "plan net1", "clear lab0", "plan lab0",
+                  "ipam add", "create", "configure", "create net1", "configure net1", "create lab0",
+                  "configure lab0", "commit", "commit another", "commit another", "print"));
+  ASSERT_EQ(outside.plans.size(), 3u);
+  EXPECT_FALSE(outside.plans[0].by_annotation());
+  EXPECT_EQ(outside.plans[0].main_ifname(), "");
+  EXPECT_EQ(outside.plans[1].cloud(), "green");
+  EXPECT_TRUE(outside.plans[1].by_annotation());
+  EXPECT_EQ(outside.plans[1].main_ifname(), "eth0");
+  EXPECT_FALSE(outside.plans[1].addresses_by_caller());
+  EXPECT_TRUE(outside.plans[2].addresses_by_caller());
+  const std::string lab0 = AttachmentId("blue", "c1", "lab0");
+  EXPECT_THAT(outside.ids, ElementsAre(AttachmentId("blue", "c1", "eth0"),
+                                       AttachmentId("blue", "c1", "net1"), lab0));
+  EXPECT_EQ(outside.names.alias, "vxvde:" + lab0 + ":" + AttachmentId("blue", "c1", "eth0"));
+  EXPECT_EQ(outside.names.host_ifname, "vx" + lab0);
+}
+
+TEST(AddSeveral, A2_ResultHasAllAndTheFirstFirst) {
+  FakeOutside outside;
+  Request request = ThreeNetworks();
+  request.mode = LinkMode::kTap;  // one end each
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_EQ(outside.printed,
+            R"({"cniVersion":"1.0.0","interfaces":[)"
+            R"({"name":"eth0","mac":"02:00:5e:10:00:02","sandbox":"/run/netns/pod"},)"
+            R"({"name":"net1","mac":"02:00:5e:10:00:02","sandbox":"/run/netns/pod"},)"
+            R"({"name":"lab0","mac":"02:00:5e:10:00:02","sandbox":"/run/netns/pod"}],)"
+            R"("ips":[{"interface":0,"address":"192.0.2.7/24","gateway":"192.0.2.1"},)"
+            R"({"interface":2,"address":"198.51.100.7/24"}]})");
+}
+
+TEST(AddSeveral, A4_ChainedAddsToThePreviousResult) {
+  FakeOutside outside;
+  Request request = ThreeNetworks();
+  request.previous_result =
+      R"({"cniVersion":"1.0.0","interfaces":[{"name":"br0"},{"name":"eth0","sandbox":"/x"}],)"
+      R"("ips":[{"address":"203.0.113.5/24","interface":1}],"colour":"red"})";
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "clear net1", "plan net1", "clear lab0", "plan lab0",
+                          "create net1", "configure net1", "create lab0", "configure lab0",
+                          "commit another", "commit another", "print"));
+  EXPECT_THAT(outside.printed, AllOf(HasSubstr(R"("colour":"red")"), HasSubstr(R"({"name":"br0"})"),
+                                     HasSubstr(R"({"address":"198.51.100.7/24","interface":5})")));
+}
+
+TEST(AddSeveral, A4_ChainedWithoutNetworksPassesTheResultOn) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.previous_result = R"({"cniVersion":"1.0.0","dns":{"colour":"red"}})";
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_EQ(outside.printed, *request.previous_result);
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "print")) << "also with the agent down";
+}
+
+TEST(AddSeveral, NetworksOfOtherPluginsAreLeftAlone) {
+  FakeOutside outside;
+  Request request = ThreeNetworks();
+  outside.foreign = {"green"};
+  request.networks[0].maybe_foreign = true;
+  request.networks[0].problem = absl::InvalidArgumentError("somebody else's");
+  request.networks[1].maybe_foreign = true;
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "clear", "plan", "plan net1", "plan lab0", "clear lab0",
+                          "ipam add", "create", "configure", "create lab0", "configure lab0",
+                          "commit", "commit another", "print"));
+}
+
+TEST(AddSeveral, AProblemWithAnEntryCountsOnceItIsOurs) {
+  FakeOutside outside;
+  Request request = ThreeNetworks();
+  request.networks[0].maybe_foreign = true;
+  request.networks[0].problem = absl::InvalidArgumentError("ips: no length");
+  const CniError error = ToCniError(outside.Run(request));
+  EXPECT_EQ(error.code, 7u);
+  EXPECT_EQ(error.msg, "annotation a, entry \"green\": ips: no length");
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "plan net1"));
+}
+
+// A network that must be ours, and is not known: never silently missing.
+TEST(AddSeveral, AnUnknownCloudFailsThePodAndNamesTheEntry) {
+  FakeOutside outside;
+  outside.foreign = {"red"};
+  const CniError error = ToCniError(outside.Run(ThreeNetworks()));
+  EXPECT_EQ(error.code, 101u);
+  EXPECT_EQ(error.msg, "annotation a, entry \"red\": there is no cloud red");
+  EXPECT_THAT(outside.calls, Not(Contains("create")));
+}
+
+TEST(AddSeveral, A5_EachStepFailedInTurnIsUndoneBackwards) {
+  const std::map<std::string, std::string> undo_of = {
+      {"ipam add", "ipam del"},       {"create", "unlink"}, {"create net1", "unlink net1"},
+      {"create lab0", "unlink lab0"}, {"commit", "detach"}, {"commit another", "detach "}};
+  FakeOutside reference;
+  ASSERT_TRUE(reference.Run(ThreeNetworks()).ok());
+  for (size_t k = 0; k < reference.calls.size(); ++k) {
+    SCOPED_TRACE(reference.calls[k]);
+    FakeOutside outside;
+    outside.fail[k] = CniStatus(123, "failed on purpose", "remedy");
+    if (reference.calls[k] == "ipam add") outside.fail[k + 2] = outside.fail[k];
+    const CniError error = ToCniError(outside.Run(ThreeNetworks()));
+    EXPECT_EQ(error.code, 123u);
+    EXPECT_THAT(error.msg, testing::EndsWith("failed on purpose"));
+    EXPECT_EQ(error.details, "remedy");
+    EXPECT_EQ(outside.printed, "");
+    std::vector<std::string> expected(reference.calls.begin(), reference.calls.begin() + k + 1);
+    if (reference.calls[k] == "ipam add") {
+      expected.insert(expected.end(), {"ipam del", "ipam add"});
+    }
+    const std::vector<std::string> names = {"net1", "lab0"};
+    std::vector<std::string> undo;
+    size_t commits = 0;
+    for (size_t i = 0; i <= k; ++i) {
+      const auto found = undo_of.find(reference.calls[i]);
+      if (found == undo_of.end()) continue;
+      const bool other = reference.calls[i] == "commit another";
+      undo.push_back(other ? found->second + names[commits++] : found->second);
+    }
+    expected.insert(expected.end(), undo.rbegin(), undo.rend());
+    EXPECT_EQ(outside.calls, expected);
+  }
+}
+
 Request DelRequest() {
   Request request = AddRequest();
   request.command = Command::kDel;
@@ -409,15 +581,25 @@ TEST(Setup, N6_EachStepFailedInTurnIsUndone) {
 TEST(Del, D1_IsTheListBackwards) {
   FakeOutside outside;
   EXPECT_TRUE(outside.Run(DelRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink", "ipam del"));
+  EXPECT_THAT(outside.calls, ElementsAre("detach all", "unlink all", "ipam del"));
   EXPECT_EQ(outside.printed, "");
+}
+
+TEST(Del, M2_TakesAlongWhatTheAddMadeBeside) {
+  FakeOutside outside;
+  EXPECT_TRUE(outside.Run(DelRequest()).ok());
+  const std::string eth0 = AttachmentId("blue", "c1", "eth0");
+  const std::string net1 = AttachmentId("blue", "c1", "net1");
+  EXPECT_EQ(outside.deleted.alias, "vxvde:" + eth0);
+  EXPECT_EQ(outside.other.alias, "vxvde:" + net1 + ":" + eth0);
+  EXPECT_EQ(outside.other.host_ifname, "vx" + net1);
 }
 
 TEST(Del, D1_AgentThatIsDownIsNoError) {
   FakeOutside outside;
   outside.fail[0] = CniStatus(11, "agent is down");
   EXPECT_TRUE(outside.Run(DelRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink", "ipam del"));
+  EXPECT_THAT(outside.calls, ElementsAre("detach all", "unlink all", "ipam del"));
   EXPECT_THAT(outside.logged, Contains("agent is down"));
 }
 
@@ -427,7 +609,7 @@ TEST(Del, EveryStepIsTriedAndEveryErrorTold) {
   outside.fail[1] = absl::InternalError("link stuck");
   outside.fail[2] = CniStatus(7, "lease stuck");
   const CniError error = ToCniError(outside.Run(DelRequest()));
-  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink", "ipam del"));
+  EXPECT_THAT(outside.calls, ElementsAre("detach all", "unlink all", "ipam del"));
   EXPECT_EQ(error.code, 100u);
   EXPECT_EQ(error.msg, "versions differ; link stuck; lease stuck");
 }
@@ -437,7 +619,7 @@ TEST(Del, WithoutDelegateThereIsNoLease) {
   Request request = DelRequest();
   request.ipam = Ipam();
   EXPECT_TRUE(outside.Run(request).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("detach", "unlink"));
+  EXPECT_THAT(outside.calls, ElementsAre("detach all", "unlink all"));
 }
 
 TEST(Status, S1_AsksAgentAndIpam) {

@@ -4,6 +4,9 @@
 //     alias cannot be part of that message (rtnl_create_link() in net/core/rtnetlink.c).
 // I2: a veth pair's pod end goes with its host end.
 // I3: a tap is made persistent only after its alias is set; before, it dies with us.
+// I4: what an ADD made beside its main interface has the ADD's id as the second one of its alias.
+//     Without an alias (I1) it is found by the name that its pod end has: where the namespace has
+//     gone, that link has, too (I2).
 
 #include "cni/links.h"
 
@@ -18,6 +21,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/api/attachment_id.h"
 #include "cni/error.h"
 #include "plugin/base/status.h"
 #include "plugin/os/netlink.h"
@@ -31,6 +35,11 @@ absl::Status IgnoreNotFound(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
+// Of both, the first id counts: the second says only with whom it came.
+bool SameAttachment(absl::string_view alias, absl::string_view other) {
+  return !IdOfAlias(alias).empty() && IdOfAlias(alias) == IdOfAlias(other);
+}
+
 enum class Found { kNothing, kOurs, kForeign };
 
 // Deletes the host end if it is ours.
@@ -39,8 +48,8 @@ absl::StatusOr<Found> DeleteHostEnd(const LinkNames& names) {
   const absl::StatusOr<LinkInfo> link = host.GetLink(names.host_ifname);
   if (absl::IsNotFound(link.status())) return Found::kNothing;
   RETURN_IF_ERROR(link.status());
-  const bool ours =
-      link->alias == names.alias || (link->alias.empty() && link->kind == "veth");  // I1
+  const bool ours = SameAttachment(link->alias, names.alias) ||
+                    (link->alias.empty() && link->kind == "veth");  // I1
   if (!ours) {
     return absl::FailedPreconditionError(
         absl::StrCat("interface ", names.host_ifname, " has the alias \"", link->alias,
@@ -50,22 +59,65 @@ absl::StatusOr<Found> DeleteHostEnd(const LinkNames& names) {
   return Found::kOurs;
 }
 
-// Deletes the pod's end if it is ours.
-absl::StatusOr<Found> DeletePodEnd(const LinkNames& names) {
-  if (names.netns.empty()) return Found::kNothing;
-  const absl::StatusOr<UniqueFd> netns = OpenNetNs(names.netns);
+// Nothing when the namespace has gone.
+absl::StatusOr<std::optional<Netlink>> OpenPod(const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  const absl::StatusOr<UniqueFd> netns = OpenNetNs(path);
   // InvalidArgument: the mount point is still there, as a plain file.
   if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) {
-    return Found::kNothing;
+    return std::nullopt;
   }
   RETURN_IF_ERROR(netns.status());
   ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(*netns));
+  return pod;
+}
+
+// Deletes the pod's end if it is ours.
+absl::StatusOr<Found> DeletePodEnd(const LinkNames& names) {
+  ASSIGN_OR_RETURN(std::optional<Netlink> opened, OpenPod(names.netns));
+  if (!opened) return Found::kNothing;
+  Netlink& pod = *opened;
   const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
   if (absl::IsNotFound(link.status())) return Found::kNothing;
   RETURN_IF_ERROR(link.status());
-  if (link->alias != names.alias) return Found::kForeign;
+  if (!SameAttachment(link->alias, names.alias)) return Found::kForeign;
   RETURN_IF_ERROR(IgnoreNotFound(pod.DeleteLink(link->index)));
   return Found::kOurs;
+}
+
+// Deletes the links of a namespace that were made with `main`. `each` sees those without an alias.
+absl::Status DeleteOthers(Netlink& netlink, const LinkNames& main,
+                          absl::FunctionRef<absl::Status(const LinkInfo&)> each) {
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
+  std::vector<absl::Status> errors;
+  for (const LinkInfo& link : links) {
+    absl::Status status = absl::OkStatus();
+    if (link.alias.empty()) {
+      status = each(link);
+    } else if (MainIdOfAlias(link.alias) == IdOfAlias(main.alias)) {
+      status = IgnoreNotFound(netlink.DeleteLink(link.index));
+    }
+    if (!status.ok()) errors.push_back(std::move(status));
+  }
+  return JoinErrors(errors);
+}
+
+// I1: a pair that has no alias yet.
+absl::Status DeleteNameless(Netlink& host, const std::string& host_ifname) {
+  const absl::StatusOr<LinkInfo> link = host.GetLink(host_ifname);
+  if (!link.ok()) return IgnoreNotFound(link.status());
+  if (!link->alias.empty() || link->kind != "veth") return absl::OkStatus();
+  return IgnoreNotFound(host.DeleteLink(link->index));
+}
+
+absl::Status DeleteOthers(const LinkNames& main, NamesOfInterface names_of) {
+  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+  RETURN_IF_ERROR(DeleteOthers(host, main, [](const LinkInfo&) { return absl::OkStatus(); }));
+  ASSIGN_OR_RETURN(std::optional<Netlink> pod, OpenPod(main.netns));
+  if (!pod) return absl::OkStatus();
+  return DeleteOthers(*pod, main, [&](const LinkInfo& link) {
+    return DeleteNameless(host, names_of(link.name).host_ifname);
+  });
 }
 
 // fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
@@ -236,6 +288,15 @@ absl::Status KernelPodLinks::Delete(const LinkNames& names) {
   std::vector<absl::Status> errors;
   if (absl::Status status = DeleteHostEnd(names).status(); !status.ok()) errors.push_back(status);
   if (absl::Status status = DeletePodEnd(names).status(); !status.ok()) errors.push_back(status);
+  return JoinErrors(errors);
+}
+
+absl::Status KernelPodLinks::DeleteAll(const LinkNames& main, NamesOfInterface names_of) {
+  std::vector<absl::Status> errors;
+  if (absl::Status status = Delete(main); !status.ok()) errors.push_back(std::move(status));
+  if (absl::Status status = DeleteOthers(main, names_of); !status.ok()) {
+    errors.push_back(std::move(status));
+  }
   return JoinErrors(errors);
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cni/request.h"
@@ -38,6 +39,8 @@ struct PodLink {
   UniqueFd tap;         // tap
 };
 
+using NamesOfInterface = absl::FunctionRef<LinkNames(const std::string& ifname)>;
+
 class PodLinks {
  public:
   virtual ~PodLinks() = default;
@@ -56,6 +59,9 @@ class PodLinks {
                                  const std::vector<ResultRoute>& routes) = 0;
   // OK when there is nothing left of it; what is not ours is left alone.
   virtual absl::Status Delete(const LinkNames& names) = 0;
+  // The same of all that the ADD of `main` made; it need not have a link itself. `names_of` are
+  // those of another attachment of that ADD, with that interface name.
+  virtual absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) = 0;
 };
 
 class KernelPodLinks : public PodLinks {
@@ -67,6 +73,7 @@ class KernelPodLinks : public PodLinks {
                          const std::vector<IpPrefix>& addresses,
                          const std::vector<ResultRoute>& routes) override;
   absl::Status Delete(const LinkNames& names) override;
+  absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override;
 };
 
 }  // namespace vxvde

@@ -247,5 +247,48 @@ TEST_F(LinksTest, FailedCreateIsUndoneByDelete) {
   ExpectNothingLeft();
 }
 
+// What one ADD made beside its eth0: a pair, a tap, and a pair that a killed try left without
+// alias. net9 is another ADD's.
+TEST_F(LinksTest, M2_DeleteAllTakesWhatTheSameAddMade) {
+  KernelPodLinks links;
+  const auto names_of = [&](const std::string& ifname) {
+    const std::string id = ifname == "net3" ? "000000000000" + ifname.substr(3) : "other";
+    return LinkNames{.netns = names_.netns,
+                     .ifname = ifname,
+                     .host_ifname = "vx" + id,
+                     .alias = "vxvde:" + id + ":0123456789abc"};
+  };
+  const auto make = [&](const std::string& ifname, const std::string& id, LinkMode mode,
+                        const std::string& main_id) {
+    LinkSpec spec = spec_;
+    spec.mode = mode;
+    const LinkNames names = {.netns = names_.netns,
+                             .ifname = ifname,
+                             .host_ifname = "vx" + id,
+                             .alias = "vxvde:" + id + main_id};
+    const auto made = links.Create(names, spec);
+    ASSERT_TRUE(made.ok()) << made.status();
+  };
+  make("eth0", "0123456789abc", LinkMode::kVeth, "");
+  make("net1", "0000000000001", LinkMode::kVeth, ":0123456789abc");
+  make("net2", "0000000000002", LinkMode::kTap, ":0123456789abc");
+  make("net9", "0000000000009", LinkMode::kVeth, "");
+  Netlink host = Host();
+  ASSERT_TRUE(host.CreateVeth({.here = {.name = "vx0000000000003", .alias = "", .mac = {}},
+                               .there = {.name = "net3", .alias = "", .mac = {}},
+                               .there_netns = pod_.get()})
+                  .ok());
+
+  LinkNames main = names_;
+  main.netns = "";  // the runtime has forgotten it: what can be found here goes
+  ASSERT_TRUE(links.DeleteAll(main, names_of).ok());
+  EXPECT_THAT(Names(Pod()), testing::UnorderedElementsAre("lo", "net2", "net3", "net9"));
+  const absl::Status status = links.DeleteAll(names_, names_of);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(Names(Pod()), testing::UnorderedElementsAre("lo", "net9"));
+  EXPECT_THAT(Names(Host()), testing::UnorderedElementsAre("lo", "vx0000000000009"));
+  EXPECT_TRUE(links.DeleteAll(names_, names_of).ok()) << "twice is fine";
+}
+
 }  // namespace
 }  // namespace vxvde

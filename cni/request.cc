@@ -1,5 +1,7 @@
 #include "cni/request.h"
 
+#include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +12,7 @@
 #include "cni/cni_args.h"
 #include "cni/error.h"
 #include "cni/json.h"
+#include "cni/networks.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
@@ -140,25 +143,10 @@ absl::Status ReadCloud(const Json& config, Request& request) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RequestedIp> ParseIp(const std::string& text) {
-  RequestedIp ip;
-  if (absl::StrContains(text, '/')) {
-    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(text));
-    ip.address = prefix.address;
-    ip.length = prefix.length;
-    return ip;
-  }
-  ASSIGN_OR_RETURN(ip.address, IpAddress::Parse(text));
-  return ip;
-}
-
 absl::Status ReadMac(const std::string& text, absl::string_view where, uint32_t code,
                      Request& request) {
-  const absl::StatusOr<MacAddress> mac = MacAddress::Parse(text);
+  const absl::StatusOr<MacAddress> mac = ParseStationMac(text);
   if (!mac.ok()) return CniStatus(code, Annotate(mac.status(), where).message());
-  if (!mac->IsStation()) {
-    return CniStatus(code, absl::StrCat(where, ": ", text, " cannot be a station's address"));
-  }
   request.mac = *mac;
   return absl::OkStatus();
 }
@@ -166,7 +154,7 @@ absl::Status ReadMac(const std::string& text, absl::string_view where, uint32_t 
 absl::Status ReadIps(const std::vector<std::string>& texts, absl::string_view where, uint32_t code,
                      Request& request) {
   for (const std::string& text : texts) {
-    const absl::StatusOr<RequestedIp> ip = ParseIp(text);
+    const absl::StatusOr<RequestedIp> ip = ParseRequestedIp(text);
     if (!ip.ok()) return CniStatus(code, Annotate(ip.status(), where).message());
     request.ips.push_back(*ip);
   }
@@ -187,14 +175,13 @@ absl::Status RefuseUnsupported(const Json& runtime) {
 }
 
 // A7: runtimeConfig before args.cni before CNI_ARGS.
-absl::Status ReadWishes(const Environment& environment, const Json& config, Request& request) {
+absl::Status ReadWishes(const CniArgs& cni_args, const Json& config, Request& request) {
   const Json none = Json::object();
   const Json* found = Find(config, "runtimeConfig");
   const Json& runtime = found != nullptr ? *found : none;
   found = Find(config, "args");
   if (found != nullptr) found = Find(*found, "cni");
   const Json& args = found != nullptr ? *found : none;
-  ASSIGN_OR_RETURN(const CniArgs cni_args, ParseCniArgs(Get(environment, "CNI_ARGS")));
 
   RETURN_IF_ERROR(RefuseUnsupported(runtime));
   if (const Json* mac = FindNoCase(runtime, "mac"); mac != nullptr && *mac != "") {
@@ -217,12 +204,6 @@ absl::Status ReadWishes(const Environment& environment, const Json& config, Requ
   }
   if (const Json* mtu = FindNoCase(runtime, "mtu")) {
     ASSIGN_OR_RETURN(request.mtu, AsNumber(*mtu, "runtimeConfig.mtu", kMaxMtu));
-  }
-  // K8S_POD_NAME alone is podman, which says the container's name there.
-  if (!cni_args.pod_namespace.empty() || !cni_args.pod_uid.empty()) {
-    request.pod_namespace = cni_args.pod_namespace;
-    request.pod_name = cni_args.pod_name;
-    request.pod_uid = cni_args.pod_uid;
   }
   if (const Json* dns = Find(config, "dns")) {
     ASSIGN_OR_RETURN(request.dns, AsDns(*dns));
@@ -267,6 +248,68 @@ absl::Status CheckIps(const Request& request) {
   return absl::OkStatus();
 }
 
+// Interfaces that the pod has from the plugins before.
+absl::StatusOr<std::set<std::string>> PodInterfaces(const Json& previous) {
+  std::set<std::string> names;
+  const Json* interfaces = Find(previous, "interfaces");
+  if (interfaces == nullptr) return names;
+  for (const Json& one : *interfaces) {
+    const Json* sandbox = Find(one, "sandbox");
+    const Json* name = Find(one, "name");
+    if (name == nullptr || sandbox == nullptr || *sandbox == "") continue;
+    ASSIGN_OR_RETURN(std::string text, AsString(*name, "prevResult.interfaces[].name"));
+    names.insert(std::move(text));
+  }
+  return names;
+}
+
+// M2. containerd says null for a pod without annotations.
+absl::StatusOr<std::map<std::string, std::string>> PodAnnotations(const Json& config) {
+  std::map<std::string, std::string> annotations;
+  const Json* runtime = Find(config, "runtimeConfig");
+  const Json* all =
+      runtime == nullptr ? nullptr : FindNoCase(*runtime, "io.kubernetes.cri.pod-annotations");
+  if (all == nullptr) return annotations;
+  if (!all->is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "runtimeConfig.io.kubernetes.cri.pod-annotations: not an object but ", Show(*all)));
+  }
+  for (const char* key : {kCloudAnnotation, kNetworksAnnotation, kNpwgAnnotation}) {
+    const Json* value = Find(*all, key);
+    if (value == nullptr) continue;
+    ASSIGN_OR_RETURN(annotations[key], AsString(*value, absl::StrCat("annotation ", key)));
+  }
+  return annotations;
+}
+
+absl::Status ReadNetworks(const Json& config, Request& request) {
+  std::set<std::string> taken = {"lo", request.ifname};
+  if (const Json* previous = Find(config, "prevResult")) {
+    request.previous_result = previous->dump(-1, ' ', false, Json::error_handler_t::replace);
+    RETURN_IF_ERROR(CheckPreviousResult(*request.previous_result));
+    ASSIGN_OR_RETURN(const std::set<std::string> names, PodInterfaces(*previous));
+    taken.insert(names.begin(), names.end());
+  }
+  ASSIGN_OR_RETURN(const auto annotations, PodAnnotations(config));
+  ASSIGN_OR_RETURN(PodNetworks networks, ParsePodNetworks(annotations, std::move(taken)));
+  request.networks = std::move(networks.others);
+  if (request.previous_result && !request.networks.empty() && request.version < SpecVersion::k030) {
+    return absl::InvalidArgumentError(absl::StrCat(request.networks[0].asked_by, ": cniVersion ",
+                                                   ToString(request.version),
+                                                   " cannot be chained; set 0.3.0 or later"));
+  }
+  if (!networks.first) return absl::OkStatus();
+  if (request.previous_result) {
+    return absl::InvalidArgumentError(absl::StrCat(networks.first->asked_by, ": ", request.ifname,
+                                                   " is another plugin's on this node; ask with ",
+                                                   kNetworksAnnotation, " for a cloud beside"));
+  }
+  request.cloud = networks.first->cloud;
+  request.vnl = networks.first->vnl;
+  request.asked_by = networks.first->asked_by;
+  return absl::OkStatus();
+}
+
 absl::Status ReadConfig(const Environment& environment, const Json& config, Request& request) {
   const Json* name = Find(config, "name");
   if (name == nullptr) return absl::InvalidArgumentError("the configuration has no \"name\"");
@@ -290,12 +333,17 @@ absl::Status ReadConfig(const Environment& environment, const Json& config, Requ
   RETURN_IF_ERROR(ReadCloud(config, request));
   if (request.command == Command::kStatus) return absl::OkStatus();
 
-  if (Find(config, "prevResult") != nullptr) {
-    return CniStatus(kCniInvalidConfig,
-                     "chaining after another plugin is not supported by this version",
-                     "make vxvde the first plugin of its list");
+  ASSIGN_OR_RETURN(const CniArgs cni_args, ParseCniArgs(Get(environment, "CNI_ARGS")));
+  // K8S_POD_NAME alone is podman, which says the container's name there.
+  if (!cni_args.pod_namespace.empty() || !cni_args.pod_uid.empty()) {
+    request.pod_namespace = cni_args.pod_namespace;
+    request.pod_name = cni_args.pod_name;
+    request.pod_uid = cni_args.pod_uid;
   }
-  RETURN_IF_ERROR(ReadWishes(environment, config, request));
+  RETURN_IF_ERROR(ReadNetworks(config, request));
+  // A4: what is wished for the first interface is for the plugin that made it.
+  if (request.previous_result) return absl::OkStatus();
+  RETURN_IF_ERROR(ReadWishes(cni_args, config, request));
   return CheckIps(request);
 }
 
@@ -315,6 +363,53 @@ bool IsInterfaceName(absl::string_view text) {
     if (c == '/' || c == ':' || absl::ascii_isspace(c)) return false;
   }
   return true;
+}
+
+absl::StatusOr<RequestedIp> ParseRequestedIp(const std::string& text) {
+  RequestedIp ip;
+  if (absl::StrContains(text, '/')) {
+    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(text));
+    ip.address = prefix.address;
+    ip.length = prefix.length;
+    return ip;
+  }
+  ASSIGN_OR_RETURN(ip.address, IpAddress::Parse(text));
+  return ip;
+}
+
+absl::StatusOr<MacAddress> ParseStationMac(const std::string& text) {
+  ASSIGN_OR_RETURN(const MacAddress mac, MacAddress::Parse(text));
+  if (!mac.IsStation()) {
+    return absl::InvalidArgumentError(absl::StrCat(text, " cannot be a station's address"));
+  }
+  return mac;
+}
+
+std::vector<Request> AttachmentsOf(const Request& request) {
+  std::vector<Request> attachments;
+  Request main = request;
+  main.networks.clear();
+  main.previous_result.reset();
+  if (!request.previous_result) attachments.push_back(main);
+  for (const WantedNetwork& network : request.networks) {
+    Request one = main;
+    one.main_ifname = request.ifname;
+    one.ifname = network.ifname;
+    one.asked_by = network.asked_by;
+    one.cloud = network.cloud;
+    one.vnl = network.vnl;
+    one.mtu = 0;
+    one.mac = network.mac;
+    one.ipam = Ipam();
+    if (network.ips) one.ipam.kind = Ipam::Kind::kCaller;
+    one.ips = network.ips.value_or(std::vector<RequestedIp>());
+    one.routes = network.routes;
+    one.dns = Dns();
+    one.maybe_foreign = network.maybe_foreign;
+    one.problem = network.problem;
+    attachments.push_back(std::move(one));
+  }
+  return attachments;
 }
 
 bool IsSocketPath(absl::string_view text) {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "cni/result.h"
@@ -35,6 +36,24 @@ struct RequestedIp {
   std::optional<uint8_t> length;
 
   bool operator==(const RequestedIp&) const = default;
+};
+
+// A network that a pod's annotation asks for (networks.h).
+struct WantedNetwork {
+  std::string asked_by;  // the annotation and its entry, for messages
+  std::string cloud;     // exactly one of the two
+  std::string vnl;
+  std::string ifname;
+  std::optional<MacAddress> mac;
+  // Each with a length; none: layer 2 only. Absent: the agent's own, from the cloud's subnets.
+  std::optional<std::vector<RequestedIp>> ips;
+  std::vector<ResultRoute> routes;
+  // An unknown cloud is another plugin's network. Only once it is known that it is ours, a
+  // `problem` with the entry matters.
+  bool maybe_foreign = false;
+  absl::Status problem;
+
+  bool operator==(const WantedNetwork&) const = default;
 };
 
 struct Ipam {
@@ -78,7 +97,22 @@ struct Request {
   std::string pod_namespace;        // the three are empty outside Kubernetes
   std::string pod_name;
   std::string pod_uid;
+
+  // What the pod's annotations ask for beside, each with an interface of its own.
+  std::vector<WantedNetwork> networks;
+  // Chained: the result of the plugins before, who made `ifname`. Only `networks` are ours.
+  std::optional<std::string> previous_result;
+  // Of one that AttachmentsOf made from `networks`; empty: of the ADD itself.
+  std::string main_ifname;
+  // An annotation that named the cloud or locator; empty: the configuration did.
+  std::string asked_by;
+  bool maybe_foreign = false;
+  absl::Status problem;
 };
+
+// What an ADD is to attach, each as a request of its own without networks: `ifname` unless
+// chained, then those of `networks`. A key of the handoff names each.
+std::vector<Request> AttachmentsOf(const Request& request);
 
 // SPEC: ^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$, for network names and container ids.
 bool IsCniName(absl::string_view text);
@@ -86,6 +120,10 @@ bool IsCniName(absl::string_view text);
 bool IsInterfaceName(absl::string_view text);
 // Absolute, and short enough for sockaddr_un.
 bool IsSocketPath(absl::string_view text);
+// "192.0.2.7" or "192.0.2.7/24".
+absl::StatusOr<RequestedIp> ParseRequestedIp(const std::string& text);
+// A unicast MAC that is not zero.
+absl::StatusOr<MacAddress> ParseStationMac(const std::string& text);
 
 // Needs nothing but CNI_COMMAND; kAbout when that is empty or not set. An unknown one is
 // kCniInvalidEnvironment.

@@ -36,6 +36,12 @@ std::string With(const std::string& more) {
   return R"({"cniVersion": "1.0.0", "name": "blue", "type": "vxvde", )" + more + "}";
 }
 
+// A pod with `annotations`; `more` is before, with a comma.
+std::string Annotated(const std::string& annotations, const std::string& more = "") {
+  return With(more + R"("runtimeConfig": {"io.kubernetes.cri.pod-annotations": {)" + annotations +
+              "}}");
+}
+
 Request Parsed(const Environment& environment, const std::string& config) {
   const absl::StatusOr<Request> request = ParseRequest(environment, config);
   EXPECT_TRUE(request.ok()) << request.status() << " for " << config;
@@ -196,7 +202,26 @@ INSTANTIATE_TEST_SUITE_P(
         {"RelativeAgent", nullptr, "", With(R"("agent": "run/x")"), 7, "run/x"},
         {"AgentPathTooLong", nullptr, "", With("\"agent\": \"/" + std::string(107, 'a') + "\""), 7,
          "107 bytes"},
-        {"Chained", nullptr, "", With(R"("prevResult": {"cniVersion": "1.0.0"})"), 7, "chaining"},
+        {"PreviousResultIsNoObject", nullptr, "", With(R"("prevResult": [])"), 7, "prevResult"},
+        {"PreviousInterfacesAreNoList", nullptr, "", With(R"("prevResult": {"interfaces": {}})"), 7,
+         "prevResult.interfaces"},
+        {"AnnotationsAreNoObject", nullptr, "",
+         With(R"("runtimeConfig": {"io.kubernetes.cri.pod-annotations": "x"})"), 7,
+         "pod-annotations"},
+        {"AnnotationIsNoString", nullptr, "", Annotated(R"("vxvde.io/networks": 7)"), 7,
+         "vxvde.io/networks"},
+        {"AnnotationIsWrong", nullptr, "", Annotated(R"("vxvde.io/networks": "blue@eth0")"), 7,
+         "eth0 already"},
+        {"CloudOfAChainedFirst", nullptr, "",
+         Annotated(R"("vxvde.io/cloud": "blue")", R"("prevResult": {}, )"), 7, "vxvde.io/cloud"},
+        {"NameOfAPreviousInterface", nullptr, "",
+         Annotated(R"("vxvde.io/networks": "blue@net1")",
+                   R"("prevResult": {"interfaces": [{"name": "net1", "sandbox": "/x"}]}, )"),
+         7, "net1 already"},
+        {"ChainedInAnOldVersion", nullptr, "",
+         R"({"cniVersion": "0.2.0", "name": "blue", "type": "vxvde", "prevResult": {},
+             "runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"vxvde.io/networks": "b"}}})",
+         7, "0.3.0"},
         {"RouteWithoutDestination", nullptr, "", With(R"("routes": [{"gw": "192.0.2.1"}])"), 7,
          "dst"},
         {"RouteOfTwoFamilies", nullptr, "",
@@ -245,6 +270,56 @@ TEST(Request, E6_OverrideLetsOurOwnNamespacePass) {
     environment["CNI_NETNS_OVERRIDE"] = value;
     EXPECT_EQ(Parsed(environment, kMinimal).own_netns_allowed, allowed) << value;
   }
+}
+
+TEST(Request, M2_NetworksByAnnotation) {
+  const Request request =
+      Parsed(AddEnvironment(),
+             With(R"("cloud": "red", "mode": "tap", "mtu": 1400, "ipam": {}, "runtimeConfig": {
+        "IO.Kubernetes.CRI.Pod-Annotations": {"example.com/x": 7, "vxvde.io/cloud": "white",
+          "vxvde.io/networks": "[{\"name\": \"blue\", \"ips\": [\"192.0.2.7/24\"]}]",
+          "k8s.v1.cni.cncf.io/networks": "green"}, "mac": "02:00:5e:10:00:02"})"));
+  EXPECT_EQ(request.cloud, "white");
+  EXPECT_EQ(request.vnl, "");
+  EXPECT_FALSE(request.previous_result);
+  const std::vector<Request> all = AttachmentsOf(request);
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].ifname, "eth0");
+  EXPECT_EQ(all[0].cloud, "white");
+  EXPECT_EQ(all[0].asked_by, "annotation vxvde.io/cloud");
+  EXPECT_EQ(all[0].main_ifname, "");
+  EXPECT_EQ(all[0].mtu, 1400u);
+  EXPECT_TRUE(all[0].mac);
+  EXPECT_EQ(all[1].ifname, "net1");
+  EXPECT_EQ(all[1].main_ifname, "eth0");
+  EXPECT_EQ(all[1].cloud, "blue");
+  EXPECT_EQ(all[1].mtu, 0u) << "the cloud's";
+  EXPECT_EQ(all[1].mode, LinkMode::kTap) << "the node's way to attach";
+  EXPECT_FALSE(all[1].mac);
+  EXPECT_EQ(all[1].ipam.kind, Ipam::Kind::kCaller);
+  EXPECT_THAT(all[1].ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 7), 24}));
+  EXPECT_EQ(all[2].ifname, "net2");
+  EXPECT_EQ(all[2].cloud, "green");
+  EXPECT_TRUE(all[2].maybe_foreign);
+  EXPECT_EQ(all[2].ipam.kind, Ipam::Kind::kAgent);
+}
+
+TEST(Request, A4_ChainedAttachesOnlyWhatIsAskedForByAnnotation) {
+  Environment environment = AddEnvironment();
+  environment["CNI_ARGS"] = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;IP=192.0.2.9";
+  const Request request = Parsed(
+      environment, Annotated(R"("vxvde.io/networks": "blue")",
+                             R"("prevResult": {"colour": "red", "interfaces": [{"name": "vethX"},
+                   {"name": "net1", "sandbox": "/run/netns/pod"}]}, )"));
+  ASSERT_TRUE(request.previous_result);
+  EXPECT_THAT(*request.previous_result, HasSubstr(R"("colour":"red")"));
+  EXPECT_THAT(request.ips, IsEmpty()) << "of the first interface, which is not ours";
+  const std::vector<Request> all = AttachmentsOf(request);
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].ifname, "net2");
+  EXPECT_EQ(all[0].main_ifname, "eth0");
+  EXPECT_EQ(all[0].pod_namespace, "shop");
+  EXPECT_TRUE(AttachmentsOf(Parsed(AddEnvironment(), With(R"("prevResult": {})"))).empty());
 }
 
 TEST(Request, E8_OtherPluginsKeysPass) {

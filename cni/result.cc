@@ -54,6 +54,31 @@ Out FamilyOut(const CniResult& result, int family) {
   return nullptr;
 }
 
+// From 0.3.0. `first_interface`: how many interfaces are in front of these.
+Out ResultOut(const CniResult& result, SpecVersion version, size_t first_interface) {
+  Out out = {{"cniVersion", std::string(ToString(version))}};
+  for (const ResultInterface& interface : result.interfaces) {
+    Out one = {{"name", interface.name}};
+    if (!interface.mac.empty()) one["mac"] = interface.mac;
+    if (version >= SpecVersion::k110 && interface.mtu != 0) one["mtu"] = interface.mtu;
+    if (!interface.sandbox.empty()) one["sandbox"] = interface.sandbox;
+    out["interfaces"].push_back(std::move(one));
+  }
+  for (const ResultAddress& address : result.addresses) {
+    Out one = Out::object();
+    if (version <= SpecVersion::k040) one["version"] = address.address.address.is_v4() ? "4" : "6";
+    if (address.interface) one["interface"] = first_interface + *address.interface;
+    one["address"] = address.address.ToString();
+    if (address.gateway) one["gateway"] = address.gateway->ToString();
+    out["ips"].push_back(std::move(one));
+  }
+  for (const ResultRoute& route : result.routes) {
+    out["routes"].push_back(RouteOut(route, version));
+  }
+  if (!result.dns.empty()) out["dns"] = DnsOut(result.dns);
+  return out;
+}
+
 absl::StatusOr<ResultAddress> ParseAddress(const Json& value, absl::string_view key) {
   const Json* text = Find(value, key);
   if (text == nullptr) {
@@ -117,33 +142,41 @@ std::optional<SpecVersion> ParseSpecVersion(absl::string_view text) {
 }
 
 std::string FormatResult(const CniResult& result, SpecVersion version) {
-  Out out = {{"cniVersion", std::string(ToString(version))}};
   if (version <= SpecVersion::k020) {
+    Out out = {{"cniVersion", std::string(ToString(version))}};
     if (Out ip4 = FamilyOut(result, AF_INET); !ip4.is_null()) out["ip4"] = std::move(ip4);
     if (Out ip6 = FamilyOut(result, AF_INET6); !ip6.is_null()) out["ip6"] = std::move(ip6);
     if (!result.dns.empty()) out["dns"] = DnsOut(result.dns);
     return Text(out);
   }
-  for (const ResultInterface& interface : result.interfaces) {
-    Out one = {{"name", interface.name}};
-    if (!interface.mac.empty()) one["mac"] = interface.mac;
-    if (version >= SpecVersion::k110 && interface.mtu != 0) one["mtu"] = interface.mtu;
-    if (!interface.sandbox.empty()) one["sandbox"] = interface.sandbox;
-    out["interfaces"].push_back(std::move(one));
+  return Text(ResultOut(result, version, 0));
+}
+
+absl::Status CheckPreviousResult(absl::string_view previous) {
+  absl::StatusOr<Json> object = ParseObject(previous, "prevResult");
+  if (!object.ok()) return CniStatus(kCniInvalidConfig, object.status().message());
+  for (const char* key : {"interfaces", "ips", "routes"}) {
+    const Json* list = Find(*object, key);
+    if (list == nullptr || list->is_array()) continue;
+    return CniStatus(kCniInvalidConfig,
+                     absl::StrCat("prevResult.", key, ": not a list but ", Show(*list)));
   }
-  for (const ResultAddress& address : result.addresses) {
-    Out one = Out::object();
-    if (version <= SpecVersion::k040) one["version"] = address.address.address.is_v4() ? "4" : "6";
-    if (address.interface) one["interface"] = *address.interface;
-    one["address"] = address.address.ToString();
-    if (address.gateway) one["gateway"] = address.gateway->ToString();
-    out["ips"].push_back(std::move(one));
+  return absl::OkStatus();
+}
+
+std::string ExtendResult(absl::string_view previous, const CniResult& more, SpecVersion version) {
+  Json result = ParseObject(previous, "prevResult").value_or(Json::object());
+  result["cniVersion"] = std::string(ToString(version));
+  if (version > SpecVersion::k020) {
+    const Json* interfaces = Find(result, "interfaces");
+    const Json ours = ResultOut(more, version, interfaces == nullptr ? 0 : interfaces->size());
+    for (const char* key : {"interfaces", "ips", "routes"}) {
+      const Json* list = Find(ours, key);
+      if (list == nullptr) continue;
+      for (const Json& one : *list) result[key].push_back(one);
+    }
   }
-  for (const ResultRoute& route : result.routes) {
-    out["routes"].push_back(RouteOut(route, version));
-  }
-  if (!result.dns.empty()) out["dns"] = DnsOut(result.dns);
-  return Text(out);
+  return result.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 absl::StatusOr<CniResult> ParseIpamResult(absl::string_view json) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "cni/error.h"
@@ -82,6 +83,12 @@ struct CniResult {
 // One line of JSON. Versions up to 0.2.0 have room for one address of each family and for
 // no interface: the first of each is said.
 std::string FormatResult(const CniResult& result, SpecVersion version);
+
+// May `previous` be extended? kCniInvalidConfig when it is no object, or a list in it is none.
+absl::Status CheckPreviousResult(absl::string_view previous);
+// `previous`, which passed CheckPreviousResult, with `more` behind what it has; fields that we do
+// not know stay. Versions up to 0.2.0 have no room: `previous` is all.
+std::string ExtendResult(absl::string_view previous, const CniResult& more, SpecVersion version);
 
 // What an IPAM plugin answered, in any version (its `cniVersion`; absent: that of the request,
 // which has the same two shapes). Interfaces are an IPAM plugin's to leave out: they are ignored.

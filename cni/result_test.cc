@@ -216,5 +216,28 @@ TEST(FormatVersions, V1_ListsAll) {
       ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]})");
 }
 
+TEST(ExtendResult, A4_KeepsWhatIsThereAndNumbersOn) {
+  CniResult more;
+  more.interfaces = {{.name = "vx0", .mac = "", .mtu = 1450, .sandbox = ""},
+                     {.name = "net1", .mac = "", .mtu = 1450, .sandbox = "/n"}};
+  ResultAddress address;
+  address.address = *IpPrefix::Parse("192.0.2.7/24");
+  address.interface = 1;
+  more.addresses = {address};
+  const std::string previous =
+      R"({"a": 1, "cniVersion": "0.4.0", "dns": {"b": 2}, "interfaces": [{"name": "eth0", "c": 3}]})";
+  ASSERT_TRUE(CheckPreviousResult(previous).ok());
+  EXPECT_EQ(ExtendResult(previous, more, SpecVersion::k040),
+            R"({"a":1,"cniVersion":"0.4.0","dns":{"b":2},)"
+            R"("interfaces":[{"c":3,"name":"eth0"},{"name":"vx0"},{"name":"net1","sandbox":"/n"}],)"
+            R"("ips":[{"address":"192.0.2.7/24","interface":2,"version":"4"}]})");
+  EXPECT_EQ(ExtendResult(R"({"ips": null})", more, SpecVersion::k110),
+            R"({"cniVersion":"1.1.0","interfaces":[{"mtu":1450,"name":"vx0"},)"
+            R"({"mtu":1450,"name":"net1","sandbox":"/n"}],)"
+            R"("ips":[{"address":"192.0.2.7/24","interface":1}]})");
+  EXPECT_EQ(ExtendResult(R"({"ip4":{"ip":"192.0.2.1/24"}})", more, SpecVersion::k020),
+            R"({"cniVersion":"0.2.0","ip4":{"ip":"192.0.2.1/24"}})");
+}
+
 }  // namespace
 }  // namespace vxvde

@@ -3,7 +3,9 @@
 
 #include "agent/api/attachment_id.h"
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace vxvde {
 namespace {
@@ -25,6 +27,22 @@ void HashText(uint64_t& hash, absl::string_view text) {
   for (const char c : text) HashByte(hash, static_cast<uint8_t>(c));
 }
 
+constexpr size_t kIdSize = 13;
+constexpr absl::string_view kAliasPrefix = "vxvde:";
+
+bool IsId(absl::string_view text) {
+  return text.size() == kIdSize && absl::c_all_of(text, [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'v');
+         });
+}
+
+bool IsAlias(absl::string_view alias) {
+  if (!absl::ConsumePrefix(&alias, kAliasPrefix)) return false;
+  if (!IsId(alias.substr(0, kIdSize))) return false;
+  alias.remove_prefix(kIdSize);
+  return alias.empty() || (alias[0] == ':' && IsId(alias.substr(1)));
+}
+
 }  // namespace
 
 std::string AttachmentId(absl::string_view network, absl::string_view container_id,
@@ -35,7 +53,7 @@ std::string AttachmentId(absl::string_view network, absl::string_view container_
   HashText(hash, ifname);
 
   // Base 32, most significant digit first: 13 digits of 5 bits hold the 64.
-  std::string id(13, '0');
+  std::string id(kIdSize, '0');
   for (size_t i = id.size(); i-- > 0; hash >>= 5)
     id[i] = "0123456789abcdefghijklmnopqrstuv"[hash & 31];
   return id;
@@ -43,6 +61,17 @@ std::string AttachmentId(absl::string_view network, absl::string_view container_
 
 std::string HostIfName(absl::string_view id) { return absl::StrCat("vx", id); }
 
-std::string LinkAlias(absl::string_view id) { return absl::StrCat("vxvde:", id); }
+std::string LinkAlias(absl::string_view id, absl::string_view main_id) {
+  return main_id.empty() || main_id == id ? absl::StrCat(kAliasPrefix, id)
+                                          : absl::StrCat(kAliasPrefix, id, ":", main_id);
+}
+
+absl::string_view IdOfAlias(absl::string_view alias) {
+  return IsAlias(alias) ? alias.substr(kAliasPrefix.size(), kIdSize) : absl::string_view();
+}
+
+absl::string_view MainIdOfAlias(absl::string_view alias) {
+  return IsAlias(alias) ? alias.substr(alias.size() - kIdSize) : absl::string_view();
+}
 
 }  // namespace vxvde

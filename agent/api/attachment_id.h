@@ -34,8 +34,15 @@ std::string AttachmentId(absl::string_view network, absl::string_view container_
                          absl::string_view ifname);
 // "vx" + id: 15 characters, the longest that an interface may have.
 std::string HostIfName(absl::string_view id);
-// "vxvde:" + id; of both ends of a link. Proof that it is ours.
-std::string LinkAlias(absl::string_view id);
+
+// Of both ends of a link: proof that it is ours. "vxvde:" + id, and for what a pod's annotation
+// asked for "vxvde:" + id + ":" + main id. The main id is that of the key that the runtime
+// knows, the CNI_IFNAME of its ADD: by it one DEL finds all that one ADD made.
+std::string LinkAlias(absl::string_view id, absl::string_view main_id = "");
+// The two ids of an alias; the main id is the id where there is no second one. Empty: the alias
+// is not ours.
+absl::string_view IdOfAlias(absl::string_view alias);
+absl::string_view MainIdOfAlias(absl::string_view alias);
 
 }  // namespace vxvde
 

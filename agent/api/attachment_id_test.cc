@@ -26,7 +26,29 @@ TEST(HostIfName, FitsAnInterfaceName) {
   const std::string id = AttachmentId("blue", "0123456789abcdef", "eth0");
   EXPECT_EQ(HostIfName(id), "vx40cuhhrn1i6dk");
   EXPECT_EQ(HostIfName(id).size(), 15u);
+}
+
+TEST(LinkAlias, NamesTheAttachmentAndItsAdd) {
+  const std::string id = "40cuhhrn1i6dk";
+  const std::string main_id = "0kqt2ofiaqc7o";
   EXPECT_EQ(LinkAlias(id), "vxvde:40cuhhrn1i6dk");
+  EXPECT_EQ(LinkAlias(id, id), "vxvde:40cuhhrn1i6dk");
+  EXPECT_EQ(LinkAlias(id, main_id), "vxvde:40cuhhrn1i6dk:0kqt2ofiaqc7o");
+  EXPECT_EQ(IdOfAlias("vxvde:40cuhhrn1i6dk"), id);
+  EXPECT_EQ(MainIdOfAlias("vxvde:40cuhhrn1i6dk"), id);
+  EXPECT_EQ(IdOfAlias("vxvde:40cuhhrn1i6dk:0kqt2ofiaqc7o"), id);
+  EXPECT_EQ(MainIdOfAlias("vxvde:40cuhhrn1i6dk:0kqt2ofiaqc7o"), main_id);
+}
+
+TEST(LinkAlias, WhatIsNotOursHasNoId) {
+  for (const char* alias :
+       {"", "vxvde:", "vxvde", "40cuhhrn1i6dk", "vxvde:40cuhhrn1i6d", "vxvde:40cuhhrn1i6dkk",
+        "vxvde:40cuhhrn1i6dk:", "vxvde:40cuhhrn1i6dk:0kqt2ofiaqc7", "vxvde:40cuhhrn1i6dz",
+        "vxvde:40cuhhrn1i6dk:0kqt2ofiaqc7o:", "vxvde:40cuhhrn1i6dk-0kqt2ofiaqc7o",
+        "Vxvde:40cuhhrn1i6dk", "vxvde:40CUHHRN1I6DK"}) {
+    EXPECT_EQ(IdOfAlias(alias), "") << alias;
+    EXPECT_EQ(MainIdOfAlias(alias), "") << alias;
+  }
 }
 
 }  // namespace

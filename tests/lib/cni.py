@@ -76,13 +76,13 @@ class Network:
         self.results[pod.container, ifname] = previous
         return previous
 
-    def delete(self, pod, ifname="eth0", netns=None, args=""):
+    def delete(self, pod, ifname="eth0", netns=None, args="", capability_args=None):
         """`netns`: another namespace path than the pod's; "" when the runtime has forgotten it."""
         previous = self.results.pop((pod.container, ifname), None)
         env = self.environment(pod.container, pod.path if netns is None else netns, ifname, args)
         if not env["CNI_NETNS"]:
             del env["CNI_NETNS"]
-        for config in reversed(list(self.configs(previous=previous))):
+        for config in reversed(list(self.configs(capability_args, previous=previous))):
             done = execute(self.node, self._find(config["type"]), "DEL", config, environment=env)
             if done.returncode != 0:
                 raise CniError("DEL", config["type"], done)
