@@ -108,11 +108,12 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         kCniInvalidConfig,
         absl::StrCat("cloud \"", named->name,
                      "\" has subnets, but this version of the agent allocates no addresses"),
-        request.by_annotation ? "name addresses in the annotation, [{\"name\": ..., \"ips\": "
-                                "[\"10.42.0.7/16\"]}], or "
-                                "\"ips\": [] for layer 2 only"
-        : request.caller == "netavark"
+        request.caller == "netavark"
             ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
+        : request.by_annotation
+            ? "name addresses in the annotation, [{\"name\": ..., \"ips\": [\"10.42.0.7/16\"]}], "
+              "or "
+              "\"ips\": [] for layer 2 only"
             : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
               "\"ipam\": {} for layer 2 only");
   }

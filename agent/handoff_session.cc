@@ -122,15 +122,15 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   }
   request.mtu = message.mtu();
   request.addresses_by_caller = message.addresses_by_caller();
-  request.main_ifname = message.main_ifname();
-  if (!request.main_ifname.empty()) RETURN_IF_ERROR(CheckIfName(request.main_ifname));
-  request.by_annotation = message.by_annotation();
   if (!message.caller().empty()) request.caller = message.caller();
   if (request.caller != "cni" && request.caller != "netavark") {
     return Refuse(kCniInvalidConfig,
                   absl::StrCat("caller \"", message.caller().substr(0, kMaxName), "\" is unknown"),
                   "use cni or netavark");
   }
+  request.main_ifname = message.main_ifname();
+  if (!request.main_ifname.empty()) RETURN_IF_ERROR(CheckIfName(request.main_ifname));
+  request.by_annotation = message.by_annotation();
   return request;
 }
 

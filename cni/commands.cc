@@ -191,9 +191,9 @@ absl::StatusOr<bool> Prepare(Work& work, const Outside& outside) {
   ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(work.names));
   // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
   // comes after a reboot, without the teardown that would have been before it.
-  const bool forget = leftovers || request.caller == Caller::kNetavark;
-  if (forget) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
-  if (forget || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
+  const bool again = leftovers || request.caller == Caller::kNetavark;
+  if (again) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  if (again || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
   RETURN_IF_ERROR(planned.status());
   ASSIGN_OR_RETURN(work.spec, SpecOf(request, *planned));
   return true;
@@ -243,14 +243,6 @@ void Append(const CniResult& more, CniResult& result) {
   if (result.dns.empty()) result.dns = more.dns;
 }
 
-std::string Answer(const Request& request, const CniResult& result) {
-  if (request.caller == Caller::kNetavark) return FormatStatusBlock(result);
-  if (request.previous_result) {
-    return ExtendResult(*request.previous_result, result, request.version);
-  }
-  return FormatResult(result, request.version);
-}
-
 }  // namespace
 
 absl::Status Add(const Request& request, const Outside& outside) {
@@ -295,7 +287,10 @@ absl::Status Add(const Request& request, const Outside& outside) {
     RETURN_IF_ERROR(Blame(work, CommitTo(outside.agent, work)));
     Append(work.result, result);
   }
-  RETURN_IF_ERROR(outside.print(Answer(request, result)));
+  RETURN_IF_ERROR(outside.print(
+      request.caller == Caller::kNetavark ? FormatStatusBlock(result)
+      : request.previous_result ? ExtendResult(*request.previous_result, result, request.version)
+                                : FormatResult(result, request.version)));
   rollback.Cancel();
   return absl::OkStatus();
 }

@@ -365,6 +365,11 @@ bool IsInterfaceName(absl::string_view text) {
   return true;
 }
 
+bool IsSocketPath(absl::string_view text) {
+  return absl::StartsWith(text, "/") && text.size() <= kMaxSocketPath &&
+         !absl::StrContains(text, '\0');
+}
+
 absl::StatusOr<RequestedIp> ParseRequestedIp(const std::string& text) {
   RequestedIp ip;
   if (absl::StrContains(text, '/')) {
@@ -410,11 +415,6 @@ std::vector<Request> AttachmentsOf(const Request& request) {
     attachments.push_back(std::move(one));
   }
   return attachments;
-}
-
-bool IsSocketPath(absl::string_view text) {
-  return absl::StartsWith(text, "/") && text.size() <= kMaxSocketPath &&
-         !absl::StrContains(text, '\0');
 }
 
 absl::StatusOr<Command> ParseCommand(const Environment& environment) {
