@@ -113,7 +113,7 @@ def test_errors():
         refused(7, "name", config={k: v for k, v in good.items() if k != "name"})
         refused(7, "bad/name", config={**good, "name": "bad/name"})
         refused(1, "9.9.9", "1.1.0", config={**good, "cniVersion": "9.9.9"})
-        refused(7, "mode", "bridge", config={**good, "mode": "bridge"})
+        refused(2, "mode", "bridge", config={**good, "mode": "bridge"})
         refused(7, "mtu", config={**good, "mtu": "big"})
         refused(7, "speed", config={**good, "vnl": VNL + "/speed=9"})
         refused(101, "mauve", config={**{k: v for k, v in good.items() if k != "vnl"}, "cloud": "mauve"})

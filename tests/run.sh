@@ -40,8 +40,8 @@ rooms=(//plugin/... //agent/... //cni/... //tests/fuzz/...)
 
 pass everything "$@" //...
 if ! $quick; then
-  pass asan-ubsan --config=asan --config=ubsan "$@" "${rooms[@]}"
-  pass tsan --config=tsan "$@" "${rooms[@]}"
+  pass asan-ubsan --build_tests_only --config=asan --config=ubsan "$@" "${rooms[@]}"
+  pass tsan --build_tests_only --config=tsan "$@" "${rooms[@]}"
 fi
 
 /usr/bin/python3 tests/lib/count.py "$events"/* || status=1
