@@ -51,7 +51,7 @@ def show(lab):
         taken.append(f"{subnet[9]}/{subnet.prefixlen}")
     member.address(member.ifname, *taken)
     member.ip4 = taken[0].split("/")[0]
-    say(f"   {n3}: `vdens {vnl}` has {' '.join(taken)}")
+    say(f"   {n3}: `{member.process.argv[3]}` on {vnl} has {' '.join(taken)}")
 
     say("== 5. Everybody pings everybody")
     stations = [*pods, member]
