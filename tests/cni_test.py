@@ -118,8 +118,8 @@ def test_errors():
         refused(7, "speed", config={**good, "vnl": VNL + "/speed=9"})
         refused(101, "mauve", config={**{k: v for k, v in good.items() if k != "vnl"}, "cloud": "mauve"})
         refused(8, env={"CNI_NETNS": node.path})  # E6: our own
-        refused(3, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
-        refused(4, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
+        refused(4, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
+        refused(7, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
 
         # Keys at the top that we do not know are other plugins'.
         network.conflist["plugins"][0]["colour"] = "red"
