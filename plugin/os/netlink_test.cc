@@ -278,7 +278,7 @@ TEST_F(NetlinkTest, ListsRoutesOfAllTablesAndBothFamilies) {
   host_ns.Shell("ip route add 203.0.113.0/24 nexthop via 192.0.2.11 nexthop via 192.0.2.12");
   host_ns.Shell("ip route add blackhole 198.18.0.0/15");
   host_ns.Shell("ip -6 route add default via 2001:db8::ff");
-  host_ns.Shell("ip -6 route add default via 2001:db8::fe metric 1024");
+  host_ns.Shell("ip -6 route append default via 2001:db8::fe");
   const std::vector<RouteInfo> routes = ValueOrDie(host.ListRoutes());
   const auto find = [&](const char* destination) {
     const auto found = std::find_if(routes.begin(), routes.end(), [&](const RouteInfo& one) {
