@@ -83,6 +83,9 @@ class Attachments final : public AttachService {
   std::string CloudVnl(const CloudKey& key) const;
 
  private:
+  // The id of the attachment that its ADD was for, which names all that came with it.
+  static std::string MainId(const AttachmentRecord& record);
+
   enum class State { kPlanned, kAttached, kWaiting };
   struct Entry {
     State state = State::kPlanned;
