@@ -3,7 +3,7 @@
 set -euo pipefail
 
 build=(
-  bazel-bootstrap g++ clang-14 bpftool protobuf-compiler protobuf-compiler-grpc
+  bazel-bootstrap g++ clang-14 libclang-rt-14-dev bpftool protobuf-compiler protobuf-compiler-grpc
   libabsl-dev libbenchmark-dev libbpf-dev libcli11-dev libgmock-dev libgrpc++-dev libgtest-dev libnl-route-3-dev
   libprotobuf-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
 )
