@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -38,6 +39,8 @@
 
 namespace vxvde {
 namespace {
+
+constexpr std::chrono::seconds kUplinkTick(2);
 
 struct Flags {
   std::string config;  // empty: the default path, which may be absent
@@ -210,8 +213,11 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   RETURN_IF_ERROR(loop->Watch(monitor.fd(), EPOLLIN, [&](uint32_t) {
     if (monitor.Drain()) {
       Warn(log, "local addresses not read", TellLocalAddresses(netlink, the_switch));
+      clouds.FollowUplinks(attachments.config());
     }
   }));
+  // Of routes nobody tells us, and a new uplink's comes after its address.
+  loop->Every(kUplinkTick, [&] { clouds.FollowUplinks(attachments.config()); });
 
   // Ports come back before anyone can ask for new ones.
   RETURN_IF_ERROR(attachments.Restore());
