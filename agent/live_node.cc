@@ -10,10 +10,11 @@
 namespace vxvde {
 
 LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-                   GroupLookup group_id)
+                   const AddressClaims* claims, GroupLookup group_id)
     : loop_(loop),
       switch_(the_switch),
       attachments_(attachments),
+      claims_(claims),
       group_id_(std::move(group_id)),
       started_(loop->now()) {}
 
@@ -22,7 +23,8 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .version = kVersion,
                     .uptime = loop_->now() - started_,
                     .clouds = {},
-                    .attachments = attachments_->List()};
+                    .attachments = attachments_->List(),
+                    .ipam = claims_->Snapshot()};
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {
     const CloudKey key = state.options.config.key;

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "agent/address_claims.h"
 #include "agent/attachments.h"
 #include "agent/node.h"
 #include "plugin/switch.h"
@@ -15,7 +16,7 @@ class LiveNode final : public NodeView {
  public:
   // All of them outlive it.
   LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-           GroupLookup group_id);
+           const AddressClaims* claims, GroupLookup group_id);
 
   NodeSnapshot Snapshot() const override;
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
@@ -25,6 +26,7 @@ class LiveNode final : public NodeView {
   const EventLoop* loop_;
   const Switch* switch_;
   const Attachments* attachments_;
+  const AddressClaims* claims_;
   GroupLookup group_id_;
   Instant started_;
 };

@@ -205,7 +205,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                            .claims = &claims,
                            .node_ports = &node_ports},
                           UnixGroupId, std::move(config));
-  const LiveNode node(loop.get(), &the_switch, &attachments, UnixGroupId);
+  const LiveNode node(loop.get(), &the_switch, &attachments, &claims, UnixGroupId);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<StatusServer> status,
       StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
