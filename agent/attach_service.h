@@ -5,6 +5,7 @@
 #define VXVDE_AGENT_ATTACH_SERVICE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,16 @@ struct AttachmentKey {
   std::string ifname;
 };
 
+// attach.proto, PortMapping.
+struct PortMapping {
+  uint16_t host_port = 0;
+  uint16_t container_port = 0;
+  std::string protocol;  // "tcp", "udp" or "sctp"
+  std::optional<IpAddress> host_ip;
+
+  friend bool operator==(const PortMapping&, const PortMapping&) = default;
+};
+
 // attach.proto, Plan.
 struct PlanRequest {
   AttachmentKey key;
@@ -41,6 +52,8 @@ struct PlanRequest {
   std::string caller = "cni";  // or "netavark"
   std::string main_ifname;     // empty: key.ifname
   bool by_annotation = false;
+  std::vector<IpAddress> addresses;
+  std::vector<PortMapping> port_mappings;
 };
 
 // One plan, which is rolled back or committed once; never used again.
@@ -57,6 +70,12 @@ struct PlannedAttachment {
   uint32_t gso_max_size = 0;
   std::string cloud;
   std::string vnl;
+};
+
+// What a plan had to wait for: addresses and gateways of attach.proto, Planned.
+struct SettledPlan {
+  std::vector<IpPrefix> addresses;
+  std::vector<IpAddress> gateways;
 };
 
 // attach.proto, Checked.
@@ -84,6 +103,10 @@ class AttachService {
   virtual ~AttachService() = default;
 
   virtual absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) = 0;
+  // Once for each plan, before Commit. `done` is called once, in this turn or a later one; never
+  // after Rollback. An error leaves the plan to be rolled back.
+  using Settled = std::function<void(absl::StatusOr<SettledPlan>)>;
+  virtual void Settle(PlanTicket ticket, Settled done) = 0;
   // `tap` holds a descriptor exactly when the plan is for a tap. The plan is over, whatever
   // the answer: an error leaves nothing behind.
   virtual absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,

@@ -20,6 +20,11 @@ namespace {
 constexpr std::chrono::seconds kSecondAnnouncement{1};
 constexpr uint32_t kMaxMacAttempts = 16;
 
+absl::Status PlanEnded() {
+  return Refuse(kCniTryAgainLater, "the plan was ended by a DEL before it was committed",
+                "run ADD again if the container is still wanted");
+}
+
 std::string Holder(const AttachmentRecord& record) {
   return absl::StrCat("container ", record.container_id, " interface ", record.ifname,
                       " of network ", record.network,
@@ -36,16 +41,17 @@ std::string AddressList(const AttachmentRecord& record) {
 
 }  // namespace
 
-Attachments::Attachments(EventLoop* loop, Switch* the_switch, Store* store, const Log* log,
-                         Links links, GroupLookup group_id, Config config)
-    : loop_(loop),
-      switch_(the_switch),
-      store_(store),
-      log_(log),
-      links_(std::move(links)),
+Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config)
+    : loop_(parts.loop),
+      switch_(parts.the_switch),
+      store_(parts.store),
+      log_(parts.log),
+      links_(*parts.links),
+      clouds_(*parts.clouds),
+      claims_(parts.claims),
+      node_ports_(parts.node_ports),
       group_id_(std::move(group_id)),
-      config_(std::move(config)),
-      clouds_(the_switch, store, log, &links_) {}
+      config_(std::move(config)) {}
 
 Attachments::~Attachments() {
   *alive_ = false;
@@ -102,19 +108,6 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
                      named->name, "\": its rule is namespaces: [",
                      absl::StrJoin(named->namespaces, ", "), "]"),
         "use another cloud, or change the rule in the agent's configuration");
-  }
-  if (!request.addresses_by_caller && !named->subnets.empty()) {
-    return Refuse(
-        kCniInvalidConfig,
-        absl::StrCat("cloud \"", named->name,
-                     "\" has subnets, but this version of the agent allocates no addresses"),
-        request.by_annotation
-            ? "name addresses in the annotation, [{\"name\": ..., \"ips\": [\"10.42.0.7/16\"]}], "
-              "or \"ips\": [] for layer 2 only"
-        : request.caller == "netavark"
-            ? "create the podman network with --subnet, or with --ipam-driver none for layer 2 only"
-            : "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
-              "\"ipam\": {} for layer 2 only");
   }
   return absl::OkStatus();
 }
@@ -197,7 +190,7 @@ absl::Status Attachments::CheckAddressesFree(const Entry& entry,
 void Attachments::LeaveIfUnused(const CloudKey& cloud) {
   const bool used = std::any_of(entries_.begin(), entries_.end(),
                                 [&](const auto& entry) { return entry.second.cloud.key == cloud; });
-  if (!used) clouds_.Leave(cloud);
+  if (!used) clouds_.Leave(kHolder, cloud);
 }
 
 // ---- Plan, Commit, Rollback, Detach ----
@@ -218,7 +211,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
     LeaveIfUnused(cloud_before);
   };
   RETURN_IF_ERROR(CheckNotAttached(request, id));
-  ASSIGN_OR_RETURN(const CloudOptions* joined, clouds_.Join(cloud, config_));
+  ASSIGN_OR_RETURN(const CloudOptions* joined, clouds_.Join(kHolder, cloud, config_));
 
   Entry entry;
   entry.cloud = joined->config;
@@ -240,6 +233,26 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   ASSIGN_OR_RETURN(record.mtu, PodMtu(request.mtu, named != nullptr ? named->mtu : 0,
                                       joined->uplink_mtu, cloud.key.group));
   ASSIGN_OR_RETURN(record.mac, ChooseMac(request, cloud.key, id));
+  RETURN_IF_ERROR(node_ports_->CheckFree(id, request.port_mappings));
+  if (!request.addresses.empty() && (named == nullptr || named->subnets.empty())) {
+    return Refuse(
+        kCniInvalidConfig,
+        absl::StrCat("address ", request.addresses[0].ToString(), " is requested, but cloud ",
+                     CloudName(cloud.key), " has no subnets"),
+        "name them under `subnets:` in the agent's configuration, or set \"ipam\": {} in "
+        "the network configuration for addresses that the caller chooses");
+  }
+  if (!request.addresses_by_caller && named != nullptr) {
+    entry.wish = {.lease = id,
+                  .cloud = cloud.key,
+                  .subnets = named->subnets,
+                  .owner = request.pod_name.empty()
+                               ? request.key.container_id
+                               : absl::StrCat(request.pod_namespace, "/", request.pod_name),
+                  .mac = record.mac,
+                  .wanted = request.addresses};
+  }
+  entry.port_mappings = request.port_mappings;
   entry.ticket = static_cast<PlanTicket>(next_ticket_++);
 
   PlannedAttachment planned{.ticket = entry.ticket,
@@ -255,6 +268,44 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   return planned;
 }
 
+void Attachments::Settle(PlanTicket ticket, Settled done) {
+  const auto found = FindPlan(ticket);
+  if (found == entries_.end()) return done(PlanEnded());
+  found->second.done = std::move(done);
+  SettleAddresses(found->second);
+}
+
+// No callback outlives its entry: Forget ends the claim and the use of the node's port.
+
+void Attachments::SettleAddresses(Entry& entry) {
+  if (entry.wish.subnets.empty()) return SettleNodePort(entry);
+  claims_->Claim(entry.wish, [this, &entry](absl::StatusOr<std::vector<IpPrefix>> addresses) {
+    if (!addresses.ok()) return EndSettling(entry, addresses.status());
+    entry.settled.addresses = *std::move(addresses);
+    SettleNodePort(entry);
+  });
+}
+
+void Attachments::SettleNodePort(Entry& entry) {
+  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
+  const bool gateway = named != nullptr && named->gateway;
+  if (!gateway && entry.port_mappings.empty()) return EndSettling(entry, entry.settled);
+  node_ports_->Open(entry.record.id, entry.cloud.key,
+                    named != nullptr ? named->subnets : std::vector<IpPrefix>(),
+                    [this, &entry, gateway](const absl::StatusOr<std::vector<IpPrefix>>& ours) {
+                      if (!ours.ok()) return EndSettling(entry, ours.status());
+                      for (const IpPrefix& one : *ours) {
+                        if (gateway) entry.settled.gateways.push_back(one.address);
+                      }
+                      EndSettling(entry, entry.settled);
+                    });
+}
+
+void Attachments::EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled) {
+  const Settled done = std::exchange(entry.done, nullptr);
+  done(std::move(settled));  // which may end the plan
+}
+
 Attachments::Entries::iterator Attachments::FindPlan(PlanTicket ticket) {
   return std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return entry.second.state == State::kPlanned && entry.second.ticket == ticket;
@@ -264,10 +315,7 @@ Attachments::Entries::iterator Attachments::FindPlan(PlanTicket ticket) {
 absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
                                            const std::vector<IpPrefix>& addresses, UniqueFd tap) {
   const auto found = FindPlan(ticket);
-  if (found == entries_.end()) {
-    return Refuse(kCniTryAgainLater, "the plan was ended by a DEL before it was committed",
-                  "run ADD again if the container is still wanted");
-  }
+  if (found == entries_.end()) return PlanEnded();
   Entry& entry = found->second;
   absl::Cleanup forget = [&] {
     const CloudKey cloud = found->second.cloud.key;
@@ -279,6 +327,16 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
   entry.record.addresses = addresses;
   ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
   ASSIGN_OR_RETURN(entry.port, AddPort(entry, std::move(io)));
+  if (entry.wish.subnets.empty() && !addresses.empty()) {
+    claims_->Occupy(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
+  }
+  if (!entry.port_mappings.empty()) {
+    RETURN_IF_ERROR(node_ports_->Publish({.id = entry.record.id,
+                                          .holder = Holder(entry.record),
+                                          .cloud = entry.cloud.key,
+                                          .addresses = addresses,
+                                          .mappings = entry.port_mappings}));
+  }
   // Last, so that a record never stands for less than a whole attachment.
   RETURN_IF_ERROR(store_->Save(entry.record));
 
@@ -306,6 +364,7 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
 void Attachments::Rollback(PlanTicket ticket) {
   const auto found = FindPlan(ticket);
   if (found == entries_.end()) return;
+  found->second.done = nullptr;
   Drop(found, "plan rolled back", "its connection ended before the commit");
 }
 
@@ -471,7 +530,12 @@ void Attachments::RemovePort(Entry& entry) {
 
 void Attachments::Forget(Entries::iterator found) {
   RemovePort(found->second);
+  claims_->Release(found->first);
+  node_ports_->Unpublish(found->first);
+  node_ports_->Close(found->first);
+  const Settled done = std::move(found->second.done);
   entries_.erase(found);
+  if (done) done(PlanEnded());
 }
 
 void Attachments::LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const {

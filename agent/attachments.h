@@ -28,12 +28,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/address_claims.h"
 #include "agent/attach_service.h"
 #include "agent/config.h"
 #include "agent/joined_clouds.h"
 #include "agent/links.h"
 #include "agent/log.h"
 #include "agent/node.h"
+#include "agent/node_ports.h"
 #include "agent/store.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/switch.h"
@@ -42,9 +44,19 @@ namespace vxvde {
 
 class Attachments final : public AttachService {
  public:
-  // All of them outlive it; everything happens on the loop's thread. `config.node` is not empty.
-  Attachments(EventLoop* loop, Switch* the_switch, Store* store, const Log* log, Links links,
-              GroupLookup group_id, Config config);
+  // What it is built on, all of which outlives it; everything happens on the loop's thread.
+  struct Parts {
+    EventLoop* loop;
+    Switch* the_switch;
+    Store* store;
+    const Log* log;
+    const Links* links;
+    JoinedClouds* clouds;
+    AddressClaims* claims;
+    NodePorts* node_ports;
+  };
+  // `config.node` is not empty.
+  Attachments(const Parts& parts, GroupLookup group_id, Config config);
   // Leaves no cloud and removes no port: a restarted agent takes them up again.
   ~Attachments() override;
 
@@ -64,6 +76,7 @@ class Attachments final : public AttachService {
   const Config& config() const { return config_; }
 
   absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) override;
+  void Settle(PlanTicket ticket, Settled done) override;
   absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
                                 UniqueFd tap) override;
   void Rollback(PlanTicket ticket) override;
@@ -83,6 +96,9 @@ class Attachments final : public AttachService {
   std::string CloudVnl(const CloudKey& key) const;
 
  private:
+  // Holds the clouds of all attachments.
+  static constexpr char kHolder[] = "attachments";
+
   // The id of the attachment that its ADD was for, which names all that came with it.
   static std::string MainId(const AttachmentRecord& record);
 
@@ -93,6 +109,10 @@ class Attachments final : public AttachService {
     CloudConfig cloud;
     PortId port = PortId::kNone;
     PlanTicket ticket{};  // kPlanned
+    AddressWish wish;     // kPlanned: for addresses of the agent's own; none: no subnets
+    SettledPlan settled;  // kPlanned
+    Settled done;         // kPlanned, while it settles
+    std::vector<PortMapping> port_mappings;
     std::string problem;  // kWaiting
     std::optional<EventLoop::TimerId> announcement;
   };
@@ -111,6 +131,11 @@ class Attachments final : public AttachService {
   bool IsStale(const Entry& entry) const;
 
   void LeaveIfUnused(const CloudKey& cloud);
+
+  // Settle's steps: addresses, then the node's own port, then the answer.
+  void SettleAddresses(Entry& entry);
+  void SettleNodePort(Entry& entry);
+  void EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled);
 
   absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(const Entry& entry, UniqueFd tap);
   absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);
@@ -139,11 +164,13 @@ class Attachments final : public AttachService {
   Switch* switch_;
   Store* store_;
   const Log* log_;
-  Links links_;
+  const Links& links_;
+  JoinedClouds& clouds_;
+  AddressClaims* claims_;
+  NodePorts* node_ports_;
   GroupLookup group_id_;
   Config config_;
 
-  JoinedClouds clouds_;
   Entries entries_;
   std::map<std::string, AttachmentRecord> ended_;  // by id; on disk likewise
   uint64_t next_ticket_ = 1;

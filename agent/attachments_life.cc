@@ -136,7 +136,7 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   // From here on NotFound is about the cloud, not about the interface.
   const NamedCloud* named = config_.FindByKey(entry.cloud.key);
   const absl::StatusOr<const CloudOptions*> joined =
-      clouds_.Join(named != nullptr ? named->config : entry.cloud, config_);
+      clouds_.Join(kHolder, named != nullptr ? named->config : entry.cloud, config_);
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());

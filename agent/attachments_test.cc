@@ -157,6 +157,28 @@ struct Kernel {
   }
 };
 
+// Answers when the test says so.
+struct FakeClaims : AddressClaims {
+  std::vector<AddressWish> wishes;
+  std::map<std::string, Claimed> waiting;  // by lease
+  std::vector<std::string> released;
+  std::map<std::string, std::vector<IpPrefix>> occupied;
+
+  void Claim(AddressWish wish, Claimed done) override {
+    waiting[wish.lease] = std::move(done);
+    wishes.push_back(std::move(wish));
+  }
+  void Release(const std::string& lease) override {
+    waiting.erase(lease);
+    occupied.erase(lease);
+    released.push_back(lease);
+  }
+  void Occupy(const std::string& lease, const CloudKey&, const MacAddress&,
+              const std::vector<IpPrefix>& addresses) override {
+    occupied[lease] = addresses;
+  }
+};
+
 // One life of the agent.
 struct Agent {
   Agent(Kernel* kernel, const std::string& run_dir, const Config& config)
@@ -164,7 +186,17 @@ struct Agent {
         the_switch(loop.get(), kernel->AsSockets()),
         store(*Store::Open(run_dir)),
         log([this](LogLevel, const std::string& line) { lines.push_back(line); }),
-        attachments(loop.get(), &the_switch, &store, &log, kernel->AsLinks(), NoGroups, config) {
+        links(kernel->AsLinks()),
+        clouds(&the_switch, &store, &log, &links),
+        attachments({.loop = loop.get(),
+                     .the_switch = &the_switch,
+                     .store = &store,
+                     .log = &log,
+                     .links = &links,
+                     .clouds = &clouds,
+                     .claims = &claims,
+                     .node_ports = &node_ports},
+                    NoGroups, config) {
     the_switch.SetListener([this](const SwitchEvent& event) { attachments.OnEvent(event); });
   }
 
@@ -182,6 +214,10 @@ struct Agent {
   Switch the_switch;
   Store store;
   Log log;
+  Links links;
+  JoinedClouds clouds;
+  FakeClaims claims;
+  NoNodePorts node_ports;
   Attachments attachments;
 };
 
@@ -490,9 +526,6 @@ TEST_F(AttachmentsTest, PolicyAndAddressesAreChecked) {
 
   request = Request("c3", "routed");
   request.addresses_by_caller = false;
-  EXPECT_THAT(Why(Plan(request).status()).remedy, HasSubstr("\"ipam\": {}"));
-  request.caller = "netavark";
-  EXPECT_THAT(Why(Plan(request).status()).remedy, HasSubstr("--subnet"));
   request.cloud = "blue";
   EXPECT_TRUE(Plan(request).ok()) << "no subnets: layer 2 only";
   ASSERT_THAT(agent_->attachments.List(), IsEmpty());
@@ -820,6 +853,87 @@ TEST_F(AttachmentsTest, TheNodeIsShown) {
     EXPECT_TRUE(absl::IsNotFound(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(cloud));
   }
+}
+
+TEST_F(AttachmentsTest, APlanWaitsForItsAddresses) {
+  PlanRequest request = Request("c1", "routed");
+  request.addresses_by_caller = false;
+  request.pod_namespace = "shop";
+  request.pod_name = "web-0";
+  const absl::StatusOr<PlannedAttachment> plan = Plan(request);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  std::vector<absl::StatusOr<SettledPlan>> settled;
+  const auto settle = [&](PlanTicket ticket) {
+    agent_->attachments.Settle(
+        ticket, [&](absl::StatusOr<SettledPlan> result) { settled.push_back(std::move(result)); });
+  };
+  settle(plan->ticket);
+  ASSERT_THAT(agent_->claims.wishes, SizeIs(1));
+  const AddressWish& wish = agent_->claims.wishes[0];
+  EXPECT_EQ(wish.lease, plan->id);
+  EXPECT_EQ(wish.owner, "shop/web-0");
+  EXPECT_EQ(wish.mac, plan->mac);
+  EXPECT_THAT(wish.subnets, ElementsAre(*IpPrefix::Parse("10.42.0.0/16")));
+  EXPECT_THAT(settled, IsEmpty());
+  agent_->claims.waiting.at(plan->id)(std::vector<IpPrefix>{*IpPrefix::Parse("10.42.0.7/16")});
+  ASSERT_THAT(settled, SizeIs(1));
+  ASSERT_TRUE(settled[0].ok());
+  EXPECT_THAT(settled[0]->addresses, ElementsAre(*IpPrefix::Parse("10.42.0.7/16")));
+  EXPECT_THAT(settled[0]->gateways, IsEmpty());
+
+  kernel_.AddVeth(plan->id);
+  ASSERT_TRUE(Commit(*plan, settled[0]->addresses).ok());
+  EXPECT_THAT(agent_->claims.occupied, IsEmpty()) << "it is claimed, and not by others' means";
+  EXPECT_THAT(agent_->claims.released, IsEmpty());
+  ASSERT_TRUE(agent_->attachments.Detach(request.key).ok());
+  EXPECT_THAT(agent_->claims.released, ElementsAre(plan->id));
+
+  // Taken: the plan is there until it is rolled back, and then its claim is not.
+  request = Request("c2", "routed");
+  request.addresses_by_caller = false;
+  const absl::StatusOr<PlannedAttachment> refused = Plan(request);
+  ASSERT_TRUE(refused.ok());
+  settle(refused->ticket);
+  EXPECT_EQ(agent_->claims.wishes.back().owner, "c2");
+  agent_->claims.waiting.at(refused->id)(Refuse(AttachError::kAddressInUse, "taken", "another"));
+  ASSERT_THAT(settled, SizeIs(2));
+  EXPECT_EQ(Why(settled[1].status()).code, Code(AttachError::kAddressInUse));
+  agent_->attachments.Rollback(refused->ticket);
+  EXPECT_EQ(agent_->claims.released.back(), refused->id);
+
+  // A DEL while it waits.
+  request = Request("c3", "routed");
+  request.addresses_by_caller = false;
+  const absl::StatusOr<PlannedAttachment> deleted = Plan(request);
+  ASSERT_TRUE(deleted.ok());
+  settle(deleted->ticket);
+  ASSERT_TRUE(agent_->attachments.Detach(request.key).ok());
+  ASSERT_THAT(settled, SizeIs(3));
+  EXPECT_EQ(Why(settled[2].status()).code, kCniTryAgainLater);
+  EXPECT_THAT(agent_->claims.waiting, testing::Not(testing::Contains(testing::Key(deleted->id))));
+  settle(deleted->ticket);
+  EXPECT_EQ(Why(settled.back().status()).code, kCniTryAgainLater);
+}
+
+// A7.
+TEST_F(AttachmentsTest, AnAddressThatNobodyCouldGiveIsRefused) {
+  PlanRequest request = Request("c1");
+  request.addresses_by_caller = false;
+  request.addresses = {*IpAddress::Parse("192.0.2.7")};
+  const Refusal refused = Why(Plan(request).status());
+  EXPECT_EQ(refused.code, kCniInvalidConfig);
+  EXPECT_THAT(refused.message, HasSubstr("192.0.2.7"));
+  EXPECT_THAT(refused.remedy, HasSubstr("\"ipam\": {}"));
+  ExpectNothingLeft();
+}
+
+TEST_F(AttachmentsTest, AddressesOfOthersAreNoted) {
+  ASSERT_TRUE(Add(Request("c1", "routed"), {"10.42.0.9/16"}).ok());
+  EXPECT_THAT(agent_->claims.occupied,
+              testing::ElementsAre(testing::Pair(IdOf(Request("c1")),
+                                                 ElementsAre(*IpPrefix::Parse("10.42.0.9/16")))));
+  ASSERT_TRUE(agent_->attachments.Detach(Request("c1").key).ok());
+  EXPECT_THAT(agent_->claims.occupied, IsEmpty());
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #define VXVDE_AGENT_FAKE_ATTACH_SERVICE_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,9 @@ class FakeAttachService : public AttachService {
   int tap = -1;                     // the last commit's descriptor number
   std::vector<ListedAttachment> listed;
   int open = 0;  // plans neither committed nor rolled back
+  SettledPlan settles_as;
+  bool settles_later = false;  // then the test calls `settled`
+  Settled settled;
 
   absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) override {
     calls.push_back(absl::StrCat("plan ", Text(request.key)));
@@ -37,6 +41,13 @@ class FakeAttachService : public AttachService {
     planned.cloud = "blue";
     planned.vnl = "vxvde://239.1.2.3";
     return planned;
+  }
+  void Settle(PlanTicket, Settled done) override {
+    if (settles_later) {
+      settled = std::move(done);
+    } else {
+      done(settles_as);
+    }
   }
   absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& with,
                                 UniqueFd fd) override {

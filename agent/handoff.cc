@@ -126,7 +126,8 @@ void HandoffServer::Accept() {
     return;
   }
   const int fd = socket.get();
-  auto connection = std::make_unique<Connection>(std::move(socket), service_);
+  auto connection = std::make_unique<Connection>(
+      std::move(socket), service_, [this, fd](const std::string& answer) { Answer(fd, answer); });
   if (const absl::Status status = loop_->Watch(fd, EPOLLIN, [this, fd](uint32_t) { Read(fd); });
       !status.ok()) {
     log_->Error("handoff refused", {{"why", std::string(status.message())}});
@@ -143,8 +144,13 @@ void HandoffServer::Read(int fd) {
     Close(fd);
     return;
   }
-  const std::string answer = connection.session.Handle(std::span(buffer_).first(message->size),
-                                                       std::move(message->fds), message->truncated);
+  const std::optional<std::string> answer = connection.session.Handle(
+      std::span(buffer_).first(message->size), std::move(message->fds), message->truncated);
+  if (answer.has_value()) Answer(fd, *answer);
+}
+
+void HandoffServer::Answer(int fd, const std::string& answer) {
+  Connection& connection = *connections_.at(fd);
   if (!SendAnswer(fd, answer)) {
     connection.session.Undelivered();
     Close(fd);

@@ -39,7 +39,8 @@ class HandoffServer {
 
  private:
   struct Connection {
-    Connection(UniqueFd fd, AttachService* service) : socket(std::move(fd)), session(service) {}
+    Connection(UniqueFd fd, AttachService* service, HandoffSession::Later later)
+        : socket(std::move(fd)), session(service, std::move(later)) {}
     UniqueFd socket;
     HandoffSession session;
   };
@@ -47,6 +48,7 @@ class HandoffServer {
   HandoffServer(EventLoop* loop, AttachService* service, const Log* log, UniqueFd listener);
   void Accept();
   void Read(int fd);
+  void Answer(int fd, const std::string& answer);
   void Close(int fd);
 
   EventLoop* loop_;

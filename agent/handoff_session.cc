@@ -1,6 +1,7 @@
 #include "agent/handoff_session.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -21,6 +22,7 @@ namespace pb = ::vxvde::attach::v1;
 constexpr size_t kMaxName = 253;   // of a network, a container, a pod ...
 constexpr size_t kMaxPath = 4095;  // PATH_MAX without the NUL
 constexpr int kMaxAddresses = 64;
+constexpr int kMaxPortMappings = 1024;
 constexpr char kSpeakAttach[] = "use the vxvde CNI plugin of the agent's version";
 
 void SetError(const absl::Status& error, pb::Error& message) {
@@ -83,6 +85,35 @@ absl::Status CheckText(absl::string_view what, const std::string& text, size_t m
                 "shorten it");
 }
 
+absl::StatusOr<PortMapping> CheckPortMapping(const pb::PortMapping& message) {
+  const auto refuse = [&](absl::string_view what, absl::string_view remedy) {
+    return Refuse(kCniInvalidConfig,
+                  absl::StrCat("port mapping ", message.host_port(), ":", message.container_port(),
+                               ": ", what),
+                  remedy);
+  };
+  for (const uint32_t port : {message.host_port(), message.container_port()}) {
+    if (port < 1 || port > 65535) {
+      return refuse(absl::StrCat("port ", port, " is impossible"), "use 1 to 65535");
+    }
+  }
+  PortMapping mapping{.host_port = static_cast<uint16_t>(message.host_port()),
+                      .container_port = static_cast<uint16_t>(message.container_port()),
+                      .protocol = message.protocol(),
+                      .host_ip = std::nullopt};
+  if (mapping.protocol != "tcp" && mapping.protocol != "udp" && mapping.protocol != "sctp") {
+    return refuse(
+        absl::StrCat("protocol \"", mapping.protocol.substr(0, kMaxName), "\" is unknown"),
+        "use tcp, udp or sctp");
+  }
+  if (!message.host_ip().empty()) {
+    const absl::StatusOr<IpAddress> address = IpAddress::Parse(message.host_ip());
+    if (!address.ok()) return refuse(address.status().message(), "write it as 192.0.2.7");
+    if (!address->IsUnspecified()) mapping.host_ip = *address;
+  }
+  return mapping;
+}
+
 absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   PlanRequest request;
   ASSIGN_OR_RETURN(request.key, CheckKey(message.key()));
@@ -139,6 +170,23 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   request.main_ifname = message.main_ifname();
   if (!request.main_ifname.empty()) RETURN_IF_ERROR(CheckIfName(request.main_ifname));
   request.by_annotation = message.by_annotation();
+  if (message.addresses_size() > kMaxAddresses || message.port_mappings_size() > kMaxPortMappings) {
+    return Refuse(kCniInvalidConfig,
+                  absl::StrCat(message.addresses_size(), " addresses and ",
+                               message.port_mappings_size(), " port mappings for one interface"),
+                  absl::StrCat("give at most ", kMaxAddresses, " and ", kMaxPortMappings));
+  }
+  for (const std::string& text : message.addresses()) {
+    const absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
+    if (!address.ok()) {
+      return Refuse(kCniInvalidConfig, address.status().message(), "write it as 10.42.0.7");
+    }
+    request.addresses.push_back(*address);
+  }
+  for (const pb::PortMapping& mapping : message.port_mappings()) {
+    ASSIGN_OR_RETURN(PortMapping checked, CheckPortMapping(mapping));
+    request.port_mappings.push_back(std::move(checked));
+  }
   return request;
 }
 
@@ -203,7 +251,7 @@ pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& wanted
   return page;
 }
 
-std::string Planned(const PlannedAttachment& plan) {
+std::string Planned(const PlannedAttachment& plan, const SettledPlan& settled) {
   pb::Reply reply;
   pb::Planned& planned = *reply.mutable_planned();
   planned.set_id(plan.id);
@@ -214,6 +262,8 @@ std::string Planned(const PlannedAttachment& plan) {
   planned.set_gso_max_size(plan.gso_max_size);
   planned.set_cloud(plan.cloud);
   planned.set_vnl(plan.vnl);
+  for (const IpPrefix& address : settled.addresses) planned.add_addresses(address.ToString());
+  for (const IpAddress& gateway : settled.gateways) planned.add_gateways(gateway.ToString());
   return reply.SerializeAsString();
 }
 
@@ -230,7 +280,37 @@ std::string HandoffRefusal(uint32_t code, const std::string& message, const std:
 HandoffSession::~HandoffSession() { End(); }
 
 void HandoffSession::End() {
-  if (std::exchange(state_, State::kOver) == State::kPlanned) service_->Rollback(ticket_);
+  const State was = std::exchange(state_, State::kOver);
+  if (was == State::kSettling || was == State::kPlanned) service_->Rollback(ticket_);
+}
+
+std::string HandoffSession::Over(const absl::Status& error) {
+  End();
+  return Serialized(error);
+}
+
+std::optional<std::string> HandoffSession::Settle(const PlannedAttachment& planned) {
+  state_ = State::kSettling;
+  std::optional<std::string> at_once;
+  auto in_this_turn = std::make_shared<bool>(true);
+  service_->Settle(
+      ticket_, [this, planned, &at_once, in_this_turn](const absl::StatusOr<SettledPlan>& settled) {
+        std::string answer;
+        if (settled.ok()) {
+          state_ = State::kPlanned;
+          answer = Planned(planned, *settled);
+        } else {
+          answer = Over(settled.status());
+        }
+        if (*in_this_turn) {
+          at_once = std::move(answer);
+        } else {
+          const Later later = later_;  // which may destroy this
+          later(std::move(answer));
+        }
+      });
+  *in_this_turn = false;
+  return at_once;
 }
 
 void HandoffSession::Undelivered() {
@@ -241,12 +321,9 @@ void HandoffSession::Undelivered() {
   End();
 }
 
-std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector<UniqueFd> fds,
-                                   bool truncated) {
-  const auto over = [this](const absl::Status& error) {
-    End();
-    return Serialized(error);
-  };
+std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> message,
+                                                  std::vector<UniqueFd> fds, bool truncated) {
+  const auto over = [this](const absl::Status& error) { return Over(error); };
   if (state_ == State::kOver) return over(NotUnderstood("the conversation is over"));
   if (truncated || message.size() > kMaxHandoffMessage) {
     return over(NotUnderstood(absl::StrCat("a message of more than ", kMaxHandoffMessage,
@@ -287,12 +364,11 @@ std::string HandoffSession::Handle(std::span<const uint8_t> message, std::vector
       if (!plan.ok()) return over(plan.status());
       const absl::StatusOr<PlannedAttachment> planned = service_->Plan(*plan);
       if (!planned.ok()) return over(planned.status());
-      state_ = State::kPlanned;
       ticket_ = planned->ticket;
       tap_ = plan->tap;
       mtu_ = planned->mtu;
       key_ = plan->key;
-      return Planned(*planned);
+      return Settle(*planned);
     }
 
     case pb::Request::kCommit: {

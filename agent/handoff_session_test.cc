@@ -56,15 +56,19 @@ class HandoffSessionTest : public testing::Test {
     std::vector<UniqueFd> came;
     for (int i = 0; i < fds; ++i) came.emplace_back(eventfd(0, EFD_CLOEXEC));
     for (const UniqueFd& fd : came) last_fds_.push_back(fd.get());
-    const std::string answer = session_->Handle(
+    const std::optional<std::string> answer = session_->Handle(
         {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, std::move(came), truncated);
     pb::Reply reply;
-    EXPECT_TRUE(reply.ParseFromString(answer));
+    EXPECT_TRUE(answer.has_value() && reply.ParseFromString(*answer));
     return reply;
+  }
+  HandoffSession::Later KeepLater() {
+    return [this](std::string answer) { later_.push_back(std::move(answer)); };
   }
 
   FakeAttachService service_;
-  std::optional<HandoffSession> session_{std::in_place, &service_};
+  std::vector<std::string> later_;
+  std::optional<HandoffSession> session_{std::in_place, &service_, KeepLater()};
   std::vector<int> last_fds_;
 };
 
@@ -103,7 +107,7 @@ TEST_F(HandoffSessionTest, ATapsDescriptorRidesAlong) {
 
 TEST_F(HandoffSessionTest, AnyOtherNumberOfDescriptorsIsRefusedAndTheyAreClosed) {
   for (const auto& [mode, fds] : {std::pair{pb::TAP, 0}, {pb::TAP, 2}, {pb::VETH, 1}}) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     last_fds_.clear();
     ASSERT_TRUE(Ask(GoodPlan(mode)).has_planned());
     const pb::Reply reply = Ask(CommitOf({}), fds);
@@ -111,13 +115,13 @@ TEST_F(HandoffSessionTest, AnyOtherNumberOfDescriptorsIsRefusedAndTheyAreClosed)
     EXPECT_EQ(service_.open, 0) << "rolled back";
     for (const int fd : last_fds_) EXPECT_EQ(fcntl(fd, F_GETFD), -1) << "left open";
   }
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   EXPECT_EQ(Ask(GoodPlan(), 1).error().code(), kCniDecodeFailure);
 }
 
 TEST_F(HandoffSessionTest, AnotherProtocolIsToldBothNumbers) {
   for (const uint32_t protocol : {0u, 2u}) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     pb::Request request = GoodPlan();
     request.set_protocol(protocol);
     const pb::Reply reply = Ask(request);
@@ -159,17 +163,17 @@ TEST_F(HandoffSessionTest, WrongOrderIsRefused) {
   commit.set_protocol(1);
   EXPECT_THAT(Ask(commit).error().message(), HasSubstr("Commit without a Plan"));
 
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   EXPECT_TRUE(Ask(GoodPlan()).has_error());
   EXPECT_EQ(service_.open, 0) << "the first plan is rolled back";
 
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   EXPECT_TRUE(Ask(DetachRequest()).has_error());
   EXPECT_EQ(service_.open, 0);
 
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   ASSERT_TRUE(Ask(CommitOf({})).has_committed());
   EXPECT_TRUE(Ask(CommitOf({})).has_error());
@@ -184,11 +188,11 @@ TEST_F(HandoffSessionTest, NotOurMessages) {
   for (const std::string& bytes :
        {std::string("\xff\xff\xff"), whole.substr(0, whole.size() - 3), nothing.SerializeAsString(),
         std::string(kMaxHandoffMessage + 1, 'x')}) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     EXPECT_EQ(AskBytes(bytes).error().code(), kCniDecodeFailure);
     EXPECT_TRUE(session_->Ended());
   }
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   EXPECT_EQ(AskBytes(whole, 0, /*truncated=*/true).error().code(), kCniDecodeFailure);
   EXPECT_THAT(service_.calls, IsEmpty());
 }
@@ -196,7 +200,7 @@ TEST_F(HandoffSessionTest, NotOurMessages) {
 TEST_F(HandoffSessionTest, TheCallerIsCniUnlessItSaysNetavark) {
   for (const auto& [said, meant] :
        {std::pair{"", "cni"}, {"cni", "cni"}, {"netavark", "netavark"}}) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     pb::Request request = GoodPlan();
     request.mutable_plan()->set_caller(said);
     ASSERT_TRUE(Ask(request).has_planned());
@@ -242,7 +246,7 @@ TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
       {"zero", kCniInvalidConfig, [](auto& p) { p.set_mac(std::string(6, '\0')); }},
   };
   for (const Case& c : cases) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     pb::Request request = GoodPlan();
     c.spoil(*request.mutable_plan());
     const pb::Reply reply = Ask(request);
@@ -255,19 +259,19 @@ TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
 
 TEST_F(HandoffSessionTest, EachAddressIsChecked) {
   for (const char* address : {"192.0.2.7", "nonsense", "239.0.0.1/8", "127.0.0.1/8", "::/0"}) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     ASSERT_TRUE(Ask(GoodPlan()).has_planned());
     EXPECT_EQ(Ask(CommitOf({address})).error().code(), kCniInvalidConfig) << address;
     EXPECT_EQ(service_.open, 0) << "rolled back";
   }
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   EXPECT_TRUE(Ask(CommitOf(std::vector<std::string>(65, "192.0.2.7/24"))).has_error());
 }
 
 TEST_F(HandoffSessionTest, Ipv6NeedsAnMtuOf1280) {
   for (const uint32_t mtu : {1279u, 1280u}) {
-    session_.emplace(&service_);
+    session_.emplace(&service_, KeepLater());
     pb::Request plan = GoodPlan();
     plan.mutable_plan()->set_mtu(mtu);
     ASSERT_TRUE(Ask(plan).has_planned());
@@ -287,7 +291,7 @@ TEST_F(HandoffSessionTest, RefusalsOfTheServiceReachTheCaller) {
   EXPECT_EQ(reply.error().details(), "name it");
   EXPECT_TRUE(session_->Ended());
 
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   service_.fail = absl::InternalError("disk full");
   EXPECT_EQ(Ask(DetachRequest()).error().code(), kCniTryAgainLater);
 }
@@ -335,7 +339,7 @@ TEST_F(HandoffSessionTest, CheckAnswersOrSaysWhy) {
   service_.fail = Refuse(AttachError::kNotForwarding, "no uplink", "plug it in");
   EXPECT_EQ(Ask(request).error().code(), 111u);
   EXPECT_TRUE(session_->Ended());
-  session_.emplace(&service_);
+  session_.emplace(&service_, KeepLater());
   request.mutable_check()->mutable_key()->set_ifname("a/b");
   EXPECT_EQ(Ask(request).error().code(), 4u);
 }
@@ -377,6 +381,75 @@ TEST_F(HandoffSessionTest, ACommitThatNobodyHearsOfIsUndone) {
   session_->Undelivered();
   session_.reset();
   EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0", "commit 1", "detach blue/c1/eth0"));
+}
+
+TEST_F(HandoffSessionTest, AnAnswerThatComesLater) {
+  service_.settles_later = true;
+  const std::string plan = GoodPlan().SerializeAsString();
+  const auto say = [&](const std::string& bytes) {
+    return session_->Handle({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, {},
+                            false);
+  };
+  EXPECT_EQ(say(plan), std::nullopt);
+  service_.settles_as = {.addresses = {*IpPrefix::Parse("10.42.0.7/16")},
+                         .gateways = {*IpAddress::Parse("10.42.0.1")}};
+  service_.settled(service_.settles_as);
+  ASSERT_EQ(later_.size(), 1u);
+  pb::Reply reply;
+  ASSERT_TRUE(reply.ParseFromString(later_[0]));
+  EXPECT_THAT(reply.planned().addresses(), ElementsAre("10.42.0.7/16"));
+  EXPECT_THAT(reply.planned().gateways(), ElementsAre("10.42.0.1"));
+  EXPECT_TRUE(Ask(CommitOf({"10.42.0.7/16"})).has_committed());
+
+  // A refusal ends the plan.
+  session_.emplace(&service_, KeepLater());
+  EXPECT_EQ(say(plan), std::nullopt);
+  service_.settled(Refuse(AttachError::kAddressInUse, "10.42.0.7 is taken", "ask for another"));
+  ASSERT_EQ(later_.size(), 2u);
+  ASSERT_TRUE(reply.ParseFromString(later_[1]));
+  EXPECT_EQ(reply.error().code(), static_cast<uint32_t>(AttachError::kAddressInUse));
+  EXPECT_TRUE(session_->Ended());
+  EXPECT_EQ(service_.open, 0);
+
+  // So does anything that is said before the answer.
+  session_.emplace(&service_, KeepLater());
+  EXPECT_EQ(say(plan), std::nullopt);
+  EXPECT_TRUE(Ask(CommitOf({})).has_error());
+  EXPECT_EQ(service_.open, 0);
+
+  // And the caller's end.
+  session_.emplace(&service_, KeepLater());
+  EXPECT_EQ(say(plan), std::nullopt);
+  session_.reset();
+  EXPECT_EQ(service_.open, 0);
+}
+
+TEST_F(HandoffSessionTest, PortMappingsAndAddresses) {
+  pb::Request request = GoodPlan();
+  pb::PortMapping& mapping = *request.mutable_plan()->add_port_mappings();
+  mapping.set_host_port(8080);
+  mapping.set_container_port(80);
+  mapping.set_protocol("tcp");
+  mapping.set_host_ip("192.0.2.1");
+  request.mutable_plan()->add_addresses("10.42.0.7");
+  EXPECT_TRUE(Ask(request).has_planned());
+  EXPECT_THAT(service_.plan.addresses, ElementsAre(*IpAddress::Parse("10.42.0.7")));
+  EXPECT_THAT(service_.plan.port_mappings,
+              ElementsAre(PortMapping{8080, 80, "tcp", *IpAddress::Parse("192.0.2.1")}));
+
+  const auto refused = [&](const std::function<void(pb::PortMapping&)>& change) {
+    session_.emplace(&service_, KeepLater());
+    pb::Request bad = request;
+    change(*bad.mutable_plan()->mutable_port_mappings(0));
+    return Ask(bad).error().message();
+  };
+  EXPECT_THAT(refused([](pb::PortMapping& m) { m.set_host_port(70000); }), HasSubstr("70000"));
+  EXPECT_THAT(refused([](pb::PortMapping& m) { m.set_container_port(0); }), HasSubstr("port 0"));
+  EXPECT_THAT(refused([](pb::PortMapping& m) { m.set_protocol("icmp"); }), HasSubstr("icmp"));
+  EXPECT_THAT(refused([](pb::PortMapping& m) { m.set_host_ip("here"); }), HasSubstr("here"));
+  session_.emplace(&service_, KeepLater());
+  request.mutable_plan()->add_addresses("10.42.0.7/16");
+  EXPECT_THAT(Ask(request).error().message(), HasSubstr("10.42.0.7/16"));
 }
 
 }  // namespace

@@ -12,9 +12,13 @@
 
 namespace vxvde {
 
-absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const CloudConfig& cloud,
+absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder,
+                                                       const CloudConfig& cloud,
                                                        const Config& config) {
-  if (const CloudOptions* options = Find(cloud.key)) return options;
+  if (const CloudOptions* options = Find(cloud.key)) {
+    holders_.at(cloud.key).insert(holder);
+    return options;
+  }
   ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config.uplink, *links_));
   CloudOptions options{.config = cloud,
                        .uplink = uplink.index,
@@ -37,7 +41,10 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const CloudConfig& cloud,
                 {"why", "the old one is taken; members find us again with our next frames"}});
   }
   ports_ = std::move(ports);
-  return &joined_.emplace(cloud.key, std::move(options)).first->second;
+  const CloudOptions& joined = joined_.emplace(cloud.key, std::move(options)).first->second;
+  holders_[cloud.key].insert(holder);
+  if (watcher_.joined) watcher_.joined(joined);
+  return &joined;
 }
 
 absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& config) {
@@ -76,10 +83,19 @@ absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& c
                 "check the uplink (`uplink:` of the agent's configuration, /if= of the locator)");
 }
 
-void JoinedClouds::Leave(const CloudKey& cloud) {
+void JoinedClouds::Leave(const std::string& holder, const CloudKey& cloud) {
+  if (!joined_.contains(cloud)) return ForgetPort(cloud);
+  std::set<std::string>& holders = holders_.at(cloud);
+  if (holders.erase(holder) == 0 || !holders.empty()) return;
+  if (watcher_.leaving) watcher_.leaving(cloud);
   // Switch::Leave reports to a listener that asks us for the name: forget afterwards.
-  if (joined_.contains(cloud)) switch_->Leave(cloud);
+  switch_->Leave(cloud);
   joined_.erase(cloud);
+  holders_.erase(cloud);
+  ForgetPort(cloud);
+}
+
+void JoinedClouds::ForgetPort(const CloudKey& cloud) {
   if (ports_.erase(cloud) == 0) return;
   if (const absl::Status status = store_->SavePorts(ports_); !status.ok()) {
     // Harmless: a stale port is recalled at worst, and only if it is free.

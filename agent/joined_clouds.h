@@ -1,13 +1,18 @@
 // JoinedClouds: of which clouds this node is a member, over which uplink and from which unicast
-// port. Not here: who needs them (attachments).
+// port. Parts of the agent that have something in a cloud hold it; the last one's Leave leaves it.
 //
-// Invariant: while a cloud is joined, its unicast port is on disk, so that a restarted agent
-// takes the same one: other members know us by it.
+// Invariants:
+//   I1  A cloud is joined exactly while somebody holds it.
+//   I2  While a cloud is joined, its unicast port is on disk, so that a restarted agent takes the
+//       same one: other members know us by it.
 
 #ifndef VXVDE_AGENT_JOINED_CLOUDS_H_
 #define VXVDE_AGENT_JOINED_CLOUDS_H_
 
+#include <functional>
 #include <map>
+#include <set>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,19 +33,31 @@ class JoinedClouds {
   // Before a restart the cloud had this unicast port.
   void Recall(const CloudKey& cloud, uint16_t unicast_port) { ports_[cloud] = unicast_port; }
 
-  // Joins `cloud` unless it is joined (then as it was joined, whatever else `cloud` says). Its
-  // recalled unicast port if that is free, else one of config.unicast_ports. Refused
-  // (kCannotJoin) with the remedy. The result lives until Leave.
-  absl::StatusOr<const CloudOptions*> Join(const CloudConfig& cloud, const Config& config);
+  // Who has something in every cloud that is joined: told after the join and before the leave.
+  struct Watcher {
+    std::function<void(const CloudOptions&)> joined;
+    std::function<void(const CloudKey&)> leaving;
+  };
+  // One; before anything is joined. It outlives the clouds.
+  void SetWatcher(Watcher watcher) { watcher_ = std::move(watcher); }
 
-  // Leaves it if it is joined, and forgets its unicast port.
-  void Leave(const CloudKey& cloud);
+  // Joins `cloud` unless it is joined (then as it was joined, whatever else `cloud` says), and
+  // holds it for `holder`, the name of a part of the agent. Its
+  // recalled unicast port if that is free, else one of config.unicast_ports. Refused
+  // (kCannotJoin) with the remedy. The result lives until it is left.
+  absl::StatusOr<const CloudOptions*> Join(const std::string& holder, const CloudConfig& cloud,
+                                           const Config& config);
+
+  // Ends the hold of `holder`, if there is one. When it was the last: leaves the cloud and forgets
+  // its unicast port.
+  void Leave(const std::string& holder, const CloudKey& cloud);
 
   // nullptr when it is not joined.
   const CloudOptions* Find(const CloudKey& cloud) const;
   const std::map<CloudKey, CloudOptions>& all() const { return joined_; }
 
  private:
+  void ForgetPort(const CloudKey& cloud);
   // Joins on the first free port and sets options.unicast_port to it.
   absl::Status JoinOnFreePort(CloudOptions& options, const Config& config);
 
@@ -48,8 +65,10 @@ class JoinedClouds {
   Store* store_;
   const Log* log_;
   const Links* links_;
+  Watcher watcher_;
   std::map<CloudKey, CloudOptions> joined_;
-  UnicastPorts ports_;  // of joined and recalled clouds
+  std::map<CloudKey, std::set<std::string>> holders_;  // of joined ones
+  UnicastPorts ports_;                                 // of joined and recalled clouds
 };
 
 // What people call a cloud: the configured name, else `vnl`.

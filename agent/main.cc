@@ -171,8 +171,18 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
 
   const std::string metrics_address = config.metrics;
   Switch the_switch(loop.get());
-  Attachments attachments(loop.get(), &the_switch, &store, &log, std::move(links), UnixGroupId,
-                          std::move(config));
+  JoinedClouds clouds(&the_switch, &store, &log, &links);
+  NoAddressClaims claims;
+  NoNodePorts node_ports;
+  Attachments attachments({.loop = loop.get(),
+                           .the_switch = &the_switch,
+                           .store = &store,
+                           .log = &log,
+                           .links = &links,
+                           .clouds = &clouds,
+                           .claims = &claims,
+                           .node_ports = &node_ports},
+                          UnixGroupId, std::move(config));
   const LiveNode node(loop.get(), &the_switch, &attachments, UnixGroupId);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<StatusServer> status,

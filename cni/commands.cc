@@ -56,6 +56,9 @@ attach::v1::Plan PlanOf(const Request& request) {
   plan.set_mtu(request.mtu);
   plan.set_caller(request.caller == Caller::kNetavark ? "netavark" : "cni");
   plan.set_addresses_by_caller(request.ipam.kind != Ipam::Kind::kAgent);
+  if (request.ipam.kind == Ipam::Kind::kAgent) {
+    for (const RequestedIp& ip : request.ips) plan.add_addresses(ip.address.ToString());
+  }
   plan.set_main_ifname(request.main_ifname);
   plan.set_by_annotation(!request.asked_by.empty());
   return plan;
@@ -165,6 +168,7 @@ struct Work {
   Request request;
   LinkNames names;
   LinkSpec spec;
+  attach::v1::Planned planned;
   CniResult result;
   UniqueFd tap;
 };
@@ -215,13 +219,54 @@ absl::StatusOr<bool> Prepare(Work& work, const Outside& outside) {
   if (again || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
   RETURN_IF_ERROR(planned.status());
   ASSIGN_OR_RETURN(work.spec, SpecOf(request, *planned));
+  work.planned = *std::move(planned);
   return true;
+}
+
+// What the agent gave. A gateway of its own is the way out of the pod, but only by the interface
+// that the runtime knows (M1).
+absl::StatusOr<CniResult> AgentsResult(const Request& request, const attach::v1::Planned& planned) {
+  CniResult result;
+  const auto unusable = [](absl::string_view text) {
+    return CniStatus(static_cast<uint32_t>(AttachError::kVersionMismatch),
+                     absl::StrCat("the agent gave the address \"", text, "\""),
+                     "install vxvde and vxvde-agent of one version");
+  };
+  std::vector<IpAddress> gateways;
+  for (const std::string& text : planned.gateways()) {
+    const absl::StatusOr<IpAddress> gateway = IpAddress::Parse(text);
+    if (!gateway.ok()) return unusable(text);
+    gateways.push_back(*gateway);
+  }
+  const bool main = request.main_ifname.empty() || request.main_ifname == request.ifname;
+  for (const std::string& text : planned.addresses()) {
+    const absl::StatusOr<IpPrefix> address = IpPrefix::Parse(text);
+    if (!address.ok()) return unusable(text);
+    ResultAddress one{.address = *address, .gateway = std::nullopt, .interface = std::nullopt};
+    for (const IpAddress& gateway : gateways) {
+      if (gateway.family() != address->address.family()) continue;
+      one.gateway = gateway;
+      if (!main) continue;
+      const IpPrefix everywhere =
+          IpPrefix{.address = gateway.is_v6() ? IpAddress::AnyV6() : IpAddress(), .length = 0};
+      const auto same = [&](const ResultRoute& route) { return route.destination == everywhere; };
+      if (std::any_of(request.routes.begin(), request.routes.end(), same)) continue;
+      ResultRoute route;
+      route.destination = everywhere;
+      route.gateway = gateway;
+      result.routes.push_back(std::move(route));
+    }
+    result.addresses.push_back(std::move(one));
+  }
+  return result;
 }
 
 absl::Status Address(Work& work, const Outside& outside) {
   if (work.request.ipam.kind == Ipam::Kind::kDelegate) {
     ASSIGN_OR_RETURN(work.result, Lease(work.request, outside.ipam));
     RETURN_IF_ERROR(CheckWishes(work.request, work.result));
+  } else if (work.request.ipam.kind == Ipam::Kind::kAgent) {
+    ASSIGN_OR_RETURN(work.result, AgentsResult(work.request, work.planned));
   } else {
     work.result = StaticResult(work.request);
   }

@@ -931,5 +931,47 @@ TEST_F(GcTest, G1_WithoutTheAgentsListNothingIsRemoved) {
   EXPECT_THAT(outside_.calls, ElementsAre("list"));
 }
 
+TEST(Add, TakesTheAgentsAddressesAndItsGateway) {
+  FakeOutside outside;
+  outside.planned.add_addresses("10.42.0.7/16");
+  outside.planned.add_addresses("fd42::7/64");
+  outside.planned.add_gateways("10.42.0.1");
+  Request request = AddRequest();
+  request.ipam = {};
+  request.ips = {{.address = *IpAddress::Parse("10.42.0.7"), .length = std::nullopt}};
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_FALSE(outside.plans.at(0).addresses_by_caller());
+  EXPECT_THAT(outside.plans[0].addresses(), ElementsAre("10.42.0.7"));
+  EXPECT_THAT(outside.configured,
+              ElementsAre(*IpPrefix::Parse("10.42.0.7/16"), *IpPrefix::Parse("fd42::7/64")));
+  ASSERT_EQ(outside.routes.size(), 1u);
+  EXPECT_EQ(outside.routes[0].destination, *IpPrefix::Parse("0.0.0.0/0"));
+  EXPECT_EQ(outside.routes[0].gateway, IpAddress::Parse("10.42.0.1").value());
+  EXPECT_THAT(outside.printed, HasSubstr(R"("gateway":"10.42.0.1")"));
+  EXPECT_THAT(outside.committed, ElementsAre("10.42.0.7/16", "fd42::7/64"));
+
+  // M1: not on an interface beside the main one.
+  FakeOutside beside;
+  beside.planned = outside.planned;
+  request.main_ifname = "eth1";
+  ASSERT_TRUE(beside.Run(request).ok());
+  EXPECT_THAT(beside.routes, IsEmpty());
+
+  // A default route of the configuration is the only one.
+  FakeOutside own;
+  own.planned = outside.planned;
+  request.main_ifname = "";
+  ResultRoute route;
+  route.destination = *IpPrefix::Parse("0.0.0.0/0");
+  route.gateway = *IpAddress::Parse("10.42.0.254");
+  request.routes = {route};
+  ASSERT_TRUE(own.Run(request).ok());
+  EXPECT_THAT(own.routes, ElementsAre(route));
+
+  FakeOutside bad;
+  bad.planned.add_addresses("10.42.0.7");
+  EXPECT_THAT(std::string(bad.Run(request).message()), HasSubstr("10.42.0.7"));
+}
+
 }  // namespace
 }  // namespace vxvde

@@ -232,14 +232,7 @@ absl::Status ReadWishes(const CniArgs& cni_args, const Json& config, Request& re
 
 // A7: an address that nobody here could give is refused before anything happens.
 absl::Status CheckIps(const Request& request) {
-  if (request.ips.empty() || request.ipam.kind == Ipam::Kind::kDelegate) return absl::OkStatus();
-  if (request.ipam.kind == Ipam::Kind::kAgent) {
-    return CniStatus(
-        kCniInvalidConfig,
-        absl::StrCat("address ", request.ips[0].address.ToString(),
-                     " is requested, but the network has no \"ipam\""),
-        "set \"ipam\": {} for addresses that the caller chooses, or name an IPAM plugin");
-  }
+  if (request.ipam.kind != Ipam::Kind::kCaller) return absl::OkStatus();
   for (const RequestedIp& ip : request.ips) {
     if (ip.length) continue;
     return CniStatus(

@@ -250,7 +250,6 @@ INSTANTIATE_TEST_SUITE_P(
         {"IpsIsText", nullptr, "", With(R"("runtimeConfig": {"ips": "192.0.2.7"})"), 7, "ips"},
         {"BareIpWithoutIpam", "CNI_ARGS", "IP=192.0.2.7", With(R"("ipam": {})"), 7,
          "192.0.2.7 has no prefix length"},
-        {"IpWhereNobodyHonoursIt", "CNI_ARGS", "IP=192.0.2.7/24", kMinimal, 7, "192.0.2.7"},
     }),
     testing::PrintToStringParamName());
 
