@@ -112,7 +112,7 @@ def test_without_subnets():
         status = network.setup(pod)
         assert status["subnets"] == [] and status["mac_address"] == pod.mac("eth0"), status
         network.teardown(pod)
-        with refused("routed", "--subnet"):
+        with refused("subnets", "ipam"):
             PodmanNetwork(n1, "routed", options={"cloud": "routed"}).setup(pod)
         PodmanNetwork(n1, "flat", options={"cloud": "routed"}, ipam_options={"driver": "none"}).setup(pod)
 
