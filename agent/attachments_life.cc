@@ -87,6 +87,8 @@ absl::Status Attachments::Restore() {
   }
   DetachQueued();
   const auto wanted = [&](const CloudKey& key) {
+    const NamedCloud* named = config_.FindByKey(key);
+    if (named != nullptr && named->gateway) return true;  // by the node itself
     return std::any_of(entries_.begin(), entries_.end(),
                        [&](const auto& entry) { return entry.second.cloud.key == key; });
   };

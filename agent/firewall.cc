@@ -127,9 +127,16 @@ absl::Status Firewall::Apply(const FirewallState& state) {
 }
 
 absl::Status Firewall::Set(FirewallState state) {
-  if (state == state_ && problem_.empty()) return absl::OkStatus();
+  if (state == state_ && problem_.empty()) {
+    if (known_) return absl::OkStatus();
+    // Nothing is wanted, but an earlier life may have left a table. A kernel that cannot tell has
+    // none.
+    known_ = kernel_.list().value_or("").empty();
+    if (known_) return absl::OkStatus();
+  }
   RETURN_IF_ERROR(Apply(state));
   state_ = std::move(state);
+  known_ = true;
   return absl::OkStatus();
 }
 

@@ -99,6 +99,7 @@ class Firewall {
   const Log* log_;
   FirewallKernel kernel_;
   FirewallState state_;
+  bool known_ = false;  // whether the kernel's table is that of state_
   std::string listed_;  // the table as it was right after it was made
   std::string problem_;
   std::optional<EventLoop::TimerId> check_;

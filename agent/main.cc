@@ -22,11 +22,14 @@
 #include "absl/strings/str_cat.h"
 #include "agent/attachments.h"
 #include "agent/config.h"
+#include "agent/firewall.h"
 #include "agent/handoff.h"
+#include "agent/host_ports.h"
 #include "agent/links.h"
 #include "agent/live_node.h"
 #include "agent/log.h"
 #include "agent/metrics.h"
+#include "agent/node_link.h"
 #include "agent/process.h"
 #include "agent/status_server.h"
 #include "agent/store.h"
@@ -34,6 +37,7 @@
 #include "plugin/base/version.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/nftables.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -141,7 +145,7 @@ void Warn(const Log& log, absl::string_view event, const absl::Status& status) {
 }
 
 // A file that cannot be used is refused whole, and the running configuration stays.
-void Reload(const Flags& flags, const Log& log, Attachments& attachments) {
+void Reload(const Flags& flags, const Log& log, Attachments& attachments, HostPorts& node_ports) {
   absl::StatusOr<Config> config = ReadConfig(flags);
   if (!config.ok()) {
     log.Error("configuration refused",
@@ -154,6 +158,7 @@ void Reload(const Flags& flags, const Log& log, Attachments& attachments) {
                                       {"why", "it is bound at start; restart the agent"}});
   }
   attachments.SetConfig(*std::move(config));
+  node_ports.SetConfig(attachments.config());
   log.Info("configuration reloaded",
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
 }
@@ -165,6 +170,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
   ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
   ASSIGN_OR_RETURN(Links links, KernelLinks());
+  ASSIGN_OR_RETURN(const NodeLinkKernel node_links, KernelNodeLinks());
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(NetlinkMonitor monitor, NetlinkMonitor::Open());
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
@@ -173,7 +179,16 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   Switch the_switch(loop.get());
   JoinedClouds clouds(&the_switch, &store, &log, &links);
   NoAddressClaims claims;
-  NoNodePorts node_ports;
+  Firewall firewall(loop.get(), &log, KernelFirewall());
+  HostPorts node_ports({.loop = loop.get(),
+                        .the_switch = &the_switch,
+                        .clouds = &clouds,
+                        .claims = &claims,
+                        .firewall = &firewall,
+                        .links = &links,
+                        .kernel = &node_links,
+                        .log = &log},
+                       config);
   Attachments attachments({.loop = loop.get(),
                            .the_switch = &the_switch,
                            .store = &store,
@@ -183,7 +198,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                            .claims = &claims,
                            .node_ports = &node_ports},
                           UnixGroupId, std::move(config));
-  const LiveNode node(loop.get(), &the_switch, &attachments, UnixGroupId);
+  const LiveNode node(loop.get(), &the_switch, &attachments, &node_ports, UnixGroupId);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<StatusServer> status,
       StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
@@ -204,6 +219,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     const std::string cloud = attachments.CloudName(event.cloud);
     LogEvent(log, event, cloud);
     attachments.OnEvent(event);
+    node_ports.OnEvent(event);
     status->Publish(event, cloud);
   });
   RETURN_IF_ERROR(TellLocalAddresses(netlink, the_switch));
@@ -213,8 +229,20 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     }
   }));
 
+  // Without permission, nothing is written there, either.
+  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
+  if (rules.ok()) {
+    RETURN_IF_ERROR(loop->Watch(rules->fd(), EPOLLIN, [&](uint32_t) {
+      rules->Drain();
+      firewall.OnChange();
+    }));
+  } else {
+    log.Info("nftables not watched", {{"error", std::string(rules.status().message())}});
+  }
+
   // Ports come back before anyone can ask for new ones.
   RETURN_IF_ERROR(attachments.Restore());
+  node_ports.Start();
   ASSIGN_OR_RETURN(
       std::optional<UniqueFd> inherited,
       InheritedSocket(Environment("LISTEN_PID"), Environment("LISTEN_FDS"), handoff_path));
@@ -233,7 +261,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     while (const std::optional<int> signal = NextSignal(signals)) {
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
-        Reload(flags, log, attachments);
+        Reload(flags, log, attachments, node_ports);
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});

@@ -120,15 +120,6 @@ absl::Status DeleteOthers(const LinkNames& main, NamesOfInterface names_of) {
   });
 }
 
-// fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
-IpPrefix LinkLocal(const MacAddress& mac) {
-  const MacAddress::Bytes& m = mac.bytes();
-  const uint8_t wire[16] = {
-      0xfe, 0x80, 0,    0,    0,    0,    0,   0, static_cast<uint8_t>(m[0] ^ 2),
-      m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
-  return {IpAddress::FromWire(wire), 64};
-}
-
 // The switch of one interface; of the calling thread's namespace.
 std::string DisableIpv6Path(const std::string& ifname) {
   return absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
@@ -260,7 +251,7 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
     RETURN_IF_ERROR(pod.ChangeLink(link.index, no_ipv6));
-    RETURN_IF_ERROR(pod.AddAddress(link.index, LinkLocal(link.mac)));
+    RETURN_IF_ERROR(pod.AddAddress(link.index, LinkLocalOf(link.mac)));
   }
   for (const IpPrefix& prefix : addresses) {
     RETURN_IF_ERROR(pod.AddAddress(link.index, prefix));
