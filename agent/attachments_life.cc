@@ -141,7 +141,19 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   entry.port = *port;
   entry.state = State::kAttached;
   entry.problem.clear();
+  UseNodePort(entry);
   return absl::OkStatus();
+}
+
+void Attachments::UseNodePort(const Entry& entry) {
+  if (!entry.record.node_port) return;
+  // What does not work now is said and tried again there.
+  node_ports_->Open(entry.record.id, entry.cloud.key, NodeSubnets(entry),
+                    [](const absl::StatusOr<std::vector<IpPrefix>>&) {});
+  if (const absl::Status status = Publish(entry); !status.ok()) {
+    log_->Error("ports not published",
+                {{"id", entry.record.id}, {"error", std::string(status.message())}});
+  }
 }
 
 void Attachments::TakeUpWaiting() {
