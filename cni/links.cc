@@ -147,6 +147,13 @@ absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
   });
 }
 
+absl::Status Shaped(Netlink& netlink, IfIndex index, const std::optional<BitRate>& rate) {
+  if (!rate) return absl::OkStatus();
+  const absl::Status status = netlink.ShapeLink(index, {.rate = rate->rate, .burst = rate->burst});
+  if (!absl::IsInvalidArgument(status)) return status;
+  return CniStatus(kCniInvalidConfig, status.message(), "correct the runtime's bandwidth");
+}
+
 absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names,
                                    const LinkSpec& spec) {
   ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
@@ -158,6 +165,12 @@ absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names
       .gso_max_size = spec.gso_max_size,
   }));
   ASSIGN_OR_RETURN(const LinkInfo link, host.GetLink(names.host_ifname));
+  // Each end shapes what it sends: the host's what goes to the pod.
+  RETURN_IF_ERROR(Shaped(host, link.index, spec.bandwidth.ingress));
+  if (spec.bandwidth.egress) {
+    ASSIGN_OR_RETURN(Netlink inside, Netlink::OpenIn(netns));
+    RETURN_IF_ERROR(Shaped(inside, link.peer, spec.bandwidth.egress));
+  }
   PodLink pod;
   pod.mac = spec.mac;
   pod.host_mac = link.mac;
@@ -180,6 +193,7 @@ absl::StatusOr<PodLink> CreateTap(const UniqueFd& netns, const LinkNames& names,
   change.alias = names.alias;
   if (spec.gso_max_size != 0) change.gso_max_size = spec.gso_max_size;
   RETURN_IF_ERROR(netlink.ChangeLink(link.index, change));
+  RETURN_IF_ERROR(Shaped(netlink, link.index, spec.bandwidth.egress));
   // I3. The agent opens it again by name when it is restarted.
   if (ioctl(pod.tap.get(), TUNSETPERSIST, 1) != 0) {
     return ErrnoStatus(errno, absl::StrCat("make tap ", names.ifname, " persistent"));
