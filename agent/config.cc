@@ -246,6 +246,7 @@ class Reader {
                 {"vnl", [&](const auto& v) { vnl = Text(v, "vnl").value_or(""); }},
                 {"mtu", [&](const auto& v) { ReadMtu(v, cloud.mtu); }},
                 {"subnets", [&](const auto& v) { ReadSubnets(v, cloud.subnets); }},
+                {"conflicts", [&](const auto& v) { ReadConflicts(v, cloud.defend); }},
                 {"gateway",
                  [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
                 {"masquerade",
@@ -301,6 +302,16 @@ class Reader {
       return;
     }
     mtu = *number;
+  }
+
+  void ReadConflicts(const YAML::Node& value, bool& defend) {
+    const auto text = Text(value, "conflicts");
+    if (!text.has_value()) return;
+    if (*text != "report" && *text != "defend") {
+      Mistake(value, "conflicts", absl::StrCat("\"", *text, "\" is none; use report or defend"));
+      return;
+    }
+    defend = *text == "defend";
   }
 
   void ReadSubnets(const YAML::Node& value, std::vector<IpPrefix>& subnets) {
@@ -385,8 +396,8 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
-         a.subnets == b.subnets && a.gateway == b.gateway && a.masquerade == b.masquerade &&
-         a.namespaces == b.namespaces;
+         a.subnets == b.subnets && a.defend == b.defend && a.gateway == b.gateway &&
+         a.masquerade == b.masquerade && a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {
