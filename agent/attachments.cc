@@ -54,7 +54,6 @@ Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config
       config_(std::move(config)) {}
 
 Attachments::~Attachments() {
-  *alive_ = false;
   if (retry_.has_value()) loop_->Cancel(*retry_);
   for (auto& [id, entry] : entries_) {
     if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);

@@ -177,8 +177,6 @@ class Attachments final : public AttachService {
   std::map<std::string, AttachmentRecord> ended_;  // by id; on disk likewise
   uint64_t next_ticket_ = 1;
   std::optional<EventLoop::TimerId> retry_;
-  // Posted tasks look at it: they may outlive us in the loop's queue.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace vxvde

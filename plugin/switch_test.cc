@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <thread>
@@ -416,6 +417,32 @@ TEST_F(SwitchTest, APortWhoseInterfaceIsGoneIsReportedOnceAndMayBeRemovedInAnswe
     EXPECT_EQ(events_[0].kind, SwitchEvent::Kind::kPortFailed);
     EXPECT_EQ(events_[0].port, id);
     EXPECT_THAT(switch_->Snapshot().clouds[0].ports, IsEmpty());
+  });
+}
+
+TEST_F(SwitchTest, OfAPortThatIsGoneNothingIsReported) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] {
+    switch_->SetListener([&](const SwitchEvent& event) {
+      events_.push_back(event);
+      if (event.kind != SwitchEvent::Kind::kPortFailed) return;
+      const SwitchSnapshot now = switch_->Snapshot();
+      for (const PortSnapshot& port : now.clouds.at(0).ports) {
+        EXPECT_TRUE(switch_->RemovePort(key(), port.id).ok());
+      }
+      switch_->Leave(key());
+    });
+    events_.clear();
+    a_->Break(absl::NotFoundError("gone"));
+    b_->Break(absl::NotFoundError("gone"));
+  });
+  On([] {});
+  On([&] {
+    const auto failed = [](const SwitchEvent& event) {
+      return event.kind == SwitchEvent::Kind::kPortFailed;
+    };
+    EXPECT_EQ(std::count_if(events_.begin(), events_.end(), failed), 1);
   });
 }
 

@@ -346,9 +346,9 @@ void Cloud::FailPort(Port& port) {
   loop_->Unwatch(port.io->fd());
   port.failed = true;
   // The owner may remove the port in answer, which ends `port`: not while we stand in its handler.
-  const SwitchEvent event{.kind = SwitchEvent::Kind::kPortFailed, .cloud = key(), .port = port.id};
-  loop_->Post([listener = listener_, event] {
-    if (listener) listener(event);
+  loop_->Post([this, alive = std::weak_ptr<bool>(alive_), id = port.id] {
+    if (alive.expired() || FindPort(id) == nullptr) return;  // removed in between
+    Report({.kind = SwitchEvent::Kind::kPortFailed, .cloud = key(), .port = id});
   });
 }
 

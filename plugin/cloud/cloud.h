@@ -146,6 +146,9 @@ class Cloud {
   FlowCounters from_group_;
   FlowCounters to_group_;
 
+  // Posted tasks look at it: they may outlive us in the loop's queue.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
   // Kept for their memory.
   std::vector<InDatagram> datagrams_;
   std::vector<Frame> frames_;
