@@ -73,7 +73,7 @@ def storm(mode):
             with lock:
                 assert not own & held, f"given twice: {own & held}"
                 held.update(own)
-            assert pod.ping(member.ip4, count=2, wait=5), f"{pod} has no way to {member.ip4}"
+            assert pod.ping(member.ip4, wait=10), f"{pod} has no way to {member.ip4}"
             with lock:
                 held.difference_update(own)
             return inside["mac"]
