@@ -437,7 +437,12 @@ absl::Status Attachments::Ready(const std::string& name, const std::string& vnl)
   const absl::StatusOr<CloudConfig> cloud = ChooseCloud(name, vnl);
   if (!cloud.ok()) return not_ready(kCniNotAvailable, cloud.status());
   const absl::Status uplink = CheckUplink(*cloud);
-  if (uplink.ok()) return uplink;
+  if (uplink.ok()) {
+    const NamedCloud* named = config_.FindByKey(cloud->key);
+    if (named == nullptr) return uplink;
+    const absl::Status claims = claims_->Ready(cloud->key, named->subnets);
+    return claims.ok() ? claims : not_ready(kCniNotAvailable, claims);
+  }
   // A waiting one is cut off already, whatever the uplink does.
   const bool hurts = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return entry.second.cloud.key == cloud->key && entry.second.state != State::kPlanned;

@@ -136,6 +136,7 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());
+  claims_->Occupy(record.id, entry.cloud.key, record.mac, record.addresses);
   entry.port = *port;
   entry.state = State::kAttached;
   entry.problem.clear();

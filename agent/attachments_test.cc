@@ -179,6 +179,9 @@ struct FakeClaims : AddressClaims {
               const std::vector<IpPrefix>& addresses) override {
     occupied[lease] = addresses;
   }
+  absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override { return ready; }
+
+  absl::Status ready;
 };
 
 // One life of the agent.

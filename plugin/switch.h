@@ -52,6 +52,9 @@ class Switch {
   // which).
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
+  // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
+  // stay. An error leaves it where it was.
+  absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
   void Leave(const CloudKey& cloud);
 

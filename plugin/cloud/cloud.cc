@@ -49,9 +49,28 @@ Cloud::~Cloud() {
   loop_->Unwatch(unicast_->fd());
 }
 
+absl::Status Cloud::WatchGroup(const DatagramIo& group) {
+  return loop_->Watch(group.fd(), EPOLLIN,
+                      [this](uint32_t) { ReadSocket(*group_, /*is_group=*/true); });
+}
+
+absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
+                           std::unique_ptr<DatagramIo> group) {
+  RETURN_IF_ERROR(WatchGroup(*group));
+  if (absl::Status set = unicast_->SetUplink(uplink, mtu); !set.ok()) {
+    loop_->Unwatch(group->fd());
+    return set;
+  }
+  loop_->Unwatch(group_->fd());
+  group_ = std::move(group);
+  options_.uplink = uplink;
+  options_.uplink_name = name;
+  options_.uplink_mtu = mtu;
+  return absl::OkStatus();
+}
+
 absl::Status Cloud::Start() {
-  RETURN_IF_ERROR(loop_->Watch(group_->fd(), EPOLLIN,
-                               [this](uint32_t) { ReadSocket(*group_, /*is_group=*/true); }));
+  RETURN_IF_ERROR(WatchGroup(*group_));
   return loop_->Watch(unicast_->fd(), EPOLLIN,
                       [this](uint32_t) { ReadSocket(*unicast_, /*is_group=*/false); });
 }

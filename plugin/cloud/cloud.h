@@ -59,6 +59,12 @@ class Cloud {
   absl::Status Start();
 
   const CloudKey& key() const { return options_.config.key; }
+  const CloudOptions& options() const { return options_; }
+
+  // Goes on over another uplink, with a group socket that has joined there. Ports, stations and
+  // the unicast port stay. An error leaves everything as it was.
+  absl::Status MoveTo(IfIndex uplink, const std::string& name, int mtu,
+                      std::unique_ptr<DatagramIo> group);
   bool has_ports() const { return !ports_.empty(); }
 
   // The datagram that makes others forget us.
@@ -104,6 +110,7 @@ class Cloud {
     PeerState* peer = nullptr;  // of the verdict, or of the sender
   };
 
+  absl::Status WatchGroup(const DatagramIo& group);
   void ReadSocket(DatagramIo& io, bool is_group);
   void OnDatagram(const InDatagram& datagram, bool is_group);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer,
