@@ -108,12 +108,13 @@ class Attachments final : public AttachService {
     AttachmentRecord record;
     CloudConfig cloud;
     PortId port = PortId::kNone;
-    PlanTicket ticket{};  // kPlanned
-    AddressWish wish;     // kPlanned: for addresses of the agent's own; none: no subnets
-    SettledPlan settled;  // kPlanned
-    Settled done;         // kPlanned, while it settles
-    std::vector<PortMapping> port_mappings;
-    std::string problem;  // kWaiting
+    IfIndex host_end = IfIndex::kNone;  // of a veth pair that has a port
+    PlanTicket ticket{};                // kPlanned
+    std::vector<IpPrefix> brought;  // kPlanned: addresses that the caller brings, if it knows them
+    AddressWish wish;               // kPlanned: for addresses of the agent's own; none: no subnets
+    SettledPlan settled;            // kPlanned
+    Settled done;                   // kPlanned, while it settles
+    std::string problem;            // kWaiting
     std::optional<EventLoop::TimerId> announcement;
   };
   using Entries = std::map<std::string, Entry>;  // by record.id
@@ -135,14 +136,20 @@ class Attachments final : public AttachService {
   // Settle's steps: addresses, then the node's own port, then the answer.
   void SettleAddresses(Entry& entry);
   void SettleNodePort(Entry& entry);
+  std::vector<IpPrefix> NodeSubnets(const Entry& entry) const;
   void EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled);
 
-  absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(const Entry& entry, UniqueFd tap);
+  absl::Status Publish(const Entry& entry);
+  // Of what was recorded: its use of the node's own port.
+  void UseNodePort(const Entry& entry);
+
+  absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(Entry& entry, UniqueFd tap);
   absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);
   void Announce(const Entry& entry);
   void AnnounceNowAndSoon(Entry& entry);
 
-  void RemovePort(Entry& entry);  // if it has one
+  // If it has one. `with_link`: a DEL, which wants the interface gone as well.
+  void RemovePort(Entry& entry, bool with_link = false);
   // The port if there is one, and the entry; the record must be gone already.
   void Forget(Entries::iterator entry);
   void LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const;

@@ -43,9 +43,10 @@ struct Kernel {
   std::set<uint16_t> taken;                                       // by another program
   std::map<std::string, std::shared_ptr<FakePort::State>> ports;  // by link, or "tap"
   std::vector<std::shared_ptr<FakeSocket::State>> unicast;        // each ever opened
-  int bound = 0;                                                  // sockets open now
-  int steps = 0;                                                  // calls so far
-  int fail_step = 0;                                              // the one of them that fails
+  std::vector<DeadPort> buried;
+  int bound = 0;      // sockets open now
+  int steps = 0;      // calls so far
+  int fail_step = 0;  // the one of them that fails
   bool no_route = false;
   bool uplink_up = true;
 
@@ -105,6 +106,7 @@ struct Kernel {
       if (!taps.contains({netns, ifname})) return absl::NotFoundError("no tap");
       return UniqueFd(eventfd(0, EFD_CLOEXEC));
     };
+    out.bury = [this](DeadPort port) { buried.push_back(std::move(port)); };
     return out;
   }
 
@@ -462,6 +464,34 @@ TEST_F(AttachmentsTest, EachWriteOfAddFailsInTurn) {
   ExpectNothingLeft();
   std::filesystem::remove(record);
   EXPECT_TRUE(Add(Request("c1")).ok());
+}
+
+TEST_F(AttachmentsTest, ADetachBuriesThePortWithItsLink) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(*agent_->attachments.Detach(Request("c1").key));
+  ASSERT_EQ(kernel_.buried.size(), 1);
+  EXPECT_NE(kernel_.buried[0].io, nullptr);
+  EXPECT_TRUE(kernel_.buried[0].with_link);
+  EXPECT_EQ(kernel_.buried[0].host_end, kernel_.links[HostIfName(IdOf(Request("c1")))].index);
+
+  PlanRequest tap = Request("c2");
+  tap.tap = true;
+  ASSERT_TRUE(Add(tap).ok());
+  ASSERT_TRUE(*agent_->attachments.Detach(tap.key));
+  ASSERT_EQ(kernel_.buried.size(), 2);
+  EXPECT_TRUE(kernel_.buried[1].with_link);
+  EXPECT_EQ(kernel_.buried[1].host_end, IfIndex::kNone);
+}
+
+// Its interface is the plugin's, which is about to undo what it did.
+TEST_F(AttachmentsTest, AFailedCommitBuriesThePortAlone) {
+  const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  kernel_.AddVeth(plan->id);
+  std::filesystem::remove_all(run_dir_ + "/attachments");  // the record cannot be written
+  ASSERT_FALSE(Commit(*plan).ok());
+  ASSERT_EQ(kernel_.buried.size(), 1);
+  EXPECT_FALSE(kernel_.buried[0].with_link);
 }
 
 TEST_F(AttachmentsTest, ADetachWhoseRecordCannotBeRemovedIsTriedAgain) {
@@ -836,7 +866,7 @@ TEST_F(AttachmentsTest, AReloadChangesPlansFromNowOn) {
 
 TEST_F(AttachmentsTest, TheNodeIsShown) {
   const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
-                      &agent_->claims, NoGroups);
+                      &agent_->claims, &agent_->node_ports, NoGroups);
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());
   PlanRequest unnamed = Request("c2", "");
   unnamed.vnl = "vxvde://239.9.9.9";

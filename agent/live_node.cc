@@ -10,11 +10,12 @@
 namespace vxvde {
 
 LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-                   const AddressClaims* claims, GroupLookup group_id)
+                   const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id)
     : loop_(loop),
       switch_(the_switch),
       attachments_(attachments),
       claims_(claims),
+      node_ports_(node_ports),
       group_id_(std::move(group_id)),
       started_(loop->now()) {}
 
@@ -25,6 +26,7 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .clouds = {},
                     .attachments = attachments_->List(),
                     .ipam = claims_->Snapshot()};
+  for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {
     const CloudKey key = state.options.config.key;

@@ -8,6 +8,7 @@
 #include "agent/address_claims.h"
 #include "agent/attachments.h"
 #include "agent/node.h"
+#include "agent/node_ports.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -16,7 +17,7 @@ class LiveNode final : public NodeView {
  public:
   // All of them outlive it.
   LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-           const AddressClaims* claims, GroupLookup group_id);
+           const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id);
 
   NodeSnapshot Snapshot() const override;
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
@@ -27,6 +28,7 @@ class LiveNode final : public NodeView {
   const Switch* switch_;
   const Attachments* attachments_;
   const AddressClaims* claims_;
+  const NodePorts* node_ports_;
   GroupLookup group_id_;
   Instant started_;
 };

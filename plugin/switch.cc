@@ -119,8 +119,12 @@ absl::StatusOr<PortId> Switch::AddPort(const CloudKey& cloud, const PortOptions&
 }
 
 absl::Status Switch::RemovePort(const CloudKey& cloud, PortId port) {
+  return TakePort(cloud, port).status();
+}
+
+absl::StatusOr<std::unique_ptr<FrameIo>> Switch::TakePort(const CloudKey& cloud, PortId port) {
   ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
-  return found->RemovePort(port);
+  return found->TakePort(port);
 }
 
 absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame) {

@@ -108,17 +108,18 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   return absl::OkStatus();
 }
 
-absl::Status Cloud::RemovePort(PortId id) {
+absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   const auto it = ports_.find(id);
   if (it == ports_.end()) {
     return absl::NotFoundError(
         absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
   }
   if (!it->second->failed) loop_->Unwatch(it->second->io->fd());
+  std::unique_ptr<FrameIo> io = std::move(it->second->io);
   ports_.erase(it);
   fdb_.ForgetPort(id);
   Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
-  return absl::OkStatus();
+  return io;
 }
 
 absl::Status Cloud::Inject(PortId id, std::span<const uint8_t> frame) {

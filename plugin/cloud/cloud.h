@@ -72,8 +72,8 @@ class Cloud {
 
   // AlreadyExists when the MAC is static on another port.
   absl::Status AddPort(PortId id, const PortOptions& options, std::unique_ptr<FrameIo> io);
-  // NotFound names the port.
-  absl::Status RemovePort(PortId id);
+  // Removes it and gives back its interface. NotFound names the port.
+  absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId id);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
 
   // Forgets what has not been heard for too long.
