@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/refusal.h"
 #include "plugin/base/ip_address.h"
@@ -43,6 +44,9 @@ class AddressClaims {
   // Replaces what `lease` had noted before.
   virtual void Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
                       const std::vector<IpPrefix>& addresses) = 0;
+
+  // A refusal (kPoolExhausted) when Claim would find no address of one of `subnets`.
+  virtual absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const = 0;
 };
 
 // Until the agent allocates addresses: refuses.
@@ -57,6 +61,9 @@ class NoAddressClaims final : public AddressClaims {
   void Release(const std::string&) override {}
   void Occupy(const std::string&, const CloudKey&, const MacAddress&,
               const std::vector<IpPrefix>&) override {}
+  absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override {
+    return absl::OkStatus();
+  }
 };
 
 }  // namespace vxvde

@@ -54,7 +54,6 @@ Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config
       config_(std::move(config)) {}
 
 Attachments::~Attachments() {
-  *alive_ = false;
   if (retry_.has_value()) loop_->Cancel(*retry_);
   for (auto& [id, entry] : entries_) {
     if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);
@@ -376,6 +375,7 @@ absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
   RETURN_IF_ERROR(store_->Remove(id));
   ended_.erase(id);
   if (found == entries_.end()) return true;
+  RemovePort(found->second, /*with_link=*/true);
   Drop(found, "detached", "DEL");
   return true;
 }
@@ -437,7 +437,12 @@ absl::Status Attachments::Ready(const std::string& name, const std::string& vnl)
   const absl::StatusOr<CloudConfig> cloud = ChooseCloud(name, vnl);
   if (!cloud.ok()) return not_ready(kCniNotAvailable, cloud.status());
   const absl::Status uplink = CheckUplink(*cloud);
-  if (uplink.ok()) return uplink;
+  if (uplink.ok()) {
+    const NamedCloud* named = config_.FindByKey(cloud->key);
+    if (named == nullptr) return uplink;
+    const absl::Status claims = claims_->Ready(cloud->key, named->subnets);
+    return claims.ok() ? claims : not_ready(kCniNotAvailable, claims);
+  }
   // A waiting one is cut off already, whatever the uplink does.
   const bool hurts = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
     return entry.second.cloud.key == cloud->key && entry.second.state != State::kPlanned;
@@ -471,7 +476,7 @@ absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
   return found;
 }
 
-absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(const Entry& entry, UniqueFd tap) {
+absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(Entry& entry, UniqueFd tap) {
   const AttachmentRecord& record = entry.record;
   if (record.tap) return links_.tap_port(std::move(tap));
   ASSIGN_OR_RETURN(const LinkInfo link, links_.by_name(record.host_ifname));
@@ -480,6 +485,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(const Entry& entr
         absl::StrCat("interface ", record.host_ifname, " has alias \"", link.alias,
                      "\" instead of ", LinkAlias(record.id, MainId(record)), ": it is not ours"));
   }
+  entry.host_end = link.index;
   return links_.packet_port(link.index);
 }
 
@@ -517,14 +523,17 @@ void Attachments::AnnounceNowAndSoon(Entry& entry) {
   });
 }
 
-void Attachments::RemovePort(Entry& entry) {
+void Attachments::RemovePort(Entry& entry, bool with_link) {
   if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);
   entry.announcement.reset();
   const PortId port = std::exchange(entry.port, PortId::kNone);
   if (port == PortId::kNone) return;
-  if (const absl::Status status = switch_->RemovePort(entry.cloud.key, port); !status.ok()) {
+  absl::StatusOr<std::unique_ptr<FrameIo>> io = switch_->TakePort(entry.cloud.key, port);
+  if (io.ok()) {
+    links_.bury({.io = *std::move(io), .with_link = with_link, .host_end = entry.host_end});
+  } else {
     log_->Warn("port not removed",
-               {{"id", entry.record.id}, {"error", std::string(status.message())}});
+               {{"id", entry.record.id}, {"error", std::string(io.status().message())}});
   }
 }
 

@@ -108,6 +108,7 @@ class Attachments final : public AttachService {
     AttachmentRecord record;
     CloudConfig cloud;
     PortId port = PortId::kNone;
+    IfIndex host_end = IfIndex::kNone;  // of a veth pair that has a port
     PlanTicket ticket{};  // kPlanned
     AddressWish wish;     // kPlanned: for addresses of the agent's own; none: no subnets
     SettledPlan settled;  // kPlanned
@@ -137,12 +138,13 @@ class Attachments final : public AttachService {
   void SettleNodePort(Entry& entry);
   void EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled);
 
-  absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(const Entry& entry, UniqueFd tap);
+  absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(Entry& entry, UniqueFd tap);
   absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);
   void Announce(const Entry& entry);
   void AnnounceNowAndSoon(Entry& entry);
 
-  void RemovePort(Entry& entry);  // if it has one
+  // If it has one. `with_link`: a DEL, which wants the interface gone as well.
+  void RemovePort(Entry& entry, bool with_link = false);
   // The port if there is one, and the entry; the record must be gone already.
   void Forget(Entries::iterator entry);
   void LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const;
@@ -175,8 +177,6 @@ class Attachments final : public AttachService {
   std::map<std::string, AttachmentRecord> ended_;  // by id; on disk likewise
   uint64_t next_ticket_ = 1;
   std::optional<EventLoop::TimerId> retry_;
-  // Posted tasks look at it: they may outlive us in the loop's queue.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace vxvde

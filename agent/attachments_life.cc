@@ -18,11 +18,7 @@ constexpr size_t kMaxEnded = 4096;
 }  // namespace
 
 void Attachments::OnEvent(const SwitchEvent& event) {
-  if (event.kind != SwitchEvent::Kind::kPortFailed) return;
-  // Not now: the switch is in the middle of that port.
-  loop_->Post([this, alive = alive_, cloud = event.cloud, port = event.port] {
-    if (*alive) OnPortFailed(cloud, port);
-  });
+  if (event.kind == SwitchEvent::Kind::kPortFailed) OnPortFailed(event.cloud, event.port);
 }
 
 void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
@@ -140,6 +136,7 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());
+  claims_->Occupy(record.id, entry.cloud.key, record.mac, record.addresses);
   entry.port = *port;
   entry.state = State::kAttached;
   entry.problem.clear();

@@ -43,9 +43,10 @@ struct Kernel {
   std::set<uint16_t> taken;                                       // by another program
   std::map<std::string, std::shared_ptr<FakePort::State>> ports;  // by link, or "tap"
   std::vector<std::shared_ptr<FakeSocket::State>> unicast;        // each ever opened
-  int bound = 0;                                                  // sockets open now
-  int steps = 0;                                                  // calls so far
-  int fail_step = 0;                                              // the one of them that fails
+  std::vector<DeadPort> buried;
+  int bound = 0;      // sockets open now
+  int steps = 0;      // calls so far
+  int fail_step = 0;  // the one of them that fails
   bool no_route = false;
   bool uplink_up = true;
 
@@ -105,6 +106,7 @@ struct Kernel {
       if (!taps.contains({netns, ifname})) return absl::NotFoundError("no tap");
       return UniqueFd(eventfd(0, EFD_CLOEXEC));
     };
+    out.bury = [this](DeadPort port) { buried.push_back(std::move(port)); };
     return out;
   }
 
@@ -177,6 +179,9 @@ struct FakeClaims : AddressClaims {
               const std::vector<IpPrefix>& addresses) override {
     occupied[lease] = addresses;
   }
+  absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override { return ready; }
+
+  absl::Status ready;
 };
 
 // One life of the agent.
@@ -458,6 +463,34 @@ TEST_F(AttachmentsTest, EachWriteOfAddFailsInTurn) {
   ExpectNothingLeft();
   std::filesystem::remove(record);
   EXPECT_TRUE(Add(Request("c1")).ok());
+}
+
+TEST_F(AttachmentsTest, ADetachBuriesThePortWithItsLink) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(*agent_->attachments.Detach(Request("c1").key));
+  ASSERT_EQ(kernel_.buried.size(), 1);
+  EXPECT_NE(kernel_.buried[0].io, nullptr);
+  EXPECT_TRUE(kernel_.buried[0].with_link);
+  EXPECT_EQ(kernel_.buried[0].host_end, kernel_.links[HostIfName(IdOf(Request("c1")))].index);
+
+  PlanRequest tap = Request("c2");
+  tap.tap = true;
+  ASSERT_TRUE(Add(tap).ok());
+  ASSERT_TRUE(*agent_->attachments.Detach(tap.key));
+  ASSERT_EQ(kernel_.buried.size(), 2);
+  EXPECT_TRUE(kernel_.buried[1].with_link);
+  EXPECT_EQ(kernel_.buried[1].host_end, IfIndex::kNone);
+}
+
+// Its interface is the plugin's, which is about to undo what it did.
+TEST_F(AttachmentsTest, AFailedCommitBuriesThePortAlone) {
+  const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  kernel_.AddVeth(plan->id);
+  std::filesystem::remove_all(run_dir_ + "/attachments");  // the record cannot be written
+  ASSERT_FALSE(Commit(*plan).ok());
+  ASSERT_EQ(kernel_.buried.size(), 1);
+  EXPECT_FALSE(kernel_.buried[0].with_link);
 }
 
 TEST_F(AttachmentsTest, ADetachWhoseRecordCannotBeRemovedIsTriedAgain) {

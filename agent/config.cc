@@ -254,6 +254,7 @@ class Reader {
                 {"vnl", [&](const auto& v) { vnl = Text(v, "vnl").value_or(""); }},
                 {"mtu", [&](const auto& v) { ReadMtu(v, cloud.mtu); }},
                 {"subnets", [&](const auto& v) { ReadSubnets(v, cloud.subnets); }},
+                {"conflicts", [&](const auto& v) { ReadConflicts(v, cloud.defend); }},
                 {"gateway", NotYet("gateway")},
                 {"masquerade", NotYet("masquerade")},
                 {"namespaces", [&](const auto& v) { cloud.namespaces = Texts(v, "namespaces"); }},
@@ -300,6 +301,16 @@ class Reader {
       return;
     }
     mtu = *number;
+  }
+
+  void ReadConflicts(const YAML::Node& value, bool& defend) {
+    const auto text = Text(value, "conflicts");
+    if (!text.has_value()) return;
+    if (*text != "report" && *text != "defend") {
+      Mistake(value, "conflicts", absl::StrCat("\"", *text, "\" is none; use report or defend"));
+      return;
+    }
+    defend = *text == "defend";
   }
 
   void ReadSubnets(const YAML::Node& value, std::vector<IpPrefix>& subnets) {
@@ -384,7 +395,7 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
-         a.subnets == b.subnets && a.namespaces == b.namespaces;
+         a.subnets == b.subnets && a.defend == b.defend && a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

@@ -25,6 +25,7 @@ struct NamedCloud {
   CloudConfig config;
   int mtu = 0;  // of pods; 0 = what the uplink carries
   std::vector<IpPrefix> subnets;
+  bool defend = false;   // `conflicts: defend`: announce an address again that another has, too
   bool gateway = false;  // the node has an address in it, and pods may route through it
   // Kubernetes namespaces whose pods may use it, as globs (fnmatch); callers without a
   // namespace are not limited.

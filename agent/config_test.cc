@@ -48,6 +48,7 @@ clouds:
     vnl: vxvde://239.1.2.3/vni=42
     mtu: 1400
     subnets: [10.42.0.0/16, "fd42::/64"]
+    conflicts: defend
     gateway: false
     masquerade: false
     namespaces: [team-*, shop]
@@ -66,6 +67,7 @@ clouds:
   EXPECT_EQ(blue.config.key.group, IpAddress::V4(239, 1, 2, 3));
   EXPECT_EQ(blue.config.key.vni.value(), 42u);
   EXPECT_EQ(blue.mtu, 1400);
+  EXPECT_TRUE(blue.defend);
   EXPECT_THAT(blue.subnets,
               ElementsAre(*IpPrefix::Parse("10.42.0.0/16"), *IpPrefix::Parse("fd42::/64")));
   EXPECT_THAT(blue.namespaces, ElementsAre("team-*", "shop"));
@@ -136,6 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
              "gateway: true is not supported by this version"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
              "masquerade: true is not supported by this version"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.1/16]}]\n",
              "has host bits; write 10.42.0.0/16"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0]}]\n", "10.42.0.0"},

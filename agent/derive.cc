@@ -1,16 +1,14 @@
 #include "agent/derive.h"
 
-#include <initializer_list>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 
 namespace vxvde {
-namespace {
 
 // FNV-1a with 64 bits, each text preceded by its length so that ("ab", "c") is not ("a", "bc"),
 // then the finalizer of SplitMix64: FNV alone leaves neighbours close together.
-uint64_t Hash(std::initializer_list<absl::string_view> texts) {
+uint64_t DeriveHash(std::initializer_list<absl::string_view> texts) {
   uint64_t hash = 0xcbf29ce484222325;
   const auto add = [&hash](uint8_t byte) { hash = (hash ^ byte) * 0x100000001b3; };
   for (const absl::string_view text : texts) {
@@ -22,11 +20,9 @@ uint64_t Hash(std::initializer_list<absl::string_view> texts) {
   return hash ^ (hash >> 31);
 }
 
-}  // namespace
-
 MacAddress DeriveMac(absl::string_view network, absl::string_view identity,
                      absl::string_view ifname, uint32_t attempt) {
-  uint64_t hash = Hash({network, identity, ifname, absl::StrCat(attempt)});
+  uint64_t hash = DeriveHash({network, identity, ifname, absl::StrCat(attempt)});
   MacAddress::Bytes bytes;
   for (uint8_t& byte : bytes) {
     byte = static_cast<uint8_t>(hash);
@@ -37,7 +33,8 @@ MacAddress DeriveMac(absl::string_view network, absl::string_view identity,
 }
 
 uint16_t FirstUnicastPort(const CloudKey& cloud, absl::string_view node, PortRange range) {
-  const uint64_t offset = Hash({cloud.ToString(), node}) % static_cast<uint64_t>(range.size());
+  const uint64_t offset =
+      DeriveHash({cloud.ToString(), node}) % static_cast<uint64_t>(range.size());
   return static_cast<uint16_t>(range.first + offset);
 }
 

@@ -4,12 +4,16 @@
 #define VXVDE_AGENT_DERIVE_H_
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "absl/strings/string_view.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/vnl/vnl.h"
 
 namespace vxvde {
+
+// 64 bits that depend on each text and on where it ends; the same everywhere and for ever.
+uint64_t DeriveHash(std::initializer_list<absl::string_view> texts);
 
 // First and last number of a range of UDP ports, both included; 1 <= first <= last.
 struct PortRange {

@@ -103,6 +103,32 @@ void JoinedClouds::ForgetPort(const CloudKey& cloud) {
   }
 }
 
+void JoinedClouds::FollowUplinks(const Config& config) {
+  for (auto& [key, options] : joined_) {
+    if (!absl::IsNotFound(links_->by_index(options.uplink).status())) continue;
+    const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config.uplink, *links_);
+    if (!uplink.ok()) continue;  // not yet: the link that brings it tells us
+    const absl::Status moved = switch_->Move(key, uplink->index, uplink->name, uplink->mtu);
+    const std::string cloud = NameOfCloud(config, options.config);
+    if (!moved.ok()) {
+      log_->Warn("cloud has no uplink",
+                 {{"cloud", cloud},
+                  {"was", options.uplink_name},
+                  {"tried", uplink->name},
+                  {"error", std::string(moved.message())},
+                  {"why", "the uplink is gone; tried again when a link or address changes"}});
+      continue;
+    }
+    log_->Info("uplink changed", {{"cloud", cloud},
+                                  {"was", options.uplink_name},
+                                  {"is", uplink->name},
+                                  {"why", "the old one is gone"}});
+    options.uplink = uplink->index;
+    options.uplink_name = uplink->name;
+    options.uplink_mtu = uplink->mtu;
+  }
+}
+
 const CloudOptions* JoinedClouds::Find(const CloudKey& cloud) const {
   const auto found = joined_.find(cloud);
   return found == joined_.end() ? nullptr : &found->second;

@@ -52,6 +52,10 @@ class JoinedClouds {
   // its unicast port.
   void Leave(const std::string& holder, const CloudKey& cloud);
 
+  // A link changed. A cloud whose uplink is gone goes on over the one that would be chosen now,
+  // when there is one (an interface that was made again has another index).
+  void FollowUplinks(const Config& config);
+
   // nullptr when it is not joined.
   const CloudOptions* Find(const CloudKey& cloud) const;
   const std::map<CloudKey, CloudOptions>& all() const { return joined_; }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
+#include "agent/reaper.h"
 #include "plugin/base/status.h"
 #include "plugin/os/netns.h"
 #include "plugin/os/port.h"
@@ -40,6 +41,8 @@ absl::StatusOr<UniqueFd> ReopenTap(const std::string& netns, const std::string& 
 absl::StatusOr<Links> KernelLinks() {
   ASSIGN_OR_RETURN(Netlink opened, Netlink::Open());
   const auto netlink = std::make_shared<Netlink>(std::move(opened));
+  ASSIGN_OR_RETURN(std::unique_ptr<Reaper> started, Reaper::Start());
+  const std::shared_ptr<Reaper> reaper = std::move(started);
   return Links{
       .by_name = [netlink](const std::string& name) { return netlink->GetLink(name); },
       .by_index = [netlink](IfIndex index) { return netlink->GetLink(index); },
@@ -47,6 +50,7 @@ absl::StatusOr<Links> KernelLinks() {
       .packet_port = OpenPacketPort,
       .tap_port = OpenTapPort,
       .reopen_tap = ReopenTap,
+      .bury = [reaper](DeadPort port) { reaper->Bury(std::move(port)); },
   };
 }
 

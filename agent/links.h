@@ -17,6 +17,14 @@
 
 namespace vxvde {
 
+// A port that the switch has given back.
+struct DeadPort {
+  std::unique_ptr<FrameIo> io;
+  // Its interface is to go with it: the veth pair with this host end, or the tap that `io` is.
+  bool with_link = false;
+  IfIndex host_end = IfIndex::kNone;
+};
+
 struct Links {
   // In the agent's own namespace; NotFound when it is missing.
   std::function<absl::StatusOr<LinkInfo>(const std::string& name)> by_name;
@@ -32,6 +40,10 @@ struct Links {
   std::function<absl::StatusOr<UniqueFd>(const std::string& netns, const std::string& ifname,
                                          const std::string& alias)>
       reopen_tap;
+
+  // Ends it soon, elsewhere (reaper.h). That an interface goes with it is a favour to the DEL that
+  // looks for it next: whoever must have it gone deletes it.
+  std::function<void(DeadPort)> bury = [](const DeadPort&) {};
 };
 
 // The kernel of the calling thread's network namespace.

@@ -10,10 +10,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -23,6 +26,7 @@
 #include "agent/attachments.h"
 #include "agent/config.h"
 #include "agent/handoff.h"
+#include "agent/ipam/ipam.h"
 #include "agent/links.h"
 #include "agent/live_node.h"
 #include "agent/log.h"
@@ -38,6 +42,8 @@
 
 namespace vxvde {
 namespace {
+
+constexpr std::chrono::seconds kUplinkTick(2);
 
 struct Flags {
   std::string config;  // empty: the default path, which may be absent
@@ -140,8 +146,19 @@ void Warn(const Log& log, absl::string_view event, const absl::Status& status) {
   if (!status.ok()) log.Warn(event, {{"error", std::string(status.message())}});
 }
 
+uint64_t RandomNumber() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
+std::set<std::string> Ids(const Attachments& attachments) {
+  std::set<std::string> ids;
+  for (const AttachmentInfo& attachment : attachments.List()) ids.insert(attachment.id);
+  return ids;
+}
+
 // A file that cannot be used is refused whole, and the running configuration stays.
-void Reload(const Flags& flags, const Log& log, Attachments& attachments) {
+void Reload(const Flags& flags, const Log& log, Attachments& attachments, Ipam& claims) {
   absl::StatusOr<Config> config = ReadConfig(flags);
   if (!config.ok()) {
     log.Error("configuration refused",
@@ -153,6 +170,7 @@ void Reload(const Flags& flags, const Log& log, Attachments& attachments) {
                                       {"configured", config->metrics},
                                       {"why", "it is bound at start; restart the agent"}});
   }
+  claims.SetConfig(*config);
   attachments.SetConfig(*std::move(config));
   log.Info("configuration reloaded",
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
@@ -172,7 +190,11 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   const std::string metrics_address = config.metrics;
   Switch the_switch(loop.get());
   JoinedClouds clouds(&the_switch, &store, &log, &links);
-  NoAddressClaims claims;
+  Ipam claims({.loop = loop.get(), .the_switch = &the_switch, .store = &store, .log = &log}, config,
+              RandomNumber);
+  clouds.SetWatcher(
+      {.joined = [&](const CloudOptions& joined) { claims.OnJoined(joined.config.key); },
+       .leaving = [&](const CloudKey& cloud) { claims.OnLeaving(cloud); }});
   NoNodePorts node_ports;
   Attachments attachments({.loop = loop.get(),
                            .the_switch = &the_switch,
@@ -210,10 +232,14 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   RETURN_IF_ERROR(loop->Watch(monitor.fd(), EPOLLIN, [&](uint32_t) {
     if (monitor.Drain()) {
       Warn(log, "local addresses not read", TellLocalAddresses(netlink, the_switch));
+      clouds.FollowUplinks(attachments.config());
     }
   }));
+  // Of routes nobody tells us, and a new uplink's comes after its address.
+  loop->Every(kUplinkTick, [&] { clouds.FollowUplinks(attachments.config()); });
 
   // Ports come back before anyone can ask for new ones.
+  RETURN_IF_ERROR(claims.Restore());
   RETURN_IF_ERROR(attachments.Restore());
   ASSIGN_OR_RETURN(
       std::optional<UniqueFd> inherited,
@@ -225,6 +251,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     ASSIGN_OR_RETURN(listener, ListenForHandoff(handoff_path));
   }
   attachments.DetachQueued();
+  claims.Collect(Ids(attachments));
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
 
@@ -233,7 +260,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     while (const std::optional<int> signal = NextSignal(signals)) {
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
-        Reload(flags, log, attachments);
+        Reload(flags, log, attachments, claims);
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});

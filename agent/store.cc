@@ -120,8 +120,11 @@ absl::Status RemoveFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status LoadRecords(const std::string& folder, std::vector<AttachmentRecord>& records,
-                         Store::Contents& contents) {
+// Every file of `folder` that `parse` understands and that has the name that `file_of` gives it.
+template <typename Record, typename FileOf>
+absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(absl::string_view),
+                     const FileOf& file_of, std::vector<Record>& records,
+                     std::vector<std::string>& problems) {
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
   if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
   std::vector<std::string> names;
@@ -132,18 +135,64 @@ absl::Status LoadRecords(const std::string& folder, std::vector<AttachmentRecord
   for (const std::string& name : names) {
     const std::string path = absl::StrCat(folder, "/", name);
     absl::StatusOr<std::string> text = ReadFile(path);
-    absl::StatusOr<AttachmentRecord> record =
-        text.ok() ? ParseRecord(*text) : absl::StatusOr<AttachmentRecord>(text.status());
-    if (record.ok() && name != absl::StrCat(record->id, ".json")) {
-      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", record->id));
+    absl::StatusOr<Record> record =
+        text.ok() ? parse(*text) : absl::StatusOr<Record>(text.status());
+    if (record.ok() && name != file_of(*record)) {
+      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", file_of(*record)));
     }
     if (record.ok()) {
       records.push_back(*std::move(record));
     } else {
-      contents.problems.push_back(SetAside(path, record.status()));
+      problems.push_back(SetAside(path, record.status()));
     }
   }
   return absl::OkStatus();
+}
+
+std::string RecordFile(const AttachmentRecord& record) { return absl::StrCat(record.id, ".json"); }
+
+// A lease may be called anything; a file may not.
+std::string LeaseFile(const std::string& lease) {
+  return absl::StrCat(AttachmentId("lease", lease, ""), ".json");
+}
+
+absl::StatusOr<std::vector<IpPrefix>> Addresses(const Json& json) {
+  const auto addresses = json.find("addresses");
+  if (addresses == json.end() || !addresses->is_array()) {
+    return absl::InvalidArgumentError("\"addresses\" is missing or no list");
+  }
+  std::vector<IpPrefix> prefixes;
+  for (const Json& address : *addresses) {
+    if (!address.is_string()) return absl::InvalidArgumentError("an address is no text");
+    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(address.get_ref<const std::string&>()));
+    prefixes.push_back(prefix);
+  }
+  return prefixes;
+}
+
+absl::StatusOr<MacAddress> Mac(const Json& json) {
+  ASSIGN_OR_RETURN(const std::string text, Text(json, "mac"));
+  ASSIGN_OR_RETURN(const MacAddress mac, MacAddress::Parse(text));
+  if (!mac.IsStation()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"mac\" ", text, " is no station's"));
+  }
+  return mac;
+}
+
+Json CloudToJson(const CloudKey& key) {
+  return {{"group", key.group.ToString()}, {"port", key.port}, {"vni", key.vni.value()}};
+}
+
+absl::StatusOr<CloudKey> CloudFromJson(const Json& cloud) {
+  if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is no object");
+  CloudKey key;
+  ASSIGN_OR_RETURN(const std::string group, Text(cloud, "group"));
+  ASSIGN_OR_RETURN(key.group, IpAddress::Parse(group));
+  ASSIGN_OR_RETURN(const int64_t port, Number(cloud, "port", 1, 65535));
+  key.port = static_cast<uint16_t>(port);
+  ASSIGN_OR_RETURN(const int64_t vni, Number(cloud, "vni", 0, Vni::kMax));
+  key.vni = *Vni::Make(static_cast<uint32_t>(vni));
+  return key;
 }
 
 }  // namespace
@@ -207,22 +256,10 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"host_ifname\" ", record.host_ifname, " is not that of ", record.id));
   }
-  ASSIGN_OR_RETURN(const std::string mac, Text(json, "mac"));
-  ASSIGN_OR_RETURN(record.mac, MacAddress::Parse(mac));
-  if (!record.mac.IsStation()) {
-    return absl::InvalidArgumentError(absl::StrCat("\"mac\" ", mac, " is no station's"));
-  }
+  ASSIGN_OR_RETURN(record.mac, Mac(json));
   ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
   record.mtu = static_cast<int>(mtu);
-  const auto addresses = json.find("addresses");
-  if (addresses == json.end() || !addresses->is_array()) {
-    return absl::InvalidArgumentError("\"addresses\" is missing or no list");
-  }
-  for (const Json& address : *addresses) {
-    if (!address.is_string()) return absl::InvalidArgumentError("an address is no text");
-    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(address.get_ref<const std::string&>()));
-    record.addresses.push_back(prefix);
-  }
+  ASSIGN_OR_RETURN(record.addresses, Addresses(json));
   ASSIGN_OR_RETURN(record.vnl, Text(json, "vnl"));
   return record;
 }
@@ -232,10 +269,8 @@ std::string FormatUnicastPorts(const UnicastPorts& ports) {
   json["version"] = kVersion;
   json["clouds"] = Json::array();
   for (const auto& [key, unicast_port] : ports) {
-    json["clouds"].push_back({{"group", key.group.ToString()},
-                              {"port", key.port},
-                              {"vni", key.vni.value()},
-                              {"unicast_port", unicast_port}});
+    json["clouds"].push_back(CloudToJson(key));
+    json["clouds"].back()["unicast_port"] = unicast_port;
   }
   return Dump(json);
 }
@@ -248,22 +283,40 @@ absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view text) {
   }
   UnicastPorts ports;
   for (const Json& cloud : *clouds) {
-    if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is no object");
-    CloudKey key;
-    ASSIGN_OR_RETURN(const std::string group, Text(cloud, "group"));
-    ASSIGN_OR_RETURN(key.group, IpAddress::Parse(group));
-    ASSIGN_OR_RETURN(const int64_t port, Number(cloud, "port", 1, 65535));
-    key.port = static_cast<uint16_t>(port);
-    ASSIGN_OR_RETURN(const int64_t vni, Number(cloud, "vni", 0, Vni::kMax));
-    key.vni = *Vni::Make(static_cast<uint32_t>(vni));
+    ASSIGN_OR_RETURN(const CloudKey key, CloudFromJson(cloud));
     ASSIGN_OR_RETURN(const int64_t unicast_port, Number(cloud, "unicast_port", 1, 65535));
     ports[key] = static_cast<uint16_t>(unicast_port);
   }
   return ports;
 }
 
+std::string FormatLease(const LeaseRecord& record) {
+  Json json;
+  json["version"] = kVersion;
+  json["lease"] = record.lease;
+  json["cloud"] = CloudToJson(record.cloud);
+  json["owner"] = record.owner;
+  json["mac"] = record.mac.ToString();
+  json["addresses"] = Json::array();
+  for (const IpPrefix& address : record.addresses) json["addresses"].push_back(address.ToString());
+  return Dump(json);
+}
+
+absl::StatusOr<LeaseRecord> ParseLease(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Json json, ParseObject(text));
+  LeaseRecord record;
+  ASSIGN_OR_RETURN(record.lease, Text(json, "lease"));
+  const auto cloud = json.find("cloud");
+  if (cloud == json.end()) return absl::InvalidArgumentError("\"cloud\" is missing");
+  ASSIGN_OR_RETURN(record.cloud, CloudFromJson(*cloud));
+  ASSIGN_OR_RETURN(record.owner, Text(json, "owner"));
+  ASSIGN_OR_RETURN(record.mac, Mac(json));
+  ASSIGN_OR_RETURN(record.addresses, Addresses(json));
+  return record;
+}
+
 absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
-  for (const char* name : {"/attachments", "/ended"}) {
+  for (const char* name : {"/attachments", "/ended", "/leases"}) {
     const std::string folder = absl::StrCat(run_dir, name);
     if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
       return ErrnoStatus(errno, absl::StrCat("make ", folder));
@@ -278,6 +331,25 @@ std::string Store::RecordPath(const std::string& id) const {
 
 std::string Store::EndedPath(const std::string& id) const {
   return absl::StrCat(run_dir_, "/ended/", id, ".json");
+}
+
+std::string Store::LeasePath(const std::string& lease) const {
+  return absl::StrCat(run_dir_, "/leases/", LeaseFile(lease));
+}
+
+absl::Status Store::SaveLease(const LeaseRecord& record) {
+  return ReplaceFile(LeasePath(record.lease), FormatLease(record));
+}
+
+absl::Status Store::RemoveLease(const std::string& lease) { return RemoveFile(LeasePath(lease)); }
+
+absl::StatusOr<Store::Leases> Store::LoadLeases() {
+  Leases leases;
+  RETURN_IF_ERROR(LoadAll(
+      absl::StrCat(run_dir_, "/leases"), ParseLease,
+      [](const LeaseRecord& record) { return LeaseFile(record.lease); }, leases.records,
+      leases.problems));
+  return leases;
 }
 
 absl::Status Store::Save(const AttachmentRecord& record) {
@@ -305,8 +377,10 @@ absl::Status Store::SavePorts(const UnicastPorts& ports) {
 
 absl::StatusOr<Store::Contents> Store::Load() {
   Contents contents;
-  RETURN_IF_ERROR(LoadRecords(absl::StrCat(run_dir_, "/attachments"), contents.records, contents));
-  RETURN_IF_ERROR(LoadRecords(absl::StrCat(run_dir_, "/ended"), contents.ended, contents));
+  RETURN_IF_ERROR(LoadAll(absl::StrCat(run_dir_, "/attachments"), ParseRecord, RecordFile,
+                          contents.records, contents.problems));
+  RETURN_IF_ERROR(LoadAll(absl::StrCat(run_dir_, "/ended"), ParseRecord, RecordFile, contents.ended,
+                          contents.problems));
 
   const std::string ports_path = absl::StrCat(run_dir_, "/clouds.json");
   const absl::StatusOr<std::string> text = ReadFile(ports_path);

@@ -4,6 +4,8 @@
 //   ended/ID.json         the same of one whose interface is gone without a DEL: what it has
 //                         elsewhere (a lease) is still to be given back, by DEL or GC
 //   queue/ID.json         DELs that came while no agent answered (agent/api/detach_queue.h)
+//   leases/NAME.json      one for each lease of addresses that the agent itself gave out; NAME is a
+//                         hash of what the lease is called
 //   clouds.json           the unicast port of each joined cloud
 //
 // A file is replaced whole (written beside, then renamed): a reader sees the old or the new.
@@ -53,6 +55,20 @@ struct AttachmentRecord {
 std::string FormatRecord(const AttachmentRecord& record);
 absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view json);
 
+// Addresses that the agent itself gave out.
+struct LeaseRecord {
+  std::string lease;  // what it is called: an attachment's id, or another part's name for it
+  CloudKey cloud;
+  std::string owner;  // AddressWish
+  MacAddress mac;
+  std::vector<IpPrefix> addresses;
+
+  friend bool operator==(const LeaseRecord&, const LeaseRecord&) = default;
+};
+
+std::string FormatLease(const LeaseRecord& record);
+absl::StatusOr<LeaseRecord> ParseLease(absl::string_view json);
+
 using UnicastPorts = std::map<CloudKey, uint16_t>;
 std::string FormatUnicastPorts(const UnicastPorts& ports);
 absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view json);
@@ -69,6 +85,9 @@ class Store {
   absl::Status Remove(const std::string& id);
   absl::Status RemoveEnded(const std::string& id);
   absl::Status SavePorts(const UnicastPorts& ports);
+  absl::Status SaveLease(const LeaseRecord& record);
+  // Also OK when there is none.
+  absl::Status RemoveLease(const std::string& lease);
   DetachQueue& queue() { return queue_; }
 
   struct Contents {
@@ -80,10 +99,17 @@ class Store {
   // Everything, as it was saved last.
   absl::StatusOr<Contents> Load();
 
+  struct Leases {
+    std::vector<LeaseRecord> records;
+    std::vector<std::string> problems;
+  };
+  absl::StatusOr<Leases> LoadLeases();
+
  private:
   explicit Store(const std::string& run_dir) : run_dir_(run_dir), queue_(run_dir) {}
   std::string RecordPath(const std::string& id) const;
   std::string EndedPath(const std::string& id) const;
+  std::string LeasePath(const std::string& lease) const;
 
   std::string run_dir_;
   DetachQueue queue_;

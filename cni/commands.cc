@@ -211,11 +211,16 @@ absl::StatusOr<bool> Prepare(Work& work, const Outside& outside) {
     RETURN_IF_ERROR(planned.status());
     if (!request.problem.ok()) return CniStatus(kCniInvalidConfig, request.problem.message());
   }
-  ASSIGN_OR_RETURN(const bool leftovers, outside.links.Clear(work.names));
+  ASSIGN_OR_RETURN(const bool leftovers, outside.links.HasLeftovers(work.names));
   // Of a try that had come as far as Commit, the agent has its share. N7: so it has when a setup
   // comes after a reboot, without the teardown that would have been before it.
   const bool again = leftovers || request.caller == Caller::kNetavark;
+  // The agent first: without it nothing new could be made, and what is there stays.
   if (again) RETURN_IF_ERROR(outside.agent.Detach(KeyOf(request)));
+  if (leftovers) {
+    RETURN_IF_ERROR(outside.links.Delete(work.names));
+    RETURN_IF_ERROR(outside.links.HasLeftovers(work.names).status());
+  }
   if (again || !request.maybe_foreign) planned = outside.agent.Plan(PlanOf(request));
   RETURN_IF_ERROR(planned.status());
   ASSIGN_OR_RETURN(work.spec, SpecOf(request, *planned));

@@ -110,8 +110,8 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
   }
 
   absl::Status CheckNetNs(const std::string&, bool) override { return Note("netns"); }
-  absl::StatusOr<bool> Clear(const LinkNames& n) override {
-    RETURN_IF_ERROR(Note("clear", n.ifname));
+  absl::StatusOr<bool> HasLeftovers(const LinkNames& n) override {
+    RETURN_IF_ERROR(Note("look", n.ifname));
     return leftovers;
   }
   absl::StatusOr<PodLink> Create(const LinkNames& n, const LinkSpec& s) override {
@@ -216,8 +216,8 @@ class FakeOutside : public PodLinks, public AgentClient, public IpamPlugin {
 TEST(Add, CommitsLast) {
   FakeOutside outside;
   ASSERT_TRUE(outside.Run(AddRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "create",
-                                         "configure", "commit", "print"));
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "plan", "ipam add", "create", "configure",
+                                         "commit", "print"));
   EXPECT_THAT(outside.committed, ElementsAre("192.0.2.7/24"));
   EXPECT_EQ(outside.spec.mac.ToString(), "02:00:5e:10:00:02");
   EXPECT_EQ(outside.spec.mtu, 1450u);
@@ -305,7 +305,7 @@ TEST(Add, WithoutIpamTheAgentIsAskedForAddresses) {
   EXPECT_FALSE(outside.plan.addresses_by_caller());
   EXPECT_THAT(outside.committed, IsEmpty());
   EXPECT_THAT(outside.calls,
-              ElementsAre("netns", "clear", "plan", "create", "configure", "commit", "print"));
+              ElementsAre("netns", "look", "plan", "create", "configure", "commit", "print"));
 }
 
 TEST(Add, EmptyIpamTakesTheCallersAddresses) {
@@ -326,22 +326,30 @@ TEST(Add, A7_AnotherAddressThanAskedForIsAnError) {
   const CniError error = ToCniError(outside.Run(request));
   EXPECT_EQ(error.code, 7u);
   EXPECT_THAT(error.msg, AllOf(HasSubstr("192.0.2.8"), HasSubstr("192.0.2.7")));
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del"));
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "plan", "ipam add", "ipam del"));
 }
 
 TEST(Add, LeaseWithoutAddressIsAnError) {
   FakeOutside outside;
   outside.lease.addresses.clear();
   EXPECT_FALSE(outside.Run(AddRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del"));
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "plan", "ipam add", "ipam del"));
 }
 
 TEST(Add, E9_AgentForgetsAKilledTryToo) {
   FakeOutside outside;
   outside.leftovers = true;
   ASSERT_TRUE(outside.Run(AddRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "detach", "plan", "ipam add", "create",
-                                         "configure", "commit", "print"));
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "detach", "unlink", "look", "plan",
+                                         "ipam add", "create", "configure", "commit", "print"));
+}
+
+TEST(Add, WithoutAnAgentWhatIsThereStays) {
+  FakeOutside outside;
+  outside.leftovers = true;
+  outside.fail[2] = CniStatus(kCniTryAgainLater, "nobody answers", "start the agent");
+  EXPECT_EQ(ToCniError(outside.Run(AddRequest())).code, kCniTryAgainLater);
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "detach"));
 }
 
 // E9: host-local refuses while it has the lease of an ADD that was killed.
@@ -349,7 +357,7 @@ TEST(Add, E9_LeaseOfAKilledTryIsGivenBackFirst) {
   FakeOutside outside;
   outside.fail[3] = CniStatus(999, "duplicate allocation is not allowed");
   ASSERT_TRUE(outside.Run(AddRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del",
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "plan", "ipam add", "ipam del",
                                          "ipam add", "create", "configure", "commit", "print"));
 }
 
@@ -361,8 +369,8 @@ TEST(Add, A5_LeaseThatFailsTwiceIsTheErrorOfThePlugin) {
   EXPECT_EQ(error.code, 104u);
   EXPECT_EQ(error.msg, "pool is empty");
   EXPECT_EQ(error.details, "add a range");
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "ipam add", "ipam del",
-                                         "ipam add", "ipam del"));
+  EXPECT_THAT(outside.calls,
+              ElementsAre("netns", "look", "plan", "ipam add", "ipam del", "ipam add", "ipam del"));
 }
 
 TEST(Add, AgentThatNamesThingsOtherwiseIsRefused) {
@@ -372,7 +380,7 @@ TEST(Add, AgentThatNamesThingsOtherwiseIsRefused) {
     if (what == 1) outside.planned.set_mac("12345");
     if (what == 2) outside.planned.set_mtu(0);
     EXPECT_EQ(ToCniError(outside.Run(AddRequest())).code, 100u);
-    EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan"));
+    EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "plan"));
   }
 }
 
@@ -382,14 +390,14 @@ TEST(Add, A5_LeaseThatCannotEvenBeGivenBackIsNotTriedAgain) {
   outside.fail[4] = CniStatus(7, "still no such plugin");
   EXPECT_EQ(ToCniError(outside.Run(AddRequest())).msg, "no such plugin");
   EXPECT_THAT(outside.calls,
-              ElementsAre("netns", "clear", "plan", "ipam add", "ipam del", "ipam del"));
+              ElementsAre("netns", "look", "plan", "ipam add", "ipam del", "ipam del"));
 }
 
 // What has to be undone once a step was begun, in the order in which it has to be.
 std::vector<std::string> UndoOf(const std::string& step) {
   const std::vector<std::pair<std::string, std::string>> undo = {
       {"ipam add", "ipam del"}, {"create", "unlink"}, {"commit", "detach"}};
-  const std::vector<std::string> order = {"netns",  "clear",     "plan",   "ipam add",
+  const std::vector<std::string> order = {"netns",  "look",      "plan",   "ipam add",
                                           "create", "configure", "commit", "print"};
   std::vector<std::string> expected;
   for (const std::string& one : order) {
@@ -462,7 +470,7 @@ TEST(AddSeveral, M2_AllArePlannedBeforeAnyIsMadeAndCommittedLast) {
   ASSERT_TRUE(outside.Run(ThreeNetworks()).ok());
   EXPECT_THAT(
       outside.calls,
-      ElementsAre("netns", "clear", "plan", "clear net1", "plan net1", "clear lab0", "plan lab0",
+      ElementsAre("netns", "look", "plan", "look net1", "plan net1", "look lab0", "plan lab0",
                   "ipam add", "create", "configure", "create net1", "configure net1", "create lab0",
                   "configure lab0", "commit", "commit another", "commit another", "print"));
   ASSERT_EQ(outside.plans.size(), 3u);
@@ -502,7 +510,7 @@ TEST(AddSeveral, A4_ChainedAddsToThePreviousResult) {
       R"("ips":[{"address":"203.0.113.5/24","interface":1}],"colour":"red"})";
   ASSERT_TRUE(outside.Run(request).ok());
   EXPECT_THAT(outside.calls,
-              ElementsAre("netns", "clear net1", "plan net1", "clear lab0", "plan lab0",
+              ElementsAre("netns", "look net1", "plan net1", "look lab0", "plan lab0",
                           "create net1", "configure net1", "create lab0", "configure lab0",
                           "commit another", "commit another", "print"));
   EXPECT_THAT(outside.printed, AllOf(HasSubstr(R"("colour":"red")"), HasSubstr(R"({"name":"br0"})"),
@@ -527,7 +535,7 @@ TEST(AddSeveral, NetworksOfOtherPluginsAreLeftAlone) {
   request.networks[1].maybe_foreign = true;
   ASSERT_TRUE(outside.Run(request).ok());
   EXPECT_THAT(outside.calls,
-              ElementsAre("netns", "clear", "plan", "plan net1", "plan lab0", "clear lab0",
+              ElementsAre("netns", "look", "plan", "plan net1", "plan lab0", "look lab0",
                           "ipam add", "create", "configure", "create lab0", "configure lab0",
                           "commit", "commit another", "print"));
 }
@@ -540,7 +548,7 @@ TEST(AddSeveral, AProblemWithAnEntryCountsOnceItIsOurs) {
   const CniError error = ToCniError(outside.Run(request));
   EXPECT_EQ(error.code, 7u);
   EXPECT_EQ(error.msg, "annotation a, entry \"green\": ips: no length");
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "plan", "plan net1"));
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "plan", "plan net1"));
 }
 
 // A network that must be ours, and is not known: never silently missing.
@@ -604,7 +612,7 @@ Request SetupRequest() {
 TEST(Setup, N7_EndsWhatARebootLeftFirst) {
   FakeOutside outside;
   ASSERT_TRUE(outside.Run(SetupRequest()).ok());
-  EXPECT_THAT(outside.calls, ElementsAre("netns", "clear", "detach", "plan", "create", "configure",
+  EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "detach", "plan", "create", "configure",
                                          "commit", "print"));
   EXPECT_EQ(outside.plan.caller(), "netavark");
   EXPECT_TRUE(outside.plan.addresses_by_caller());
@@ -615,7 +623,7 @@ TEST(Setup, N7_EndsWhatARebootLeftFirst) {
 
 // N6: no teardown follows a setup that failed.
 TEST(Setup, N6_EachStepFailedInTurnIsUndone) {
-  const std::vector<std::string> steps = {"netns",  "clear",     "detach", "plan",
+  const std::vector<std::string> steps = {"netns",  "look",      "detach", "plan",
                                           "create", "configure", "commit", "print"};
   for (size_t i = 0; i < steps.size(); ++i) {
     FakeOutside outside;

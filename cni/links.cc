@@ -40,13 +40,10 @@ bool SameAttachment(absl::string_view alias, absl::string_view other) {
   return !IdOfAlias(alias).empty() && IdOfAlias(alias) == IdOfAlias(other);
 }
 
-enum class Found { kNothing, kOurs, kForeign };
-
-// Deletes the host end if it is ours.
-absl::StatusOr<Found> DeleteHostEnd(const LinkNames& names) {
-  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+// Index of the host end, or nothing. FailedPrecondition when what has its name is not ours.
+absl::StatusOr<std::optional<IfIndex>> FindHostEnd(Netlink& host, const LinkNames& names) {
   const absl::StatusOr<LinkInfo> link = host.GetLink(names.host_ifname);
-  if (absl::IsNotFound(link.status())) return Found::kNothing;
+  if (absl::IsNotFound(link.status())) return std::nullopt;
   RETURN_IF_ERROR(link.status());
   const bool ours = SameAttachment(link->alias, names.alias) ||
                     (link->alias.empty() && link->kind == "veth");  // I1
@@ -55,8 +52,13 @@ absl::StatusOr<Found> DeleteHostEnd(const LinkNames& names) {
         absl::StrCat("interface ", names.host_ifname, " has the alias \"", link->alias,
                      "\", not \"", names.alias, "\": it is not ours, remove or rename it by hand"));
   }
-  RETURN_IF_ERROR(IgnoreNotFound(host.DeleteLink(link->index)));
-  return Found::kOurs;
+  return link->index;
+}
+
+absl::Status DeleteHostEnd(const LinkNames& names) {
+  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+  ASSIGN_OR_RETURN(const std::optional<IfIndex> index, FindHostEnd(host, names));
+  return index ? IgnoreNotFound(host.DeleteLink(*index)) : absl::OkStatus();
 }
 
 // Nothing when the namespace has gone.
@@ -73,16 +75,13 @@ absl::StatusOr<std::optional<Netlink>> OpenPod(const std::string& path) {
 }
 
 // Deletes the pod's end if it is ours.
-absl::StatusOr<Found> DeletePodEnd(const LinkNames& names) {
-  ASSIGN_OR_RETURN(std::optional<Netlink> opened, OpenPod(names.netns));
-  if (!opened) return Found::kNothing;
-  Netlink& pod = *opened;
-  const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
-  if (absl::IsNotFound(link.status())) return Found::kNothing;
-  RETURN_IF_ERROR(link.status());
-  if (!SameAttachment(link->alias, names.alias)) return Found::kForeign;
-  RETURN_IF_ERROR(IgnoreNotFound(pod.DeleteLink(link->index)));
-  return Found::kOurs;
+absl::Status DeletePodEnd(const LinkNames& names) {
+  ASSIGN_OR_RETURN(std::optional<Netlink> pod, OpenPod(names.netns));
+  if (!pod) return absl::OkStatus();
+  const absl::StatusOr<LinkInfo> link = pod->GetLink(names.ifname);
+  if (!link.ok()) return IgnoreNotFound(link.status());
+  if (!SameAttachment(link->alias, names.alias)) return absl::OkStatus();
+  return IgnoreNotFound(pod->DeleteLink(link->index));
 }
 
 // Deletes the links of a namespace that were made with `main`. `each` sees those without an alias.
@@ -225,15 +224,18 @@ absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allow
                    "give the container's; CNI_NETNS_OVERRIDE=1 if it really is meant");
 }
 
-absl::StatusOr<bool> KernelPodLinks::Clear(const LinkNames& names) {
-  ASSIGN_OR_RETURN(const Found host, DeleteHostEnd(names));
-  ASSIGN_OR_RETURN(const Found pod, DeletePodEnd(names));
-  if (pod == Found::kForeign) {
-    return absl::AlreadyExistsError(absl::StrCat("interface ", names.ifname, " exists in ",
-                                                 names.netns,
-                                                 " and is not ours: it is left alone"));
-  }
-  return host == Found::kOurs || pod == Found::kOurs;
+absl::StatusOr<bool> KernelPodLinks::HasLeftovers(const LinkNames& names) {
+  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+  ASSIGN_OR_RETURN(const std::optional<IfIndex> host_end, FindHostEnd(host, names));
+  if (host_end) return true;  // and the pod's end, which need not have an alias yet, goes with it
+  ASSIGN_OR_RETURN(std::optional<Netlink> pod, OpenPod(names.netns));
+  if (!pod) return false;
+  const absl::StatusOr<LinkInfo> link = pod->GetLink(names.ifname);
+  if (absl::IsNotFound(link.status())) return false;
+  RETURN_IF_ERROR(link.status());
+  if (SameAttachment(link->alias, names.alias)) return true;
+  return absl::AlreadyExistsError(absl::StrCat("interface ", names.ifname, " exists in ",
+                                               names.netns, " and is not ours: it is left alone"));
 }
 
 absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const LinkSpec& spec) {
@@ -286,8 +288,8 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
 
 absl::Status KernelPodLinks::Delete(const LinkNames& names) {
   std::vector<absl::Status> errors;
-  if (absl::Status status = DeleteHostEnd(names).status(); !status.ok()) errors.push_back(status);
-  if (absl::Status status = DeletePodEnd(names).status(); !status.ok()) errors.push_back(status);
+  if (absl::Status status = DeleteHostEnd(names); !status.ok()) errors.push_back(status);
+  if (absl::Status status = DeletePodEnd(names); !status.ok()) errors.push_back(status);
   return JoinErrors(errors);
 }
 

@@ -60,9 +60,9 @@ class PodLinks {
   // May an attachment be made there? kCniInvalidEnvironment: no such namespace. kCniInvalidNetNs:
   // it is our own, and `own_allowed` is false (E6).
   virtual absl::Status CheckNetNs(const std::string& netns, bool own_allowed) = 0;
-  // Removes what a try that was killed left of this attachment; true when there was anything.
-  // AlreadyExists when `ifname` is somebody else's, which is left alone (A1).
-  virtual absl::StatusOr<bool> Clear(const LinkNames& names) = 0;
+  // Is there anything of this attachment, from a try that was killed or an ADD before this one?
+  // Changes nothing. AlreadyExists when `ifname` is somebody else's (A1).
+  virtual absl::StatusOr<bool> HasLeftovers(const LinkNames& names) = 0;
   // Both ends, down. Undone by Delete, also when it failed.
   virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
   // Brings both ends up, with addresses that can be used at once, and routes.
@@ -83,7 +83,7 @@ class PodLinks {
 class KernelPodLinks : public PodLinks {
  public:
   absl::Status CheckNetNs(const std::string& netns, bool own_allowed) override;
-  absl::StatusOr<bool> Clear(const LinkNames& names) override;
+  absl::StatusOr<bool> HasLeftovers(const LinkNames& names) override;
   absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) override;
   absl::Status Configure(const LinkNames& names, LinkMode mode,
                          const std::vector<IpPrefix>& addresses,

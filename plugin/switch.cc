@@ -57,19 +57,28 @@ void Switch::SetLocalAddresses(std::vector<IpAddress> addresses) {
   impl_->local.insert(addresses.begin(), addresses.end());
 }
 
+namespace {
+
+UdpOptions UdpOf(const CloudOptions& options) {
+  const CloudKey& key = options.config.key;
+  return {.group = key.group,
+          .group_port = key.port,
+          .bind = options.config.bind,
+          .port = options.unicast_port,
+          .uplink = options.uplink,
+          .uplink_mtu = options.uplink_mtu,
+          .ttl = options.config.ttl,
+          .receive_buffer = options.config.receive_buffer};
+}
+
+}  // namespace
+
 absl::Status Switch::Join(const CloudOptions& options) {
   const CloudKey& key = options.config.key;
   if (IsJoined(key)) {
     return absl::AlreadyExistsError(absl::StrCat("cloud ", key.ToString(), " is joined already"));
   }
-  const UdpOptions udp{.group = key.group,
-                       .group_port = key.port,
-                       .bind = options.config.bind,
-                       .port = options.unicast_port,
-                       .uplink = options.uplink,
-                       .uplink_mtu = options.uplink_mtu,
-                       .ttl = options.config.ttl,
-                       .receive_buffer = options.config.receive_buffer};
+  const UdpOptions udp = UdpOf(options);
   // The unicast socket first: a taken port is the likely failure and is seen before we join.
   ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> unicast, impl_->sockets.unicast(udp));
   ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> group, impl_->sockets.group(udp));
@@ -80,6 +89,15 @@ absl::Status Switch::Join(const CloudOptions& options) {
   impl_->clouds.emplace(key, std::move(cloud));
   impl_->Report({.kind = SwitchEvent::Kind::kCloudJoined, .cloud = key});
   return absl::OkStatus();
+}
+
+absl::Status Switch::Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  CloudOptions options = found->options();
+  options.uplink = uplink;
+  options.uplink_mtu = mtu;
+  ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> group, impl_->sockets.group(UdpOf(options)));
+  return found->MoveTo(uplink, name, mtu, std::move(group));
 }
 
 bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
@@ -101,8 +119,12 @@ absl::StatusOr<PortId> Switch::AddPort(const CloudKey& cloud, const PortOptions&
 }
 
 absl::Status Switch::RemovePort(const CloudKey& cloud, PortId port) {
+  return TakePort(cloud, port).status();
+}
+
+absl::StatusOr<std::unique_ptr<FrameIo>> Switch::TakePort(const CloudKey& cloud, PortId port) {
   ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
-  return found->RemovePort(port);
+  return found->TakePort(port);
 }
 
 absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame) {

@@ -52,6 +52,9 @@ class Switch {
   // which).
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
+  // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
+  // stay. An error leaves it where it was.
+  absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
   void Leave(const CloudKey& cloud);
 
@@ -59,6 +62,9 @@ class Switch {
   absl::StatusOr<PortId> AddPort(const CloudKey& cloud, const PortOptions& options,
                                  std::unique_ptr<FrameIo> io);
   absl::Status RemovePort(const CloudKey& cloud, PortId port);
+  // The same, for whoever wants to close the port's interface elsewhere: that may take the kernel
+  // some 10 ms (packet_release() in net/packet/af_packet.c waits for RCU).
+  absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(const CloudKey& cloud, PortId port);
 
   // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
   absl::Status Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame);

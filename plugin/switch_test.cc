@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <thread>
@@ -416,6 +417,59 @@ TEST_F(SwitchTest, APortWhoseInterfaceIsGoneIsReportedOnceAndMayBeRemovedInAnswe
     EXPECT_EQ(events_[0].kind, SwitchEvent::Kind::kPortFailed);
     EXPECT_EQ(events_[0].port, id);
     EXPECT_THAT(switch_->Snapshot().clouds[0].ports, IsEmpty());
+  });
+}
+
+TEST_F(SwitchTest, ACloudThatMovesKeepsPortsStationsAndItsUnicastPort) {
+  AddPort(kPodA, a_);
+  FromPeer(group_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  const auto before = Snapshot();
+  const auto old_group = std::exchange(group_, std::make_shared<FakeSocket::State>());
+  group_->port = kGroup.port;
+  On([&] { EXPECT_TRUE(switch_->Move(key(), IfIndex{9}, "eth1", 9000).ok()); });
+  EXPECT_EQ(unicast_->uplink, IfIndex{9});
+  const auto after = Snapshot();
+  EXPECT_EQ(after.options.uplink_name, "eth1");
+  EXPECT_EQ(after.options.uplink_mtu, 9000);
+  EXPECT_EQ(after.options.unicast_port, kOurPort);
+  EXPECT_EQ(after.stations.size(), before.stations.size());
+  On([&] { a_->out.clear(); });
+  FromPeer(old_group, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  On([&] { EXPECT_THAT(a_->out, IsEmpty()) << "nobody hears the old uplink's group"; });
+  FromPeer(group_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  On([&] { EXPECT_THAT(a_->out, SizeIs(1)); });
+
+  On([&] { unicast_->no_uplink = absl::NotFoundError("no such device"); });
+  const auto kept = std::exchange(group_, std::make_shared<FakeSocket::State>());
+  On([&] { EXPECT_FALSE(switch_->Move(key(), IfIndex{10}, "eth2", 1500).ok()); });
+  EXPECT_EQ(Snapshot().options.uplink_name, "eth1");
+  FromPeer(kept, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  On([&] { EXPECT_THAT(a_->out, SizeIs(2)) << "it stays where it was"; });
+}
+
+TEST_F(SwitchTest, OfAPortThatIsGoneNothingIsReported) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] {
+    switch_->SetListener([&](const SwitchEvent& event) {
+      events_.push_back(event);
+      if (event.kind != SwitchEvent::Kind::kPortFailed) return;
+      const SwitchSnapshot now = switch_->Snapshot();
+      for (const PortSnapshot& port : now.clouds.at(0).ports) {
+        EXPECT_TRUE(switch_->RemovePort(key(), port.id).ok());
+      }
+      switch_->Leave(key());
+    });
+    events_.clear();
+    a_->Break(absl::NotFoundError("gone"));
+    b_->Break(absl::NotFoundError("gone"));
+  });
+  On([] {});
+  On([&] {
+    const auto failed = [](const SwitchEvent& event) {
+      return event.kind == SwitchEvent::Kind::kPortFailed;
+    };
+    EXPECT_EQ(std::count_if(events_.begin(), events_.end(), failed), 1);
   });
 }
 

@@ -92,6 +92,33 @@ def sources_differ(who):
             assert entry["mac"] not in own or entry["location"].get("port"), f"a pod of ours at a peer: {entry}"
 
 
+def test_uplink_made_again():
+    """an uplink that is deleted and made again, or gives way to another one, is followed; the unicast port stays"""
+    with Lab("multihome") as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        n1.start_agent()
+        pod, member = n1.pod("pod"), n2.vdens("member", f"vxvde://{GROUP}").join(1)
+        pod.add(n1.net(f"vxvde://{GROUP}"))
+        pod.reaches(member.ip4)
+        port = n1.agent.clouds()[0]["unicastPort"]
+        n1.ip("link", "del", "eth0")
+        assert not pod.ping(member.ip4, wait=1)
+        n1.plug(lab.lan(), "eth0")
+        n1.route_multicast("eth0")
+        pod.reaches(member.ip4)
+        member.reaches(pod.ip6)
+        for node in (n1, n2):
+            node.plug(lab.lan(1), "eth1")
+        n1.ip("link", "del", "eth0")
+        n1.route_multicast("eth1")
+        n2.route_multicast("eth1")
+        other = n2.vdens("other", f"vxvde://{GROUP}/if=eth1").join(2)
+        pod.reaches(other.ip4)
+        other.reaches(pod.ip6)
+        cloud, = n1.agent.clouds()
+        assert (cloud["uplink"], cloud["unicastPort"]) == ("eth1", port), cloud
+
+
 def seconds(stamp):
     hours, minutes, rest = stamp.split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(rest)

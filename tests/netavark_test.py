@@ -103,7 +103,7 @@ def test_create():
 
 
 def test_without_subnets():
-    """N6: no subnets, no addresses from podman: layer 2, with a MAC; a cloud with subnets is refused honestly"""
+    """N6: no subnets, no addresses from podman: layer 2, with a MAC; the agent's own where the cloud has subnets"""
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
         n1.start_agent({"clouds": [{"name": "routed", "vnl": "vxvde://239.1.2.4", "subnets": ["203.0.113.0/24"]}]})
@@ -112,9 +112,13 @@ def test_without_subnets():
         status = network.setup(pod)
         assert status["subnets"] == [] and status["mac_address"] == pod.mac("eth0"), status
         network.teardown(pod)
-        with refused("routed", "--subnet"):
-            PodmanNetwork(n1, "routed", options={"cloud": "routed"}).setup(pod)
-        PodmanNetwork(n1, "flat", options={"cloud": "routed"}, ipam_options={"driver": "none"}).setup(pod)
+        routed = PodmanNetwork(n1, "routed", options={"cloud": "routed"})
+        status = routed.setup(pod)
+        assert [subnet["ipnet"] for subnet in status["subnets"]] == pod.addresses("eth0"), status
+        assert pod.addresses("eth0")[0].startswith("203.0.113."), pod.addresses("eth0")
+        routed.teardown(pod)
+        flat = PodmanNetwork(n1, "flat", options={"cloud": "routed"}, ipam_options={"driver": "none"}).setup(pod)
+        assert flat["subnets"] == [] and pod.addresses("eth0") == [], flat
 
 
 def test_a_failed_setup_leaves_nothing():

@@ -164,7 +164,6 @@ def test_bad_entries():
             bad(7, '"green@x"', networks="blue@x, green@x")
             bad(7, "entry 2", "198.51.100.7", networks=[{"name": "blue"}, {"name": "green", "ips": ["198.51.100.7"]}])
             bad(7, "entry 2", "colour", networks=[{"name": "blue"}, {"name": "green", "colour": "red"}])
-            bad(7, "routed", "subnets", "ips", networks="blue, routed")
             bad(7, "k8s.v1.cni.cncf.io/networks", "192.0.2.7",
                 npwg=[{"name": "blue"}, {"name": "green", "ips": ["192.0.2.7"]}])
             pod.ip("link", "add", "net2", "type", "bridge")

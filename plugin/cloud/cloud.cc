@@ -49,9 +49,28 @@ Cloud::~Cloud() {
   loop_->Unwatch(unicast_->fd());
 }
 
+absl::Status Cloud::WatchGroup(const DatagramIo& group) {
+  return loop_->Watch(group.fd(), EPOLLIN,
+                      [this](uint32_t) { ReadSocket(*group_, /*is_group=*/true); });
+}
+
+absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
+                           std::unique_ptr<DatagramIo> group) {
+  RETURN_IF_ERROR(WatchGroup(*group));
+  if (absl::Status set = unicast_->SetUplink(uplink, mtu); !set.ok()) {
+    loop_->Unwatch(group->fd());
+    return set;
+  }
+  loop_->Unwatch(group_->fd());
+  group_ = std::move(group);
+  options_.uplink = uplink;
+  options_.uplink_name = name;
+  options_.uplink_mtu = mtu;
+  return absl::OkStatus();
+}
+
 absl::Status Cloud::Start() {
-  RETURN_IF_ERROR(loop_->Watch(group_->fd(), EPOLLIN,
-                               [this](uint32_t) { ReadSocket(*group_, /*is_group=*/true); }));
+  RETURN_IF_ERROR(WatchGroup(*group_));
   return loop_->Watch(unicast_->fd(), EPOLLIN,
                       [this](uint32_t) { ReadSocket(*unicast_, /*is_group=*/false); });
 }
@@ -89,17 +108,18 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   return absl::OkStatus();
 }
 
-absl::Status Cloud::RemovePort(PortId id) {
+absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   const auto it = ports_.find(id);
   if (it == ports_.end()) {
     return absl::NotFoundError(
         absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
   }
   if (!it->second->failed) loop_->Unwatch(it->second->io->fd());
+  std::unique_ptr<FrameIo> io = std::move(it->second->io);
   ports_.erase(it);
   fdb_.ForgetPort(id);
   Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
-  return absl::OkStatus();
+  return io;
 }
 
 absl::Status Cloud::Inject(PortId id, std::span<const uint8_t> frame) {
@@ -345,9 +365,9 @@ void Cloud::FailPort(Port& port) {
   loop_->Unwatch(port.io->fd());
   port.failed = true;
   // The owner may remove the port in answer, which ends `port`: not while we stand in its handler.
-  const SwitchEvent event{.kind = SwitchEvent::Kind::kPortFailed, .cloud = key(), .port = port.id};
-  loop_->Post([listener = listener_, event] {
-    if (listener) listener(event);
+  loop_->Post([this, alive = std::weak_ptr<bool>(alive_), id = port.id] {
+    if (alive.expired() || FindPort(id) == nullptr) return;  // removed in between
+    Report({.kind = SwitchEvent::Kind::kPortFailed, .cloud = key(), .port = id});
   });
 }
 

@@ -59,6 +59,12 @@ class Cloud {
   absl::Status Start();
 
   const CloudKey& key() const { return options_.config.key; }
+  const CloudOptions& options() const { return options_; }
+
+  // Goes on over another uplink, with a group socket that has joined there. Ports, stations and
+  // the unicast port stay. An error leaves everything as it was.
+  absl::Status MoveTo(IfIndex uplink, const std::string& name, int mtu,
+                      std::unique_ptr<DatagramIo> group);
   bool has_ports() const { return !ports_.empty(); }
 
   // The datagram that makes others forget us.
@@ -66,8 +72,8 @@ class Cloud {
 
   // AlreadyExists when the MAC is static on another port.
   absl::Status AddPort(PortId id, const PortOptions& options, std::unique_ptr<FrameIo> io);
-  // NotFound names the port.
-  absl::Status RemovePort(PortId id);
+  // Removes it and gives back its interface. NotFound names the port.
+  absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId id);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
 
   // Forgets what has not been heard for too long.
@@ -104,6 +110,7 @@ class Cloud {
     PeerState* peer = nullptr;  // of the verdict, or of the sender
   };
 
+  absl::Status WatchGroup(const DatagramIo& group);
   void ReadSocket(DatagramIo& io, bool is_group);
   void OnDatagram(const InDatagram& datagram, bool is_group);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer,
@@ -145,6 +152,9 @@ class Cloud {
   DropCounters drops_;
   FlowCounters from_group_;
   FlowCounters to_group_;
+
+  // Posted tasks look at it: they may outlive us in the loop's queue.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   // Kept for their memory.
   std::vector<InDatagram> datagrams_;

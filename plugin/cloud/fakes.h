@@ -66,6 +66,8 @@ class FakeSocket : public DatagramIo {
     uint16_t port = 0;
     std::deque<In> in;
     std::vector<Out> out;
+    IfIndex uplink = IfIndex::kNone;  // as SetUplink said last
+    absl::Status no_uplink;           // what SetUplink answers
     ReadyFd ready;
     void Push(In datagram) {
       in.push_back(std::move(datagram));
@@ -76,6 +78,10 @@ class FakeSocket : public DatagramIo {
   explicit FakeSocket(std::shared_ptr<State> state) : state_(std::move(state)) {}
   int fd() const override { return state_->ready.fd(); }
   uint16_t port() const override { return state_->port; }
+  absl::Status SetUplink(IfIndex uplink, int) override {
+    if (state_->no_uplink.ok()) state_->uplink = uplink;
+    return state_->no_uplink;
+  }
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out, DropCounters&) override {
     out.clear();
     while (!state_->in.empty() && out.size() < buffers.count()) {

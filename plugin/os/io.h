@@ -59,6 +59,9 @@ class DatagramIo {
   virtual ~DatagramIo() = default;
   virtual int fd() const = 0;
   virtual uint16_t port() const = 0;  // that it is bound to
+  // From now on group datagrams leave from `uplink`, and link-local peers are there. Memberships
+  // stay as they are.
+  virtual absl::Status SetUplink(IfIndex uplink, int mtu) = 0;
   // Replaces `out` by a batch; empty when nothing waits. What had to be thrown
   // away (kTruncated, kSocketOverrun) is added to `drops`.
   virtual absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,

@@ -61,11 +61,10 @@ class UdpSocket : public DatagramIo {
   UdpSocket(UniqueFd fd, uint16_t port, const UdpOptions& options, bool segments)
       : fd_(std::move(fd)),
         port_(port),
+        v6_(options.group.is_v6()),
         scope_(static_cast<uint32_t>(options.uplink)),
-        largest_run_(options.group.is_v6() ? 65487 : 65507),
-        // Of larger ones than half a send no two go together.
-        largest_segment_(std::min<int>(options.uplink_mtu - (options.group.is_v6() ? 48 : 28),
-                                       largest_run_ / 2)),
+        largest_run_(v6_ ? 65487 : 65507),
+        largest_segment_(LargestSegment(options.uplink_mtu)),
         segments_(segments),
         in_(std::make_unique<Inbox>()),
         out_(std::make_unique<Outbox>()),
@@ -73,11 +72,14 @@ class UdpSocket : public DatagramIo {
 
   int fd() const override { return fd_.get(); }
   uint16_t port() const override { return port_; }
+  absl::Status SetUplink(IfIndex uplink, int mtu) override;
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override;
   void Send(std::span<const OutDatagram> batch, DropCounters& drops) override;
 
  private:
+  // Of larger ones than half a send no two go together.
+  int LargestSegment(int mtu) const { return std::min(mtu - (v6_ ? 48 : 28), largest_run_ / 2); }
   uint16_t ReadControls(msghdr& message, DropCounters& drops);
   void AddRuns(const OutDatagram& run, const Destination& to, DropCounters& drops);
   void AddPieces(Outbox& box, std::span<const iovec> parts, size_t segment_size,
@@ -89,6 +91,7 @@ class UdpSocket : public DatagramIo {
 
   UniqueFd fd_;
   uint16_t port_;
+  bool v6_;
   uint32_t scope_;         // interface of link-local IPv6 peers
   int largest_run_;        // payload bytes of one send
   int largest_segment_;    // payload bytes of one datagram that UDP_SEGMENT may make
@@ -98,6 +101,24 @@ class UdpSocket : public DatagramIo {
   std::unique_ptr<Outbox> out_;
   std::unique_ptr<Outbox> pieces_;  // of a run that was refused, while out_ is being flushed
 };
+
+absl::Status SendGroupsThrough(const UniqueFd& fd, bool v6, IfIndex uplink) {
+  const int index = static_cast<int>(uplink);
+  ip_mreqn out = {};
+  out.imr_ifindex = index;
+  const int result =
+      v6 ? setsockopt(fd.get(), IPPROTO_IPV6, IPV6_MULTICAST_IF, &index, sizeof(index))
+         : setsockopt(fd.get(), IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out));
+  if (result == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("send multicast through interface ", index));
+}
+
+absl::Status UdpSocket::SetUplink(IfIndex uplink, int mtu) {
+  RETURN_IF_ERROR(SendGroupsThrough(fd_, v6_, uplink));
+  scope_ = static_cast<uint32_t>(uplink);
+  largest_segment_ = LargestSegment(mtu);
+  return absl::OkStatus();
+}
 
 absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
                                 DropCounters& drops) {
@@ -358,29 +379,21 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& op
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options) {
   ASSIGN_OR_RETURN(UniqueFd fd, Open(options));
   SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, kDefaultBuffer);
-  const int uplink = static_cast<int>(options.uplink);
   if (options.group.is_v6()) {
     constexpr int kLevel = IPPROTO_IPV6;
     // Unicast keeps the kernel's hop limit, as in the reference.
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_HOPS, options.ttl, "IPV6_MULTICAST_HOPS"));
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_LOOP, 1, "IPV6_MULTICAST_LOOP"));
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER"));
-    if (uplink != 0) {
-      RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_IF, uplink, "IPV6_MULTICAST_IF"));
-    }
   } else {
     constexpr int kLevel = IPPROTO_IP;
     RETURN_IF_ERROR(Set(fd, kLevel, IP_TTL, options.ttl, "IP_TTL"));
     RETURN_IF_ERROR(Set(fd, kLevel, IP_MULTICAST_TTL, options.ttl, "IP_MULTICAST_TTL"));
     RETURN_IF_ERROR(Set(fd, kLevel, IP_MULTICAST_LOOP, 1, "IP_MULTICAST_LOOP"));
     RETURN_IF_ERROR(Set(fd, kLevel, IP_MTU_DISCOVER, IP_PMTUDISC_DONT, "IP_MTU_DISCOVER"));
-    if (uplink != 0) {
-      ip_mreqn out = {};
-      out.imr_ifindex = uplink;
-      if (setsockopt(fd.get(), kLevel, IP_MULTICAST_IF, &out, sizeof(out)) != 0) {
-        return ErrnoStatus(errno, absl::StrCat("send multicast through interface ", uplink));
-      }
-    }
+  }
+  if (options.uplink != IfIndex::kNone) {
+    RETURN_IF_ERROR(SendGroupsThrough(fd, options.group.is_v6(), options.uplink));
   }
   // Kernels before 4.18 have no UDP_SEGMENT, those before 5.0 no UDP_GRO: then it goes one by one.
   const int on = 1;

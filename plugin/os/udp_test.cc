@@ -370,6 +370,28 @@ TEST_P(UdpTest, OnAHostWithTwoUplinksEachSocketKeepsToItsOwn) {
   EXPECT_TRUE(NothingWaits(*hear1));
 }
 
+TEST_P(UdpTest, ASocketMovesToAnotherUplink) {
+  ConnectVeth(a, "up1", b, "up1");
+  const IfIndex a_up1 = a.SetUp("up1", v6() ? "2001:db8:1::1/64" : "198.51.100.1/24");
+  const IfIndex b_up1 = b.SetUp("up1", v6() ? "2001:db8:1::2/64" : "198.51.100.2/24");
+  a.WaitUntilRunning(a_up1);
+  b.WaitUntilRunning(b_up1);
+  const auto sender = Unicast(a, Options(a_up));
+  const auto hear0 = GroupSocket(b, Options(b_up));
+  const auto hear1 = GroupSocket(b, Options(b_up1));
+  a.Shell("ip link del up0");
+  const absl::Status moved = sender->SetUplink(a_up1, 1500);
+  ASSERT_TRUE(moved.ok()) << moved;
+  DropCounters drops;
+  SendOne(*sender, {Group(), 14789}, "moved", drops);
+  EXPECT_EQ(drops.Total(), 0u);
+  const Received on1 = ReceiveDatagrams(*hear1, 1);
+  EXPECT_THAT(on1.datagrams, ElementsAre("moved"));
+  EXPECT_THAT(on1.from, ElementsAre(Peer{Ip("198.51.100.1", "2001:db8:1::1"), sender->port()}));
+  EXPECT_TRUE(NothingWaits(*hear0));
+  EXPECT_FALSE(sender->SetUplink(a_up, 1500).ok()) << "it is gone";
+}
+
 TEST_P(UdpTest, TheKernelChoosesTheUplinkWhenNobodyElseDoes) {
   a.Shell(v6() ? "ip -6 route add ff05::/16 dev up0 table local"
                : "ip route add 239.0.0.0/8 dev up0");

@@ -77,7 +77,7 @@ class Netns:
     # Traffic.
 
     def ping(self, address, count=1, wait=2, *, size=None, fragment=True, args=()):
-        """True when all of `count` echoes are answered."""
+        """True when all of `count` echoes are answered; `wait` counts for the first, the others get two round trips."""
         argv = ["ping", "-n", "-q", "-c", count, "-i", "0.05", "-W", wait, *args]
         if size is not None:
             argv += ["-s", size]

@@ -1,0 +1,277 @@
+#include "agent/ipam/ipam.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/derive.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+// Of the agent's own port; what it sends has at most 110 bytes.
+constexpr int kPortMtu = 1500;
+
+bool IsAttachmentId(const std::string& lease) {
+  return lease.size() == 13 && std::all_of(lease.begin(), lease.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'v');
+         });
+}
+
+}  // namespace
+
+Ipam::Ipam(const Parts& parts, Config config, std::function<uint64_t()> random)
+    : parts_(parts), config_(std::move(config)), random_(std::move(random)) {}
+
+Ipam::~Ipam() {
+  *alive_ = false;
+  for (auto& [cloud, live] : live_) {
+    live->line->on_message = nullptr;
+    if (live->timer) parts_.loop->Cancel(*live->timer);
+  }
+}
+
+absl::Status Ipam::Restore() {
+  ASSIGN_OR_RETURN(Store::Leases leases, parts_.store->LoadLeases());
+  for (const std::string& problem : leases.problems) {
+    parts_.log->Error("lease not understood", {{"problem", problem}});
+  }
+  for (LeaseRecord& record : leases.records) {
+    std::string lease = record.lease;
+    saved_.emplace(std::move(lease), std::move(record));
+  }
+  return absl::OkStatus();
+}
+
+void Ipam::Collect(const std::set<std::string>& attachments) {
+  std::vector<std::string> gone;
+  for (const auto& [lease, record] : saved_) {
+    if (IsAttachmentId(lease) && !attachments.contains(lease)) gone.push_back(lease);
+  }
+  for (const std::string& lease : gone) {
+    parts_.log->Info("lease collected", {{"lease", lease}, {"why", "nothing is attached by it"}});
+    Release(lease);
+  }
+}
+
+// ---- Clouds ----
+
+std::string Ipam::NameOf(const CloudKey& cloud) const {
+  if (const NamedCloud* named = config_.FindByKey(cloud)) return named->name;
+  CloudConfig config;
+  config.key = cloud;
+  return FormatVnl(config);
+}
+
+std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
+  const auto live = live_.find(cloud);
+  if (live == live_.end()) return "";
+  // Where a frame of ours to it would go.
+  const absl::StatusOr<Explanation> explained =
+      parts_.the_switch->Explain(cloud, live->second->mac, mac);
+  if (!explained.ok()) return "";
+  const Verdict& verdict = explained->verdict;
+  if (verdict.action == Verdict::Action::kToPeer) {
+    return absl::StrCat("peer ", verdict.peer.ToString());
+  }
+  if (verdict.action == Verdict::Action::kToPort) {
+    return absl::StrCat("port ", static_cast<uint32_t>(verdict.port), " of this node");
+  }
+  return "";
+}
+
+absl::StatusOr<std::unique_ptr<Ipam::Live>> Ipam::Open(const CloudKey& cloud) {
+  auto live = std::make_unique<Live>();
+  ASSIGN_OR_RETURN(live->line, AgentPort::Line::Open());
+  live->mac = DeriveMac("agent", absl::StrCat(random_()), cloud.ToString(), /*attempt=*/0);
+  ASSIGN_OR_RETURN(
+      live->port,
+      parts_.the_switch->AddPort(cloud, {.name = kAgentPortName, .mac = live->mac, .mtu = kPortMtu},
+                                 std::make_unique<AgentPort>(live->line)));
+  live->line->on_message = [this, cloud](const Neighbour& message) { OnMessage(cloud, message); };
+  live->allocator = std::make_unique<Allocator>(Allocator::Options{
+      .cloud = cloud,
+      .name = NameOf(cloud),
+      .mac = live->mac,
+      .seed = static_cast<uint32_t>(random_()),
+      .where = [this, cloud](const MacAddress& station) { return WhereIs(cloud, station); }});
+  for (const auto& [lease, record] : saved_) {
+    if (record.cloud == cloud) live->allocator->Restore(parts_.loop->now(), record);
+  }
+  ApplyConfig(cloud, *live);
+  return live;
+}
+
+void Ipam::ApplyConfig(const CloudKey& cloud, Live& live) {
+  const NamedCloud* named = config_.FindByKey(cloud);
+  live.allocator->SetPools(parts_.loop->now(),
+                           named != nullptr ? named->subnets : std::vector<IpPrefix>(),
+                           named != nullptr && named->defend);
+}
+
+absl::StatusOr<Ipam::Live*> Ipam::Find(const CloudKey& cloud) {
+  const auto found = live_.find(cloud);
+  if (found != live_.end()) return found->second.get();
+  ASSIGN_OR_RETURN(std::unique_ptr<Live> live, Open(cloud));
+  return live_.emplace(cloud, std::move(live)).first->second.get();
+}
+
+void Ipam::OnJoined(const CloudKey& cloud) {
+  const NamedCloud* named = config_.FindByKey(cloud);
+  if (named == nullptr || named->subnets.empty()) return;
+  const absl::StatusOr<Live*> live = Find(cloud);
+  if (!live.ok()) {
+    parts_.log->Warn("no port of the agent's own",
+                     {{"cloud", NameOf(cloud)}, {"error", std::string(live.status().message())}});
+    return;
+  }
+  Drain(cloud);
+}
+
+void Ipam::OnLeaving(const CloudKey& cloud) {
+  const auto found = live_.find(cloud);
+  if (found == live_.end()) return;
+  const std::unique_ptr<Live> live = std::move(found->second);
+  live_.erase(found);
+  live->line->on_message = nullptr;
+  if (live->timer) parts_.loop->Cancel(*live->timer);
+  const absl::Status removed = parts_.the_switch->RemovePort(cloud, live->port);
+  if (!removed.ok()) {
+    parts_.log->Warn("port not removed",
+                     {{"cloud", NameOf(cloud)}, {"error", std::string(removed.message())}});
+  }
+}
+
+void Ipam::SetConfig(Config config) {
+  config_ = std::move(config);
+  for (const NamedCloud& named : config_.clouds) {
+    if (parts_.the_switch->IsJoined(named.config.key)) OnJoined(named.config.key);
+  }
+  std::vector<CloudKey> clouds;
+  for (const auto& [cloud, live] : live_) {
+    ApplyConfig(cloud, *live);
+    clouds.push_back(cloud);
+  }
+  for (const CloudKey& cloud : clouds) Drain(cloud);
+}
+
+// ---- Claims ----
+
+void Ipam::Claim(AddressWish wish, Claimed done) {
+  const CloudKey cloud = wish.cloud;
+  const absl::StatusOr<Live*> live = Find(cloud);
+  if (!live.ok()) return done(live.status());
+  const std::string lease = wish.lease;
+  waiting_[lease] = {wish, std::move(done)};
+  (*live)->allocator->Claim(parts_.loop->now(), wish);
+  Drain(cloud);
+}
+
+void Ipam::Release(const std::string& lease) {
+  waiting_.erase(lease);
+  if (saved_.erase(lease) != 0) {
+    if (const absl::Status removed = parts_.store->RemoveLease(lease); !removed.ok()) {
+      // It is collected at the next start, unless its attachment has come back.
+      parts_.log->Warn("lease not removed",
+                       {{"lease", lease}, {"error", std::string(removed.message())}});
+    }
+  }
+  std::vector<CloudKey> clouds;
+  for (auto& [cloud, live] : live_) {
+    live->allocator->Release(parts_.loop->now(), lease);
+    clouds.push_back(cloud);
+  }
+  for (const CloudKey& cloud : clouds) Drain(cloud);
+}
+
+void Ipam::Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
+                  const std::vector<IpPrefix>& addresses) {
+  const auto live = live_.find(cloud);
+  if (live == live_.end()) return;  // a cloud without subnets: nothing is given out there
+  live->second->allocator->Occupy(parts_.loop->now(), lease, mac, addresses);
+  Drain(cloud);
+}
+
+absl::Status Ipam::Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const {
+  const auto live = live_.find(cloud);
+  if (live == live_.end()) return absl::OkStatus();
+  return live->second->allocator->Ready(parts_.loop->now(), subnets);
+}
+
+absl::Status Ipam::Save(const CloudKey& cloud, const Allocator::Outcome& outcome) {
+  RETURN_IF_ERROR(outcome.addresses.status());
+  const AddressWish& wish = waiting_.at(outcome.lease).wish;
+  const LeaseRecord record{.lease = outcome.lease,
+                           .cloud = cloud,
+                           .owner = wish.owner,
+                           .mac = wish.mac,
+                           .addresses = *outcome.addresses};
+  RETURN_IF_ERROR(parts_.store->SaveLease(record));
+  saved_[outcome.lease] = record;
+  return absl::OkStatus();
+}
+
+// ---- Frames and time ----
+
+void Ipam::OnMessage(const CloudKey& cloud, const Neighbour& message) {
+  Live& live = *live_.at(cloud);
+  live.inbox.push_back(message);
+  if (std::exchange(live.reading, true)) return;
+  // Not now: the switch is in the middle of its ports, and an answer may change them.
+  parts_.loop->Post([this, alive = alive_, cloud] {
+    if (!*alive) return;
+    const auto found = live_.find(cloud);
+    if (found == live_.end()) return;
+    found->second->reading = false;
+    ReadInbox(*found->second);
+    Drain(cloud);
+  });
+}
+
+void Ipam::ReadInbox(Live& live) {
+  for (const Neighbour& message : std::exchange(live.inbox, {})) {
+    live.allocator->OnFrame(parts_.loop->now(), message);
+  }
+}
+
+void Ipam::OnTimer(const CloudKey& cloud) {
+  Live& live = *live_.at(cloud);
+  live.timer.reset();
+  ReadInbox(live);  // before the time decides
+  live.allocator->OnTime(parts_.loop->now());
+  Drain(cloud);
+}
+
+void Ipam::Drain(const CloudKey& cloud) {
+  const auto found = live_.find(cloud);
+  if (found == live_.end()) return;
+  Live& live = *found->second;
+  for (std::vector<uint8_t>& frame : live.allocator->TakeFrames()) {
+    live.line->Send(std::move(frame));
+  }
+  for (const AddressConflict& conflict : live.allocator->TakeNewConflicts()) {
+    parts_.log->Warn("address conflict", {{"cloud", NameOf(cloud)},
+                                          {"address", conflict.address.ToString()},
+                                          {"lease", conflict.lease},
+                                          {"mac", conflict.mac.ToString()},
+                                          {"other", conflict.other.ToString()},
+                                          {"where", conflict.where}});
+  }
+  std::vector<Allocator::Outcome> outcomes = live.allocator->TakeOutcomes();
+  if (live.timer) parts_.loop->Cancel(*live.timer);
+  live.timer = parts_.loop->After(
+      std::max(live.allocator->NextTime() - parts_.loop->now(), Duration::zero()),
+      [this, cloud] { OnTimer(cloud); });
+
+  // Last: what is told may end claims, leave the cloud, or ask for more.
+  for (Allocator::Outcome& outcome : outcomes) {
+    if (!waiting_.contains(outcome.lease)) continue;
+    if (const absl::Status saved = Save(cloud, outcome); !saved.ok()) outcome.addresses = saved;
+    const Claimed done = std::move(waiting_.at(outcome.lease).done);
+    waiting_.erase(outcome.lease);
+    done(std::move(outcome.addresses));
+  }
+}
+
+}  // namespace vxvde

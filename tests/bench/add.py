@@ -1,0 +1,116 @@
+"""ADD and DEL against the bridge plugin of Debian with host-local: from exec to exit, interleaved in one run.
+
+    bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
+    tests/py.sh tests/bench/add.py [--rounds N] [--pairs N] [--out FILE]
+
+Ours is layer 2 only ("ipam": {}), in a cloud that the node has joined. A round is some pairs of ADD and DEL of each, in
+turn; figures are medians over all pairs, ratios are those of the medians of each round, with (min-max).
+The caller is posix_spawn, which costs the same however large the caller is."""
+
+import argparse
+import ctypes
+import datetime
+import itertools
+import json
+import os
+import statistics
+import time
+
+from tests.lib.lab import CNI_PLUGINS, Lab, program
+from tests.lib.process import run
+
+VNL = "vxvde://239.1.2.3"
+OURS, BRIDGE = "vxvde, layer 2", "bridge + host-local"
+COMMANDS = ("ADD", "DEL")
+
+
+def enter(path):
+    """This process, and so all plugins that it starts, in that network namespace."""
+    netns = os.open(path, os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.setns(netns, 0) == 0, os.strerror(ctypes.get_errno())
+    os.close(netns)
+
+
+class Caller:
+    """Runs one plugin: the configuration is a file, and what it says goes to one."""
+
+    def __init__(self, lab, plugin, config):
+        self.plugin = plugin
+        self._out = lab.file(f"{os.path.basename(plugin)}.out")
+        self._in = lab.file(f"{os.path.basename(plugin)}.json")
+        with open(self._in, "w", encoding="utf-8") as f:
+            json.dump(config, f)
+
+    def time(self, command, container, netns):
+        """Milliseconds."""
+        env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": "eth0",
+               "CNI_PATH": CNI_PLUGINS, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        files = [(os.POSIX_SPAWN_OPEN, 0, self._in, os.O_RDONLY, 0),
+                 (os.POSIX_SPAWN_OPEN, 1, self._out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)]
+        start = time.perf_counter_ns()
+        _, status = os.waitpid(os.posix_spawn(self.plugin, [self.plugin], env, file_actions=files), 0)
+        took = time.perf_counter_ns() - start
+        if status != 0:
+            with open(self._out, encoding="utf-8") as f:
+                raise AssertionError(f"{self.plugin} {command}: {f.read()}")
+        return took / 1e6
+
+
+def measure(rounds, pairs):
+    """{plugin: {command: [[milliseconds of each call] of each round]}}"""
+    figures = {path: {command: [] for command in COMMANDS} for path in (OURS, BRIDGE)}
+    with Lab("add") as lab:
+        node = lab.node("n1")
+        node.start_agent()
+        keeper, pod = node.pod("keeper"), node.pod("pod")
+        ours = node.net(VNL, ipam={})
+        ours.add(keeper)  # joins the cloud
+        bridge = {"cniVersion": "1.0.0", "name": "bridged", "type": "bridge", "bridge": "cni0", "isGateway": True,
+                  "ipam": {"type": "host-local", "dataDir": lab.file("leases"),
+                           "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}}
+        callers = {OURS: Caller(lab, program("cni/vxvde"), next(ours.configs())),
+                   BRIDGE: Caller(lab, f"{CNI_PLUGINS}/bridge", bridge)}
+        enter(node.path)
+        numbers = itertools.count()
+        for _ in range(rounds):
+            for row in figures.values():
+                for calls in row.values():
+                    calls.append([])
+            for _ in range(pairs):
+                for path, caller in callers.items():
+                    container = f"container-{next(numbers)}"
+                    for command in COMMANDS:
+                        figures[path][command][-1].append(caller.time(command, container, pod.path))
+    return figures
+
+
+def table(figures):
+    def cell(values):
+        return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+    lines = ["| | " + " | ".join(f"{command} p50 ms" for command in COMMANDS) + " |", "|---|" + "---|" * len(COMMANDS)]
+    medians = {path: {c: [statistics.median(r) for r in row[c]] for c in COMMANDS} for path, row in figures.items()}
+    for path, row in medians.items():
+        lines.append(f"| {path} | " + " | ".join(cell(row[c]) for c in COMMANDS) + " |")
+    ratios = {c: [a / b for a, b in zip(medians[OURS][c], medians[BRIDGE][c])] for c in COMMANDS}
+    lines.append("| ratio | " + " | ".join(cell(ratios[c]) for c in COMMANDS) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--pairs", type=int, default=20, help="of each plugin, in a round")
+    options.add_argument("--out", help="also write the table there (Markdown)")
+    options = options.parse_args()
+    head = run(["git", "describe", "--always", "--dirty"], check=False).stdout.strip()
+    text = (f"## {datetime.date.today()}, {head}, Linux {os.uname().release}, {os.cpu_count()} CPUs, "
+            f"{options.rounds} x {options.pairs} pairs\n\n{table(measure(options.rounds, options.pairs))}")
+    print(text, end="")
+    if options.out:
+        with open(options.out, "w", encoding="utf-8") as f:
+            f.write(text)
+
+
+main()

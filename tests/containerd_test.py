@@ -1,0 +1,204 @@
+"""containerd's CRI and `ctr run --cni` with the real plugin: clouds by annotation beside a bridge, and as main plugin.
+
+M2, M3, A9, D1 and E1 are ids of the checklist of what runtimes expect."""
+
+import concurrent.futures
+import json
+
+import grpc
+
+from tests.lib import runner
+from tests.lib.containerd import IMAGE, Containerd
+from tests.lib.lab import Lab
+from tests.lib.process import wait_for
+
+BLUE, GREEN = "vxvde://239.1.2.3/vni=7", "vxvde://239.1.2.4"
+CLOUDS = [{"name": "blue", "vnl": BLUE}, {"name": "green", "vnl": GREEN},
+          {"name": "team", "vnl": "vxvde://239.1.2.5", "namespaces": ["team-*"]}]
+ANNOTATIONS = {"io.kubernetes.cri.pod-annotations": True}
+BRIDGE = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": {
+    "type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}
+CHAINED = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
+    BRIDGE, {"type": "vxvde", "capabilities": ANNOTATIONS}]}
+# portmap behind ours, so that containerd has somebody to give port mappings to.
+MAIN = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
+    {"type": "vxvde", "cloud": "blue", "capabilities": {**ANNOTATIONS, "dns": True},
+     "ipam": {"type": "host-local", "ranges": [[{"subnet": "198.51.100.0/24", "rangeStart": "198.51.100.40",
+                                                 "rangeEnd": "198.51.100.90"}]]}},
+    {"type": "portmap", "capabilities": {"portMappings": True}, "snat": False}]}
+
+
+class Two:
+    """containerd on the first node, members of both clouds on the second."""
+
+    def __init__(self, lab, conflist):
+        self.n1, n2 = lab.node("n1"), lab.node("n2")
+        self.n1.start_agent({"clouds": CLOUDS})
+        self.blue = n2.vdens("blue", BLUE).join(9)
+        self.green = n2.vdens("green", GREEN)
+        self.green.address(self.green.ifname, "203.0.113.9/24")
+        self.runtime = Containerd(self.n1)
+        self._conflist = conflist
+
+    def __enter__(self):
+        self.runtime.__enter__()
+        self.runtime.configure(self._conflist)
+        return self
+
+    def __exit__(self, *error):
+        self.runtime.__exit__(*error)
+
+    def footprint(self):
+        agent = self.n1.agent
+        return {"links": sorted(name for name in self.n1.links() if name != "cni0"), "ports": agent.ports(),
+                "clouds": agent.clouds(), "records": [f for f in agent.files() if "/" in f],
+                "leases": self.n1.leases(), "namespaces": self.runtime.namespaces(), "pods": self.runtime.pods()}
+
+    def nothing_is_left(self, why):
+        nothing = {"links": ["eth0", "lo"], "ports": [], "clouds": [], "records": [], "leases": [], "namespaces": [],
+                   "pods": []}
+        try:
+            wait_for(lambda: self.footprint() == nothing, 5, why)
+        except AssertionError:
+            raise AssertionError(f"{why}: left is {self.footprint()}") from None
+
+
+def beside(ips="203.0.113.7/24"):
+    return {"vxvde.io/networks": json.dumps([{"name": "blue", "ips": ["198.51.100.7/24", "2001:db8:42::7/64"]},
+                                             {"name": "green", "interface": "lab0", "ips": [ips]}])}
+
+
+def test_two_clouds_beside_a_bridge():
+    """RunPodSandbox with an annotation: eth0 by bridge, two clouds beside it; pings both ways; nothing is left (M2)"""
+    with Lab("containerd") as lab, Two(lab, CHAINED) as two:
+        pod = two.runtime.pod("web", annotations=beside())
+        inside = pod.inside()
+        assert sorted(inside.links()) == ["eth0", "lab0", "lo", "net1"], inside.links()
+        assert pod.ips()[0].startswith("10.88.0."), pod.ips()
+        for address in ("10.88.0.1", two.blue.ip4, two.blue.ip6, "203.0.113.9"):
+            pod.reaches(address)  # from a container of the pod
+        two.blue.reaches("198.51.100.7")
+        two.blue.reaches("2001:db8:42::7")
+        two.green.reaches("203.0.113.7")
+        ports = two.n1.agent.ports()
+        assert {p["mac"] for p in ports} == {inside.mac("net1"), inside.mac("lab0")}, ports
+        assert {(p["attachment"]["podNamespace"], p["attachment"]["podName"]) for p in ports} == {("shop", "web")}
+        pod.stop()
+        assert not two.n1.agent.ports() and not two.n1.leases()
+        pod.remove()
+        two.nothing_is_left("after RemovePodSandbox")
+
+        plain = two.runtime.pod("plain")
+        assert sorted(plain.inside().links()) == ["eth0", "lo"]
+        plain.stop()
+        plain.remove()
+        two.nothing_is_left("after a pod without annotations")
+
+
+def test_mistakes_fail_the_pod():
+    """a bad entry, a cloud that is not there or forbidden: the error names it; nothing stays; corrected, it starts"""
+    with Lab("containerd") as lab, Two(lab, CHAINED) as two:
+        def refused(networks, *words):
+            try:
+                two.runtime.pod("web", annotations={"vxvde.io/networks": networks})
+            except grpc.RpcError as error:
+                for word in words:
+                    assert word in error.details(), (word, error.details())
+            else:
+                raise AssertionError(f"{networks} is not refused")
+            two.nothing_is_left(f"refused: {networks}")
+
+        refused("blue@net7, mauve@net8", "vxvde.io/networks", "mauve")
+        refused("blue, team", "team", "namespaces: [team-*]")
+        refused("blue, vxvde://239.1.2.9", "vxvde://239.1.2.9", "allowVnl")
+        refused("blue@far-too-long-a-name", "far-too-long-a-name")
+        refused('[{"name": "blue", "ips": ["198.51.100.300/24"]}]', "198.51.100.300")
+        pod = two.runtime.pod("web", annotations=beside())
+        pod.reaches(two.blue.ip4)
+        pod.stop()
+        pod.remove()
+        pod = two.runtime.pod("web", annotations={"vxvde.io/networks": "team"}, namespace="team-a")
+        assert "net1" in pod.inside().links()
+        pod.stop()
+        pod.remove()
+        two.nothing_is_left("after the last pod")
+
+
+def test_main_plugin():
+    """eth0 in a cloud, or in that of vxvde.io/cloud; Stop twice; containerd's ways of writing are understood (A9, D1)"""
+    with Lab("containerd") as lab, Two(lab, MAIN) as two:
+        runtime = two.runtime
+        pod = runtime.pod("web", ports=[(80, 8080)], dns_config={"servers": ["192.0.2.53"], "searches": ["shop.test"]})
+        inside = pod.inside()
+        assert pod.ips() == [a.split("/")[0] for a in inside.addresses("eth0")], pod.ips()
+        pod.reaches(two.blue.ip4)
+        two.blue.reaches(pod.ips()[0])
+        assert f"{pod.ips()[0]}:80" in two.n1.run("iptables-save", "-t", "nat").stdout
+        other = runtime.pod("other", annotations={"vxvde.io/cloud": "green", "vxvde.io/networks": "blue@net1"})
+        clouds = {p["attachment"]["ifname"]: p["cloud"] for p in two.n1.agent.ports()
+                  if p["attachment"]["podName"] == "other"}
+        assert clouds == {"eth0": "green", "net1": "blue"}, two.n1.agent.ports()
+        for one in (pod, other):
+            one.stop()
+            one.stop()
+            one.remove()
+        two.nothing_is_left("after both pods")
+
+        (_, added), = runtime.calls("ADD", K8S_POD_NAME="web")
+        asked = added["runtimeConfig"]
+        assert asked["io.kubernetes.cri.pod-annotations"] is None, "a pod without annotations"
+        assert asked["dns"]["Servers"] == ["192.0.2.53"], "names of Go's fields"
+        deleted = runtime.calls("DEL", K8S_POD_NAME="web")
+        assert sorted(bool(env["CNI_NETNS"]) for env, _ in deleted) == [False, False, True], deleted
+        for env, config in deleted:
+            assert ("prevResult" in config) == bool(env["CNI_NETNS"]), "the cached result is forgotten by the first DEL"
+            if env["CNI_NETNS"]:
+                assert config["prevResult"]["dns"] == {"nameservers": ["192.0.2.53"], "search": ["shop.test"]}, config
+
+
+def test_pods_at_once():
+    """eight pods start and end at the same time, each on both clouds"""
+    with Lab("containerd") as lab, Two(lab, CHAINED) as two:
+        names = [f"pod{i}" for i in range(8)]
+
+        def live(name):
+            number = names.index(name) + 40
+            pod = two.runtime.pod(name, annotations={"vxvde.io/networks": json.dumps(
+                [{"name": "blue", "ips": [f"198.51.100.{number}/24"]},
+                 {"name": "green", "ips": [f"203.0.113.{number}/24"]}])})
+            inside = pod.inside()
+            inside.reaches(two.blue.ip4)
+            inside.reaches("203.0.113.9")
+            macs = [inside.mac("net1"), inside.mac("net2")]
+            pod.stop()
+            pod.remove()
+            return macs
+
+        with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+            macs = [mac for both in pool.map(live, names) for mac in both]
+        assert len(set(macs)) == 2 * len(names), macs
+        two.nothing_is_left("after all pods")
+
+
+def test_ctr_run():
+    """ctr run --cni: ADD without any runtimeConfig, the namespace of a process, DEL without one"""
+    with Lab("containerd") as lab, Two(lab, MAIN) as two:
+        run = ("run", "--rm", "--cni", "--cgroup", f"/{lab.name}", IMAGE)
+        done = two.runtime.ctr(*run, "one", "ping", "-c", "3", "-W", "2", two.blue.ip4)
+        assert " 3 packets received" in done.stdout, done
+        two.nothing_is_left("after ctr run")
+        (env, config), = two.runtime.calls("ADD")
+        assert env["CNI_CONTAINERID"] == "default-one" and env["CNI_NETNS"].startswith("/proc/"), env
+        assert "runtimeConfig" not in config and "K8S_POD_NAME" not in env.get("CNI_ARGS", ""), (env, config)
+        (env, _), = two.runtime.calls("DEL")
+        assert not env["CNI_NETNS"], env
+
+        two.n1.agent.stop()
+        done = two.runtime.ctr(*run, "two", "ip", "addr", check=False)
+        assert done.returncode != 0 and two.n1.agent.socket in done.stderr, done
+        two.n1.agent.start()
+        two.nothing_is_left("after a run that failed")
+
+
+if __name__ == "__main__":
+    runner.main(globals())
