@@ -53,6 +53,7 @@ struct PlanRequest {
   std::string main_ifname;     // empty: key.ifname
   bool by_annotation = false;
   std::vector<IpAddress> addresses;
+  std::vector<IpPrefix> brought;  // with addresses_by_caller: those that are known already
   std::vector<PortMapping> port_mappings;
 };
 

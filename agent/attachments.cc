@@ -183,6 +183,19 @@ absl::Status Attachments::CheckAddressesFree(const Entry& entry,
       }
     }
   }
+  for (const AttachmentInfo& node : node_ports_->List()) {
+    if (node.cloud != entry.cloud.key) continue;
+    for (const IpPrefix& theirs : node.addresses) {
+      for (const IpPrefix& ours : addresses) {
+        if (ours.address != theirs.address) continue;
+        return Refuse(
+            AttachError::kAddressInUse,
+            absl::StrCat("address ", ours.address.ToString(), " is in use on cloud ",
+                         CloudName(entry.cloud.key), " by this node's own port ", node.ifname),
+            "give another address, or check the IPAM plugin's range");
+      }
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -251,7 +264,8 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
                   .mac = record.mac,
                   .wanted = request.addresses};
   }
-  entry.port_mappings = request.port_mappings;
+  record.port_mappings = request.port_mappings;
+  entry.brought = request.brought;
   entry.ticket = static_cast<PlanTicket>(next_ticket_++);
 
   PlannedAttachment planned{.ticket = entry.ticket,
@@ -288,16 +302,42 @@ void Attachments::SettleAddresses(Entry& entry) {
 void Attachments::SettleNodePort(Entry& entry) {
   const NamedCloud* named = config_.FindByKey(entry.cloud.key);
   const bool gateway = named != nullptr && named->gateway;
-  if (!gateway && entry.port_mappings.empty()) return EndSettling(entry, entry.settled);
-  node_ports_->Open(entry.record.id, entry.cloud.key,
-                    named != nullptr ? named->subnets : std::vector<IpPrefix>(),
+  if (!gateway && entry.record.port_mappings.empty()) return EndSettling(entry, entry.settled);
+  entry.record.node_port = true;
+  node_ports_->Open(entry.record.id, entry.cloud.key, NodeSubnets(entry),
                     [this, &entry, gateway](const absl::StatusOr<std::vector<IpPrefix>>& ours) {
                       if (!ours.ok()) return EndSettling(entry, ours.status());
+                      std::vector<IpAddress>& gateways = entry.settled.gateways;
                       for (const IpPrefix& one : *ours) {
-                        if (gateway) entry.settled.gateways.push_back(one.address);
+                        const auto same = [&](const IpAddress& other) {
+                          return other.family() == one.address.family();
+                        };
+                        if (!gateway || std::any_of(gateways.begin(), gateways.end(), same)) {
+                          continue;
+                        }
+                        gateways.push_back(one.address);
                       }
                       EndSettling(entry, entry.settled);
                     });
+}
+
+// Where the node needs an address to be on the attachment's link. The addresses of an IPAM plugin
+// are not known before the commit: Publish tells of them.
+std::vector<IpPrefix> Attachments::NodeSubnets(const Entry& entry) const {
+  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
+  std::vector<IpPrefix> subnets = named != nullptr ? named->subnets : std::vector<IpPrefix>();
+  subnets.insert(subnets.end(), entry.brought.begin(), entry.brought.end());
+  return subnets;
+}
+
+absl::Status Attachments::Publish(const Entry& entry) {
+  const AttachmentRecord& record = entry.record;
+  if (record.port_mappings.empty()) return absl::OkStatus();
+  return node_ports_->Publish({.id = record.id,
+                               .holder = Holder(record),
+                               .cloud = entry.cloud.key,
+                               .addresses = record.addresses,
+                               .mappings = record.port_mappings});
 }
 
 void Attachments::EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled) {
@@ -329,13 +369,7 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
   if (entry.wish.subnets.empty() && !addresses.empty()) {
     claims_->Occupy(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
   }
-  if (!entry.port_mappings.empty()) {
-    RETURN_IF_ERROR(node_ports_->Publish({.id = entry.record.id,
-                                          .holder = Holder(entry.record),
-                                          .cloud = entry.cloud.key,
-                                          .addresses = addresses,
-                                          .mappings = entry.port_mappings}));
-  }
+  RETURN_IF_ERROR(Publish(entry));
   // Last, so that a record never stands for less than a whole attachment.
   RETURN_IF_ERROR(store_->Save(entry.record));
 

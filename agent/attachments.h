@@ -109,12 +109,12 @@ class Attachments final : public AttachService {
     CloudConfig cloud;
     PortId port = PortId::kNone;
     IfIndex host_end = IfIndex::kNone;  // of a veth pair that has a port
-    PlanTicket ticket{};  // kPlanned
-    AddressWish wish;     // kPlanned: for addresses of the agent's own; none: no subnets
-    SettledPlan settled;  // kPlanned
-    Settled done;         // kPlanned, while it settles
-    std::vector<PortMapping> port_mappings;
-    std::string problem;  // kWaiting
+    PlanTicket ticket{};                // kPlanned
+    std::vector<IpPrefix> brought;  // kPlanned: addresses that the caller brings, if it knows them
+    AddressWish wish;               // kPlanned: for addresses of the agent's own; none: no subnets
+    SettledPlan settled;            // kPlanned
+    Settled done;                   // kPlanned, while it settles
+    std::string problem;            // kWaiting
     std::optional<EventLoop::TimerId> announcement;
   };
   using Entries = std::map<std::string, Entry>;  // by record.id
@@ -136,7 +136,12 @@ class Attachments final : public AttachService {
   // Settle's steps: addresses, then the node's own port, then the answer.
   void SettleAddresses(Entry& entry);
   void SettleNodePort(Entry& entry);
+  std::vector<IpPrefix> NodeSubnets(const Entry& entry) const;
   void EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled);
+
+  absl::Status Publish(const Entry& entry);
+  // Of what was recorded: its use of the node's own port.
+  void UseNodePort(const Entry& entry);
 
   absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(Entry& entry, UniqueFd tap);
   absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);

@@ -87,6 +87,8 @@ absl::Status Attachments::Restore() {
   }
   DetachQueued();
   const auto wanted = [&](const CloudKey& key) {
+    const NamedCloud* named = config_.FindByKey(key);
+    if (named != nullptr && named->gateway) return true;  // by the node itself
     return std::any_of(entries_.begin(), entries_.end(),
                        [&](const auto& entry) { return entry.second.cloud.key == key; });
   };
@@ -140,7 +142,19 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   entry.port = *port;
   entry.state = State::kAttached;
   entry.problem.clear();
+  UseNodePort(entry);
   return absl::OkStatus();
+}
+
+void Attachments::UseNodePort(const Entry& entry) {
+  if (!entry.record.node_port) return;
+  // What does not work now is said and tried again there.
+  node_ports_->Open(entry.record.id, entry.cloud.key, NodeSubnets(entry),
+                    [](const absl::StatusOr<std::vector<IpPrefix>>&) {});
+  if (const absl::Status status = Publish(entry); !status.ok()) {
+    log_->Error("ports not published",
+                {{"id", entry.record.id}, {"error", std::string(status.message())}});
+  }
 }
 
 void Attachments::TakeUpWaiting() {

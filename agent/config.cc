@@ -101,14 +101,6 @@ class Reader {
     return std::nullopt;
   }
 
-  KeyReader NotYet(absl::string_view key) {
-    return [this, key](const YAML::Node& value) {
-      if (Truth(value, key).value_or(false)) {
-        Mistake(value, key, "true is not supported by this version; leave it false");
-      }
-    };
-  }
-
   std::vector<std::string> Texts(const YAML::Node& value, absl::string_view key) {
     std::vector<std::string> texts;
     if (!value.IsSequence()) {
@@ -255,11 +247,20 @@ class Reader {
                 {"mtu", [&](const auto& v) { ReadMtu(v, cloud.mtu); }},
                 {"subnets", [&](const auto& v) { ReadSubnets(v, cloud.subnets); }},
                 {"conflicts", [&](const auto& v) { ReadConflicts(v, cloud.defend); }},
-                {"gateway", NotYet("gateway")},
-                {"masquerade", NotYet("masquerade")},
+                {"gateway",
+                 [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
+                {"masquerade",
+                 [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
                 {"namespaces", [&](const auto& v) { cloud.namespaces = Texts(v, "namespaces"); }},
             });
     if (!map.IsMap()) return std::nullopt;
+    if (cloud.gateway && cloud.subnets.empty()) {
+      Mistake(map, "gateway",
+              "true needs `subnets:` for the node's address; add them, or take it out");
+    }
+    if (cloud.masquerade && !cloud.gateway) {
+      Mistake(map, "masquerade", "true needs gateway: true; add that, or take it out");
+    }
     if (!ValidName(cloud.name)) {
       Mistake(map, "name",
               absl::StrCat("\"", cloud.name,
@@ -395,7 +396,8 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
-         a.subnets == b.subnets && a.defend == b.defend && a.namespaces == b.namespaces;
+         a.subnets == b.subnets && a.defend == b.defend && a.gateway == b.gateway &&
+         a.masquerade == b.masquerade && a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

@@ -25,8 +25,9 @@ struct NamedCloud {
   CloudConfig config;
   int mtu = 0;  // of pods; 0 = what the uplink carries
   std::vector<IpPrefix> subnets;
-  bool defend = false;   // `conflicts: defend`: announce an address again that another has, too
-  bool gateway = false;  // the node has an address in it, and pods may route through it
+  bool defend = false;      // `conflicts: defend`: announce an address again that another has, too
+  bool gateway = false;     // the node has an address in it, and pods may route through it
+  bool masquerade = false;  // what leaves it through the node gets the node's address
   // Kubernetes namespaces whose pods may use it, as globs (fnmatch); callers without a
   // namespace are not limited.
   std::vector<std::string> namespaces = {"*"};

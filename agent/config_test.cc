@@ -49,8 +49,8 @@ clouds:
     mtu: 1400
     subnets: [10.42.0.0/16, "fd42::/64"]
     conflicts: defend
-    gateway: false
-    masquerade: false
+    gateway: true
+    masquerade: true
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -135,9 +135,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", mtu: 20}]\n", "20 is below 68"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", mtu: 70000}]\n", "from 0 to 65485"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: true}]\n",
-             "gateway: true is not supported by this version"},
+             "gateway: true needs `subnets:`"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
-             "masquerade: true is not supported by this version"},
+             "masquerade: true needs gateway: true"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.1/16]}]\n",
              "has host bits; write 10.42.0.0/16"},

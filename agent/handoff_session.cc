@@ -177,6 +177,14 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
                   absl::StrCat("give at most ", kMaxAddresses, " and ", kMaxPortMappings));
   }
   for (const std::string& text : message.addresses()) {
+    if (request.addresses_by_caller) {
+      const absl::StatusOr<IpPrefix> address = IpPrefix::Parse(text);
+      if (!address.ok()) {
+        return Refuse(kCniInvalidConfig, address.status().message(), "write it as 10.42.0.7/16");
+      }
+      request.brought.push_back(*address);
+      continue;
+    }
     const absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
     if (!address.ok()) {
       return Refuse(kCniInvalidConfig, address.status().message(), "write it as 10.42.0.7");

@@ -10,10 +10,11 @@
 namespace vxvde {
 
 LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-                   GroupLookup group_id)
+                   const NodePorts* node_ports, GroupLookup group_id)
     : loop_(loop),
       switch_(the_switch),
       attachments_(attachments),
+      node_ports_(node_ports),
       group_id_(std::move(group_id)),
       started_(loop->now()) {}
 
@@ -23,6 +24,7 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .uptime = loop_->now() - started_,
                     .clouds = {},
                     .attachments = attachments_->List()};
+  for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {
     const CloudKey key = state.options.config.key;

@@ -7,6 +7,7 @@
 
 #include "agent/attachments.h"
 #include "agent/node.h"
+#include "agent/node_ports.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -15,7 +16,7 @@ class LiveNode final : public NodeView {
  public:
   // All of them outlive it.
   LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-           GroupLookup group_id);
+           const NodePorts* node_ports, GroupLookup group_id);
 
   NodeSnapshot Snapshot() const override;
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
@@ -25,6 +26,7 @@ class LiveNode final : public NodeView {
   const EventLoop* loop_;
   const Switch* switch_;
   const Attachments* attachments_;
+  const NodePorts* node_ports_;
   GroupLookup group_id_;
   Instant started_;
 };

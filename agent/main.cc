@@ -25,12 +25,15 @@
 #include "absl/strings/str_cat.h"
 #include "agent/attachments.h"
 #include "agent/config.h"
+#include "agent/firewall.h"
 #include "agent/handoff.h"
+#include "agent/host_ports.h"
 #include "agent/ipam/ipam.h"
 #include "agent/links.h"
 #include "agent/live_node.h"
 #include "agent/log.h"
 #include "agent/metrics.h"
+#include "agent/node_link.h"
 #include "agent/process.h"
 #include "agent/status_server.h"
 #include "agent/store.h"
@@ -38,6 +41,7 @@
 #include "plugin/base/version.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/nftables.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -158,7 +162,8 @@ std::set<std::string> Ids(const Attachments& attachments) {
 }
 
 // A file that cannot be used is refused whole, and the running configuration stays.
-void Reload(const Flags& flags, const Log& log, Attachments& attachments, Ipam& claims) {
+void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attachments,
+            HostPorts& node_ports) {
   absl::StatusOr<Config> config = ReadConfig(flags);
   if (!config.ok()) {
     log.Error("configuration refused",
@@ -172,6 +177,7 @@ void Reload(const Flags& flags, const Log& log, Attachments& attachments, Ipam& 
   }
   claims.SetConfig(*config);
   attachments.SetConfig(*std::move(config));
+  node_ports.SetConfig(attachments.config());
   log.Info("configuration reloaded",
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
 }
@@ -183,6 +189,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
   ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
   ASSIGN_OR_RETURN(Links links, KernelLinks());
+  ASSIGN_OR_RETURN(const NodeLinkKernel node_links, KernelNodeLinks());
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(NetlinkMonitor monitor, NetlinkMonitor::Open());
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
@@ -195,7 +202,16 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   clouds.SetWatcher(
       {.joined = [&](const CloudOptions& joined) { claims.OnJoined(joined.config.key); },
        .leaving = [&](const CloudKey& cloud) { claims.OnLeaving(cloud); }});
-  NoNodePorts node_ports;
+  Firewall firewall(loop.get(), &log, KernelFirewall());
+  HostPorts node_ports({.loop = loop.get(),
+                        .the_switch = &the_switch,
+                        .clouds = &clouds,
+                        .claims = &claims,
+                        .firewall = &firewall,
+                        .links = &links,
+                        .kernel = &node_links,
+                        .log = &log},
+                       config);
   Attachments attachments({.loop = loop.get(),
                            .the_switch = &the_switch,
                            .store = &store,
@@ -205,7 +221,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                            .claims = &claims,
                            .node_ports = &node_ports},
                           UnixGroupId, std::move(config));
-  const LiveNode node(loop.get(), &the_switch, &attachments, UnixGroupId);
+  const LiveNode node(loop.get(), &the_switch, &attachments, &node_ports, UnixGroupId);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<StatusServer> status,
       StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
@@ -226,6 +242,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     const std::string cloud = attachments.CloudName(event.cloud);
     LogEvent(log, event, cloud);
     attachments.OnEvent(event);
+    node_ports.OnEvent(event);
     status->Publish(event, cloud);
   });
   RETURN_IF_ERROR(TellLocalAddresses(netlink, the_switch));
@@ -238,9 +255,21 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   // Of routes nobody tells us, and a new uplink's comes after its address.
   loop->Every(kUplinkTick, [&] { clouds.FollowUplinks(attachments.config()); });
 
+  // Without permission, nothing is written there, either.
+  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
+  if (rules.ok()) {
+    RETURN_IF_ERROR(loop->Watch(rules->fd(), EPOLLIN, [&](uint32_t) {
+      rules->Drain();
+      firewall.OnChange();
+    }));
+  } else {
+    log.Info("nftables not watched", {{"error", std::string(rules.status().message())}});
+  }
+
   // Ports come back before anyone can ask for new ones.
   RETURN_IF_ERROR(claims.Restore());
   RETURN_IF_ERROR(attachments.Restore());
+  node_ports.Start();
   ASSIGN_OR_RETURN(
       std::optional<UniqueFd> inherited,
       InheritedSocket(Environment("LISTEN_PID"), Environment("LISTEN_FDS"), handoff_path));
@@ -260,7 +289,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     while (const std::optional<int> signal = NextSignal(signals)) {
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
-        Reload(flags, log, attachments, claims);
+        Reload(flags, log, claims, attachments, node_ports);
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});

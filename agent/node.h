@@ -15,7 +15,7 @@
 
 namespace vxvde {
 
-// Who is behind a port, as the runtime named it.
+// Who is behind a port, as the runtime named it; or the node itself (mode "node").
 struct AttachmentInfo {
   std::string id;       // AttachmentId
   std::string network;  // CNI network name
@@ -25,7 +25,7 @@ struct AttachmentInfo {
   std::string pod_namespace;  // empty outside Kubernetes
   std::string pod_name;
   std::string caller = "cni";  // or "netavark"
-  std::string mode;            // "veth" or "tap"
+  std::string mode;            // "veth", "tap" or "node"
   std::string host_ifname;     // empty for taps
   std::string netns;           // path
   std::vector<IpPrefix> addresses;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/attach_service.h"
+#include "agent/node.h"
 #include "agent/refusal.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/vnl/vnl.h"
@@ -45,6 +46,9 @@ class NodePorts {
   virtual absl::Status Publish(const Publication& publication) = 0;
   // Also when there is nothing.
   virtual void Unpublish(const std::string& id) = 0;
+
+  // Those that are wanted, in mode "node"; by cloud.
+  virtual std::vector<AttachmentInfo> List() const = 0;
 };
 
 // Until the node can have a port of its own: refuses.
@@ -61,6 +65,7 @@ class NoNodePorts final : public NodePorts {
   }
   absl::Status Publish(const Publication&) override { return Refused(); }
   void Unpublish(const std::string&) override {}
+  std::vector<AttachmentInfo> List() const override { return {}; }
 
  private:
   static absl::Status Refused() {

@@ -65,6 +65,25 @@ absl::StatusOr<int64_t> Number(const Json& object, const char* key, int64_t leas
   return value->get<int64_t>();
 }
 
+absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
+  if (!json.is_object()) return absl::InvalidArgumentError("a port mapping is no object");
+  PortMapping mapping;
+  ASSIGN_OR_RETURN(const int64_t host_port, Number(json, "host_port", 1, 65535));
+  ASSIGN_OR_RETURN(const int64_t container_port, Number(json, "container_port", 1, 65535));
+  mapping.host_port = static_cast<uint16_t>(host_port);
+  mapping.container_port = static_cast<uint16_t>(container_port);
+  ASSIGN_OR_RETURN(mapping.protocol, Text(json, "protocol"));
+  if (mapping.protocol != "tcp" && mapping.protocol != "udp" && mapping.protocol != "sctp") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"protocol\" ", mapping.protocol, " is none of tcp, udp and sctp"));
+  }
+  ASSIGN_OR_RETURN(const std::string host_ip, Text(json, "host_ip"));
+  if (!host_ip.empty()) {
+    ASSIGN_OR_RETURN(mapping.host_ip, IpAddress::Parse(host_ip));
+  }
+  return mapping;
+}
+
 std::string Dump(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -216,6 +235,15 @@ std::string FormatRecord(const AttachmentRecord& record) {
   json["mtu"] = record.mtu;
   json["addresses"] = Json::array();
   for (const IpPrefix& address : record.addresses) json["addresses"].push_back(address.ToString());
+  json["port_mappings"] = Json::array();
+  for (const PortMapping& mapping : record.port_mappings) {
+    json["port_mappings"].push_back(
+        {{"host_port", mapping.host_port},
+         {"container_port", mapping.container_port},
+         {"protocol", mapping.protocol},
+         {"host_ip", mapping.host_ip.has_value() ? mapping.host_ip->ToString() : ""}});
+  }
+  json["node_port"] = record.node_port;
   json["vnl"] = record.vnl;
   return Dump(json);
 }
@@ -260,6 +288,18 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
   record.mtu = static_cast<int>(mtu);
   ASSIGN_OR_RETURN(record.addresses, Addresses(json));
+  // Those of 0.1.0 have none of the next two.
+  if (const auto mappings = json.find("port_mappings"); mappings != json.end()) {
+    if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is no list");
+    for (const Json& one : *mappings) {
+      ASSIGN_OR_RETURN(PortMapping mapping, ParseMapping(one));
+      record.port_mappings.push_back(std::move(mapping));
+    }
+  }
+  if (const auto node_port = json.find("node_port"); node_port != json.end()) {
+    if (!node_port->is_boolean()) return absl::InvalidArgumentError("\"node_port\" is no boolean");
+    record.node_port = node_port->get<bool>();
+  }
   ASSIGN_OR_RETURN(record.vnl, Text(json, "vnl"));
   return record;
 }

@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "agent/api/detach_queue.h"
+#include "agent/attach_service.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/vnl/vnl.h"
@@ -46,6 +47,9 @@ struct AttachmentRecord {
   MacAddress mac;
   int mtu = 0;  // of the pod's interface
   std::vector<IpPrefix> addresses;
+  std::vector<PortMapping> port_mappings;
+  bool node_port =
+      false;        // it uses the node's own port in the cloud: routes or publishes through it
   std::string vnl;  // canonical, of the cloud as it was joined
 
   friend bool operator==(const AttachmentRecord&, const AttachmentRecord&) = default;

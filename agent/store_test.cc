@@ -58,6 +58,9 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   tap.host_ifname = "";
   tap.addresses.clear();
   tap.caller = "netavark";
+  tap.node_port = true;
+  tap.port_mappings = {{8080, 80, "tcp", std::nullopt},
+                       {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}};
   ASSERT_TRUE(store->Save(Sample()).ok());
   ASSERT_TRUE(store->Save(tap).ok());
   const CloudKey key{IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};

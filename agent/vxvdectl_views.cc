@@ -67,6 +67,7 @@ class Rows {
 
 // Kubernetes' name when there is one, else the container's, shortened as runtimes do.
 std::string PodName(const v1::Attachment& attachment, bool wide) {
+  if (attachment.mode() == "node") return "(node)";
   if (!attachment.pod_namespace().empty()) {
     return absl::StrCat(attachment.pod_namespace(), "/", attachment.pod_name());
   }

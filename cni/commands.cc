@@ -58,6 +58,17 @@ attach::v1::Plan PlanOf(const Request& request) {
   plan.set_addresses_by_caller(request.ipam.kind != Ipam::Kind::kAgent);
   if (request.ipam.kind == Ipam::Kind::kAgent) {
     for (const RequestedIp& ip : request.ips) plan.add_addresses(ip.address.ToString());
+  } else if (request.ipam.kind == Ipam::Kind::kCaller && !request.ports.empty()) {
+    for (const RequestedIp& ip : request.ips) {
+      plan.add_addresses(IpPrefix{ip.address, ip.length.value_or(0)}.ToString());
+    }
+  }
+  for (const PublishedPort& port : request.ports) {
+    attach::v1::PortMapping& mapping = *plan.add_port_mappings();
+    mapping.set_host_port(port.host_port);
+    mapping.set_container_port(port.container_port);
+    mapping.set_protocol(port.protocol);
+    if (port.host_ip) mapping.set_host_ip(port.host_ip->ToString());
   }
   plan.set_main_ifname(request.main_ifname);
   plan.set_by_annotation(!request.asked_by.empty());
@@ -80,7 +91,8 @@ absl::StatusOr<LinkSpec> SpecOf(const Request& request, const attach::v1::Planne
       .mode = request.mode,
       .mac = MacAddress::FromWire(reinterpret_cast<const uint8_t*>(planned.mac().data())),
       .mtu = planned.mtu(),
-      .gso_max_size = planned.gso_max_size()};
+      .gso_max_size = planned.gso_max_size(),
+      .bandwidth = request.bandwidth};
 }
 
 // A5: an IPAM plugin that failed is told to forget. A lease that a killed ADD left makes some
@@ -251,7 +263,7 @@ absl::StatusOr<CniResult> AgentsResult(const Request& request, const attach::v1:
     for (const IpAddress& gateway : gateways) {
       if (gateway.family() != address->address.family()) continue;
       one.gateway = gateway;
-      if (!main) continue;
+      if (!main || !request.gateway_wanted) continue;
       const IpPrefix everywhere =
           IpPrefix{.address = gateway.is_v6() ? IpAddress::AnyV6() : IpAddress(), .length = 0};
       const auto same = [&](const ResultRoute& route) { return route.destination == everywhere; };
@@ -259,6 +271,8 @@ absl::StatusOr<CniResult> AgentsResult(const Request& request, const attach::v1:
       ResultRoute route;
       route.destination = everywhere;
       route.gateway = gateway;
+      route.priority = request.gateway_metric;
+      if (std::any_of(result.routes.begin(), result.routes.end(), same)) continue;
       result.routes.push_back(std::move(route));
     }
     result.addresses.push_back(std::move(one));

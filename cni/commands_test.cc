@@ -939,6 +939,26 @@ TEST_F(GcTest, G1_WithoutTheAgentsListNothingIsRemoved) {
   EXPECT_THAT(outside_.calls, ElementsAre("list"));
 }
 
+TEST(Add, AsksForPortsAndShapesTheLink) {
+  FakeOutside outside;
+  Request request = AddRequest();
+  request.ipam = {};
+  request.ipam.kind = Ipam::Kind::kCaller;
+  request.ips = {{.address = *IpAddress::Parse("192.0.2.7"), .length = 24}};
+  request.ports = {{8080, 80, "tcp", std::nullopt}, {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}};
+  request.bandwidth.egress = BitRate{1'000'000, 80'000};
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_THAT(outside.plan.addresses(), ElementsAre("192.0.2.7/24"))
+      << "the node may join its link";
+  ASSERT_EQ(outside.plan.port_mappings_size(), 2);
+  EXPECT_EQ(outside.plan.port_mappings(0).host_port(), 8080u);
+  EXPECT_EQ(outside.plan.port_mappings(0).container_port(), 80u);
+  EXPECT_EQ(outside.plan.port_mappings(0).protocol(), "tcp");
+  EXPECT_EQ(outside.plan.port_mappings(0).host_ip(), "");
+  EXPECT_EQ(outside.plan.port_mappings(1).host_ip(), "192.0.2.1");
+  EXPECT_EQ(outside.spec.bandwidth, request.bandwidth);
+}
+
 TEST(Add, TakesTheAgentsAddressesAndItsGateway) {
   FakeOutside outside;
   outside.planned.add_addresses("10.42.0.7/16");
@@ -964,6 +984,15 @@ TEST(Add, TakesTheAgentsAddressesAndItsGateway) {
   request.main_ifname = "eth1";
   ASSERT_TRUE(beside.Run(request).ok());
   EXPECT_THAT(beside.routes, IsEmpty());
+
+  // An internal network of podman's has no way out.
+  FakeOutside internal;
+  internal.planned = outside.planned;
+  request.main_ifname = "";
+  request.gateway_wanted = false;
+  ASSERT_TRUE(internal.Run(request).ok());
+  EXPECT_THAT(internal.routes, IsEmpty());
+  request.gateway_wanted = true;
 
   // A default route of the configuration is the only one.
   FakeOutside own;

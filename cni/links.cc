@@ -119,15 +119,6 @@ absl::Status DeleteOthers(const LinkNames& main, NamesOfInterface names_of) {
   });
 }
 
-// fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
-IpPrefix LinkLocal(const MacAddress& mac) {
-  const MacAddress::Bytes& m = mac.bytes();
-  const uint8_t wire[16] = {
-      0xfe, 0x80, 0,    0,    0,    0,    0,   0, static_cast<uint8_t>(m[0] ^ 2),
-      m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
-  return {IpAddress::FromWire(wire), 64};
-}
-
 // The switch of one interface; of the calling thread's namespace.
 std::string DisableIpv6Path(const std::string& ifname) {
   return absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
@@ -156,6 +147,13 @@ absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
   });
 }
 
+absl::Status Shaped(Netlink& netlink, IfIndex index, const std::optional<BitRate>& rate) {
+  if (!rate) return absl::OkStatus();
+  const absl::Status status = netlink.ShapeLink(index, {.rate = rate->rate, .burst = rate->burst});
+  if (!absl::IsInvalidArgument(status)) return status;
+  return CniStatus(kCniInvalidConfig, status.message(), "correct the runtime's bandwidth");
+}
+
 absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names,
                                    const LinkSpec& spec) {
   ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
@@ -167,6 +165,12 @@ absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names
       .gso_max_size = spec.gso_max_size,
   }));
   ASSIGN_OR_RETURN(const LinkInfo link, host.GetLink(names.host_ifname));
+  // Each end shapes what it sends: the host's what goes to the pod.
+  RETURN_IF_ERROR(Shaped(host, link.index, spec.bandwidth.ingress));
+  if (spec.bandwidth.egress) {
+    ASSIGN_OR_RETURN(Netlink inside, Netlink::OpenIn(netns));
+    RETURN_IF_ERROR(Shaped(inside, link.peer, spec.bandwidth.egress));
+  }
   PodLink pod;
   pod.mac = spec.mac;
   pod.host_mac = link.mac;
@@ -189,6 +193,7 @@ absl::StatusOr<PodLink> CreateTap(const UniqueFd& netns, const LinkNames& names,
   change.alias = names.alias;
   if (spec.gso_max_size != 0) change.gso_max_size = spec.gso_max_size;
   RETURN_IF_ERROR(netlink.ChangeLink(link.index, change));
+  RETURN_IF_ERROR(Shaped(netlink, link.index, spec.bandwidth.egress));
   // I3. The agent opens it again by name when it is restarted.
   if (ioctl(pod.tap.get(), TUNSETPERSIST, 1) != 0) {
     return ErrnoStatus(errno, absl::StrCat("make tap ", names.ifname, " persistent"));
@@ -262,7 +267,7 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
     RETURN_IF_ERROR(pod.ChangeLink(link.index, no_ipv6));
-    RETURN_IF_ERROR(pod.AddAddress(link.index, LinkLocal(link.mac)));
+    RETURN_IF_ERROR(pod.AddAddress(link.index, LinkLocalOf(link.mac)));
   }
   for (const IpPrefix& prefix : addresses) {
     RETURN_IF_ERROR(pod.AddAddress(link.index, prefix));

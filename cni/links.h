@@ -32,6 +32,7 @@ struct LinkSpec {
   MacAddress mac;
   uint32_t mtu = 0;
   uint32_t gso_max_size = 0;
+  Bandwidth bandwidth = {};  // `ingress` of a veth only
 };
 
 // What CHECK compares.

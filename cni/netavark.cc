@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cni/capabilities.h"
 #include "cni/error.h"
 #include "cni/json.h"
 #include "plugin/base/status.h"
@@ -21,7 +22,6 @@ constexpr char kApiVersion[] = "1.0.0";
 constexpr uint32_t kMaxMtu = 65535;
 // After netavark's own default routes, which have 100: a bridge beside the cloud keeps its own.
 constexpr uint32_t kDefaultMetric = 200;
-constexpr size_t kMaxMappingsShown = 5;
 
 std::string Text(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -62,6 +62,8 @@ absl::StatusOr<const Json*> OptionalList(const Json& object, const char* key) {
 // ---- Options: of the network (`podman network create -o`), then of the container (`podman run
 // --network NAME:KEY=VALUE`), which win ----
 
+enum class Ports { kPublish, kRefuse, kIgnore };
+
 struct Options {
   std::string cloud;  // at most one of the two
   std::string vnl;
@@ -70,7 +72,7 @@ struct Options {
   std::string agent = Request().agent;
   bool no_default_route = false;
   uint32_t metric = kDefaultMetric;
-  bool ignore_ports = false;
+  Ports ports = Ports::kPublish;
 };
 
 absl::Status BadOption(absl::string_view key, const std::string& value, absl::string_view why) {
@@ -106,10 +108,13 @@ absl::Status SetAgent(const std::string& value, Options& options) {
 }
 
 absl::Status SetPorts(const std::string& value, Options& options) {
-  if (value != "refuse" && value != "ignore") {
-    return BadOption("ports", value, "use refuse, or ignore if another network serves them");
+  if (value != "publish" && value != "refuse" && value != "ignore") {
+    return BadOption("ports", value,
+                     "use publish, refuse, or ignore if another network serves them");
   }
-  options.ignore_ports = value == "ignore";
+  options.ports = value == "publish"  ? Ports::kPublish
+                  : value == "refuse" ? Ports::kRefuse
+                                      : Ports::kIgnore;
   return absl::OkStatus();
 }
 
@@ -299,31 +304,19 @@ absl::Status ReadNames(absl::string_view netns, const Json& input, Request& requ
   return absl::OkStatus();
 }
 
-// N6: nobody else would serve them either.
-absl::Status RefusePorts(const Json& input, const Options& options) {
+// N6: -p is ours. netavark hands them to each of the container's networks.
+absl::Status ReadPorts(const Json& input, const Options& options, Request& request) {
   ASSIGN_OR_RETURN(const Json* mappings, OptionalList(input, "port_mappings"));
-  if (mappings == nullptr || mappings->empty() || options.ignore_ports) return absl::OkStatus();
-  std::vector<std::string> shown;
-  for (const Json& mapping : *mappings) {
-    if (shown.size() == kMaxMappingsShown) {
-      shown.push_back("...");
-      break;
-    }
-    const auto part = [&](const char* key) {
-      const Json* value = Find(mapping, key);
-      return value == nullptr     ? std::string("?")
-             : value->is_string() ? value->get<std::string>()
-                                  : Show(*value);
-    };
-    shown.push_back(
-        absl::StrCat(part("host_port"), ":", part("container_port"), "/", part("protocol")));
-  }
+  if (mappings == nullptr || options.ports == Ports::kIgnore) return absl::OkStatus();
+  ASSIGN_OR_RETURN(request.ports, AsPortRanges(*mappings));
+  if (request.ports.empty() || options.ports == Ports::kPublish) return absl::OkStatus();
+  const PublishedPort& first = request.ports[0];
   return CniStatus(
       kCniUnsupportedField,
-      absl::StrCat("port mappings ", absl::StrJoin(shown, ", "),
-                   ": this host has no address in the cloud to forward them from"),
-      "leave -p out: members of the cloud reach all ports of the container at its own address; "
-      "if another of its networks serves them, say --network NAME:ports=ignore");
+      absl::StrCat("port mapping ", first.host_port, ":", first.container_port, "/", first.protocol,
+                   ": the network's option is ports=refuse"),
+      "leave -p out, or say --network NAME:ports=publish, or ports=ignore if another of the "
+      "container's networks serves it");
 }
 
 // podman has filled in the addresses when the network has subnets.
@@ -449,8 +442,11 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
   if (options.vnl.empty() && options.cloud.empty()) kept["vnl"] = "vxvde://";
   if (!kept.contains("mode")) kept["mode"] = "veth";
   // After us, podman gives each subnet without a gateway its first address as one, where nobody
-  // answers: a default route is for a gateway that somebody has named.
-  if (!kept.contains("no_default_route")) kept["no_default_route"] = has_gateway ? "false" : "true";
+  // answers: a default route is for a gateway that somebody has named. Without subnets addresses
+  // and gateway are the agent's.
+  if (!kept.contains("no_default_route") && !subnets.empty()) {
+    kept["no_default_route"] = has_gateway ? "false" : "true";
+  }
   created.json = Text(json);
   return created;
 }
@@ -475,14 +471,16 @@ absl::StatusOr<Request> ParseSetup(absl::string_view netns, absl::string_view in
   request.mtu = options.mtu;
   request.agent = options.agent;
 
-  RETURN_IF_ERROR(RefusePorts(json, options));
+  RETURN_IF_ERROR(ReadPorts(json, options, request));
   ASSIGN_OR_RETURN(const std::vector<Subnet> subnets, ReadSubnets(network));
   ASSIGN_OR_RETURN(const std::string ipam_driver, ReadIpamDriver(network));
   RETURN_IF_ERROR(ReadAddresses(container, subnets, ipam_driver, request));
   RETURN_IF_ERROR(ReadMac(container, request));
   ASSIGN_OR_RETURN(request.routes, ReadRoutes(network));
   ASSIGN_OR_RETURN(const bool internal, AsBool(network, "internal"));
-  if (!internal && !options.no_default_route) AddDefaultRoutes(subnets, options, request);
+  request.gateway_wanted = !internal && !options.no_default_route;
+  request.gateway_metric = options.metric;
+  if (request.gateway_wanted) AddDefaultRoutes(subnets, options, request);
   return request;
 }
 

@@ -39,7 +39,7 @@ TEST(CreateNetworkTest, KeepsWhatItDoesNotKnowAndFillsInDefaults) {
       R"({"a later field":[1,null],"created":"2026-01-01T00:00:00Z","dns_enabled":false,)"
       R"("driver":"vxvde","id":"2f259bab","internal":false,"ipam_options":{"driver":"host-local"},)"
       R"("ipv6_enabled":false,"labels":{"team":"a"},"name":"blue",)"
-      R"("options":{"mode":"veth","no_default_route":"true","vnl":"vxvde://"}})");
+      R"("options":{"mode":"veth","vnl":"vxvde://"}})");
   EXPECT_THAT(network->notes, IsEmpty());
 }
 
@@ -47,10 +47,10 @@ TEST(CreateNetworkTest, KeepsOptionsThatAreGiven) {
   EXPECT_THAT(Create(R"("options":{"vnl":"vxvde://239.1.2.3/vni=42","mode":"tap","mtu":"1400",)"
                      R"("agent":"/run/user/0/a.sock","metric":"7"},)"),
               HasSubstr(R"("options":{"agent":"/run/user/0/a.sock","metric":"7","mode":"tap",)"
-                        R"("mtu":"1400","no_default_route":"true",)"
+                        R"("mtu":"1400",)"
                         R"("vnl":"vxvde://239.1.2.3/vni=42"})"));
   EXPECT_THAT(Create(R"("options":{"cloud":"blue"},)"),
-              HasSubstr(R"("options":{"cloud":"blue","mode":"veth","no_default_route":"true"})"));
+              HasSubstr(R"("options":{"cloud":"blue","mode":"veth"})"));
   EXPECT_THAT(Create(R"("options":null,)"), HasSubstr(R"("vnl":"vxvde://")"));
 }
 
@@ -229,19 +229,37 @@ TEST(ParseSetupTest, OptionsOfTheContainerWin) {
   EXPECT_THAT(with(R"("foo":"bar")").status().message(), HasSubstr("\"foo\" is unknown"));
 }
 
-// N6: -p is ours, and there is nothing to do it with: never ignored in silence.
-TEST(ParseSetupTest, PortMappingsAreRefusedByName) {
-  const std::string mappings =
-      R"("port_mappings":[{"container_port":80,"host_ip":"","host_port":8080,"protocol":"tcp",)"
-      R"("range":1}])";
-  const absl::StatusOr<Request> request =
-      ParseSetup("/n", Exec(R"("port_mappings":null)", mappings));
-  EXPECT_THAT(FormatNetavarkError(request.status()),
+// N6: -p is ours, unless somebody says otherwise.
+TEST(ParseSetupTest, PortMappings) {
+  const auto with = [](const std::string& mappings, const std::string& options = "") {
+    std::string exec = Exec(R"("port_mappings":null)", R"("port_mappings":[)" + mappings + "]");
+    if (!options.empty())
+      exec.replace(exec.find(R"("options":null)"), 14, R"("options":)" + options);
+    return ParseSetup("/n", exec);
+  };
+  const std::string web =
+      R"({"container_port":80,"host_ip":"","host_port":8080,"protocol":"tcp","range":1})";
+  absl::StatusOr<Request> request = with(
+      web + R"(,{"container_port":1000,"host_ip":"192.0.2.1","host_port":2000,"protocol":"udp",)"
+            R"("range":3})");
+  ASSERT_TRUE(request.ok()) << request.status();
+  const IpAddress here = IpAddress::V4(192, 0, 2, 1);
+  EXPECT_THAT(request->ports, ElementsAre(PublishedPort{8080, 80, "tcp", std::nullopt},
+                                          PublishedPort{2000, 1000, "udp", here},
+                                          PublishedPort{2001, 1001, "udp", here},
+                                          PublishedPort{2002, 1002, "udp", here}));
+  request = with(web, R"({"ports":"ignore"})");
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_TRUE(request->ports.empty());
+  EXPECT_THAT(FormatNetavarkError(with(web, R"({"ports":"refuse"})").status()),
               AllOf(HasSubstr("8080:80/tcp"), HasSubstr("ports=ignore")));
-  std::string elsewhere = Exec(R"("port_mappings":null)", mappings);
-  elsewhere.replace(elsewhere.find(R"("options":null)"), 14, R"("options":{"ports":"ignore"})");
-  EXPECT_TRUE(ParseSetup("/n", elsewhere).ok());
-  EXPECT_TRUE(ParseSetup("/n", Exec(R"("port_mappings":null)", R"("port_mappings":[])")).ok());
+  EXPECT_TRUE(with("").ok());
+  for (const char* wrong : {R"({"container_port":80,"host_port":0,"protocol":"tcp","range":1})",
+                            R"({"container_port":80,"host_port":65535,"protocol":"tcp","range":2})",
+                            R"({"container_port":80,"host_port":1,"protocol":"tcp","range":1025})",
+                            R"({"container_port":80,"host_port":1,"protocol":"icmp","range":1})"}) {
+    EXPECT_FALSE(with(wrong).ok()) << wrong;
+  }
 }
 
 TEST(ParseSetupTest, RefusesAndNamesWhatIsWrong) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "cni/capabilities.h"
 #include "cni/cni_args.h"
 #include "cni/error.h"
 #include "cni/json.h"
@@ -163,17 +164,19 @@ absl::Status ReadIps(const std::vector<std::string>& texts, absl::string_view wh
   return absl::OkStatus();
 }
 
-// Capabilities that a runtime may use, and that would be lost in silence here.
-absl::Status RefuseUnsupported(const Json& runtime) {
-  for (const char* key : {"portMappings", "bandwidth"}) {
-    const Json* value = FindNoCase(runtime, key);
-    if (value == nullptr || value->empty()) continue;
-    return CniStatus(
-        kCniUnsupportedField,
-        absl::StrCat("\"runtimeConfig.", key, "\": ", Show(*value), " is not supported"),
-        "remove it from the configuration's capabilities, or chain a plugin for it");
+absl::Status ReadCapabilities(const Json& runtime, Request& request) {
+  if (const Json* ports = FindNoCase(runtime, "portMappings")) {
+    ASSIGN_OR_RETURN(request.ports, AsPortMappings(*ports));
   }
-  return absl::OkStatus();
+  if (const Json* bandwidth = FindNoCase(runtime, "bandwidth")) {
+    ASSIGN_OR_RETURN(request.bandwidth, AsBandwidth(*bandwidth));
+  }
+  if (request.mode != LinkMode::kTap || !request.bandwidth.ingress) return absl::OkStatus();
+  return CniStatus(
+      kCniUnsupportedField,
+      absl::StrCat("\"runtimeConfig.bandwidth\": ingressRate ", request.bandwidth.ingress->rate,
+                   " is not supported with \"mode\": \"tap\""),
+      "what is written to a tap waits in no queue; use mode veth, or limit egress only");
 }
 
 // A7: runtimeConfig before args.cni before CNI_ARGS.
@@ -185,7 +188,7 @@ absl::Status ReadWishes(const CniArgs& cni_args, const Json& config, Request& re
   if (found != nullptr) found = Find(*found, "cni");
   const Json& args = found != nullptr ? *found : none;
 
-  RETURN_IF_ERROR(RefuseUnsupported(runtime));
+  RETURN_IF_ERROR(ReadCapabilities(runtime, request));
   if (const Json* mac = FindNoCase(runtime, "mac"); mac != nullptr && *mac != "") {
     ASSIGN_OR_RETURN(const std::string text, AsString(*mac, "runtimeConfig.mac"));
     RETURN_IF_ERROR(ReadMac(text, "runtimeConfig.mac", kCniInvalidConfig, request));
@@ -458,6 +461,8 @@ std::vector<Request> AttachmentsOf(const Request& request) {
     if (network.ips) one.ipam.kind = Ipam::Kind::kCaller;
     one.ips = network.ips.value_or(std::vector<RequestedIp>());
     one.routes = network.routes;
+    one.ports.clear();
+    one.bandwidth = Bandwidth();
     one.dns = Dns();
     one.maybe_foreign = network.maybe_foreign;
     one.problem = network.problem;

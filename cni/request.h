@@ -38,6 +38,31 @@ struct RequestedIp {
   bool operator==(const RequestedIp&) const = default;
 };
 
+// A port of the node that leads to the pod.
+struct PublishedPort {
+  uint16_t host_port = 0;
+  uint16_t container_port = 0;
+  std::string protocol = "tcp";  // or "udp", "sctp"
+  // At which of the node's addresses; absent: at all.
+  std::optional<IpAddress> host_ip;
+
+  bool operator==(const PublishedPort&) const = default;
+};
+
+struct BitRate {
+  uint64_t rate = 0;   // bits a second
+  uint64_t burst = 0;  // bits that may go at once
+
+  bool operator==(const BitRate&) const = default;
+};
+
+struct Bandwidth {
+  std::optional<BitRate> ingress;  // to the pod
+  std::optional<BitRate> egress;   // from it
+
+  bool operator==(const Bandwidth&) const = default;
+};
+
 // A network that a pod's annotation asks for (networks.h).
 struct WantedNetwork {
   std::string asked_by;  // the annotation and its entry, for messages
@@ -104,8 +129,13 @@ struct Request {
   std::optional<MacAddress> mac;
   std::vector<RequestedIp> ips;
   std::vector<ResultRoute> routes;  // beside those of the IPAM plugin
-  Dns dns;                          // empty: the IPAM plugin's
-  std::string pod_namespace;        // the three are empty outside Kubernetes
+  // The agent's gateway, if it names one, is the way out of the pod.
+  bool gateway_wanted = true;
+  std::optional<uint32_t> gateway_metric;  // of that route
+  std::vector<PublishedPort> ports;
+  Bandwidth bandwidth;
+  Dns dns;                    // empty: the IPAM plugin's
+  std::string pod_namespace;  // the three are empty outside Kubernetes
   std::string pod_name;
   std::string pod_uid;
 

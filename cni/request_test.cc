@@ -227,11 +227,30 @@ INSTANTIATE_TEST_SUITE_P(
         {"RouteOfTwoFamilies", nullptr, "",
          With(R"("routes": [{"dst": "2001:db8::/32", "gw": "192.0.2.1"}])"), 7, "families"},
         {"DnsIsAList", nullptr, "", With(R"("dns": [])"), 7, "dns"},
-        {"PortMappings", nullptr, "",
-         With(R"("runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 80}]})"), 2,
-         "portMappings"},
-        {"Bandwidth", nullptr, "", With(R"("runtimeConfig": {"Bandwidth": {"IngressRate": 1}})"), 2,
-         "bandwidth"},
+        {"PortMappingWithoutHostPort", nullptr, "",
+         With(R"("runtimeConfig": {"portMappings": [{"containerPort": 80}]})"), 7, "hostPort"},
+        {"PortMappingToPort0", nullptr, "",
+         With(R"("runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 0}]})"), 7,
+         "containerPort 0"},
+        {"PortMappingOfIcmp", nullptr, "",
+         With(
+             R"("runtimeConfig": {"portMappings":
+                [{"hostPort": 1, "containerPort": 1, "protocol": "icmp"}]})"),
+         7, "icmp"},
+        {"PortMappingAtAName", nullptr, "",
+         With(
+             R"("runtimeConfig": {"portMappings":
+                [{"hostPort": 1, "containerPort": 1, "hostIP": "here"}]})"),
+         7, "here"},
+        {"RateWithoutBurst", nullptr, "",
+         With(R"("runtimeConfig": {"Bandwidth": {"IngressRate": 1}})"), 7, "ingressBurst"},
+        {"BurstWithoutRate", nullptr, "",
+         With(R"("runtimeConfig": {"bandwidth": {"egressBurst": 1}})"), 7, "egressRate"},
+        {"NegativeRate", nullptr, "", With(R"("runtimeConfig": {"bandwidth": {"egressRate": -1}})"),
+         7, "-1"},
+        {"IngressRateOfATap", nullptr, "", With(R"("mode": "tap", "runtimeConfig": {"bandwidth":
+                {"ingressRate": 9, "ingressBurst": 9}})"),
+         2, "tap"},
     }),
     testing::PrintToStringParamName());
 
@@ -383,6 +402,40 @@ TEST(Request, A9_ContainerdsAdd) {
   EXPECT_THAT(request.dns.nameservers, ElementsAre("192.0.2.53"));
   EXPECT_THAT(request.dns.search, ElementsAre("example.org"));
   EXPECT_THAT(request.dns.options, ElementsAre("ndots:5"));
+}
+
+// containerd's keys, then podman's.
+TEST(Request, A9_PortsAndBandwidth) {
+  Request request = Parsed(AddEnvironment(), With(R"("runtimeConfig": {
+        "portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "TCP", "HostIP": ""},
+                         {"HostPort": 53, "ContainerPort": 5353, "Protocol": "udp",
+                          "HostIP": "192.0.2.1"}],
+        "bandwidth": {"IngressRate": 20000000, "IngressBurst": 4294967295}})"));
+  EXPECT_THAT(request.ports,
+              ElementsAre(PublishedPort{8080, 80, "tcp", std::nullopt},
+                          PublishedPort{53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}));
+  EXPECT_EQ(request.bandwidth.ingress, (BitRate{20'000'000, 4294967295}));
+  EXPECT_FALSE(request.bandwidth.egress);
+  request = Parsed(AddEnvironment(), With(R"("mode": "tap", "runtimeConfig": {
+        "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": ""}],
+        "bandwidth": {"ingressRate": 0, "ingressBurst": 0,
+                      "egressRate": 1000000, "egressBurst": 80000}})"));
+  EXPECT_THAT(request.ports, ElementsAre(PublishedPort{8080, 80, "tcp", std::nullopt}));
+  EXPECT_FALSE(request.bandwidth.ingress);
+  EXPECT_EQ(request.bandwidth.egress, (BitRate{1'000'000, 80'000}));
+}
+
+// They are of the interface that the runtime knows.
+TEST(Request, M2_PortsAndBandwidthAreOfTheFirstInterface) {
+  const std::vector<Request> all = AttachmentsOf(Parsed(AddEnvironment(), With(R"("runtimeConfig": {
+        "portMappings": [{"hostPort": 8080, "containerPort": 80}],
+        "bandwidth": {"egressRate": 1000000, "egressBurst": 80000},
+        "io.kubernetes.cri.pod-annotations": {"vxvde.io/networks": "green"}})")));
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].ports.size(), 1u);
+  EXPECT_TRUE(all[0].bandwidth.egress);
+  EXPECT_TRUE(all[1].ports.empty());
+  EXPECT_FALSE(all[1].bandwidth.egress);
 }
 
 TEST(Request, A9_PodmansNameIsNoPod) {

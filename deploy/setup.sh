@@ -4,13 +4,14 @@ set -euo pipefail
 
 build=(
   bazel-bootstrap g++ clang-14 libclang-rt-14-dev bpftool protobuf-compiler protobuf-compiler-grpc
-  libabsl-dev libbenchmark-dev libbpf-dev libcli11-dev libgmock-dev libgrpc++-dev libgtest-dev libnl-route-3-dev
-  libprotobuf-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
+  libabsl-dev libbenchmark-dev libbpf-dev libcli11-dev libgmock-dev libgrpc++-dev libgtest-dev libnftables-dev
+  libnl-route-3-dev libprotobuf-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
 )
 # Real members, traffic and the runtimes of the tests and the demo.
 play=(
   vdeplug vdens iproute2 ethtool iputils-ping iperf3 tcpdump procps mount util-linux
-  containernetworking-plugins podman crun containerd runc busybox-static iptables python3 python3-grpcio python3-protobuf
+  containernetworking-plugins podman crun containerd runc busybox-static iptables nftables
+  python3 python3-grpcio python3-protobuf
 )
 
 missing=()

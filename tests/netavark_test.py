@@ -144,7 +144,8 @@ def test_a_failed_setup_leaves_nothing():
         fails("\"foo\" is unknown", ips=["198.51.100.41"], options={"foo": "bar"})
         fails("mtu", ips=["198.51.100.41"], options={"mtu": "big"})
         ports = [{"container_port": 80, "host_ip": "", "host_port": 8080, "protocol": "tcp", "range": 1}]
-        fails("8080:80/tcp", ips=["198.51.100.41"], ports=ports)
+        fails("8080:80/tcp", ips=["198.51.100.41"], ports=ports, options={"ports": "refuse"})
+        fails("icmp", ips=["198.51.100.41"], ports=[{**ports[0], "protocol": "icmp"}])
         two.ip("link", "add", "eth0", "type", "bridge")
         before = n1.footprint(two)
         fails("eth0", ips=["198.51.100.41"])

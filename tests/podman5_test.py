@@ -125,6 +125,28 @@ def test_reboots():
         two.nothing_is_left()
 
 
+def test_published_ports():
+    """-p: another host, the node itself and 127.0.0.1 reach the container; rm takes it away"""
+    with Lab("podman5") as lab:
+        two = Two(lab)
+        podman = two.podman
+        podman.create("blue", *DUAL, vnl=BLUE)
+        podman.start("web", "--network", "blue", "-p", "8080:80")
+        podman.run("exec", "web", "httpd", "-p", "80")
+
+        def reaches(where, address):
+            connect = f"import socket; socket.create_connection(('{address}', 8080), 2)"
+            return where.run("/usr/bin/python3", "-c", connect, check=False).returncode == 0
+        for where, address in ((two.n2, two.n1.ip4), (two.n2, two.n1.ip6), (two.n1, two.n1.ip4), (two.n1, "127.0.0.1")):
+            wait_for(lambda where=where, address=address: reaches(where, address), 10, f"{where} reaches {address}")
+        two.n1.agent.stop(sig=9)
+        two.n1.agent.start()
+        wait_for(lambda: reaches(two.n2, two.n1.ip4), 10, "with the agent that was started again")
+        podman.run("rm", "--force", "--time", "0", "web")
+        assert not reaches(two.n2, two.n1.ip4)
+        two.nothing_is_left()
+
+
 def test_beside_a_bridge():
     """a bridge network and a cloud: the bridge keeps the default route and the ports; a named gateway is used alone"""
     with Lab("podman5") as lab:
@@ -186,7 +208,7 @@ def test_errors_reach_the_user():
         assert "bad" not in podman.run("network", "ls").stdout
         podman.create("blue", *DUAL, vnl=BLUE)
         run = ("run", "--rm", "--network")
-        fails("8080:80/tcp", *run, "blue", "-p", "8080:80", "localhost/busybox", "true")
+        fails("8080:80/tcp", *run, "blue:ports=refuse", "-p", "8080:80", "localhost/busybox", "true")
         fails("\"foo\" is unknown", *run, "blue:foo=bar", "localhost/busybox", "true")
         podman.start("web", "--network", "blue:mac=02:00:5e:10:00:40")
         fails("02:00:5e:10:00:40", *run, "blue:mac=02:00:5e:10:00:40", "localhost/busybox", "true")

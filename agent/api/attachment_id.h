@@ -30,6 +30,7 @@ enum class AttachError : uint32_t {
   kNotAttached = 110,      // CHECK: the agent knows no such attachment
   kNotForwarding = 111,    // CHECK: it knows it, but no frame flows now
   kChanged = 112,          // CHECK: the pod's interface is not what ADD left
+  kPortInUse = 113,        // a port of the node is another attachment's
 };
 
 // 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.

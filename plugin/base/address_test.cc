@@ -212,5 +212,11 @@ TEST(Values, HashAsTheyCompare) {
       {Peer{Ip("192.0.2.1"), 1}, Peer{Ip("192.0.2.1"), 2}, Peer{Ip("192.0.2.2"), 1}}));
 }
 
+// RFC 4291, appendix A: 34-56-78-9A-BC-DE becomes 36-56-78-FF-FE-9A-BC-DE.
+TEST(IpPrefix, TheLinkLocalAddressOfAMac) {
+  EXPECT_EQ(LinkLocalOf(*MacAddress::Parse("34:56:78:9a:bc:de")).ToString(),
+            "fe80::3656:78ff:fe9a:bcde/64");
+}
+
 }  // namespace
 }  // namespace vxvde

@@ -105,6 +105,14 @@ bool IpPrefix::Contains(const IpAddress& ip) const {
 
 std::string IpPrefix::ToString() const { return absl::StrCat(address.ToString(), "/", length); }
 
+IpPrefix LinkLocalOf(const MacAddress& mac) {
+  const MacAddress::Bytes& m = mac.bytes();
+  const uint8_t wire[16] = {
+      0xfe, 0x80, 0,    0,    0,    0,    0,   0, static_cast<uint8_t>(m[0] ^ 2),
+      m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
+  return {IpAddress::FromWire(wire), 64};
+}
+
 socklen_t ToSockaddr(const IpAddress& address, uint16_t port, uint32_t scope,
                      sockaddr_storage& out) {
   out = {};

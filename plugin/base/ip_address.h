@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "plugin/base/mac_address.h"
 
 namespace vxvde {
 
@@ -79,6 +80,9 @@ struct IpPrefix {
   friend constexpr bool operator==(const IpPrefix&, const IpPrefix&) = default;
   friend constexpr auto operator<=>(const IpPrefix&, const IpPrefix&) = default;
 };
+
+// fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
+IpPrefix LinkLocalOf(const MacAddress& mac);
 
 // A kernel socket address. `scope` is the interface of a link-local IPv6
 // address (sockaddr_in6.sin6_scope_id) and is ignored for all others.

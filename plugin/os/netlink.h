@@ -90,6 +90,12 @@ struct RouteInfo {
   uint32_t table = 0;
 };
 
+// What a link sends, by a token bucket (tc-tbf(8)).
+struct Shape {
+  uint64_t rate = 0;   // bits a second, at least 8
+  uint64_t burst = 0;  // bits that may go at once; at least one frame of the link, less than 2^35
+};
+
 class Netlink {
  public:
   // In the calling thread's namespace.
@@ -114,9 +120,14 @@ class Netlink {
   // IPv6 addresses are added without duplicate address detection (IFA_F_NODAD), so
   // that they can be used at once. AlreadyExists when it is there.
   absl::Status AddAddress(IfIndex index, const IpPrefix& prefix);
+  absl::Status DeleteAddress(IfIndex index, const IpPrefix& prefix);
   absl::StatusOr<std::vector<AddressInfo>> ListAddresses();  // of all links, both families
   absl::Status AddRoute(IfIndex index, const Route& route);
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
+
+  // Frames that the link sends wait for their turn, at most 25 ms behind a whole burst; more are
+  // dropped. Replaces the root queueing discipline that is there.
+  absl::Status ShapeLink(IfIndex index, const Shape& shape);
 
   // What `ip route get DESTINATION` says. Unavailable when there is no route.
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);

@@ -333,6 +333,40 @@ TEST_F(NetlinkTest, AGroupsRouteTellsItsUplink) {
   EXPECT_EQ(ValueOrDie(host.LookUpRoute(Ip("ff05:56de::1"))).interface, other);
 }
 
+TEST_F(NetlinkTest, AnAddressThatWasDeletedIsGone) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8:1::7/64")), absl::OkStatus());
+  for (const char* text : {"192.0.2.1/24", "2001:db8:1::7/64"}) {
+    EXPECT_EQ(host.DeleteAddress(uplink, Prefix(text)), absl::OkStatus());
+    EXPECT_FALSE(host.DeleteAddress(uplink, Prefix(text)).ok());
+  }
+  for (const AddressInfo& address : ValueOrDie(host.ListAddresses())) {
+    EXPECT_TRUE(address.interface != uplink || address.prefix.address.IsLinkLocal());
+  }
+}
+
+TEST_F(NetlinkTest, ALinkIsShaped) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.ShapeLink(uplink, {.rate = 20'000'000, .burst = 800'000}), absl::OkStatus());
+  // 20 Mbit/s are 62,500 bytes in 25 ms; the burst is 100,000 bytes.
+  host_ns.Shell(
+      "tc qdisc show dev up0 root | grep -q 'tbf 1: root .* rate 20Mbit burst 100000b .*lat 25ms' "
+      "|| { tc qdisc show dev up0; exit 1; }");
+  ASSERT_EQ(host.ShapeLink(uplink, {.rate = 40'000'000'000, .burst = 34'000'000'000}),
+            absl::OkStatus());
+  host_ns.Shell("tc qdisc show dev up0 root | grep -q 'rate 40Gbit' || { tc qdisc show; exit 1; }");
+}
+
+TEST_F(NetlinkTest, AShapeThatLetsNothingThroughIsRefused) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  for (const Shape& shape : {Shape{.rate = 0, .burst = 800'000}, Shape{.rate = 7, .burst = 800'000},
+                             Shape{.rate = 1'000'000, .burst = 8 * 1513},
+                             Shape{.rate = 1'000'000, .burst = uint64_t{1} << 35}}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(host.ShapeLink(uplink, shape))) << shape.burst;
+  }
+  EXPECT_EQ(host.ShapeLink(uplink, {.rate = 8, .burst = 8 * 1514}), absl::OkStatus());
+}
+
 TEST_F(NetlinkTest, NoRouteIsUnavailable) {
   EXPECT_TRUE(absl::IsUnavailable(host.LookUpRoute(Ip("192.0.2.9")).status()));
   EXPECT_TRUE(absl::IsUnavailable(host.LookUpRoute(Ip("2001:db8::9")).status()));
