@@ -377,8 +377,16 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
 
   RETURN_IF_ERROR(CheckAddressesFree(entry, addresses));
   entry.record.addresses = addresses;
-  ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
-  ASSIGN_OR_RETURN(entry.port, AddPort(entry, std::move(io)));
+  absl::StatusOr<std::unique_ptr<FrameIo>> io = OpenPort(entry, std::move(tap));
+  if (absl::IsNotFound(io.status())) {
+    return Refuse(
+        kCniInvalidConfig,
+        absl::StrCat("the agent does not find what the plugin made: ", io.status().message()),
+        "agent and runtime must be in one network namespace; where they cannot be, as with "
+        "rootless containers, set \"mode\": \"tap\"");
+  }
+  RETURN_IF_ERROR(io.status());
+  ASSIGN_OR_RETURN(entry.port, AddPort(entry, *std::move(io)));
   if (entry.wish.subnets.empty() && !addresses.empty()) {
     claims_->Occupy(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
   }
