@@ -33,6 +33,11 @@ std::string Holder(const AttachmentRecord& record) {
                                                              record.pod_name, ")"));
 }
 
+bool InOneOf(const std::vector<IpPrefix>& subnets, const IpAddress& address) {
+  return std::any_of(subnets.begin(), subnets.end(),
+                     [&](const IpPrefix& subnet) { return subnet.Contains(address); });
+}
+
 std::string AddressList(const AttachmentRecord& record) {
   return absl::StrJoin(record.addresses, ",", [](std::string* out, const IpPrefix& address) {
     absl::StrAppend(out, address.ToString());
@@ -254,7 +259,15 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
         "name them under `subnets:` in the agent's configuration, or set \"ipam\": {} in "
         "the network configuration for addresses that the caller chooses");
   }
-  if (!request.addresses_by_caller && named != nullptr) {
+  // What the caller brings is claimed like what the agent chooses, where it is the agent that keeps
+  // order: another may have it.
+  std::vector<IpAddress> wanted = request.addresses;
+  for (const IpPrefix& brought : request.brought) {
+    if (named != nullptr && InOneOf(named->subnets, brought.address)) {
+      wanted.push_back(brought.address);
+    }
+  }
+  if (named != nullptr && (!request.addresses_by_caller || !wanted.empty())) {
     entry.wish = {.lease = id,
                   .cloud = cloud.key,
                   .subnets = named->subnets,
@@ -262,7 +275,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
                                ? request.key.container_id
                                : absl::StrCat(request.pod_namespace, "/", request.pod_name),
                   .mac = record.mac,
-                  .wanted = request.addresses};
+                  .wanted = std::move(wanted)};
   }
   record.port_mappings = request.port_mappings;
   entry.brought = request.brought;
@@ -294,7 +307,7 @@ void Attachments::SettleAddresses(Entry& entry) {
   if (entry.wish.subnets.empty()) return SettleNodePort(entry);
   claims_->Claim(entry.wish, [this, &entry](absl::StatusOr<std::vector<IpPrefix>> addresses) {
     if (!addresses.ok()) return EndSettling(entry, addresses.status());
-    entry.settled.addresses = *std::move(addresses);
+    if (entry.brought.empty()) entry.settled.addresses = *std::move(addresses);
     SettleNodePort(entry);
   });
 }

@@ -180,6 +180,7 @@ struct FakeClaims : AddressClaims {
     occupied[lease] = addresses;
   }
   absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override { return ready; }
+  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
 
   absl::Status ready;
 };
@@ -865,7 +866,7 @@ TEST_F(AttachmentsTest, AReloadChangesPlansFromNowOn) {
 
 TEST_F(AttachmentsTest, TheNodeIsShown) {
   const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
-                      &agent_->node_ports, NoGroups);
+                      &agent_->claims, &agent_->node_ports, NoGroups);
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());
   PlanRequest unnamed = Request("c2", "");
   unnamed.vnl = "vxvde://239.9.9.9";

@@ -114,6 +114,33 @@ TEST_F(LinksTest, VethHasMacMtuAliasOnBothEnds) {
   EXPECT_TRUE(links_.Delete(names_).ok());  // D1: twice
 }
 
+TEST_F(LinksTest, EachEndSendsAtItsRate) {
+  spec_.bandwidth = {.ingress = BitRate{20'000'000, 800'000},
+                     .egress = BitRate{5'000'000, 400'000}};
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  const auto shows = [](const std::string& command) { return std::system(command.c_str()) == 0; };
+  EXPECT_TRUE(shows("tc qdisc show dev vx0123456789abc | grep -q 'tbf.* rate 20Mbit'"));
+  EXPECT_TRUE(shows("nsenter --net=" + names_.netns +
+                    " tc qdisc show dev eth0 | "
+                    "grep -q 'tbf.* rate 5Mbit'"));
+  EXPECT_TRUE(links_.Delete(names_).ok());
+
+  spec_.bandwidth = {.ingress = std::nullopt, .egress = BitRate{5'000'000, 8000}};
+  const absl::Status small = links_.Create(names_, spec_).status();
+  EXPECT_EQ(ToCniError(small).code, 7u) << "1000 bytes are less than a frame of 1450";
+  EXPECT_THAT(ToCniError(small).msg, HasSubstr("burst 8000"));
+  EXPECT_TRUE(links_.Delete(names_).ok());
+  ExpectNothingLeft();
+
+  spec_.mode = LinkMode::kTap;
+  spec_.bandwidth.egress->burst = 400'000;
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  EXPECT_TRUE(shows("nsenter --net=" + names_.netns +
+                    " tc qdisc show dev eth0 | "
+                    "grep -q 'tbf.* rate 5Mbit'"));
+  EXPECT_TRUE(links_.Delete(names_).ok());
+}
+
 TEST_F(LinksTest, TapHasMacMtuAliasAndStays) {
   spec_.mode = LinkMode::kTap;
   absl::StatusOr<PodLink> link = links_.Create(names_, spec_);

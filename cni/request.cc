@@ -165,6 +165,14 @@ absl::Status ReadIps(const std::vector<std::string>& texts, absl::string_view wh
 }
 
 absl::Status ReadCapabilities(const Json& runtime, Request& request) {
+  if (const Json* ranges = FindNoCase(runtime, "ipRanges");
+      ranges != nullptr && !ranges->empty() && request.ipam.kind != Ipam::Kind::kDelegate) {
+    return CniStatus(kCniUnsupportedField,
+                     "\"runtimeConfig.ipRanges\" is for an IPAM plugin, and none is named",
+                     "take \"ipRanges\" out of \"capabilities\": the agent's own addresses come "
+                     "from `subnets:` of the cloud; or name a plugin, \"ipam\": {\"type\": "
+                     "\"host-local\"}");
+  }
   if (const Json* ports = FindNoCase(runtime, "portMappings")) {
     ASSIGN_OR_RETURN(request.ports, AsPortMappings(*ports));
   }

@@ -227,6 +227,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"RouteOfTwoFamilies", nullptr, "",
          With(R"("routes": [{"dst": "2001:db8::/32", "gw": "192.0.2.1"}])"), 7, "families"},
         {"DnsIsAList", nullptr, "", With(R"("dns": [])"), 7, "dns"},
+        {"RangesWithoutAnIpamPlugin", nullptr, "",
+         With(R"("runtimeConfig": {"ipRanges": [[{"subnet": "10.1.0.0/16"}]]})"), 2, "ipRanges"},
         {"PortMappingWithoutHostPort", nullptr, "",
          With(R"("runtimeConfig": {"portMappings": [{"containerPort": 80}]})"), 7, "hostPort"},
         {"PortMappingToPort0", nullptr, "",

@@ -225,8 +225,12 @@ void Allocator::Release(Instant now, const std::string& name) {
 void Allocator::Occupy(Instant now, const std::string& name, const MacAddress& mac,
                        const std::vector<IpPrefix>& addresses) {
   if (const auto lease = leases_.find(name); lease != leases_.end()) {
-    // Leased before a restart, and said once more by whoever has it.
-    if (lease->second.mac == mac && lease->second.addresses == addresses) return;
+    // Leased before a restart, and said once more by whoever has it. Lengths are the caller's.
+    const bool same =
+        std::equal(addresses.begin(), addresses.end(), lease->second.addresses.begin(),
+                   lease->second.addresses.end(),
+                   [](const IpPrefix& a, const IpPrefix& b) { return a.address == b.address; });
+    if (same && lease->second.mac == mac) return;
   }
   Release(now, name);
   Restore(now, {.lease = name, .cloud = {}, .owner = "", .mac = mac, .addresses = addresses});
