@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/ipam/snapshot.h"
 #include "agent/refusal.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
@@ -47,6 +48,9 @@ class AddressClaims {
 
   // A refusal (kPoolExhausted) when Claim would find no address of one of `subnets`.
   virtual absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const = 0;
+
+  // By cloud, those that are joined and have addresses of the agent's.
+  virtual std::vector<AllocatorSnapshot> Snapshot() const = 0;
 };
 
 // Until the agent allocates addresses: refuses.
@@ -64,6 +68,7 @@ class NoAddressClaims final : public AddressClaims {
   absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override {
     return absl::OkStatus();
   }
+  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
 };
 
 }  // namespace vxvde

@@ -33,6 +33,11 @@ std::string Holder(const AttachmentRecord& record) {
                                                              record.pod_name, ")"));
 }
 
+bool InOneOf(const std::vector<IpPrefix>& subnets, const IpAddress& address) {
+  return std::any_of(subnets.begin(), subnets.end(),
+                     [&](const IpPrefix& subnet) { return subnet.Contains(address); });
+}
+
 std::string AddressList(const AttachmentRecord& record) {
   return absl::StrJoin(record.addresses, ",", [](std::string* out, const IpPrefix& address) {
     absl::StrAppend(out, address.ToString());
@@ -254,15 +259,24 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
         "name them under `subnets:` in the agent's configuration, or set \"ipam\": {} in "
         "the network configuration for addresses that the caller chooses");
   }
-  if (!request.addresses_by_caller && named != nullptr) {
+  // What the caller brings is claimed like what the agent chooses, where it is the agent that keeps
+  // order: another may have it.
+  std::vector<IpAddress> wanted = request.addresses;
+  for (const IpPrefix& brought : request.brought) {
+    if (named != nullptr && InOneOf(named->subnets, brought.address)) {
+      wanted.push_back(brought.address);
+    }
+  }
+  if (named != nullptr && (!request.addresses_by_caller || !wanted.empty())) {
     entry.wish = {.lease = id,
                   .cloud = cloud.key,
                   .subnets = named->subnets,
+                  // podman starts a container again under its id.
                   .owner = request.pod_name.empty()
-                               ? request.key.container_id
+                               ? absl::StrCat("container/", request.key.container_id)
                                : absl::StrCat(request.pod_namespace, "/", request.pod_name),
                   .mac = record.mac,
-                  .wanted = request.addresses};
+                  .wanted = std::move(wanted)};
   }
   record.port_mappings = request.port_mappings;
   entry.brought = request.brought;
@@ -294,7 +308,7 @@ void Attachments::SettleAddresses(Entry& entry) {
   if (entry.wish.subnets.empty()) return SettleNodePort(entry);
   claims_->Claim(entry.wish, [this, &entry](absl::StatusOr<std::vector<IpPrefix>> addresses) {
     if (!addresses.ok()) return EndSettling(entry, addresses.status());
-    entry.settled.addresses = *std::move(addresses);
+    if (entry.brought.empty()) entry.settled.addresses = *std::move(addresses);
     SettleNodePort(entry);
   });
 }
@@ -364,8 +378,16 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
 
   RETURN_IF_ERROR(CheckAddressesFree(entry, addresses));
   entry.record.addresses = addresses;
-  ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
-  ASSIGN_OR_RETURN(entry.port, AddPort(entry, std::move(io)));
+  absl::StatusOr<std::unique_ptr<FrameIo>> io = OpenPort(entry, std::move(tap));
+  if (absl::IsNotFound(io.status())) {
+    return Refuse(
+        kCniInvalidConfig,
+        absl::StrCat("the agent does not find what the plugin made: ", io.status().message()),
+        "agent and runtime must be in one network namespace; where they cannot be, as with "
+        "rootless containers, set \"mode\": \"tap\"");
+  }
+  RETURN_IF_ERROR(io.status());
+  ASSIGN_OR_RETURN(entry.port, AddPort(entry, *std::move(io)));
   if (entry.wish.subnets.empty() && !addresses.empty()) {
     claims_->Occupy(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
   }

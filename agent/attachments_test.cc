@@ -181,6 +181,7 @@ struct FakeClaims : AddressClaims {
     occupied[lease] = addresses;
   }
   absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override { return ready; }
+  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
 
   absl::Status ready;
 };
@@ -904,7 +905,7 @@ TEST_F(AttachmentsTest, AReloadChangesPlansFromNowOn) {
 
 TEST_F(AttachmentsTest, TheNodeIsShown) {
   const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
-                      &agent_->node_ports, NoGroups);
+                      &agent_->claims, &agent_->node_ports, NoGroups);
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());
   PlanRequest unnamed = Request("c2", "");
   unnamed.vnl = "vxvde://239.9.9.9";
@@ -967,7 +968,7 @@ TEST_F(AttachmentsTest, APlanWaitsForItsAddresses) {
   const absl::StatusOr<PlannedAttachment> refused = Plan(request);
   ASSERT_TRUE(refused.ok());
   settle(refused->ticket);
-  EXPECT_EQ(agent_->claims.wishes.back().owner, "c2");
+  EXPECT_EQ(agent_->claims.wishes.back().owner, "container/c2");
   agent_->claims.waiting.at(refused->id)(Refuse(AttachError::kAddressInUse, "taken", "another"));
   ASSERT_THAT(settled, SizeIs(2));
   EXPECT_EQ(Why(settled[1].status()).code, Code(AttachError::kAddressInUse));

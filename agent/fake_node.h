@@ -18,7 +18,8 @@ namespace vxvde {
 inline MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0x5e, 0x10, 0, last}); }
 
 // Clouds "blue" (ports 1 and 3, two peers, four stations, some drops) and "green" (nothing);
-// three attachments: of both ports of blue, and one that could not be attached to another cloud.
+// an allocator with a lease, what a pod brought, a spare address and a conflict; three attachments:
+// of both ports of blue, and one that could not be attached to another cloud.
 inline NodeSnapshot SampleNode() {
   using std::chrono_literals::operator""s;
   using std::chrono_literals::operator""ms;
@@ -108,6 +109,48 @@ inline NodeSnapshot SampleNode() {
   broken.cloud = {IpAddress::V4(239, 9, 9, 9), 14789, *Vni::Make(9)};
   broken.problem = "no route to 239.9.9.9";
 
+  AllocatorSnapshot ipam;
+  ipam.cloud = state.options.config.key;
+  ipam.pools.push_back({.subnet = *IpPrefix::Parse("10.42.0.0/16"),
+                        .usable = 65534,
+                        .leased = 1,
+                        .occupied = 1,
+                        .kept = 0,
+                        .spare = 1,
+                        .others = 9,
+                        .exhausted = true});
+  ipam.held.push_back({.address = IpAddress::V4(10, 42, 0, 7),
+                       .use = HeldAddress::Use::kLeased,
+                       .lease = "0000000000001",
+                       .owner = "default/web-0",
+                       .mac = Mac(1),
+                       .age = 120s});
+  ipam.held.push_back({.address = IpAddress::V4(10, 42, 0, 8),
+                       .use = HeldAddress::Use::kOccupied,
+                       .lease = "0000000000003",
+                       .owner = "",
+                       .mac = Mac(3),
+                       .age = 60s});
+  ipam.held.push_back({.address = IpAddress::V4(10, 42, 0, 9),
+                       .use = HeldAddress::Use::kSpare,
+                       .lease = "",
+                       .owner = "",
+                       .mac = Mac(0xa0),
+                       .age = 5s});
+  ipam.conflicts.push_back({.address = IpAddress::V4(10, 42, 0, 7),
+                            .lease = "0000000000001",
+                            .mac = Mac(1),
+                            .other = Mac(0xb0),
+                            .where = "peer 192.0.2.2:14790",
+                            .count = 12,
+                            .first = 90s,
+                            .last = 2s});
+  ipam.conflicts_total = 4;
+  ipam.claims = 5;
+  ipam.taken = 2;
+  ipam.exhausted = 1;
+
+  node.ipam = {std::move(ipam)};
   node.clouds = {std::move(blue), std::move(green)};
   node.attachments = {std::move(first), std::move(second), std::move(broken)};
   return node;

@@ -10,10 +10,11 @@
 namespace vxvde {
 
 LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-                   const NodePorts* node_ports, GroupLookup group_id)
+                   const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id)
     : loop_(loop),
       switch_(the_switch),
       attachments_(attachments),
+      claims_(claims),
       node_ports_(node_ports),
       group_id_(std::move(group_id)),
       started_(loop->now()) {}
@@ -23,7 +24,8 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .version = kVersion,
                     .uptime = loop_->now() - started_,
                     .clouds = {},
-                    .attachments = attachments_->List()};
+                    .attachments = attachments_->List(),
+                    .ipam = claims_->Snapshot()};
   for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {

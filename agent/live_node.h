@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "agent/address_claims.h"
 #include "agent/attachments.h"
 #include "agent/node.h"
 #include "agent/node_ports.h"
@@ -16,7 +17,7 @@ class LiveNode final : public NodeView {
  public:
   // All of them outlive it.
   LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-           const NodePorts* node_ports, GroupLookup group_id);
+           const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id);
 
   NodeSnapshot Snapshot() const override;
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
@@ -26,6 +27,7 @@ class LiveNode final : public NodeView {
   const EventLoop* loop_;
   const Switch* switch_;
   const Attachments* attachments_;
+  const AddressClaims* claims_;
   const NodePorts* node_ports_;
   GroupLookup group_id_;
   Instant started_;

@@ -221,7 +221,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                            .claims = &claims,
                            .node_ports = &node_ports},
                           UnixGroupId, std::move(config));
-  const LiveNode node(loop.get(), &the_switch, &attachments, &node_ports, UnixGroupId);
+  const LiveNode node(loop.get(), &the_switch, &attachments, &claims, &node_ports, UnixGroupId);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<StatusServer> status,
       StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));

@@ -153,6 +153,46 @@ void AddDrops(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   out.push_back(drops.Take());
 }
 
+void AddIpam(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
+  Family addresses(kGauge, "vxvde_ipam_addresses",
+                   "Addresses of a cloud's subnet that this node answers for, by use.");
+  Family others(kGauge, "vxvde_ipam_others",
+                "Addresses of a cloud's subnet that were lately heard in use by others.");
+  Family claims(kCounter, "vxvde_ipam_claims_total", "Addresses that were claimed.");
+  Family taken(kCounter, "vxvde_ipam_taken_total",
+               "Candidates that turned out to be another's when they were asked for.");
+  Family exhausted(kCounter, "vxvde_ipam_exhausted_total",
+                   "Requests for an address for which none was found.");
+  Family conflicts(kCounter, "vxvde_address_conflicts_total",
+                   "Stations that had an address of a pod here, too.");
+  Family conflicts_now(kGauge, "vxvde_address_conflicts",
+                       "Those of the last five minutes whose pod is still here.");
+  for (const AllocatorSnapshot& state : node.ipam) {
+    const auto cloud = std::find_if(node.clouds.begin(), node.clouds.end(), [&](const auto& one) {
+      return one.state.options.config.key == state.cloud;
+    });
+    if (cloud == node.clouds.end()) continue;
+    const ClientMetric::Label name{"cloud", cloud->name};
+    for (const PoolSnapshot& pool : state.pools) {
+      const ClientMetric::Label subnet{"subnet", pool.subnet.ToString()};
+      addresses.Add({name, subnet, {"use", "leased"}}, pool.leased);
+      addresses.Add({name, subnet, {"use", "occupied"}}, pool.occupied);
+      addresses.Add({name, subnet, {"use", "kept"}}, pool.kept);
+      addresses.Add({name, subnet, {"use", "spare"}}, pool.spare);
+      others.Add({name, subnet}, pool.others);
+    }
+    claims.Add({name}, state.claims);
+    taken.Add({name}, state.taken);
+    exhausted.Add({name}, state.exhausted);
+    conflicts.Add({name}, state.conflicts_total);
+    conflicts_now.Add({name}, state.conflicts.size());
+  }
+  for (Family* family :
+       {&addresses, &others, &claims, &taken, &exhausted, &conflicts, &conflicts_now}) {
+    out.push_back(family->Take());
+  }
+}
+
 class Collector final : public prometheus::Collectable {
  public:
   Collector(EventLoop* loop, const NodeView* view) : loop_(loop), view_(view) {}
@@ -177,6 +217,7 @@ class Collector final : public prometheus::Collectable {
     AddClouds(node, out);
     AddPorts(node, out);
     AddDrops(node, out);
+    AddIpam(node, out);
     return out;
   }
 

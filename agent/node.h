@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "agent/ipam/snapshot.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/switch.h"
 
@@ -48,6 +49,7 @@ struct NodeSnapshot {
   Duration uptime{};
   std::vector<CloudInfo> clouds;            // joined ones, by name
   std::vector<AttachmentInfo> attachments;  // by id
+  std::vector<AllocatorSnapshot> ipam;      // of joined clouds
 };
 
 // What the status side may ask of the node. Every call is made on the loop's thread.

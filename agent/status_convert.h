@@ -31,6 +31,9 @@ absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
 absl::StatusOr<v1::ListDropsResponse> ToResponse(const NodeSnapshot& node,
                                                  const v1::ListDropsRequest& request);
 
+// NotFound: the cloud.
+absl::StatusOr<v1::Ipam> ToResponse(const NodeSnapshot& node, const v1::GetIpamRequest& request);
+
 // `unix_time`: since the epoch.
 v1::Event ToEvent(const SwitchEvent& event, const std::string& cloud_name, Duration unix_time);
 

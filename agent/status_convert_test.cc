@@ -233,6 +233,33 @@ TEST(Events, HaveAllTheirParts) {
     time { seconds: 1 } type: PORT_FAILED cloud: "blue" port: 3)");
 }
 
+TEST(Ipam, ShowsPoolsAddressesAndConflictsWithTheirOwners) {
+  const absl::StatusOr<v1::Ipam> ipam = ToResponse(SampleNode(), v1::GetIpamRequest());
+  ASSERT_TRUE(ipam.ok()) << ipam.status();
+  ExpectProto(*ipam, R"(
+    pools { cloud: "blue" subnet: "10.42.0.0/16" usable: 65534 leased: 1 occupied: 1 spare: 1
+            others: 9 exhausted: true }
+    addresses { cloud: "blue" address: "10.42.0.7" use: LEASED lease: "0000000000001"
+                owner: "default/web-0" mac: "02:00:5e:10:00:01" age { seconds: 120 } }
+    addresses { cloud: "blue" address: "10.42.0.8" use: OCCUPIED lease: "0000000000003"
+                owner: "c3" mac: "02:00:5e:10:00:03" age { seconds: 60 } }
+    addresses { cloud: "blue" address: "10.42.0.9" use: SPARE mac: "02:00:5e:10:00:a0"
+                age { seconds: 5 } }
+    conflicts { cloud: "blue" address: "10.42.0.7" lease: "0000000000001" owner: "default/web-0"
+                mac: "02:00:5e:10:00:01" other_mac: "02:00:5e:10:00:b0"
+                other_where: "peer 192.0.2.2:14790" count: 12
+                first { seconds: 90 } last { seconds: 2 } }
+    counters { cloud: "blue" claims: 5 taken: 2 exhausted: 1 conflicts: 4 })");
+
+  v1::GetIpamRequest request;
+  request.set_cloud("green");
+  EXPECT_EQ(ToResponse(SampleNode(), request)->pools_size(), 0);
+  request.set_cloud("vxvde://239.1.2.3/vni=42");
+  EXPECT_EQ(ToResponse(SampleNode(), request)->pools_size(), 1);
+  request.set_cloud("none");
+  EXPECT_EQ(ToResponse(SampleNode(), request).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST(Explain, NamesTheCloudAndThePlaces) {
   const NodeSnapshot node = SampleNode();
   Explanation explanation;

@@ -92,6 +92,11 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
     return List(context, *request, response);
   }
 
+  grpc::Status GetIpam(grpc::ServerContext* context, const v1::GetIpamRequest* request,
+                       v1::Ipam* response) override {
+    return List(context, *request, response);
+  }
+
   grpc::Status Explain(grpc::ServerContext* context, const v1::ExplainRequest* request,
                        v1::ExplainResponse* response) override {
     const auto source = MacAddress::Parse(request->source());

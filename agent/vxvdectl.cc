@@ -72,6 +72,7 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
   with_cloud(command("peers", "Other members of the clouds"));
   with_cloud(command("fdb", "Forwarding database: where each station is"));
   with_cloud(command("drops", "Why frames and datagrams were dropped"));
+  with_cloud(command("ipam", "Addresses of the agent's own: pools, who has which, conflicts"));
   with_cloud(command("watch", "What happens, a line each, until Ctrl-C"));
   CLI::App* explain = command("explain", "What becomes of a frame, and why");
   explain->add_option("CLOUD", out.cloud, "Name or locator")->required();
@@ -170,6 +171,7 @@ absl::Status Run(const Arguments& arguments) {
   if (command == "peers") return Show(arguments, client.ListPeers(cloud), PeersView);
   if (command == "fdb") return Show(arguments, client.ListFdb(cloud), FdbView);
   if (command == "drops") return Show(arguments, client.ListDrops(cloud), DropsView);
+  if (command == "ipam") return Show(arguments, client.GetIpam(cloud), IpamView);
   if (command == "watch") return Watch(arguments, client);
   return ShowExplanation(arguments, client);
 }

@@ -124,6 +124,11 @@ absl::StatusOr<v1::ListFdbResponse> StatusClient::ListFdb(const std::string& clo
 absl::StatusOr<v1::ListDropsResponse> StatusClient::ListDrops(const std::string& cloud) {
   return impl_->ListOf(&v1::Status::Stub::ListDrops, cloud);
 }
+absl::StatusOr<v1::Ipam> StatusClient::GetIpam(const std::string& cloud) {
+  v1::GetIpamRequest request;
+  request.set_cloud(cloud);
+  return impl_->Call(&v1::Status::Stub::GetIpam, request);
+}
 absl::StatusOr<v1::ExplainResponse> StatusClient::Explain(const v1::ExplainRequest& request) {
   return impl_->Call(&v1::Status::Stub::Explain, request);
 }

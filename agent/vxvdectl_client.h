@@ -30,6 +30,7 @@ class StatusClient {
   absl::StatusOr<v1::ListFdbResponse> ListFdb(const std::string& cloud);
   absl::StatusOr<v1::ListDropsResponse> ListDrops(const std::string& cloud);
 
+  absl::StatusOr<v1::Ipam> GetIpam(const std::string& cloud);  // empty = all
   absl::StatusOr<v1::ExplainResponse> Explain(const v1::ExplainRequest& request);
 
   // Blocks until SIGINT or SIGTERM (OK) or the stream's end. Both signals must be blocked in

@@ -93,6 +93,21 @@ TEST_F(VxvdectlTest, TablesHaveAHeaderAndTheirRows) {
   EXPECT_THAT(Ctl("drops").output, ContainsRegex("\nblue +port 1 vx0000000000001 +port-full +5 "));
 }
 
+TEST_F(VxvdectlTest, IpamShowsWhoHasWhatAndWhatIsWrong) {
+  const Ran ran = Ctl("ipam");
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_THAT(ran.output, StartsWith("CLOUD  SUBNET  "));
+  EXPECT_THAT(ran.output, ContainsRegex("\nblue +10.42.0.0/16 +65k +1 +1 +0 +1 +9  yes\n"));
+  EXPECT_THAT(ran.output,
+              ContainsRegex("\nblue +10.42.0.7 +leased +default/web-0 +02:00:5e:10:00:01 +2m\n"));
+  EXPECT_THAT(ran.output, ContainsRegex("\nblue +10.42.0.7 +default/web-0 +02:00:5e:10:00:01 "
+                                        "+02:00:5e:10:00:b0 +peer 192.0.2.2:14790 +12 +2s\n"));
+  EXPECT_THAT(Ctl("ipam blue -o json").output,
+              HasSubstr("\"otherWhere\": \"peer 192.0.2.2:14790\""));
+  EXPECT_THAT(Ctl("ipam green").output, HasSubstr("subnets:"));
+  EXPECT_EQ(Ctl("ipam none").exit_code, 1);
+}
+
 TEST_F(VxvdectlTest, StatusIsOneScreen) {
   const Ran ran = Ctl("status");
   EXPECT_EQ(ran.exit_code, 0);
@@ -225,7 +240,7 @@ TEST_F(VxvdectlTest, ReflectionIsEnoughForAStranger) {
   const Ran services = Reflect("");
   EXPECT_EQ(services.exit_code, 0) << services.output;
   EXPECT_THAT(services.output, HasSubstr("vxvde.v1.Status GetNode ListClouds ListPorts ListPeers "
-                                         "ListFdb ListDrops Watch Explain\n"));
+                                         "ListFdb ListDrops GetIpam Watch Explain\n"));
   EXPECT_THAT(Reflect("grpc.health.v1.Health/Check").output, HasSubstr("\"SERVING\""));
   EXPECT_THAT(Reflect("GetNode").output, HasSubstr("\"name\": \"n1\""));
   EXPECT_THAT(Reflect("ListClouds").output, HasSubstr("\"vnl\": \"vxvde://239.1.2.3/vni=42\""));

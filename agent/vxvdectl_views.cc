@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/table.h"
@@ -73,6 +75,11 @@ std::string PodName(const v1::Attachment& attachment, bool wide) {
   }
   if (!attachment.pod_name().empty()) return attachment.pod_name();
   return wide ? attachment.container_id() : attachment.container_id().substr(0, 12);
+}
+
+// A container's id is shortened as runtimes do; "namespace/name" is not.
+std::string OwnerText(const std::string& owner, bool wide) {
+  return wide || absl::StrContains(owner, '/') ? owner : owner.substr(0, 12);
 }
 
 std::string PortName(uint32_t id, const std::string& name) {
@@ -277,6 +284,79 @@ std::string DropsView(const v1::ListDropsResponse& list, bool wide) {
     rows.Cell(entry.drop().text());
   }
   return rows.Render();
+}
+
+std::string IpamView(const v1::Ipam& ipam, bool wide) {
+  if (ipam.pools().empty() && ipam.addresses().empty()) {
+    return "No cloud that is joined has addresses of the agent's own: that takes `subnets:` in its "
+           "configuration.\n";
+  }
+  Rows pools(wide);
+  pools.Column("CLOUD");
+  pools.Column("SUBNET");
+  pools.Column("USABLE", kRight);
+  pools.Column("LEASED", kRight);
+  pools.Column("OCCUPIED", kRight);
+  pools.Column("KEPT", kRight);
+  pools.Column("SPARE", kRight);
+  pools.Column("OTHERS", kRight);
+  pools.Column("EXHAUSTED");
+  for (const v1::AddressPool& pool : ipam.pools()) {
+    pools.Next();
+    pools.Cell(pool.cloud());
+    pools.Cell(pool.subnet());
+    pools.Count(pool.usable());
+    pools.Count(pool.leased());
+    pools.Count(pool.occupied());
+    pools.Count(pool.kept());
+    pools.Count(pool.spare());
+    pools.Count(pool.others());
+    pools.Cell(pool.exhausted() ? "yes" : "no");
+  }
+
+  Rows held(wide);
+  held.Column("CLOUD");
+  held.Column("ADDRESS");
+  held.Column("USE");
+  held.Column("OWNER");
+  held.Column("MAC");
+  held.WideColumn("LEASE");
+  held.Column("AGE", kRight);
+  for (const v1::HeldAddress& one : ipam.addresses()) {
+    held.Next();
+    held.Cell(one.cloud());
+    held.Cell(one.address());
+    held.Cell(absl::AsciiStrToLower(v1::HeldAddress::Use_Name(one.use())));
+    held.Cell(OwnerText(one.owner(), wide));
+    held.Cell(one.mac());
+    held.WideCell(one.lease());
+    held.Age(one.age());
+  }
+  if (ipam.conflicts().empty()) return absl::StrCat(pools.Render(), "\n", held.Render());
+
+  Rows conflicts(wide);
+  conflicts.Column("CONFLICT");
+  conflicts.Column("ADDRESS");
+  conflicts.Column("OWNER");
+  conflicts.Column("MAC");
+  conflicts.Column("OTHER-MAC");
+  conflicts.Column("OTHER-AT");
+  conflicts.Column("TIMES", kRight);
+  conflicts.WideColumn("FIRST", kRight);
+  conflicts.Column("LAST", kRight);
+  for (const v1::AddressConflict& one : ipam.conflicts()) {
+    conflicts.Next();
+    conflicts.Cell(one.cloud());
+    conflicts.Cell(one.address());
+    conflicts.Cell(OwnerText(one.owner(), wide));
+    conflicts.Cell(one.mac());
+    conflicts.Cell(one.other_mac());
+    conflicts.Cell(one.other_where());
+    conflicts.Count(one.count());
+    conflicts.WideCell(HumanDuration(ToDuration(one.first())));
+    conflicts.Age(one.last());
+  }
+  return absl::StrCat(pools.Render(), "\n", conflicts.Render(), "\n", held.Render());
 }
 
 std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& clouds,

@@ -19,6 +19,9 @@ std::string PeersView(const v1::ListPeersResponse& list, bool wide);
 std::string FdbView(const v1::ListFdbResponse& list, bool wide);
 std::string DropsView(const v1::ListDropsResponse& list, bool wide);
 
+// Pools, then conflicts if there are any, then the addresses that are held.
+std::string IpamView(const v1::Ipam& ipam, bool wide);
+
 // Node, clouds and ports on one screen.
 std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& clouds,
                        const v1::ListPortsResponse& ports, bool wide);

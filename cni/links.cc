@@ -55,38 +55,22 @@ absl::StatusOr<std::optional<IfIndex>> FindHostEnd(Netlink& host, const LinkName
   return link->index;
 }
 
-absl::Status DeleteHostEnd(const LinkNames& names) {
-  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+absl::Status DeleteHostEnd(Netlink& host, const LinkNames& names) {
   ASSIGN_OR_RETURN(const std::optional<IfIndex> index, FindHostEnd(host, names));
   return index ? IgnoreNotFound(host.DeleteLink(*index)) : absl::OkStatus();
 }
 
-// Nothing when the namespace has gone.
-absl::StatusOr<std::optional<Netlink>> OpenPod(const std::string& path) {
-  if (path.empty()) return std::nullopt;
-  const absl::StatusOr<UniqueFd> netns = OpenNetNs(path);
-  // InvalidArgument: the mount point is still there, as a plain file.
-  if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) {
-    return std::nullopt;
-  }
-  RETURN_IF_ERROR(netns.status());
-  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(*netns));
-  return pod;
-}
-
 // Deletes the pod's end if it is ours.
-absl::Status DeletePodEnd(const LinkNames& names) {
-  ASSIGN_OR_RETURN(std::optional<Netlink> pod, OpenPod(names.netns));
-  if (!pod) return absl::OkStatus();
-  const absl::StatusOr<LinkInfo> link = pod->GetLink(names.ifname);
+absl::Status DeletePodEnd(Netlink& pod, const LinkNames& names) {
+  const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
   if (!link.ok()) return IgnoreNotFound(link.status());
   if (!SameAttachment(link->alias, names.alias)) return absl::OkStatus();
-  return IgnoreNotFound(pod->DeleteLink(link->index));
+  return IgnoreNotFound(pod.DeleteLink(link->index));
 }
 
 // Deletes the links of a namespace that were made with `main`. `each` sees those without an alias.
-absl::Status DeleteOthers(Netlink& netlink, const LinkNames& main,
-                          absl::FunctionRef<absl::Status(const LinkInfo&)> each) {
+absl::Status DeleteMadeWith(Netlink& netlink, const LinkNames& main,
+                            absl::FunctionRef<absl::Status(const LinkInfo&)> each) {
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
   std::vector<absl::Status> errors;
   for (const LinkInfo& link : links) {
@@ -107,16 +91,6 @@ absl::Status DeleteNameless(Netlink& host, const std::string& host_ifname) {
   if (!link.ok()) return IgnoreNotFound(link.status());
   if (!link->alias.empty() || link->kind != "veth") return absl::OkStatus();
   return IgnoreNotFound(host.DeleteLink(link->index));
-}
-
-absl::Status DeleteOthers(const LinkNames& main, NamesOfInterface names_of) {
-  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
-  RETURN_IF_ERROR(DeleteOthers(host, main, [](const LinkInfo&) { return absl::OkStatus(); }));
-  ASSIGN_OR_RETURN(std::optional<Netlink> pod, OpenPod(main.netns));
-  if (!pod) return absl::OkStatus();
-  return DeleteOthers(*pod, main, [&](const LinkInfo& link) {
-    return DeleteNameless(host, names_of(link.name).host_ifname);
-  });
 }
 
 // The switch of one interface; of the calling thread's namespace.
@@ -154,9 +128,8 @@ absl::Status Shaped(Netlink& netlink, IfIndex index, const std::optional<BitRate
   return CniStatus(kCniInvalidConfig, status.message(), "correct the runtime's bandwidth");
 }
 
-absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names,
-                                   const LinkSpec& spec) {
-  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
+absl::StatusOr<PodLink> CreateVeth(Netlink& host, Netlink& inside, const UniqueFd& netns,
+                                   const LinkNames& names, const LinkSpec& spec) {
   RETURN_IF_ERROR(host.CreateVeth({
       .here = {.name = names.host_ifname, .alias = names.alias, .mac = std::nullopt},
       .there = {.name = names.ifname, .alias = names.alias, .mac = spec.mac},
@@ -167,17 +140,14 @@ absl::StatusOr<PodLink> CreateVeth(const UniqueFd& netns, const LinkNames& names
   ASSIGN_OR_RETURN(const LinkInfo link, host.GetLink(names.host_ifname));
   // Each end shapes what it sends: the host's what goes to the pod.
   RETURN_IF_ERROR(Shaped(host, link.index, spec.bandwidth.ingress));
-  if (spec.bandwidth.egress) {
-    ASSIGN_OR_RETURN(Netlink inside, Netlink::OpenIn(netns));
-    RETURN_IF_ERROR(Shaped(inside, link.peer, spec.bandwidth.egress));
-  }
+  RETURN_IF_ERROR(Shaped(inside, link.peer, spec.bandwidth.egress));
   PodLink pod;
   pod.mac = spec.mac;
   pod.host_mac = link.mac;
   return pod;
 }
 
-absl::StatusOr<PodLink> CreateTap(const UniqueFd& netns, const LinkNames& names,
+absl::StatusOr<PodLink> CreateTap(Netlink& netlink, const UniqueFd& netns, const LinkNames& names,
                                   const LinkSpec& spec) {
   PodLink pod;
   pod.mac = spec.mac;
@@ -185,7 +155,6 @@ absl::StatusOr<PodLink> CreateTap(const UniqueFd& netns, const LinkNames& names,
     ASSIGN_OR_RETURN(pod.tap, OpenTap(names.ifname, /*persistent=*/false));
     return absl::OkStatus();
   }));
-  ASSIGN_OR_RETURN(Netlink netlink, Netlink::OpenIn(netns));
   ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(names.ifname));
   LinkChange change;
   change.mac = spec.mac;
@@ -213,8 +182,32 @@ Route ToRoute(const ResultRoute& route) {
 
 }  // namespace
 
+absl::StatusOr<Netlink*> KernelPodLinks::Host() {
+  if (!host_) {
+    ASSIGN_OR_RETURN(host_, Netlink::Open());
+  }
+  return &*host_;
+}
+
+absl::StatusOr<KernelPodLinks::Pod*> KernelPodLinks::PodAt(const std::string& path) {
+  if (!pod_ || pod_->path != path) {
+    ASSIGN_OR_RETURN(UniqueFd netns, OpenNetNs(path));
+    ASSIGN_OR_RETURN(Netlink netlink, Netlink::OpenIn(netns));
+    pod_ = Pod{.path = path, .netns = std::move(netns), .netlink = std::move(netlink)};
+  }
+  return &*pod_;
+}
+
+absl::StatusOr<KernelPodLinks::Pod*> KernelPodLinks::PodIfAny(const std::string& path) {
+  if (path.empty()) return nullptr;
+  absl::StatusOr<Pod*> pod = PodAt(path);
+  // InvalidArgument: the mount point is still there, as a plain file.
+  if (absl::IsNotFound(pod.status()) || absl::IsInvalidArgument(pod.status())) return nullptr;
+  return pod;
+}
+
 absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allowed) {
-  const absl::StatusOr<UniqueFd> pod = OpenNetNs(netns);
+  const absl::StatusOr<Pod*> pod = PodAt(netns);
   if (!pod.ok()) {
     // Not 3, "unknown container": that tells the runtime to leave out DEL (SPEC, "Error"),
     // which is what frees the lease of an earlier try that was killed.
@@ -222,7 +215,7 @@ absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allow
   }
   if (own_allowed) return absl::OkStatus();
   ASSIGN_OR_RETURN(const UniqueFd own, CurrentNetNs());
-  ASSIGN_OR_RETURN(const bool same, SameNetNs(*pod, own));
+  ASSIGN_OR_RETURN(const bool same, SameNetNs((*pod)->netns, own));
   if (!same) return absl::OkStatus();
   return CniStatus(kCniInvalidNetNs,
                    absl::StrCat("CNI_NETNS ", netns, " is the plugin's own network namespace"),
@@ -230,12 +223,12 @@ absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allow
 }
 
 absl::StatusOr<bool> KernelPodLinks::HasLeftovers(const LinkNames& names) {
-  ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
-  ASSIGN_OR_RETURN(const std::optional<IfIndex> host_end, FindHostEnd(host, names));
+  ASSIGN_OR_RETURN(Netlink* const host, Host());
+  ASSIGN_OR_RETURN(const std::optional<IfIndex> host_end, FindHostEnd(*host, names));
   if (host_end) return true;  // and the pod's end, which need not have an alias yet, goes with it
-  ASSIGN_OR_RETURN(std::optional<Netlink> pod, OpenPod(names.netns));
-  if (!pod) return false;
-  const absl::StatusOr<LinkInfo> link = pod->GetLink(names.ifname);
+  ASSIGN_OR_RETURN(Pod* const pod, PodIfAny(names.netns));
+  if (pod == nullptr) return false;
+  const absl::StatusOr<LinkInfo> link = pod->netlink.GetLink(names.ifname);
   if (absl::IsNotFound(link.status())) return false;
   RETURN_IF_ERROR(link.status());
   if (SameAttachment(link->alias, names.alias)) return true;
@@ -244,25 +237,26 @@ absl::StatusOr<bool> KernelPodLinks::HasLeftovers(const LinkNames& names) {
 }
 
 absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const LinkSpec& spec) {
-  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetNs(names.netns));
-  return spec.mode == LinkMode::kTap ? CreateTap(netns, names, spec)
-                                     : CreateVeth(netns, names, spec);
+  ASSIGN_OR_RETURN(Pod* const pod, PodAt(names.netns));
+  if (spec.mode == LinkMode::kTap) return CreateTap(pod->netlink, pod->netns, names, spec);
+  ASSIGN_OR_RETURN(Netlink* const host, Host());
+  return CreateVeth(*host, pod->netlink, pod->netns, names, spec);
 }
 
 absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
                                        const std::vector<IpPrefix>& addresses,
                                        const std::vector<ResultRoute>& routes) {
-  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetNs(names.netns));
-  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(netns));
+  ASSIGN_OR_RETURN(Pod* const in, PodAt(names.netns));
+  Netlink& pod = in->netlink;
   ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
 
   // The kernel's own link-local address would be tentative for a second (A6). Ours is the
   // same one without that second: the agent has seen to it that the MAC is unique.
   if (std::any_of(addresses.begin(), addresses.end(),
                   [](const IpPrefix& prefix) { return prefix.address.is_v6(); })) {
-    RETURN_IF_ERROR(EnableIpv6(netns, names.ifname));
+    RETURN_IF_ERROR(EnableIpv6(in->netns, names.ifname));
   }
-  ASSIGN_OR_RETURN(const bool ipv6, Ipv6Enabled(netns, names.ifname));
+  ASSIGN_OR_RETURN(const bool ipv6, Ipv6Enabled(in->netns, names.ifname));
   if (ipv6) {
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
@@ -276,13 +270,13 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
   LinkChange up;
   up.up = true;
   if (mode == LinkMode::kVeth) {
-    ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
-    ASSIGN_OR_RETURN(const LinkInfo host_end, host.GetLink(names.host_ifname));
+    ASSIGN_OR_RETURN(Netlink* const host, Host());
+    ASSIGN_OR_RETURN(const LinkInfo host_end, host->GetLink(names.host_ifname));
     // A wire, not a station: the host must not speak on the cloud.
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
-    RETURN_IF_ERROR(host.ChangeLink(host_end.index, no_ipv6));
-    RETURN_IF_ERROR(host.ChangeLink(host_end.index, up));
+    RETURN_IF_ERROR(host->ChangeLink(host_end.index, no_ipv6));
+    RETURN_IF_ERROR(host->ChangeLink(host_end.index, up));
   }
   RETURN_IF_ERROR(pod.ChangeLink(link.index, up));
   for (const ResultRoute& route : routes) {
@@ -292,15 +286,19 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
 }
 
 absl::Status KernelPodLinks::Delete(const LinkNames& names) {
+  ASSIGN_OR_RETURN(Netlink* const host, Host());
   std::vector<absl::Status> errors;
-  if (absl::Status status = DeleteHostEnd(names); !status.ok()) errors.push_back(status);
-  if (absl::Status status = DeletePodEnd(names); !status.ok()) errors.push_back(status);
+  if (absl::Status status = DeleteHostEnd(*host, names); !status.ok()) errors.push_back(status);
+  const absl::StatusOr<Pod*> pod = PodIfAny(names.netns);
+  absl::Status status = pod.status();
+  if (pod.ok() && *pod != nullptr) status = DeletePodEnd((*pod)->netlink, names);
+  if (!status.ok()) errors.push_back(status);
   return JoinErrors(errors);
 }
 
 absl::StatusOr<LinkState> KernelPodLinks::Inspect(const LinkNames& names, LinkMode mode) {
-  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetNs(names.netns));
-  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(netns));
+  ASSIGN_OR_RETURN(Pod* const in, PodAt(names.netns));
+  Netlink& pod = in->netlink;
   ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
   LinkState state;
   state.ours = SameAttachment(link.alias, names.alias);
@@ -309,8 +307,8 @@ absl::StatusOr<LinkState> KernelPodLinks::Inspect(const LinkNames& names, LinkMo
   state.up = link.up;
   state.host_up = true;
   if (mode == LinkMode::kVeth) {
-    ASSIGN_OR_RETURN(Netlink host, Netlink::Open());
-    const absl::StatusOr<LinkInfo> host_end = host.GetLink(names.host_ifname);
+    ASSIGN_OR_RETURN(Netlink* const host, Host());
+    const absl::StatusOr<LinkInfo> host_end = host->GetLink(names.host_ifname);
     if (!absl::IsNotFound(host_end.status())) RETURN_IF_ERROR(host_end.status());
     state.host_up = host_end.ok() && host_end->up;
   }
@@ -323,16 +321,22 @@ absl::StatusOr<LinkState> KernelPodLinks::Inspect(const LinkNames& names, LinkMo
 }
 
 absl::StatusOr<bool> KernelPodLinks::IsInPod(const LinkNames& names) {
-  if (names.netns.empty()) return false;
-  const absl::StatusOr<UniqueFd> netns = OpenNetNs(names.netns);
-  // InvalidArgument: the mount point is still there, as a plain file.
-  if (absl::IsNotFound(netns.status()) || absl::IsInvalidArgument(netns.status())) return false;
-  RETURN_IF_ERROR(netns.status());
-  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(*netns));
-  const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
+  ASSIGN_OR_RETURN(Pod* const pod, PodIfAny(names.netns));
+  if (pod == nullptr) return false;
+  const absl::StatusOr<LinkInfo> link = pod->netlink.GetLink(names.ifname);
   if (absl::IsNotFound(link.status())) return false;
   RETURN_IF_ERROR(link.status());
   return SameAttachment(link->alias, names.alias);
+}
+
+absl::Status KernelPodLinks::DeleteOthers(const LinkNames& main, NamesOfInterface names_of) {
+  ASSIGN_OR_RETURN(Netlink* const host, Host());
+  RETURN_IF_ERROR(DeleteMadeWith(*host, main, [](const LinkInfo&) { return absl::OkStatus(); }));
+  ASSIGN_OR_RETURN(Pod* const pod, PodIfAny(main.netns));
+  if (pod == nullptr) return absl::OkStatus();
+  return DeleteMadeWith(pod->netlink, main, [&](const LinkInfo& link) {
+    return DeleteNameless(*host, names_of(link.name).host_ifname);
+  });
 }
 
 absl::Status KernelPodLinks::DeleteAll(const LinkNames& main, NamesOfInterface names_of) {

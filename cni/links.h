@@ -5,6 +5,7 @@
 #define VXVDE_CNI_LINKS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,24 @@ class KernelPodLinks : public PodLinks {
   absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) override;
   absl::StatusOr<bool> IsInPod(const LinkNames& names) override;
   absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override;
+
+ private:
+  struct Pod {
+    std::string path;
+    UniqueFd netns;
+    Netlink netlink;
+  };
+
+  // Opened on first use, and the latter kept until it is another pod's turn: to enter a namespace
+  // costs a thread.
+  absl::StatusOr<Netlink*> Host();
+  absl::StatusOr<Pod*> PodAt(const std::string& path);
+  absl::StatusOr<Pod*> PodIfAny(const std::string& path);  // null when it has gone
+
+  absl::Status DeleteOthers(const LinkNames& main, NamesOfInterface names_of);
+
+  std::optional<Netlink> host_;
+  std::optional<Pod> pod_;
 };
 
 }  // namespace vxvde

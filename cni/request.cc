@@ -165,6 +165,14 @@ absl::Status ReadIps(const std::vector<std::string>& texts, absl::string_view wh
 }
 
 absl::Status ReadCapabilities(const Json& runtime, Request& request) {
+  if (const Json* ranges = FindNoCase(runtime, "ipRanges");
+      ranges != nullptr && !ranges->empty() && request.ipam.kind != Ipam::Kind::kDelegate) {
+    return CniStatus(kCniUnsupportedField,
+                     "\"runtimeConfig.ipRanges\" is for an IPAM plugin, and none is named",
+                     "take \"ipRanges\" out of \"capabilities\": the agent's own addresses come "
+                     "from `subnets:` of the cloud; or name a plugin, \"ipam\": {\"type\": "
+                     "\"host-local\"}");
+  }
   if (const Json* ports = FindNoCase(runtime, "portMappings")) {
     ASSIGN_OR_RETURN(request.ports, AsPortMappings(*ports));
   }
@@ -271,9 +279,13 @@ absl::Status ReadPrevious(const Json& config, Request& request) {
 
 // G1. Nothing is removed unless it is said what is to stay.
 absl::Status ReadValid(const Json& config, Request& request) {
+  const char* const before = "cni.dev/attachments";  // until 1.1.0 was done
   const char* key = "cni.dev/valid-attachments";
+  // Null is how Go writes a list that nobody put anything in: with it libcni says "none".
+  const bool said = config.contains(key) || config.contains(before);
   const Json* list = Find(config, key);
-  if (list == nullptr) list = Find(config, key = "cni.dev/attachments");  // before 1.1.0 was done
+  if (list == nullptr) list = Find(config, key = before);
+  if (list == nullptr && said) return absl::OkStatus();
   if (list == nullptr) {
     return CniStatus(kCniInvalidConfig,
                      "GC: the configuration has no \"cni.dev/valid-attachments\"",

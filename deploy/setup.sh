@@ -10,7 +10,7 @@ build=(
 # Real members, traffic and the runtimes of the tests and the demo.
 play=(
   vdeplug vdens iproute2 ethtool iputils-ping iperf3 tcpdump procps mount util-linux
-  containernetworking-plugins podman crun containerd runc busybox-static iptables nftables
+  containernetworking-plugins podman crun uidmap slirp4netns containerd runc busybox-static iptables nftables
   python3 python3-grpcio python3-protobuf
 )
 

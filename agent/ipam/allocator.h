@@ -36,6 +36,7 @@
 #include "absl/status/statusor.h"
 #include "agent/address_claims.h"
 #include "agent/ipam/candidates.h"
+#include "agent/ipam/snapshot.h"
 #include "agent/store.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
@@ -52,51 +53,6 @@ inline constexpr std::chrono::milliseconds kLastLook{5};
 inline constexpr std::chrono::seconds kClaimDeadline{5};
 inline constexpr std::chrono::milliseconds kBeatInterval{1500};
 inline constexpr std::chrono::minutes kKeepFor{5};
-
-// One address that is held, for people.
-struct HeldAddress {
-  enum class Use { kLeased, kOccupied, kKept, kSpare };
-  IpAddress address;
-  Use use = Use::kSpare;
-  std::string lease;  // kLeased, kOccupied
-  std::string owner;  // kLeased, kKept
-  MacAddress mac;     // who is said to have it: the pod's, or the agent's own
-  Duration age{};
-};
-
-// Two that have one address.
-struct AddressConflict {
-  IpAddress address;
-  std::string lease;   // ours
-  MacAddress mac;      // ours
-  MacAddress other;    // theirs
-  std::string where;   // theirs: "peer 192.0.2.1:14790" or "port 3"
-  uint64_t count = 0;  // how often it was noticed
-  Duration first{};    // ago
-  Duration last{};
-};
-
-struct PoolSnapshot {
-  IpPrefix subnet;
-  uint64_t usable = 0;
-  uint64_t leased = 0;
-  uint64_t occupied = 0;
-  uint64_t kept = 0;
-  uint64_t spare = 0;
-  uint64_t others = 0;     // heard in use elsewhere, lately
-  bool exhausted = false;  // the last search found none
-};
-
-struct AllocatorSnapshot {
-  CloudKey cloud;
-  std::vector<PoolSnapshot> pools;
-  std::vector<HeldAddress> held;           // by address
-  std::vector<AddressConflict> conflicts;  // by address
-  uint64_t conflicts_total = 0;            // pairs of stations
-  uint64_t claims = 0;                     // addresses that were claimed, spare ones too
-  uint64_t taken = 0;                      // candidates that another had
-  uint64_t exhausted = 0;                  // claims that found none
-};
 
 class Allocator {
  public:

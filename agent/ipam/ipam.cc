@@ -199,6 +199,14 @@ absl::Status Ipam::Ready(const CloudKey& cloud, const std::vector<IpPrefix>& sub
   return live->second->allocator->Ready(parts_.loop->now(), subnets);
 }
 
+std::vector<AllocatorSnapshot> Ipam::Snapshot() const {
+  std::vector<AllocatorSnapshot> all;
+  for (const auto& [cloud, live] : live_) {
+    all.push_back(live->allocator->Snapshot(parts_.loop->now()));
+  }
+  return all;
+}
+
 absl::Status Ipam::Save(const CloudKey& cloud, const Allocator::Outcome& outcome) {
   RETURN_IF_ERROR(outcome.addresses.status());
   const AddressWish& wish = waiting_.at(outcome.lease).wish;

@@ -61,7 +61,7 @@ class Ipam final : public AddressClaims {
               const std::vector<IpPrefix>& addresses) override;
   absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const override;
 
-  std::vector<AllocatorSnapshot> Snapshot() const;  // by cloud
+  std::vector<AllocatorSnapshot> Snapshot() const override;
 
  private:
   struct Live {

@@ -11,6 +11,7 @@
 
 #include "plugin/wire/announce.h"
 #include "plugin/wire/header.h"
+#include "plugin/wire/neighbour.h"
 
 namespace vxvde {
 namespace {
@@ -80,6 +81,12 @@ TEST_F(ProtocolTest, SaysWhatTheCodeDoes) {
               ElementsAreArray(Block("announce-ipv4")));
   EXPECT_THAT(BuildAnnouncement(mac, IpAddress::Parse("2001:db8::7").value()),
               ElementsAreArray(Block("announce-ipv6")));
+
+  const AgentMark mark{.kind = AgentMark::Kind::kClaim, .beat = 258};
+  EXPECT_THAT(BuildProbe(mac, IpAddress::Parse("192.0.2.7").value(), mark),
+              ElementsAreArray(Block("claim-ipv4")));
+  EXPECT_THAT(BuildProbe(mac, IpAddress::Parse("2001:db8::7").value(), mark),
+              ElementsAreArray(Block("claim-ipv6")));
 
   // A block that nobody checks would be a claim that nobody keeps.
   EXPECT_EQ(seen_.size(), blocks_.size());

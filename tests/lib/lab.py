@@ -91,21 +91,21 @@ class Pod(Netns):
 class Agent:
     """A running vxvde-agent and its run-dir."""
 
-    def __init__(self, node, config):
-        self.node, self.config = node, config
-        self.run_dir = os.path.join(node.lab.dir, f"{node.name}-run")
+    def __init__(self, node, config, run_dir=None, prefix=()):
+        """`prefix`: what runs it, for one "setpriv ... --"."""
+        self.node, self.config, self._prefix = node, config, prefix
+        self.run_dir = run_dir or os.path.join(node.lab.dir, f"{node.name}-run")
         self.socket = os.path.join(self.run_dir, "handoff.sock")
         self.config_file = os.path.join(node.lab.dir, f"{node.name}.yaml")
         self.process = None
 
     def start(self, timeout=20):
         """Starts the agent and returns when it says that both sockets answer."""
-        os.makedirs(self.run_dir, exist_ok=True)
         self._write()
         ready, theirs = os.pipe()
         try:
             self.process = self.node.start(
-                "agent", program("agent/vxvde-agent"), "--config", self.config_file, "--run-dir", self.run_dir,
+                "agent", *self._prefix, program("agent/vxvde-agent"), "--config", self.config_file, "--run-dir", self.run_dir,
                 "--ready-fd", theirs, pass_fds=[theirs])
         finally:
             os.close(theirs)

@@ -5,6 +5,7 @@ visible outside, as an agent on a real host needs them for taps."""
 
 import json
 import os
+import shutil
 
 from tests.lib.lab import CNI_PLUGINS, program
 from tests.lib.process import run
@@ -13,18 +14,28 @@ IMAGE = "localhost/busybox"
 
 
 class Podman:
+    # In a mount namespace where / is private; $1 is the folder of all that podman writes.
+    mounts = """
+mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; mount -t tmpfs tmpfs /etc/cni
+"""
+    user = ()  # what makes a command another user's: "setpriv ... --"
+
     def __init__(self, node):
         self.node = node
         self.dir = node.lab.file(f"{node.name}-podman")
         self.net_dir = os.path.join(self.dir, "net.d")
         os.makedirs(self.net_dir)
+        os.chmod(self.dir, 0o755)
+        plugins = os.path.join(self.dir, "plugins")  # the build's own folder may be closed to a user
+        os.makedirs(plugins)
+        shutil.copy(program("cni/vxvde"), plugins)
         conf = os.path.join(self.dir, "containers.conf")
         with open(conf, "w", encoding="utf-8") as f:
             f.write(f"""
 [network]
 network_backend = "cni"
 network_config_dir = "{self.net_dir}"
-cni_plugin_dirs = ["{os.path.dirname(program("cni/vxvde"))}", "{CNI_PLUGINS}"]
+cni_plugin_dirs = ["{plugins}", "{CNI_PLUGINS}"]
 [engine]
 runtime = "crun"
 cgroup_manager = "cgroupfs"
@@ -45,8 +56,7 @@ log_driver = "k8s-file"
         self._holder = node.start(
             "podman-mounts", "unshare", "--mount", "--propagation", "unchanged", "sh", "-ec",
             "mount --make-private /; mount --make-rprivate /sys; ! mountpoint -q /sys/fs/cgroup/unified || "
-            "umount /sys/fs/cgroup/unified; mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; "
-            "mount -t tmpfs tmpfs /etc/cni; echo mounted; exec sleep 100000")
+            f"umount /sys/fs/cgroup/unified; {self.mounts} echo mounted; exec sleep 100000", "box", self.dir)
         self._holder.says("mounted")
 
     def install(self, conflist_file, **changes):
@@ -63,7 +73,7 @@ log_driver = "k8s-file"
 
     def run(self, *args, check=True, timeout=60):
         return run(["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", f"--net={self.node.path}", "--",
-                    "podman", "--root", f"{self.dir}/root", "--runroot", f"{self.dir}/runroot",
+                    *self.user, "podman", "--root", f"{self.dir}/root", "--runroot", f"{self.dir}/runroot",
                     "--tmpdir", f"{self.dir}/tmp", *args], check=check, timeout=timeout, env=self._env)
 
     def make_image(self):
