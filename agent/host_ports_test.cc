@@ -169,6 +169,7 @@ struct FakeClaims : AddressClaims {
   absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override {
     return absl::OkStatus();
   }
+  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
   void AnswerAll() {
     for (auto& [lease, answer] : std::exchange(waiting, {})) answer();
   }
