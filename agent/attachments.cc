@@ -271,8 +271,9 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
     entry.wish = {.lease = id,
                   .cloud = cloud.key,
                   .subnets = named->subnets,
+                  // podman starts a container again under its id.
                   .owner = request.pod_name.empty()
-                               ? request.key.container_id
+                               ? absl::StrCat("container/", request.key.container_id)
                                : absl::StrCat(request.pod_namespace, "/", request.pod_name),
                   .mac = record.mac,
                   .wanted = std::move(wanted)};

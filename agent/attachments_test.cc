@@ -929,7 +929,7 @@ TEST_F(AttachmentsTest, APlanWaitsForItsAddresses) {
   const absl::StatusOr<PlannedAttachment> refused = Plan(request);
   ASSERT_TRUE(refused.ok());
   settle(refused->ticket);
-  EXPECT_EQ(agent_->claims.wishes.back().owner, "c2");
+  EXPECT_EQ(agent_->claims.wishes.back().owner, "container/c2");
   agent_->claims.waiting.at(refused->id)(Refuse(AttachError::kAddressInUse, "taken", "another"));
   ASSERT_THAT(settled, SizeIs(2));
   EXPECT_EQ(Why(settled[1].status()).code, Code(AttachError::kAddressInUse));
