@@ -94,9 +94,9 @@ class World:
         return json.loads(out)
 
     def pods_of(self, node):
-        """"namespace/name" of the attached pods, one for each port."""
-        ports = self.ctl(node, "ports").get("ports", [])
-        return sorted(port["attachment"].get("podName", "") for port in ports if "attachment" in port)
+        """Names of the attached pods, one for each port."""
+        names = (port.get("attachment", {}).get("podName") for port in self.ctl(node, "ports").get("ports", []))
+        return sorted(name for name in names if name)
 
     def list_on(self, node):
         return self.nodes[node].json("cat", f"/etc/cni/net.d/{OURS}")
@@ -298,6 +298,14 @@ def check_host_port(world):
     assert said == "port", said
     world.delete("port")
     wait_for(lambda: lan_fetches(world, url) is None, 20, f"{url} is nobody")
+
+
+def check_bandwidth(world):
+    """a pod's bandwidth annotations are its rates (primary)"""
+    world.start(pod("shaped", "node1", annotations={"kubernetes.io/ingress-bandwidth": "10M"}))
+    shown = world.nodes["node1"].run("tc", "qdisc", "show").stdout
+    assert "tbf" in shown and "rate 10Mbit" in shown, shown
+    world.delete("shaped")
 
 
 def check_outside(world):
