@@ -52,6 +52,7 @@ constexpr std::chrono::seconds kUplinkTick(2);
 struct Flags {
   std::string config;  // empty: the default path, which may be absent
   std::string run_dir = "/run/vxvde";
+  std::string proc_sys = "/proc/sys";
   int ready_fd = -1;
   bool check_config = false;
   std::string log_level = "info";
@@ -189,7 +190,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
   ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
   ASSIGN_OR_RETURN(Links links, KernelLinks());
-  ASSIGN_OR_RETURN(const NodeLinkKernel node_links, KernelNodeLinks());
+  ASSIGN_OR_RETURN(const NodeLinkKernel node_links, KernelNodeLinks(flags.proc_sys));
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(NetlinkMonitor monitor, NetlinkMonitor::Open());
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
@@ -202,7 +203,12 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   clouds.SetWatcher(
       {.joined = [&](const CloudOptions& joined) { claims.OnJoined(joined.config.key); },
        .leaving = [&](const CloudKey& cloud) { claims.OnLeaving(cloud); }});
-  Firewall firewall(loop.get(), &log, KernelFirewall());
+  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
+  if (!rules.ok()) {
+    log.Info("no nftables", {{"error", std::string(rules.status().message())},
+                             {"without", "gateways and published ports"}});
+  }
+  Firewall firewall(loop.get(), &log, rules.ok() ? KernelFirewall() : NoFirewall(rules.status()));
   HostPorts node_ports({.loop = loop.get(),
                         .the_switch = &the_switch,
                         .clouds = &clouds,
@@ -256,15 +262,11 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   // Of routes nobody tells us, and a new uplink's comes after its address.
   loop->Every(kUplinkTick, [&] { clouds.FollowUplinks(attachments.config()); });
 
-  // Without permission, nothing is written there, either.
-  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
   if (rules.ok()) {
     RETURN_IF_ERROR(loop->Watch(rules->fd(), EPOLLIN, [&](uint32_t) {
       rules->Drain();
       firewall.OnChange();
     }));
-  } else {
-    log.Info("nftables not watched", {{"error", std::string(rules.status().message())}});
   }
 
   // Ports come back before anyone can ask for new ones.
@@ -326,6 +328,9 @@ int Main(int argc, char** argv) {
         return path.empty() ? std::string("the path is empty") : std::string();
       });
   app.add_option("--run-dir", flags.run_dir, "sockets and state")->capture_default_str();
+  app.add_option("--proc-sys", flags.proc_sys,
+                 "where sysctls of the network can be written; a container has /proc/sys read-only")
+      ->capture_default_str();
   app.add_option("--ready-fd", flags.ready_fd, "descriptor that gets a newline when all answers")
       ->check(CLI::NonNegativeNumber);
   app.add_flag("--check-config", flags.check_config, "say what is wrong with it, and exit");

@@ -70,10 +70,7 @@ absl::StatusOr<Ends> FindOrClear(Netlink& netlink, const NodeLink& spec) {
   return Ends{};
 }
 
-std::string SysctlPath(const std::string& key) { return absl::StrCat("/proc/sys/", key); }
-
-absl::StatusOr<std::string> GetSysctl(const std::string& key) {
-  const std::string path = SysctlPath(key);
+absl::StatusOr<std::string> GetSysctl(const std::string& path) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return ErrnoStatus(errno, absl::StrCat("open ", path));
   char value[64];
@@ -83,8 +80,7 @@ absl::StatusOr<std::string> GetSysctl(const std::string& key) {
       absl::StripAsciiWhitespace(absl::string_view(value, static_cast<size_t>(size))));
 }
 
-absl::Status SetSysctl(const std::string& key, const std::string& value) {
-  const std::string path = SysctlPath(key);
+absl::Status SetSysctl(const std::string& path, const std::string& value) {
   const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return ErrnoStatus(errno, absl::StrCat("open ", path));
   if (write(file.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size())) {
@@ -93,12 +89,13 @@ absl::Status SetSysctl(const std::string& key, const std::string& value) {
   return absl::OkStatus();
 }
 
-absl::Status SetAddresses(Netlink& netlink, IfIndex index, const NodeLink& spec) {
+absl::Status SetAddresses(Netlink& netlink, const std::string& proc_sys, IfIndex index,
+                          const NodeLink& spec) {
   std::set<IpPrefix> wanted(spec.addresses.begin(), spec.addresses.end());
   if (std::any_of(wanted.begin(), wanted.end(),
                   [](const IpPrefix& one) { return one.address.is_v6(); })) {
     wanted.insert(LinkLocalOf(spec.mac));
-    const std::string conf = absl::StrCat("net/ipv6/conf/", spec.ifname);
+    const std::string conf = absl::StrCat(proc_sys, "/net/ipv6/conf/", spec.ifname);
     RETURN_IF_ERROR(SetSysctl(absl::StrCat(conf, "/disable_ipv6"), "0"));
     // No router of the cloud configures this node.
     RETURN_IF_ERROR(SetSysctl(absl::StrCat(conf, "/accept_ra"), "0"));
@@ -112,7 +109,8 @@ absl::Status SetAddresses(Netlink& netlink, IfIndex index, const NodeLink& spec)
   return absl::OkStatus();
 }
 
-absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const NodeLink& spec) {
+absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
+                               const NodeLink& spec) {
   ASSIGN_OR_RETURN(Ends ends, FindOrClear(netlink, spec));
   if (!ends.node.has_value()) {
     RETURN_IF_ERROR(netlink.CreateVeth({
@@ -133,7 +131,7 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const NodeLink& spec) {
   node.gso_max_size = spec.gso_max_size;
   node.no_ipv6 = true;  // a link-local address of the kernel's would have to be waited for
   RETURN_IF_ERROR(netlink.ChangeLink(ends.node->index, node));
-  RETURN_IF_ERROR(SetAddresses(netlink, ends.node->index, spec));
+  RETURN_IF_ERROR(SetAddresses(netlink, proc_sys, ends.node->index, spec));
   LinkChange of_switch;
   of_switch.up = true;
   of_switch.mtu = spec.mtu;
@@ -186,15 +184,18 @@ std::string NodeSwitchIfName(const CloudKey& cloud) {
   return HostIfName(AttachmentId("node", cloud.ToString(), "switch"));
 }
 
-absl::StatusOr<NodeLinkKernel> KernelNodeLinks() {
+absl::StatusOr<NodeLinkKernel> KernelNodeLinks(const std::string& proc_sys) {
   ASSIGN_OR_RETURN(Netlink opened, Netlink::Open());
   const auto netlink = std::make_shared<Netlink>(std::move(opened));
   return NodeLinkKernel{
-      .ensure = [netlink](const NodeLink& spec) { return Ensure(*netlink, spec); },
+      .ensure = [netlink,
+                 proc_sys](const NodeLink& spec) { return Ensure(*netlink, proc_sys, spec); },
       .remove = [netlink](const std::string& alias) { return RemoveByAlias(*netlink, alias); },
       .list = [netlink] { return List(*netlink); },
-      .get = GetSysctl,
-      .set = SetSysctl,
+      .get = [proc_sys](const std::string& key) { return GetSysctl(proc_sys + "/" + key); },
+      .set = [proc_sys](
+                 const std::string& key,
+                 const std::string& value) { return SetSysctl(proc_sys + "/" + key, value); },
   };
 }
 

@@ -63,8 +63,9 @@ struct NodeLinkKernel {
   std::function<absl::Status(const std::string& key, const std::string& value)> set;
 };
 
-// The kernel of the calling thread's network namespace.
-absl::StatusOr<NodeLinkKernel> KernelNodeLinks();
+// The kernel of the calling thread's network namespace; `proc_sys`: where its /proc/sys can be
+// written, which in a container is somewhere else.
+absl::StatusOr<NodeLinkKernel> KernelNodeLinks(const std::string& proc_sys);
 
 }  // namespace vxvde
 

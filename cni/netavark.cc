@@ -319,7 +319,8 @@ absl::Status ReadPorts(const Json& input, const Options& options, Request& reque
       "container's networks serves it");
 }
 
-// podman has filled in the addresses when the network has subnets.
+// podman has filled in the addresses when the network has subnets. When it has none, they are
+// those that the agent gave before: `podman network reload` asks for them again.
 absl::Status ReadAddresses(const Json& container, const std::vector<Subnet>& subnets,
                            const std::string& ipam_driver, Request& request) {
   ASSIGN_OR_RETURN(const Json* list, OptionalList(container, "static_ips"));
@@ -332,10 +333,15 @@ absl::Status ReadAddresses(const Json& container, const std::vector<Subnet>& sub
     request.ipam.kind = ipam_driver == "none" ? Ipam::Kind::kCaller : Ipam::Kind::kAgent;
     return absl::OkStatus();
   }
-  request.ipam.kind = Ipam::Kind::kCaller;
+  const bool agents = subnets.empty() && ipam_driver != "none";
+  request.ipam.kind = agents ? Ipam::Kind::kAgent : Ipam::Kind::kCaller;
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*list, "static_ips"));
   for (const std::string& text : texts) {
     ASSIGN_OR_RETURN(const IpAddress address, IpAddress::Parse(text));
+    if (agents) {
+      request.ips.push_back({address, std::nullopt});
+      continue;
+    }
     const auto subnet = std::find_if(subnets.begin(), subnets.end(), [&](const Subnet& one) {
       return one.prefix.Contains(address);
     });

@@ -178,6 +178,15 @@ TEST(ParseSetupTest, WithoutSubnetsAddressesAreTheAgents) {
   EXPECT_EQ(kind(""), Ipam::Kind::kAgent);
   EXPECT_EQ(kind(R"(,"subnets":[])"), Ipam::Kind::kAgent);
   EXPECT_EQ(kind(R"(,"ipam_options":{"driver":"none"})"), Ipam::Kind::kCaller);
+
+  // `podman network reload` asks again for what it was given.
+  const absl::StatusOr<Request> again =
+      ParseSetup("/n", R"({"container_id":"c","network":{"name":"blue"},"network_options":)"
+                       R"({"interface_name":"eth0","static_ips":["192.0.2.7","2001:db8::7"]}})");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->ipam.kind, Ipam::Kind::kAgent);
+  EXPECT_THAT(again->ips, ElementsAre(RequestedIp{*IpAddress::Parse("192.0.2.7"), std::nullopt},
+                                      RequestedIp{*IpAddress::Parse("2001:db8::7"), std::nullopt}));
 }
 
 TEST(ParseSetupTest, DefaultRoutesGoThroughNamedGateways) {

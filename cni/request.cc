@@ -279,9 +279,13 @@ absl::Status ReadPrevious(const Json& config, Request& request) {
 
 // G1. Nothing is removed unless it is said what is to stay.
 absl::Status ReadValid(const Json& config, Request& request) {
+  const char* const before = "cni.dev/attachments";  // until 1.1.0 was done
   const char* key = "cni.dev/valid-attachments";
+  // Null is how Go writes a list that nobody put anything in: with it libcni says "none".
+  const bool said = config.contains(key) || config.contains(before);
   const Json* list = Find(config, key);
-  if (list == nullptr) list = Find(config, key = "cni.dev/attachments");  // before 1.1.0 was done
+  if (list == nullptr) list = Find(config, key = before);
+  if (list == nullptr && said) return absl::OkStatus();
   if (list == nullptr) {
     return CniStatus(kCniInvalidConfig,
                      "GC: the configuration has no \"cni.dev/valid-attachments\"",

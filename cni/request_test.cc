@@ -522,14 +522,15 @@ TEST(Request, G1_GcRemovesNothingUnlessItIsSaidWhatStays) {
     return R"({"cniVersion": "1.1.0", "name": "blue")" + more + "}";
   };
   for (const char* more :
-       {"", R"(, "cni.dev/valid-attachments": null)", R"(, "cni.dev/valid-attachments": {})",
-        R"(, "cni.dev/valid-attachments": [1])",
+       {"", R"(, "cni.dev/valid-attachments": {})", R"(, "cni.dev/valid-attachments": [1])",
         R"(, "cni.dev/valid-attachments": [{"containerID": "c1"}])",
         R"(, "cni.dev/attachments": [{"containerID": 1, "ifname": "eth0"}])"}) {
     EXPECT_EQ(Refused(gc, with(more)).code, 7u) << more;
   }
   EXPECT_EQ(Refused(gc, kMinimal).code, 1u) << "1.0.0 has no GC";
   EXPECT_THAT(Parsed(gc, with(R"(, "cni.dev/valid-attachments": [])")).valid, IsEmpty());
+  // libcni 1.3, GCNetworkList without arguments.
+  EXPECT_THAT(Parsed(gc, with(R"(, "cni.dev/valid-attachments": null)")).valid, IsEmpty());
   EXPECT_THAT(
       Parsed(gc, with(R"(, "cni.dev/attachments": [{"containerID": "c1", "ifname": "eth0"}])"))
           .valid,

@@ -11,7 +11,7 @@ build=(
 play=(
   vdeplug vdens iproute2 ethtool iputils-ping iperf3 tcpdump procps mount util-linux
   containernetworking-plugins podman crun uidmap slirp4netns containerd runc busybox-static iptables nftables
-  python3 python3-grpcio python3-protobuf
+  python3 python3-grpcio python3-protobuf curl jq openssl
 )
 
 missing=()

@@ -2,12 +2,13 @@
 
 M1 and A2 are ids of the checklist of what runtimes expect."""
 
+import os
 import signal
 import time
 
 from tests.lib import runner
 from tests.lib.cni import CniError
-from tests.lib.lab import Lab, source
+from tests.lib.lab import Agent, Lab, source
 from tests.lib.podman import IMAGE, Podman
 from tests.lib.process import wait_for
 
@@ -143,6 +144,25 @@ def test_masquerade():
         node.agent.reload({"clouds": [{"name": "blue", "vnl": BLUE, "subnets": SUBNETS, "gateway": True}]})
         host.ip("route", "add", SUBNETS[0], "via", "203.0.113.1")
         wait_for(lambda: (ask(pod, "203.0.113.2", 8000) or "").endswith(pod.ip4), 10, "the host sees the pod")
+
+
+def test_proc_sys():
+    """--proc-sys: a sysctl is read and written where /proc/sys can be written, as in a container"""
+    with Lab("host") as lab:
+        node = lab.node("n1")
+        elsewhere = lab.file("proc-sys")
+        os.makedirs(f"{elsewhere}/net/ipv4")
+        with open(f"{elsewhere}/net/ipv4/ip_forward", "w", encoding="ascii") as f:
+            f.write("0\n")
+        Agent(node, {"clouds": [{"name": "blue", "vnl": BLUE, "subnets": SUBNETS[:1], "gateway": True}]},
+              options=["--proc-sys", elsewhere]).start()
+        wait_for(lambda: "vx-blue" in node.links(), 10, "the node's port")
+
+        def written():
+            with open(f"{elsewhere}/net/ipv4/ip_forward", encoding="ascii") as f:
+                return f.read().startswith("1")
+        wait_for(written, 10, "forwarding is asked for there")
+        assert node.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "0"
 
 
 def test_services():
@@ -323,8 +343,7 @@ def test_podman():
         node = start(lab, gateway=False)
         out, podman = outside(lab, node), Podman(node)
         podman.make_image()
-        podman.install(source("deploy/cni/10-vxvde.conflist"), agent=node.agent.socket, vnl=BLUE,
-                       capabilities={"portMappings": True, "ips": True, "mac": True})
+        podman.install(source("deploy/cni/10-vxvde.conflist"), agent=node.agent.socket, vnl=BLUE)
         podman.run("run", "-d", "--name", "web", "--network", "vxvde", "-p", "8080:80", "-p", "5000-5002:80-82/tcp",
                    IMAGE, "sh", "-c", "mkdir /tmp/w; echo hello > /tmp/w/index.html; httpd -f -p 80 -h /tmp/w")
         for port in (8080, 5000):

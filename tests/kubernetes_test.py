@@ -5,6 +5,8 @@ Checks of one shape run in order on one cluster, and each prints a line. A faile
 import argparse
 import json
 import os
+import re
+import signal
 import sys
 import time
 import traceback
@@ -92,9 +94,9 @@ class World:
         return json.loads(out)
 
     def pods_of(self, node):
-        """"namespace/name" of the attached pods, one for each port."""
-        ports = self.ctl(node, "ports").get("ports", [])
-        return sorted(port["attachment"].get("podName", "") for port in ports if "attachment" in port)
+        """Names of the attached pods, one for each port."""
+        names = (port.get("attachment", {}).get("podName") for port in self.ctl(node, "ports").get("ports", []))
+        return sorted(name for name in names if name)
 
     def list_on(self, node):
         return self.nodes[node].json("cat", f"/etc/cni/net.d/{OURS}")
@@ -156,7 +158,7 @@ def check_member(world):
 
 def check_annotation(world):
     """a pod is on the cloud that its annotation names, and members of it answer"""
-    world.start(pod("blue1", "node1", annotations={"vxvde.io/networks": '[{"name":"blue","ips":["10.42.255.20/16"]}]'}),
+    world.start(pod("blue1", "node1", annotations={"vxvde.io/networks": "blue"}),
                 pod("blue2", "node2", annotations={"vxvde.io/networks": '[{"name": "blue", "interface": "lab0", '
                                                                         '"ips": ["10.42.255.10/16"]}]'}))
     for name in ("blue1", "blue2"):
@@ -211,7 +213,7 @@ def check_probes(world):
             livenessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1}),
         pod("exec", "node2", readinessProbe={"exec": {"command": ["test", "-e", "/www/index.html"]}, "periodSeconds": 1}))
     world.cluster.sh("http", "rm /www/index.html")
-    wait_for(lambda: world.cluster.get("pod", "http")["status"]["containerStatuses"][0]["restartCount"] > 0, 60,
+    wait_for(lambda: world.cluster.get("pod", "http")["status"]["containerStatuses"][0]["restartCount"] > 0, 90,
              "a failing HTTP probe restarts the container")
     world.cluster.wait_ready("http")
     world.cluster.sh("exec", "rm /www/index.html")
@@ -292,8 +294,18 @@ def check_host_port(world):
     world.start(pod("port", "node2", ports=[{"containerPort": 8080, "hostPort": 8081}]))
     url = f"http://{world.nodes['node2'].node.ip4}:8081/"
     wait_for(lambda: lan_fetches(world, url) == "port", 20, f"{url} is the pod")
+    said = world.nodes["node2"].run("curl", "--silent", "--max-time", "5", "http://127.0.0.1:8081/").stdout.strip()
+    assert said == "port", said
     world.delete("port")
     wait_for(lambda: lan_fetches(world, url) is None, 20, f"{url} is nobody")
+
+
+def check_bandwidth(world):
+    """a pod's bandwidth annotations are its rates (primary)"""
+    world.start(pod("shaped", "node1", annotations={"kubernetes.io/ingress-bandwidth": "10M"}))
+    shown = world.nodes["node1"].run("tc", "qdisc", "show").stdout
+    assert "tbf" in shown and "rate 10Mbit" in shown, shown
+    world.delete("shaped")
 
 
 def check_outside(world):
@@ -316,12 +328,33 @@ def check_agent_killed(world):
     world.cluster.reaches("a1", world.addresses["b1"])
 
 
+# Prints what one connection brings.
+LISTEN = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("listening")
+connection, _ = listener.accept()
+while data := connection.recv(4096):
+    print(data.decode(), end="")
+"""
+
+
+def longest_silence(pings):
+    """Seconds between two answers of `ping -D`, at most."""
+    times = [float(line[1:line.index("]")]) for line in pings.splitlines() if line.startswith("[") and "ttl=" in line]
+    return max(after - before for before, after in zip(times, times[1:]))
+
+
 def check_upgrade(world):
     """the DaemonSet is rolled over: a TCP connection between pods stays, and so does the conflist"""
-    target, port = ("10.42.255.9", 9000)
-    listener = world.blue.start("stream", "busybox", "nc", "-l", "-p", port)
-    world.cluster.sh("blue1", f"(while echo tick; do sleep 0.1; done | nc {target} {port}) >/dev/null 2>&1 &")
+    target, port = "10.42.255.9", 9000
+    listener = world.blue.start("stream", "/usr/bin/python3", "-u", "-c", LISTEN, target, port)
+    listener.says("listening")
+    world.start(pod("stream", "node1", annotations={"vxvde.io/networks": "blue"},
+                    script=f"(while echo tick; do sleep 0.1; done | nc {target} {port}) &"))
     listener.says("tick")
+    inside = re.search(r"inet (10\.42\.[0-9.]+)", world.cluster.sh("blue1", "ip addr"))[1]
+    pings = world.blue.start("pings", "ping", "-n", "-D", "-i", "0.1", inside)
     watch = {}
     for name, machine in world.nodes.items():
         watch[name] = machine.start("watch", "sh", "-c", f"cd /etc/cni/net.d; stat -c %i {OURS}; while test -e {OURS}; do "
@@ -332,14 +365,17 @@ def check_upgrade(world):
     world.kubectl("-n", "kube-system", "rollout", "status", "daemonset/vxvde", "--timeout=150s", timeout=160)
     assert not old & {world.agent_pod(name) for name in world.nodes}
     seen = len(listener.output())
-    wait_for(lambda: len(listener.output()) > seen + 50, 20, "the stream goes on")
+    wait_for(lambda: len(listener.output()) > seen + 50, 60, "the stream goes on")
     for name, machine in world.nodes.items():
         inode = machine.run("stat", "-c", "%i", f"/etc/cni/net.d/{OURS}").stdout.strip()
         assert watch[name].alive and watch[name].output().split() == [inode], (name, watch[name].output(), inode)
         watch[name].kill()
         assert world.pods_of(name) == pods[name]
     world.cluster.reaches("a1", world.addresses["b1"])
+    pings.stop(signal.SIGINT)
+    print(f"        the pod was not heard for {longest_silence(pings.output()):.1f} s")
     listener.kill()
+    world.delete("stream")
 
 
 def check_reboot(world):
@@ -366,13 +402,15 @@ def check_reboot(world):
 
 
 def check_delete(world):
-    """kubectl delete takes conflist and plugin off both nodes"""
+    """kubectl delete takes conflist, plugin, the node's links and rules off both nodes"""
     world.kubectl("delete", *world.files(*world.manifests), timeout=90)
     for name, machine in world.nodes.items():
         wait_for(lambda machine=machine: OURS not in machine.files("/etc/cni/net.d"), 40, f"conflist gone from {name}")
         wait_for(lambda machine=machine: "vxvde" not in machine.files("/opt/cni/bin"), 10, f"plugin gone from {name}")
         wait_for(lambda machine=machine: machine.run("pgrep", "vxvde-agent", check=False).returncode == 1, 30,
                  f"agent gone from {name}")
+        assert not [link for link in machine.node.links() if link.startswith("vx-")], name
+        assert "vxvde" not in machine.run("nft", "list", "tables").stdout, name
         hidden = [f for f in machine.files("/etc/cni/net.d") + machine.files("/opt/cni/bin") if f.startswith(".")]
         assert not hidden, hidden
 
@@ -389,7 +427,8 @@ def check_after_delete_primary(world):
     for name in world.nodes:
         wait_for(lambda name=name: not world.cluster.ready(name), 60, f"{name} is not ready")
     world.kubectl("delete", "pod", "--wait=false", "a1", "a2", "blue1", "b1")
-    said = wait_for(lambda: [m for m in world.cluster.events("a1") if "cni" in m.lower()], 60, "an event says why")
+    said = wait_for(lambda: [m for name in ("a1", "a2", "b1") for m in world.cluster.events(name) if "cni" in m.lower()],
+                    60, "an event says why")
     print(f"          {said[-1][-200:]}")
     world.apply()
     wait_for(lambda: not world.cluster.get("pods")["items"], 120, "the pods are gone")

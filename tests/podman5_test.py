@@ -21,9 +21,9 @@ DUAL = ("--subnet", "198.51.100.0/24", "--ip-range", "198.51.100.64/26", "--subn
 class Two:
     """Two nodes: podman on the first, members of both clouds on the second."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, config=None):
         self.n1, self.n2 = lab.node("n1"), lab.node("n2")
-        self.n1.start_agent()
+        self.n1.start_agent(config)
         self.before = sorted(self.n1.links())
         self.podman = Podman5(self.n1, ROOT)
         self.podman.make_image()
@@ -189,6 +189,34 @@ def test_without_subnets():
             podman.run("exec", network, "ip", "addr", "add", "198.51.100.40/24", "dev", "eth0")
             podman.reaches(network, two.member.ip4)
             podman.remove_all()
+        two.nothing_is_left()
+
+
+def test_addresses_of_the_agents_own():
+    """no subnets, in a cloud that has some: each container gets its own of them, and keeps it over restart and reload"""
+    with Lab("podman5") as lab:
+        two = Two(lab, {"clouds": [{"name": "lab", "vnl": BLUE, "subnets": ["198.51.100.0/24", "2001:db8:42::/64"]}]})
+        podman = two.podman
+        podman.create("lab", cloud="lab")
+
+        def addresses(name):
+            said = podman.run("exec", name, "ip", "addr", "show", "eth0").stdout.split()
+            return {word.split("/")[0] for word in said if word.startswith(("198.51.100.", "2001:db8:42:"))}
+
+        for name in ("one", "other"):
+            podman.start(name, "--network", "lab")
+            shown = podman.shown(name, "lab")
+            assert addresses(name) == {shown["IPAddress"], shown["GlobalIPv6Address"]}, (addresses(name), shown)
+        first, second = addresses("one"), addresses("other")
+        assert len(first) == len(second) == 2 and not first & second, (first, second)
+        for address in (two.member.ip4, two.member.ip6, *second):
+            podman.reaches("one", address)
+        podman.run("network", "reload", "one")
+        assert addresses("one") == first
+        podman.run("restart", "--time", "0", "one")
+        assert addresses("one") == first
+        for address in first:
+            two.member.reaches(address)
         two.nothing_is_left()
 
 

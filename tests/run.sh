@@ -37,11 +37,13 @@ pass() {
 
 # What the sanitizers see: all rooms, their fuzz corpora, and the tests that make namespaces; not the whole system.
 rooms=(//plugin/... //agent/... //cni/... //tests/fuzz/...)
+# Where there are threads; all else runs on one.
+threaded=(//plugin:all //plugin/os/... //agent/...)
 
 pass everything "$@" //...
 if ! $quick; then
   pass asan-ubsan --build_tests_only --config=asan --config=ubsan "$@" "${rooms[@]}"
-  pass tsan --build_tests_only --config=tsan "$@" "${rooms[@]}"
+  pass tsan --build_tests_only --config=tsan "$@" "${threaded[@]}"
 fi
 
 /usr/bin/python3 tests/lib/count.py "$events"/* || status=1

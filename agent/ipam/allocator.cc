@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/derive.h"
@@ -26,9 +25,6 @@ constexpr std::chrono::seconds kExhaustedFor{15};
 size_t Share(const IpPrefix& subnet, uint64_t part, size_t most) {
   return static_cast<size_t>(std::min<uint64_t>(most, UsableAddresses(subnet) / part));
 }
-
-// A pod of Kubernetes, "namespace/name", may come back under its name; a container never does.
-bool MayComeBack(const std::string& owner) { return absl::StrContains(owner, '/'); }
 
 bool SameWish(const AddressWish& wish, const std::string& owner, const MacAddress& mac,
               const std::vector<IpPrefix>& addresses) {
@@ -388,8 +384,8 @@ void Allocator::Free(Instant now, const IpAddress& address, const std::string& o
                .warned = {}};
   held_.erase(address);
   if (pool == nullptr) return;
-  if (MayComeBack(owner) &&
-      CountUse(pool->subnet, Use::kKept) < Share(pool->subnet, 16, kMostKept)) {
+  // Its owner may come back: a pod of a StatefulSet, a container that is started again.
+  if (CountUse(pool->subnet, Use::kKept) < Share(pool->subnet, 16, kMostKept)) {
     free.use = Use::kKept;
     free.owner = owner;
     free.until = now + kKeepFor;

@@ -129,6 +129,7 @@ class Cluster:
         self.start_services(machine)
         for image in self._images:
             machine.run("ctr", "--namespace", "k8s.io", "images", "import", image, timeout=120)
+        wait_for(lambda: self.kubectl("get", "node", name, check=False).returncode == 0, 60, f"{name} is known")
         return machine
 
     def start_services(self, machine):

@@ -91,9 +91,9 @@ class Pod(Netns):
 class Agent:
     """A running vxvde-agent and its run-dir."""
 
-    def __init__(self, node, config, run_dir=None, prefix=()):
-        """`prefix`: what runs it, for one "setpriv ... --"."""
-        self.node, self.config, self._prefix = node, config, prefix
+    def __init__(self, node, config, run_dir=None, prefix=(), options=()):
+        """`prefix`: what runs it, for one "setpriv ... --". `options`: more for its command line."""
+        self.node, self.config, self._prefix, self._options = node, config, prefix, options
         self.run_dir = run_dir or os.path.join(node.lab.dir, f"{node.name}-run")
         self.socket = os.path.join(self.run_dir, "handoff.sock")
         self.config_file = os.path.join(node.lab.dir, f"{node.name}.yaml")
@@ -106,7 +106,7 @@ class Agent:
         try:
             self.process = self.node.start(
                 "agent", *self._prefix, program("agent/vxvde-agent"), "--config", self.config_file, "--run-dir", self.run_dir,
-                "--ready-fd", theirs, pass_fds=[theirs])
+                "--ready-fd", theirs, *self._options, pass_fds=[theirs])
         finally:
             os.close(theirs)
         try:
