@@ -40,10 +40,12 @@ version = 2
 
 def make_root(folder):
     """A Debian bookworm with containerd, etcd and what kubelet and kube-proxy call; about a minute."""
+    sources = next(path for path in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
+                   if os.path.exists(path))
     run(["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(PACKAGES)}",
          "--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\"",
          "--aptopt=Acquire::Check-Valid-Until \"false\"", "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", folder,
-         "/etc/apt/sources.list.d/debian.sources"], timeout=900)
+         sources], timeout=900)
 
 
 def make_busybox(archive):
@@ -53,7 +55,7 @@ def make_busybox(archive):
     run(["sh", "-ec", f"mkdir -p {folder}/bin {folder}/www {folder}/tmp; cp /bin/busybox {folder}/bin/; "
          f"for a in {applets}; do ln -s busybox {folder}/bin/$a; done; tar -C {folder} -cf {folder}.tar .; "
          f"podman import --quiet --change 'CMD [\"/bin/sleep\", \"1000000000\"]' {folder}.tar {BUSYBOX}; "
-         f"podman save --quiet --output {archive} {BUSYBOX}; rm -r {folder} {folder}.tar"], timeout=120)
+         f"podman save --quiet --output {archive} {BUSYBOX}; podman rmi {BUSYBOX}; rm -r {folder} {folder}.tar"], timeout=120)
 
 
 class Cluster:
