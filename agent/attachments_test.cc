@@ -16,6 +16,7 @@
 #include "agent/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/base/status.h"
 #include "plugin/cloud/fakes.h"
 
 namespace vxvde {
@@ -185,6 +186,40 @@ struct FakeClaims : AddressClaims {
   absl::Status ready;
 };
 
+// Opens at once, with address 1 of each subnet.
+struct FakeNodePorts : NodePorts {
+  std::map<std::string, std::vector<IpPrefix>> users;  // and the subnets that they named
+  std::map<std::string, Publication> published;
+  absl::Status refuses_to_open;
+  absl::Status refuses_to_publish;
+  absl::Status taken;
+
+  void Open(const std::string& user, const CloudKey&, const std::vector<IpPrefix>& subnets,
+            Opened done) override {
+    users[user] = subnets;
+    if (!refuses_to_open.ok()) return done(refuses_to_open);
+    std::vector<IpPrefix> addresses;
+    for (const IpPrefix& subnet : subnets) {
+      std::vector<uint8_t> wire(subnet.address.wire().begin(), subnet.address.wire().end());
+      wire.back() = 1;
+      addresses.push_back({IpAddress::FromWire(wire), subnet.length});
+    }
+    done(addresses);
+  }
+  void Close(const std::string& user) override { users.erase(user); }
+  absl::Status CheckFree(const std::string&, const std::vector<PortMapping>&) const override {
+    return taken;
+  }
+  absl::Status Publish(const Publication& publication) override {
+    if (refuses_to_publish.ok()) published[publication.id] = publication;
+    return refuses_to_publish;
+  }
+  void Unpublish(const std::string& id) override { published.erase(id); }
+  std::vector<AttachmentInfo> List() const override { return shown; }
+
+  std::vector<AttachmentInfo> shown;
+};
+
 // One life of the agent.
 struct Agent {
   Agent(Kernel* kernel, const std::string& run_dir, const Config& config)
@@ -223,7 +258,7 @@ struct Agent {
   Links links;
   JoinedClouds clouds;
   FakeClaims claims;
-  NoNodePorts node_ports;
+  FakeNodePorts node_ports;
   Attachments attachments;
 };
 
@@ -238,6 +273,10 @@ clouds:
   - {name: blue, vnl: "vxvde://239.1.2.3/vni=42", mtu: 1400}
   - {name: team, vnl: "vxvde://239.1.2.3/vni=43", namespaces: ["team-*"]}
   - {name: routed, vnl: "vxvde://239.1.2.3/vni=44", subnets: [10.42.0.0/16]}
+  - name: out
+    vnl: vxvde://239.1.2.3/vni=45
+    subnets: [10.45.0.0/16, 10.46.0.0/16, "fd45::/64"]
+    gateway: true
 )",
                                                       NoGroups);
     EXPECT_TRUE(config.ok()) << config.status();
@@ -948,6 +987,88 @@ TEST_F(AttachmentsTest, APlanWaitsForItsAddresses) {
   EXPECT_THAT(agent_->claims.waiting, testing::Not(testing::Contains(testing::Key(deleted->id))));
   settle(deleted->ticket);
   EXPECT_EQ(Why(settled.back().status()).code, kCniTryAgainLater);
+}
+
+TEST_F(AttachmentsTest, AGatewayIsInUseAsLongAsItsPod) {
+  const PlanRequest request = Request("c1", "out");
+  const absl::StatusOr<PlannedAttachment> plan = Plan(request);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  absl::StatusOr<SettledPlan> settled = absl::UnknownError("");
+  const auto settle = [&](PlanTicket ticket) {
+    agent_->attachments.Settle(
+        ticket, [&](absl::StatusOr<SettledPlan> result) { settled = std::move(result); });
+  };
+  settle(plan->ticket);
+  ASSERT_TRUE(settled.ok()) << settled.status();
+  EXPECT_THAT(settled->gateways,
+              ElementsAre(*IpAddress::Parse("10.45.0.1"), *IpAddress::Parse("fd45::1")))
+      << "one a family";
+  kernel_.AddVeth(plan->id);
+  ASSERT_TRUE(Commit(*plan, {*IpPrefix::Parse("10.45.0.7/16")}).ok());
+  EXPECT_THAT(agent_->node_ports.published, IsEmpty());
+
+  Restart();
+  EXPECT_THAT(agent_->node_ports.users, ElementsAre(testing::Key(plan->id)));
+  ASSERT_TRUE(agent_->attachments.Detach(request.key).ok());
+  EXPECT_THAT(agent_->node_ports.users, IsEmpty());
+
+  agent_->node_ports.refuses_to_open = Refuse(AttachError::kPoolExhausted, "full", "enlarge it");
+  const absl::StatusOr<PlannedAttachment> refused = Plan(request);
+  ASSERT_TRUE(refused.ok());
+  settle(refused->ticket);
+  EXPECT_EQ(Why(settled.status()).code, Code(AttachError::kPoolExhausted));
+  agent_->attachments.Rollback(refused->ticket);
+  EXPECT_THAT(agent_->node_ports.users, IsEmpty());
+}
+
+TEST_F(AttachmentsTest, PortsArePublishedAsLongAsTheirPod) {
+  PlanRequest request = Request("c1");
+  request.port_mappings = {{8080, 80, "tcp", std::nullopt}, {53, 53, "udp", std::nullopt}};
+  request.brought = {*IpPrefix::Parse("192.0.2.7/24")};
+  const auto add = [&]() -> absl::StatusOr<PortId> {
+    ASSIGN_OR_RETURN(const PlannedAttachment plan, Plan(request));
+    agent_->attachments.Settle(plan.ticket, [](const absl::StatusOr<SettledPlan>& settled) {
+      EXPECT_TRUE(settled.ok());
+      EXPECT_THAT(settled->gateways, IsEmpty()) << "published, but no way out";
+    });
+    kernel_.AddVeth(plan.id);
+    return Commit(plan, request.brought);
+  };
+  ASSERT_TRUE(add().ok());
+  const std::string id = IdOf(request);
+  EXPECT_THAT(agent_->node_ports.users.at(id), ElementsAre(*IpPrefix::Parse("192.0.2.7/24")));
+
+  Restart();
+  EXPECT_TRUE(agent_->node_ports.users.contains(id));
+  ASSERT_TRUE(agent_->node_ports.published.contains(id));
+  const Publication& published = agent_->node_ports.published[id];
+  EXPECT_EQ(published.mappings, request.port_mappings);
+  EXPECT_EQ(published.addresses, request.brought);
+  EXPECT_EQ(published.cloud, KeyOf(kVnl));
+  EXPECT_THAT(published.holder, HasSubstr("container c1"));
+  ASSERT_TRUE(agent_->attachments.Detach(request.key).ok());
+  EXPECT_THAT(agent_->node_ports.published, IsEmpty());
+  ExpectNothingLeft();
+
+  agent_->node_ports.refuses_to_publish = Refuse(AttachError::kPortInUse, "in use", "another");
+  EXPECT_EQ(Why(add().status()).code, Code(AttachError::kPortInUse));
+  EXPECT_THAT(agent_->node_ports.users, IsEmpty());
+  ExpectNothingLeft();
+  agent_->node_ports.taken = agent_->node_ports.refuses_to_publish;
+  EXPECT_EQ(Why(Plan(request).status()).code, Code(AttachError::kPortInUse));
+  ExpectNothingLeft();
+}
+
+TEST_F(AttachmentsTest, TheNodesAddressIsNoPods) {
+  AttachmentInfo node;
+  node.ifname = "vx-blue";
+  node.cloud = KeyOf(kVnl);
+  node.addresses = {*IpPrefix::Parse("192.0.2.1/24")};
+  agent_->node_ports.shown = {node};
+  const Refusal refused = Why(Add(Request("c1"), {"192.0.2.1/24"}).status());
+  EXPECT_EQ(refused.code, Code(AttachError::kAddressInUse));
+  EXPECT_THAT(refused.message, HasSubstr("vx-blue"));
+  EXPECT_TRUE(Add(Request("c1"), {"192.0.2.2/24"}).ok());
 }
 
 // A7.

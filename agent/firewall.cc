@@ -105,6 +105,11 @@ FirewallKernel KernelFirewall() {
   return {.run = RunNft, .list = [] { return ListNftTable(kTable); }};
 }
 
+FirewallKernel NoFirewall(const absl::Status& why) {
+  return {.run = [why](const std::string&) { return why; },
+          .list = [why]() -> absl::StatusOr<std::string> { return why; }};
+}
+
 Firewall::Firewall(EventLoop* loop, const Log* log, FirewallKernel kernel)
     : loop_(loop), log_(log), kernel_(std::move(kernel)) {}
 

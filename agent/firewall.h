@@ -68,6 +68,9 @@ struct FirewallKernel {
 
 // The kernel of the calling thread's network namespace.
 FirewallKernel KernelFirewall();
+// Where there is none, or it is not ours to change: everything fails with `why`. (libnftables
+// would end the process, or write to its stderr.)
+FirewallKernel NoFirewall(const absl::Status& why);
 
 class Firewall {
  public:

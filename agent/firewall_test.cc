@@ -133,6 +133,19 @@ TEST_F(FirewallTest, ARefusalChangesNothing) {
   EXPECT_EQ(firewall_.state(), Blue());
 }
 
+TEST_F(FirewallTest, WithoutOneOnlyNothingCanBeSet) {
+  Firewall none(loop_.get(), &log_, NoFirewall(absl::PermissionDeniedError("not permitted")));
+  EXPECT_EQ(none.Set({}), absl::OkStatus());
+  EXPECT_EQ(none.problem(), "");
+  EXPECT_TRUE(absl::IsPermissionDenied(none.Set(Blue())));
+}
+
+TEST_F(FirewallTest, ATableOfAnEarlierLifeIsRemoved) {
+  nft_.table = "table inet vxvde {}";
+  ASSERT_EQ(firewall_.Set({}), absl::OkStatus());
+  EXPECT_THAT(nft_.runs, ElementsAre(FirewallRules({})));
+}
+
 TEST_F(FirewallTest, WhatSomebodyFlushedIsMadeAgain) {
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
   nft_.table.clear();

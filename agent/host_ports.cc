@@ -177,6 +177,11 @@ std::string HostPorts::NameOf(const CloudKey& cloud) const {
   return FormatVnl(locator);
 }
 
+// An interface in use keeps its name, whatever the cloud is called by now.
+std::string HostPorts::IfNameOf(const CloudKey& cloud, const Entry& entry) const {
+  return entry.link.ifname.empty() ? NodeIfName(NameOf(cloud)) : entry.link.ifname;
+}
+
 std::string HostPorts::LeaseOf(absl::string_view cloud, const IpPrefix& subnet) {
   return absl::StrCat("node ", cloud, " ", subnet.Network().ToString());
 }
@@ -225,15 +230,15 @@ void HostPorts::Advance(const CloudKey& cloud) {
 }
 
 absl::Status HostPorts::Join(const CloudKey& cloud, Entry& entry) {
-  CloudConfig config;
-  if (const NamedCloud* named = config_.FindByKey(cloud)) {
-    config = named->config;
-  } else if (const CloudOptions* joined = parts_.clouds->Find(cloud)) {
-    config = joined->config;
-  } else {
-    config.key = cloud;
+  const NamedCloud* named = config_.FindByKey(cloud);
+  const CloudOptions* joined = parts_.clouds->Find(cloud);
+  if (named == nullptr && joined == nullptr) {
+    // How, only the attachment knows that wants the port.
+    return absl::UnavailableError("the cloud is not joined");
   }
-  RETURN_IF_ERROR(parts_.clouds->Join(kHolder, config, config_).status());
+  RETURN_IF_ERROR(
+      parts_.clouds->Join(kHolder, named != nullptr ? named->config : joined->config, config_)
+          .status());
   entry.joined = true;
   return absl::OkStatus();
 }
@@ -304,7 +309,7 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   if (joined == nullptr) return absl::InternalError("the cloud is not joined");
   const NamedCloud* named = config_.FindByKey(cloud);
   NodeLink link;
-  link.ifname = NodeIfName(NameOf(cloud));
+  link.ifname = IfNameOf(cloud, entry);
   link.switch_ifname = NodeSwitchIfName(cloud);
   link.alias = NodeAlias(cloud);
   link.mac = MacOf(cloud);
@@ -330,6 +335,7 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
             cloud, {.name = entry.link.ifname, .mac = entry.link.mac, .mtu = entry.link.mtu},
             std::move(io)));
   }
+  AnnounceNowAndSoon(cloud, entry);
   TurnForwardingOn(entry);
   RETURN_IF_ERROR(SyncFirewall());
   parts_.log->Info("node's port open",
@@ -342,7 +348,6 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
                                                 [](std::string* out, const IpPrefix& one) {
                                                   absl::StrAppend(out, one.ToString());
                                                 })}});
-  AnnounceNowAndSoon(cloud, entry);
   return absl::OkStatus();
 }
 
@@ -583,7 +588,7 @@ void HostPorts::LetLocalhostThrough() {
 std::vector<AttachmentInfo> HostPorts::List() const {
   std::vector<AttachmentInfo> list;
   for (const auto& [cloud, entry] : entries_) {
-    const std::string ifname = NodeIfName(NameOf(cloud));
+    const std::string ifname = IfNameOf(cloud, entry);
     std::string problem = entry.problem;
     for (const std::string& other :
          {entry.warning, firewall_problem_, parts_.firewall->problem(),

@@ -121,6 +121,7 @@ class HostPorts final : public NodePorts {
   void Answer(const CloudKey& cloud, const absl::StatusOr<std::vector<IpPrefix>>& answer);
 
   std::string NameOf(const CloudKey& cloud) const;
+  std::string IfNameOf(const CloudKey& cloud, const Entry& entry) const;
   MacAddress MacOf(const CloudKey& cloud) const;
   std::vector<IpPrefix> WantedSubnets(const CloudKey& cloud, const Entry& entry) const;
   static std::string LeaseOf(absl::string_view cloud, const IpPrefix& subnet);

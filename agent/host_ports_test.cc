@@ -169,6 +169,7 @@ struct FakeClaims : AddressClaims {
   absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override {
     return absl::OkStatus();
   }
+  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
   void AnswerAll() {
     for (auto& [lease, answer] : std::exchange(waiting, {})) answer();
   }
@@ -307,7 +308,14 @@ TEST_F(HostPortsTest, TheConfigurationsPortIsOpenWithoutPods) {
   EXPECT_EQ(*answer_, ours_);
   ports().Close("a");
   EXPECT_EQ(SwitchPorts(), 1u);
-  ports().SetConfig(ConfigWith(""));
+  // A pod that routes through it keeps it, whatever the configuration says.
+  ports().Open("a", KeyOf(kVnl), subnets_, Note());
+  Config nothing;
+  nothing.node = "n1";
+  ports().SetConfig(nothing);
+  EXPECT_EQ(world_.links.begin()->second.ifname, "vx-blue");
+  EXPECT_THAT(world_.table, AllOf(HasSubstr("vx-blue"), Not(HasSubstr("saddr 10.42"))));
+  ports().Close("a");
   ExpectNothingLeft();
 }
 
@@ -338,8 +346,10 @@ TEST_F(HostPortsTest, AnAnswerWaitsForTheClaims) {
   EXPECT_EQ(answers_, 1) << "of b: a has closed";
   EXPECT_EQ(*answer_, ours_);
 
+  ASSERT_TRUE(agent_->clouds.Join("attachments", *ParseVnl(kOther, NoGroups), ConfigWith("")).ok());
   ports().Open("c", KeyOf(kOther), {Prefix("10.43.0.0/16")}, Note());
   ports().Close("c");
+  agent_->clouds.Leave("attachments", KeyOf(kOther));
   EXPECT_THAT(agent_->claims.waiting, IsEmpty());
   EXPECT_EQ(answers_, 1);
   ports().Close("b");
@@ -465,6 +475,9 @@ TEST_F(HostPortsTest, ThePortIsOnTheLinkOfWhatIsPublished) {
   Config config;
   config.node = "n1";
   Start(config).Start();
+  // The attachment has joined it: how, only its locator says.
+  const CloudConfig cloud = *ParseVnl(kVnl, NoGroups);
+  ASSERT_TRUE(agent_->clouds.Join("attachments", cloud, config).ok());
   ports().Open("a", KeyOf(kVnl), {}, Note());
   EXPECT_THAT(*answer_, IsEmpty());
   EXPECT_THAT(world_.links.begin()->second.ifname, AllOf(HasSubstr("vx-"), SizeIs(15)));
@@ -473,6 +486,7 @@ TEST_F(HostPortsTest, ThePortIsOnTheLinkOfWhatIsPublished) {
   EXPECT_EQ(SwitchPorts(), 1u);
   ports().Unpublish("a");
   ports().Close("a");
+  agent_->clouds.Leave("attachments", KeyOf(kVnl));
   ExpectNothingLeft();
 }
 
@@ -480,6 +494,7 @@ TEST_F(HostPortsTest, ARestartedAgentTakesThemOver) {
   Start(Gateway()).Start();
   ports().Open("a", KeyOf(kVnl), subnets_, Note());
   ASSERT_EQ(ports().Publish(Web("a")), absl::OkStatus());
+  ASSERT_TRUE(agent_->clouds.Join("attachments", *ParseVnl(kOther, NoGroups), Gateway()).ok());
   ports().Open("b", KeyOf(kOther), {Prefix("10.43.0.0/16")}, Note());
   ASSERT_THAT(world_.links, SizeIs(2));
   const std::string table = world_.table;

@@ -203,7 +203,12 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   clouds.SetWatcher(
       {.joined = [&](const CloudOptions& joined) { claims.OnJoined(joined.config.key); },
        .leaving = [&](const CloudKey& cloud) { claims.OnLeaving(cloud); }});
-  Firewall firewall(loop.get(), &log, KernelFirewall());
+  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
+  if (!rules.ok()) {
+    log.Info("no nftables", {{"error", std::string(rules.status().message())},
+                             {"without", "gateways and published ports"}});
+  }
+  Firewall firewall(loop.get(), &log, rules.ok() ? KernelFirewall() : NoFirewall(rules.status()));
   HostPorts node_ports({.loop = loop.get(),
                         .the_switch = &the_switch,
                         .clouds = &clouds,
@@ -256,15 +261,11 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   // Of routes nobody tells us, and a new uplink's comes after its address.
   loop->Every(kUplinkTick, [&] { clouds.FollowUplinks(attachments.config()); });
 
-  // Without permission, nothing is written there, either.
-  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
   if (rules.ok()) {
     RETURN_IF_ERROR(loop->Watch(rules->fd(), EPOLLIN, [&](uint32_t) {
       rules->Drain();
       firewall.OnChange();
     }));
-  } else {
-    log.Info("nftables not watched", {{"error", std::string(rules.status().message())}});
   }
 
   // Ports come back before anyone can ask for new ones.

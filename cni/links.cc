@@ -93,27 +93,10 @@ absl::Status DeleteNameless(Netlink& host, const std::string& host_ifname) {
   return IgnoreNotFound(host.DeleteLink(link->index));
 }
 
-// The switch of one interface; of the calling thread's namespace.
-std::string DisableIpv6Path(const std::string& ifname) {
-  return absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
-}
-
-// False when the kernel has no IPv6, or `ifname` must not use it.
-absl::StatusOr<bool> Ipv6Enabled(const UniqueFd& netns, const std::string& ifname) {
-  bool enabled = false;
-  RETURN_IF_ERROR(RunInNetNs(netns, [&] {
-    const UniqueFd file(open(DisableIpv6Path(ifname).c_str(), O_RDONLY | O_CLOEXEC));
-    char value = '1';
-    enabled = file && read(file.get(), &value, 1) == 1 && value == '0';
-    return absl::OkStatus();
-  }));
-  return enabled;
-}
-
 // Runtimes make namespaces with IPv6 off by default; an IPv6 address is a wish to have it on.
 absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
   return RunInNetNs(netns, [&] {
-    const std::string path = DisableIpv6Path(ifname);
+    const std::string path = absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
     const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!file || write(file.get(), "0", 1) != 1)
       return ErrnoStatus(errno, absl::StrCat("write ", path));
@@ -252,12 +235,10 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
 
   // The kernel's own link-local address would be tentative for a second (A6). Ours is the
   // same one without that second: the agent has seen to it that the MAC is unique.
-  if (std::any_of(addresses.begin(), addresses.end(),
-                  [](const IpPrefix& prefix) { return prefix.address.is_v6(); })) {
-    RETURN_IF_ERROR(EnableIpv6(in->netns, names.ifname));
-  }
-  ASSIGN_OR_RETURN(const bool ipv6, Ipv6Enabled(in->netns, names.ifname));
-  if (ipv6) {
+  const bool wanted = std::any_of(addresses.begin(), addresses.end(),
+                                  [](const IpPrefix& prefix) { return prefix.address.is_v6(); });
+  if (wanted && !link.ipv6) RETURN_IF_ERROR(EnableIpv6(in->netns, names.ifname));
+  if (wanted || link.ipv6) {
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
     RETURN_IF_ERROR(pod.ChangeLink(link.index, no_ipv6));

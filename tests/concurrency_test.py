@@ -52,15 +52,17 @@ class Crowd:
             return [one for row in rows for one in row]
 
 
-def storm(mode):
+HOST_LOCAL = {"type": "host-local", "ranges": [
+    [{"subnet": "198.51.100.0/24", "rangeStart": "198.51.100.32", "rangeEnd": "198.51.100.254"}]]}
+
+
+def storm(mode, **section):
     with Lab("storm") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
-        n1.start_agent()
+        n1.start_agent({"clouds": [{"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/24"]}]})
         member = n2.vdens("member", VNL).join(9)
-        network = n1.net(VNL, mode=mode, name="storm")
-        # Room for all at once and more; host-local goes on behind the address that it gave last.
-        network.conflist["plugins"][0]["ipam"]["ranges"] = [
-            [{"subnet": "198.51.100.0/24", "rangeStart": "198.51.100.32", "rangeEnd": "198.51.100.254"}]]
+        network = n1.network({"cniVersion": "1.0.0", "name": "storm", "plugins": [
+            {"type": "vxvde", "cloud": "blue", "mode": mode, **section}]})
         keeper = n1.pod("keeper")
         keeper.add(network)  # the cloud stays joined, and the member known
         keeper.reaches(member.ip4)
@@ -93,12 +95,17 @@ def storm(mode):
 
 def test_veth():
     """200 pods of veth pairs with host-local, 25 at a time, each pings a member"""
-    storm("veth")
+    storm("veth", ipam=HOST_LOCAL)
 
 
 def test_tap():
     """the same, of taps"""
-    storm("tap")
+    storm("tap", ipam=HOST_LOCAL)
+
+
+def test_own_addresses():
+    """the same, with addresses that the agent finds on the cloud"""
+    storm("veth")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from tests.lib.process import wait_for
 
 BLUE, GREEN = "vxvde://239.1.2.3/vni=7", "vxvde://239.1.2.4"
 CLOUDS = [{"name": "blue", "vnl": BLUE}, {"name": "green", "vnl": GREEN},
-          {"name": "team", "vnl": "vxvde://239.1.2.5", "namespaces": ["team-*"]}]
+          {"name": "team", "vnl": "vxvde://239.1.2.5", "namespaces": ["team-*"]},
+          {"name": "given", "vnl": "vxvde://239.1.2.6", "subnets": ["198.51.100.0/24", "2001:db8:42::/64"]}]
 ANNOTATIONS = {"io.kubernetes.cri.pod-annotations": True}
 BRIDGE = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": {
     "type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}
@@ -27,15 +28,18 @@ MAIN = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
                                                  "rangeEnd": "198.51.100.90"}]]}},
     {"type": "portmap", "capabilities": {"portMappings": True}, "snat": False}]}
 
+OURS = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
+    {"type": "vxvde", "cloud": "given", "capabilities": {**ANNOTATIONS, "portMappings": True, "bandwidth": True}}]}
+
 
 class Two:
     """containerd on the first node, members of both clouds on the second."""
 
     def __init__(self, lab, conflist):
-        self.n1, n2 = lab.node("n1"), lab.node("n2")
+        self.n1, self.n2 = lab.node("n1"), lab.node("n2")
         self.n1.start_agent({"clouds": CLOUDS})
-        self.blue = n2.vdens("blue", BLUE).join(9)
-        self.green = n2.vdens("green", GREEN)
+        self.blue = self.n2.vdens("blue", BLUE).join(9)
+        self.green = self.n2.vdens("green", GREEN)
         self.green.address(self.green.ifname, "203.0.113.9/24")
         self.runtime = Containerd(self.n1)
         self._conflist = conflist
@@ -154,6 +158,57 @@ def test_main_plugin():
             assert ("prevResult" in config) == bool(env["CNI_NETNS"]), "the cached result is forgotten by the first DEL"
             if env["CNI_NETNS"]:
                 assert config["prevResult"]["dns"] == {"nameservers": ["192.0.2.53"], "search": ["shop.test"]}, config
+
+
+def test_all_that_is_ours():
+    """addresses, host ports and rates of the agent's own, as containerd writes the wishes (A9)"""
+    with Lab("containerd") as lab, Two(lab, OURS) as two:
+        pod = two.runtime.pod("web", ports=[(80, 8080)], annotations={
+            "kubernetes.io/ingress-bandwidth": "80M", "kubernetes.io/egress-bandwidth": "40M"})
+        inside = pod.inside()
+        ipv4, ipv6 = pod.ips()
+        assert [f"{ipv4}/24", f"{ipv6}/64"] == inside.addresses("eth0"), pod.ips()
+        given = two.n2.vdens("given", "vxvde://239.1.2.6").join(9)
+        pod.reaches(given.ip4)
+        given.reaches(ipv6)
+        code, said = pod.exec("sh", "-c", "echo from the pod > /tmp/index.html; httpd -p 80 -h /tmp")
+        assert code == 0, said
+        get = f"import urllib.request as u; print(u.urlopen('http://{two.n1.ip4}:8080/', timeout=2).read().decode())"
+        wait_for(lambda: "from the pod" in two.n2.run("/usr/bin/python3", "-c", get, check=False).stdout, 20,
+                 "another host reaches the pod's port on the node's address")
+        host = next(p["name"] for p in two.n1.agent.ports() if p.get("attachment", {}).get("podName"))
+        assert "tbf" in two.n1.run("tc", "qdisc", "show", "dev", host).stdout
+        assert "tbf" in inside.run("tc", "qdisc", "show", "dev", "eth0").stdout
+        pod.stop()
+        pod.remove()
+        (_, added), = two.runtime.calls("ADD", K8S_POD_NAME="web")
+        assert added["runtimeConfig"]["portMappings"][0]["HostPort"] == 8080, added
+        assert added["runtimeConfig"]["bandwidth"]["IngressRate"] == 80_000_000, added
+        two.nothing_is_left("after the pod")
+        assert two.n1.run("nft", "list", "tables").stdout.strip() == "", "no rules without a published port"
+
+
+def test_without_an_agent():
+    """pods end while no agent runs (D1), and one that would start fails by name of the socket (E7); then all is well"""
+    with Lab("containerd") as lab, Two(lab, CHAINED) as two:
+        pod = two.runtime.pod("web", annotations=beside())
+        two.n1.agent.stop()
+        pod.stop()
+        pod.remove()
+        assert two.runtime.pod("plain").inside().links().keys() == {"lo", "eth0"}, "no annotation, no agent needed"
+        try:
+            two.runtime.pod("late", annotations=beside())
+        except grpc.RpcError as error:
+            assert two.n1.agent.socket in error.details(), error.details()
+        else:
+            raise AssertionError("a pod started without its networks")
+        two.n1.agent.start()
+        late = two.runtime.pod("late", annotations=beside())
+        late.reaches(two.blue.ip4)
+        for one in two.runtime.pods():
+            two.runtime.cri.StopPodSandbox(pod_sandbox_id=one["id"])
+            two.runtime.cri.RemovePodSandbox(pod_sandbox_id=one["id"])
+        two.nothing_is_left("after all pods")
 
 
 def test_pods_at_once():

@@ -343,8 +343,7 @@ def test_podman():
         node = start(lab, gateway=False)
         out, podman = outside(lab, node), Podman(node)
         podman.make_image()
-        podman.install(source("deploy/cni/10-vxvde.conflist"), agent=node.agent.socket, vnl=BLUE,
-                       capabilities={"portMappings": True, "ips": True, "mac": True})
+        podman.install(source("deploy/cni/10-vxvde.conflist"), agent=node.agent.socket, vnl=BLUE)
         podman.run("run", "-d", "--name", "web", "--network", "vxvde", "-p", "8080:80", "-p", "5000-5002:80-82/tcp",
                    IMAGE, "sh", "-c", "mkdir /tmp/w; echo hello > /tmp/w/index.html; httpd -f -p 80 -h /tmp/w")
         for port in (8080, 5000):

@@ -55,5 +55,54 @@ def test_containers_meet_a_member():
                  "nothing is left of the containers")
 
 
+def test_reload_restart_and_two_networks():
+    """restart, `network reload` in the live namespace with the old address and MAC, two networks, dual stack, errors"""
+    subnet, _, vnl = of_the_sample()
+    green = {"cniVersion": "1.0.0", "name": "green", "plugins": [
+        {"type": "vxvde", "vnl": "vxvde://239.1.2.4", "ipam": {"type": "host-local", "ranges": [
+            [{"subnet": "198.51.100.0/24"}], [{"subnet": "2001:db8:42::/64"}]]}}]}
+    with Lab("podman") as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        n1.start_agent()
+        member, other = n2.vdens("member", vnl), n2.vdens("other", "vxvde://239.1.2.4")
+        member.address(member.ifname, f"{subnet[-2]}/{subnet.prefixlen}")
+        other.address(other.ifname, "198.51.100.9/24", "2001:db8:42::9/64")
+        podman = Podman(n1)
+        podman.install(CONFLIST, agent=n1.agent.socket)
+        path = lab.file("20-green.conflist")
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(green, f)
+        podman.install(path, agent=n1.agent.socket, capabilities={"ips": True, "mac": True})
+        image = podman.make_image()
+        before = sorted(n1.links())
+
+        def reaches(name, *addresses):
+            for address in addresses:
+                wait_for(lambda: podman.run("exec", name, "ping", "-c", "1", "-W", "1", address,
+                                            check=False).returncode == 0, 10, f"{name} reaches {address}")
+
+        start = ("run", "--detach", "--cap-add", "NET_RAW", "--name")
+        podman.run(*start, "both", "--network", "vxvde", "--network", "green", image, "sleep", "1000")
+        reaches("both", str(subnet[-2]), "198.51.100.9", "2001:db8:42::9")
+        podman.run(*start, "asked", "--network", "green:ip=198.51.100.40,ip=2001:db8:42::40,mac=02:00:5e:10:00:40",
+                   image, "sleep", "1000")
+        other.reaches("198.51.100.40")
+        other.reaches("2001:db8:42::40")
+        assert "02:00:5e:10:00:40" in [p["mac"] for p in n1.agent.ports()]
+
+        ports = sorted((p["mac"], tuple(p["attachment"]["addresses"])) for p in n1.agent.ports())
+        podman.run("network", "reload", "--all")
+        assert ports == sorted((p["mac"], tuple(p["attachment"]["addresses"])) for p in n1.agent.ports())
+        reaches("both", str(subnet[-2]), "198.51.100.9")
+        podman.run("restart", "--time", "0", "both")
+        reaches("both", str(subnet[-2]), "198.51.100.9")
+
+        done = podman.run("run", "--rm", "--network", "green:mac=02:00:5e:10:00:40", image, "true", check=False)
+        assert done.returncode == 126 and "02:00:5e:10:00:40 is in use" in done.stderr, done
+        podman.remove_all()
+        wait_for(lambda: not n1.agent.ports() and sorted(n1.links()) == before and not n1.leases(), 5,
+                 "nothing is left of the containers")
+
+
 if __name__ == "__main__":
     runner.main(globals())

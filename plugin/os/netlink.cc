@@ -8,6 +8,7 @@
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/ipv6.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
@@ -90,6 +91,18 @@ absl::Status CheckName(absl::string_view name) {
       absl::StrCat("interface name \"", name, "\": must have 1 to ", IFNAMSIZ - 1, " characters"));
 }
 
+// disable_ipv6 of the interface is 0. A kernel without IPv6 says nothing of it.
+bool Ipv6Of(const Attributes& link) {
+  const nlattr* families = link.Find(IFLA_AF_SPEC);
+  const nlattr* ipv6 = families != nullptr ? Attributes(families).Find(AF_INET6) : nullptr;
+  const nlattr* values = ipv6 != nullptr ? Attributes(ipv6).Find(IFLA_INET6_CONF) : nullptr;
+  int32_t disabled = 1;
+  constexpr size_t kAt = DEVCONF_DISABLE_IPV6 * sizeof(disabled);  // in int32_t[DEVCONF_MAX]
+  if (values == nullptr || nla_len(values) < static_cast<int>(kAt + sizeof(disabled))) return false;
+  std::memcpy(&disabled, static_cast<const char*>(nla_data(values)) + kAt, sizeof(disabled));
+  return disabled == 0;
+}
+
 absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   if (!nlmsg_valid_hdr(message, sizeof(ifinfomsg))) {
     return absl::InternalError("a link message of the kernel is cut short");
@@ -104,6 +117,7 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   link.alias = attributes.Text(IFLA_IFALIAS);
   link.mtu = static_cast<int>(attributes.U32(IFLA_MTU).value_or(0));
   link.peer = static_cast<IfIndex>(attributes.U32(IFLA_LINK).value_or(0));
+  link.ipv6 = Ipv6Of(attributes);
   if (const nlattr* mac = attributes.Find(IFLA_ADDRESS);
       mac != nullptr && nla_len(mac) == MacAddress::kSize) {
     link.mac = MacAddress::FromWire(static_cast<const uint8_t*>(nla_data(mac)));

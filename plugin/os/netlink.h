@@ -36,6 +36,7 @@ struct LinkInfo {
   bool up = false;       // IFF_UP
   bool running = false;  // IFF_RUNNING: frames pass (IFF_LOWER_UP comes earlier, before the
                          // kernel has given the link a queue)
+  bool ipv6 = false;     // it may be used: the kernel has it, and disable_ipv6 is 0
   IfIndex peer = IfIndex::kNone;  // IFLA_LINK: index of the other end, in its own namespace
 };
 

@@ -172,10 +172,18 @@ TEST_F(NetlinkTest, NoIpv6MeansNoLinkLocalAddress) {
   EXPECT_FALSE(has_ipv6(host, here));
 }
 
+TEST_F(NetlinkTest, SaysWhetherALinkMayUseIpv6) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  EXPECT_TRUE(ValueOrDie(pod.GetLink("eth0")).ipv6);
+  pod_ns.Shell("echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6");
+  EXPECT_FALSE(ValueOrDie(pod.GetLink("eth0")).ipv6);
+}
+
 TEST_F(NetlinkTest, NoIpv6IsFineOnALinkThatHasNone) {
   VethSpec spec = Spec();
   spec.mtu = 1000;
   ASSERT_EQ(host.CreateVeth(spec), absl::OkStatus());
+  EXPECT_FALSE(ValueOrDie(host.GetLink("vx0")).ipv6);
   LinkChange change;
   change.no_ipv6 = true;
   change.up = true;

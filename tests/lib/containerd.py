@@ -78,7 +78,7 @@ def make_image(path):
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
         tar.add("/bin/busybox", "bin/busybox")
-        for name in ("sh", "ping", "ip", "sleep", "cat"):
+        for name in ("sh", "ping", "ip", "sleep", "cat", "echo", "httpd"):
             entry = tarfile.TarInfo(f"bin/{name}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(entry)
