@@ -191,7 +191,7 @@ def check_reload(world):
 
 def check_bad_annotation(world):
     """a bad annotation is named in an event, and the pod starts when it is corrected"""
-    world.cluster.apply(pod("wrong", "node1", annotations={"vxvde.io/networks": '[{"name":"blue","ips":[]},{"name":"azure","interface":"net7"}]'}))
+    world.cluster.apply(pod("wrong", "node1", annotations={"vxvde.io/networks": "blue, azure@net7"}))
     said = wait_for(lambda: [m for m in world.cluster.events("wrong") if "azure" in m], 60, "an event names azure")
     assert "vxvde.io/networks" in said[0], said
     print(f"          {said[0][-260:]}")
@@ -211,7 +211,8 @@ def check_probes(world):
         pod("http", "node1", readinessProbe=http("/index.html"), livenessProbe=http("/index.html")),
         pod("tcp", "node2", readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1},
             livenessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1}),
-        pod("exec", "node2", readinessProbe={"exec": {"command": ["test", "-e", "/www/index.html"]}, "periodSeconds": 1}))
+        pod("exec", "node2", readinessProbe={"exec": {"command": ["test", "-e", "/www/index.html"]},
+                                             "periodSeconds": 1}))
     world.cluster.sh("http", "rm /www/index.html")
     wait_for(lambda: world.cluster.get("pod", "http")["status"]["containerStatuses"][0]["restartCount"] > 0, 90,
              "a failing HTTP probe restarts the container")
@@ -357,8 +358,8 @@ def check_upgrade(world):
     pings = world.blue.start("pings", "ping", "-n", "-D", "-i", "0.1", inside)
     watch = {}
     for name, machine in world.nodes.items():
-        watch[name] = machine.start("watch", "sh", "-c", f"cd /etc/cni/net.d; stat -c %i {OURS}; while test -e {OURS}; do "
-                                    "sleep 0.02; done; echo gone")
+        watch[name] = machine.start("watch", "sh", "-c", f"cd /etc/cni/net.d; stat -c %i {OURS}; "
+                                    f"while test -e {OURS}; do sleep 0.02; done; echo gone")
     pods = {name: world.pods_of(name) for name in world.nodes}
     old = {world.agent_pod(name) for name in world.nodes}
     world.kubectl("-n", "kube-system", "rollout", "restart", "daemonset/vxvde")
@@ -396,7 +397,7 @@ def check_reboot(world):
         world.addresses[name] = world.cluster.wait_ready(name, 120)["status"]["podIP"]
     world.cluster.reaches("b1", world.addresses["a1"])
     world.cluster.reaches("a1", world.addresses["b1"])
-    world.start(pod("blue3", "node2", annotations={"vxvde.io/networks": '[{"name": "blue", "ips": ["10.42.255.13/16"]}]'}))
+    world.start(pod("blue3", "node2", annotations={"vxvde.io/networks": "blue"}))
     world.cluster.reaches("blue3", "10.42.255.9")
     world.delete("blue3")
 
@@ -427,8 +428,8 @@ def check_after_delete_primary(world):
     for name in world.nodes:
         wait_for(lambda name=name: not world.cluster.ready(name), 60, f"{name} is not ready")
     world.kubectl("delete", "pod", "--wait=false", "a1", "a2", "blue1", "b1")
-    said = wait_for(lambda: [m for name in ("a1", "a2", "b1") for m in world.cluster.events(name) if "cni" in m.lower()],
-                    60, "an event says why")
+    said = wait_for(lambda: [message for name in ("a1", "a2", "b1") for message in world.cluster.events(name)
+                             if "cni" in message.lower()], 60, "an event says why")
     print(f"          {said[-1][-200:]}")
     world.apply()
     wait_for(lambda: not world.cluster.get("pods")["items"], 120, "the pods are gone")

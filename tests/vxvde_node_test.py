@@ -1,4 +1,5 @@
-"""deploy/image/vxvde-node, the script around the agent on Kubernetes: what it puts on a node, and when it takes it away.
+"""deploy/image/vxvde-node, the script around the agent on Kubernetes: what it puts on a node, and when it takes it
+away; and what deploy/kubernetes gives it to read.
 
 It runs in a root of its own, with the real agent; the API server is a few lines here that answer what they are told."""
 
@@ -179,7 +180,8 @@ def test_chained():
         node = KubernetesNode(lab, chained=SECTION).start()
         node.process.says("waiting for another network's configuration")
         assert not node.ready()
-        other = {"cniVersion": "0.3.1", "name": "flat", "plugins": [{"type": "bridge", "mtu": 1400}, {"type": "portmap"}]}
+        other = {"cniVersion": "0.3.1", "name": "flat",
+                 "plugins": [{"type": "bridge", "mtu": 1400}, {"type": "portmap"}]}
         node.other("10-flat.conflist", other)
         node.becomes({**other, "plugins": [*other["plugins"], SECTION]})
         wait_for(node.ready, 10, "it is ready")
@@ -208,6 +210,36 @@ def test_configuration_is_reloaded():
         os.kill(int(agent), signal.SIGKILL)
         assert node.process.wait(20) == 128 + signal.SIGKILL
         assert node.list() == PRIMARY
+
+
+def data_of(manifest):
+    """{key: text} of a manifest's ConfigMap."""
+    data, key = {}, None
+    for line in manifest[manifest.index("\ndata:\n") + 7:].splitlines():
+        if line.startswith("    ") or not line.strip():
+            data[key] = data.get(key, "") + line[4:] + "\n"
+        elif line.endswith(": |"):
+            key = line.strip()[:-3]
+    return data
+
+
+def test_manifests():
+    """both ConfigMaps: the agent accepts its part, the rest is JSON; the image is of this version"""
+    version = run([program("agent/vxvde-agent"), "--version"]).stdout.split()[1]
+    with open(source("deploy/kubernetes/vxvde.yaml"), encoding="utf-8") as f:
+        images = [line.split("image: ")[1].strip() for line in f if " image: " in line]
+    assert images == [f"localhost/vxvde:{version}"] * 2, images
+    with Lab("vxvde-node") as lab:
+        for shape, key in (("primary", "vxvde.conflist"), ("chained", "chained.json")):
+            with open(source(f"deploy/kubernetes/{shape}.yaml"), encoding="utf-8") as f:
+                data = data_of(f.read())
+            assert sorted(data) == sorted(["agent.yaml", key]), data
+            with open(lab.file("agent.yaml"), "w", encoding="utf-8") as f:
+                f.write(data["agent.yaml"])
+            run([program("agent/vxvde-agent"), "--config", lab.file("agent.yaml"), "--check-config"])
+            section = json.loads(data[key])
+            section = section.get("plugins", [section])[0]
+            assert section["type"] == "vxvde" and section.get("cloud", "pods") == "pods", section
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
         cluster.add_node("node1")
         cluster.kubectl("get", "nodes")
 
-`binaries` is a folder with kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet and kubectl; `root`
-a Debian root made by make_root(). RBAC is on. Nodes come without a network: that is what is being tested."""
+`binaries` is a folder with kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet and kubectl;
+`root` a Debian root made by make_root(). RBAC is on. Nodes come without a network: that is what is being tested."""
 
 import json
 import os
@@ -15,8 +15,8 @@ import secrets
 from tests.lib.machine import Machine
 from tests.lib.process import run, wait_for
 
-PACKAGES = ["ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables", "etcd-server",
-            "ethtool", "iproute2", "iptables", "iputils-ping", "kmod", "mount", "nftables", "procps", "runc", "socat"]
+PACKAGES = ["ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables",
+            "etcd-server", "ethtool", "iproute2", "iptables", "iputils-ping", "kmod", "mount", "nftables", "procps", "runc", "socat"]
 SERVICES, PODS = "10.96.0.0/16", "10.244.0.0/16"
 BUSYBOX = "localhost/busybox:1"  # also what holds a pod's namespaces
 
@@ -40,10 +40,12 @@ version = 2
 
 def make_root(folder):
     """A Debian bookworm with containerd, etcd and what kubelet and kube-proxy call; about a minute."""
+    sources = next(path for path in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
+                   if os.path.exists(path))
     run(["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(PACKAGES)}",
          "--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\"",
          "--aptopt=Acquire::Check-Valid-Until \"false\"", "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", folder,
-         "/etc/apt/sources.list.d/debian.sources"], timeout=900)
+         sources], timeout=900)
 
 
 def make_busybox(archive):
@@ -53,7 +55,8 @@ def make_busybox(archive):
     run(["sh", "-ec", f"mkdir -p {folder}/bin {folder}/www {folder}/tmp; cp /bin/busybox {folder}/bin/; "
          f"for a in {applets}; do ln -s busybox {folder}/bin/$a; done; tar -C {folder} -cf {folder}.tar .; "
          f"podman import --quiet --change 'CMD [\"/bin/sleep\", \"1000000000\"]' {folder}.tar {BUSYBOX}; "
-         f"podman save --quiet --output {archive} {BUSYBOX}; rm -r {folder} {folder}.tar"], timeout=120)
+         f"podman save --quiet --output {archive} {BUSYBOX}; podman rmi {BUSYBOX}; rm -r {folder} {folder}.tar"],
+        timeout=120)
 
 
 class Cluster:
@@ -100,7 +103,8 @@ class Cluster:
         self.control.ip("route", "add", "default", "via", "192.0.2.62", "onlink", "dev", "eth0")
         self.control.start(
             "apiserver", *RESTARTED, self._program("kube-apiserver"), f"--etcd-servers={etcd}",
-            f"--tls-cert-file={self._cert}", f"--tls-private-key-file={self._key}", f"--advertise-address={self.control.ip4}", "--secure-port=6443",
+            f"--tls-cert-file={self._cert}", f"--tls-private-key-file={self._key}",
+            f"--advertise-address={self.control.ip4}", "--secure-port=6443",
             f"--token-auth-file={self._tokens}", "--authorization-mode=RBAC", f"--service-cluster-ip-range={SERVICES}",
             f"--service-account-key-file={self._signer}", f"--service-account-signing-key-file={self._signer}",
             "--service-account-issuer=https://kubernetes.default.svc",
@@ -109,7 +113,8 @@ class Cluster:
                  "the API server is up")
         self.control.start("controller-manager", *RESTARTED, self._program("kube-controller-manager"),
                            f"--kubeconfig={self.config}", f"--service-account-private-key-file={self._signer}",
-                           f"--root-ca-file={self._cert}", "--use-service-account-credentials", "--leader-elect=false", "--node-monitor-grace-period=16s")
+                           f"--root-ca-file={self._cert}", "--use-service-account-credentials", "--leader-elect=false",
+                           "--node-monitor-grace-period=16s")
         self.control.start("scheduler", *RESTARTED, self._program("kube-scheduler"), f"--kubeconfig={self.config}",
                            "--leader-elect=false")
 
@@ -134,11 +139,12 @@ class Cluster:
 
     def start_services(self, machine):
         """What an init system starts at boot."""
-        # Nobody answers there; but without a default route no address of a Service would get as far as kube-proxy's rules.
+        # Nobody answers there; but without a default route no address of a Service gets as far as kube-proxy's rules.
         machine.node.ip("route", "add", "default", "via", "192.0.2.62", "onlink", "dev", "eth0")
         machine.node.sysctl("net/ipv4/ip_forward", 1)
         machine.start("containerd", "containerd")
-        wait_for(lambda: machine.run("ctr", "version", check=False).returncode == 0, 30, f"containerd on {machine.name}")
+        wait_for(lambda: machine.run("ctr", "version", check=False).returncode == 0, 30,
+                 f"containerd on {machine.name}")
         machine.start("kubelet", *RESTARTED, self._program("kubelet"), "--config=/etc/kubelet.yaml",
                       f"--kubeconfig={self.config}", "--container-runtime=remote",
                       "--container-runtime-endpoint=unix:///run/containerd/containerd.sock",

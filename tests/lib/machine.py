@@ -75,8 +75,8 @@ class Machine:
         self.boot()
 
     def _enter(self, argv):
-        return ["nsenter", "-t", self._init, "-m", "-n", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i", f"PATH={PATH}",
-                "HOME=/root", "TERM=dumb", f"{MARK}={self.lab.name}", *map(str, argv)]
+        return ["nsenter", "-t", self._init, "-m", "-n", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i",
+                f"PATH={PATH}", "HOME=/root", "TERM=dumb", f"{MARK}={self.lab.name}", *map(str, argv)]
 
     def run(self, *argv, **kwargs):
         return run(self._enter(argv), **kwargs)
