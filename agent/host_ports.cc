@@ -42,7 +42,7 @@ void HostPorts::Start() {
   SetConfig(config_);
   const absl::StatusOr<std::vector<FoundNodeLink>> found = parts_.kernel->list();
   if (!found.ok()) {
-    parts_.log->Warn("node's ports not listed", {{"error", std::string(found.status().message())}});
+    parts_.log->Warn("node ports not listed", {{"error", std::string(found.status().message())}});
     return;
   }
   for (const FoundNodeLink& link : *found) {
@@ -52,9 +52,9 @@ void HostPorts::Start() {
     if (wanted) continue;
     const absl::string_view cloud = CloudOfNodeAlias(link.alias);
     const absl::Status status = parts_.kernel->remove(link.alias);
-    parts_.log->Info("node's port removed", {{"cloud", std::string(cloud)},
-                                             {"why", status.ok() ? "nobody wants it any more"
-                                                                 : std::string(status.message())}});
+    parts_.log->Info("node port removed", {{"cloud", std::string(cloud)},
+                                           {"why", status.ok() ? "nobody wants it any more"
+                                                               : std::string(status.message())}});
     for (const IpPrefix& address : link.addresses) {
       parts_.claims->Release(LeaseOf(cloud, address));
     }
@@ -109,10 +109,10 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   entries_.erase(found);
   if (was_open) KeepFirewall();  // before the link: its rules name it
   if (const absl::Status status = parts_.kernel->remove(NodeAlias(cloud)); !status.ok()) {
-    parts_.log->Warn("node's port not removed",
+    parts_.log->Warn("node port not removed",
                      {{"interface", last.link.ifname}, {"error", std::string(status.message())}});
   } else if (was_open) {
-    parts_.log->Info("node's port closed",
+    parts_.log->Info("node port closed",
                      {{"cloud", NameOf(cloud)}, {"interface", last.link.ifname}});
   }
   for (const auto& [subnet, address] : last.addresses) {
@@ -291,7 +291,7 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   AnnounceNowAndSoon(cloud, entry);
   TurnForwardingOn(entry);
   RETURN_IF_ERROR(SyncFirewall());
-  parts_.log->Info("node's port open",
+  parts_.log->Info("node port open",
                    {{"cloud", NameOf(cloud)},
                     {"interface", entry.link.ifname},
                     {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
@@ -337,7 +337,7 @@ void HostPorts::Fail(const CloudKey& cloud, const absl::Status& why) {
   Entry& entry = entries_.at(cloud);
   if (entry.problem != why.message()) {
     entry.problem = std::string(why.message());
-    parts_.log->Warn("node's port waits", {{"cloud", NameOf(cloud)}, {"problem", entry.problem}});
+    parts_.log->Warn("node port waits", {{"cloud", NameOf(cloud)}, {"problem", entry.problem}});
   }
   RetrySoon();
   Answer(cloud, AsRefusal(why));
@@ -386,7 +386,7 @@ void HostPorts::OnEvent(const SwitchEvent& event) {
     if (!*alive) return;
     const auto found = entries_.find(cloud);
     if (found == entries_.end() || found->second.port != port) return;
-    parts_.log->Warn("node's port lost",
+    parts_.log->Warn("node port lost",
                      {{"cloud", NameOf(cloud)}, {"interface", found->second.link.ifname}});
     RemovePort(cloud, found->second);
     Advance(cloud);
