@@ -99,6 +99,8 @@ class Attachments final : public AttachService {
   // Holds the clouds of all attachments.
   static constexpr char kHolder[] = "attachments";
 
+  // For people.
+  static std::string Holder(const AttachmentRecord& record);
   // The id of the attachment that its ADD was for, which names all that came with it.
   static std::string MainId(const AttachmentRecord& record);
 

@@ -127,6 +127,11 @@ class HostPorts final : public NodePorts {
   static std::string LeaseOf(absl::string_view cloud, const IpPrefix& subnet);
   static std::vector<IpPrefix> AddressesOf(const Entry& entry);
 
+  // What of `mapping` can lead to `addresses`: one rule for each family.
+  static std::vector<FirewallMapping> RulesOf(const PortMapping& mapping,
+                                              const std::vector<IpPrefix>& addresses);
+  // The caller's trouble, if it is one that trying again does not end.
+  static absl::Status AsRefusal(const absl::Status& status);
   FirewallState WantedRules() const;
   // Before Start it does nothing: what the agent's last life left is better than a half of it.
   absl::Status SyncFirewall();

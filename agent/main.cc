@@ -247,6 +247,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   the_switch.SetListener([&](const SwitchEvent& event) {
     const std::string cloud = attachments.CloudName(event.cloud);
     LogEvent(log, event, cloud);
+    claims.OnEvent(event);
     attachments.OnEvent(event);
     node_ports.OnEvent(event);
     status->Publish(event, cloud);

@@ -30,7 +30,7 @@ class NodeLinkTest : public testing::Test {
     link_.addresses = {Prefix("10.42.0.1/16"), Prefix("fd42::1/64")};
   }
   void Run(absl::FunctionRef<void(const NodeLinkKernel& kernel)> function) {
-    netns_.Run([&] { function(ValueOrDie(KernelNodeLinks())); });
+    netns_.Run([&] { function(ValueOrDie(KernelNodeLinks("/proc/sys"))); });
   }
   LinkInfo Link(const std::string& name) { return ValueOrDie(netns_.OpenNetlink().GetLink(name)); }
   std::vector<IpPrefix> Addresses() {

@@ -132,6 +132,12 @@ absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const 
   return found->Inject(port, frame);
 }
 
+absl::Status Switch::ReadNow(const CloudKey& cloud) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  found->ReadNow();
+  return absl::OkStatus();
+}
+
 SwitchSnapshot Switch::Snapshot() const {
   SwitchSnapshot out;
   for (const auto& [key, cloud] : impl_->clouds) out.clouds.push_back(cloud->Snapshot());

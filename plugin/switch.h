@@ -69,6 +69,10 @@ class Switch {
   // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
   absl::Status Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame);
 
+  // Reads all that the cloud's sockets and ports have received by now, and forwards it. Without it
+  // that happens turn by turn of the loop, in batches. Not in answer to an event or a frame.
+  absl::Status ReadNow(const CloudKey& cloud);
+
   SwitchSnapshot Snapshot() const;
 
   // NotFound: no such cloud. An unknown `source` is

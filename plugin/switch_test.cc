@@ -534,5 +534,24 @@ TEST_F(SwitchTest, AnInjectedFrameLooksLikeThePods) {
   });
 }
 
+// More than a batch waits everywhere, and nothing of it is left for another turn.
+TEST_F(SwitchTest, ReadNowReadsAllThatIsThere) {
+  AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] {
+    constexpr size_t kMany = 150;
+    const Bytes from_peer = MakeFrame(MacAddress::Broadcast(), kFar);
+    const Bytes from_pod = MakeFrame(MacAddress::Broadcast(), kPodA);
+    for (size_t i = 0; i < kMany; ++i) {
+      group_->Push({Wrap(from_peer), kPeer});
+      unicast_->Push({Wrap(from_peer), kPeer});
+      a_->Push({from_pod});
+    }
+    EXPECT_TRUE(switch_->ReadNow(key()).ok());
+    EXPECT_THAT(Frames(*b_), SizeIs(3 * kMany));
+    EXPECT_TRUE(absl::IsNotFound(switch_->ReadNow({})));
+  });
+}
+
 }  // namespace
 }  // namespace vxvde

@@ -1,17 +1,22 @@
 """containerd's CRI and `ctr run --cni` with the real plugin: clouds by annotation beside a bridge, and as main plugin.
 
-M2, M3, A9, D1 and E1 are ids of the checklist of what runtimes expect."""
+    tests/py.sh tests/containerd_test.py [SUITE] [test_name...]
+
+SUITE is "trixie" or "sid": its containerd is fetched from the apt mirror, kept in /var/tmp, and used with this machine's runc.
+M2, A9, D1 and E7 are ids of the checklist of what runtimes expect."""
 
 import concurrent.futures
 import json
+import sys
 
 import grpc
 
 from tests.lib import runner
-from tests.lib.containerd import IMAGE, Containerd
+from tests.lib.containerd import IMAGE, Containerd, fetch_programs
 from tests.lib.lab import Lab
 from tests.lib.process import wait_for
 
+PROGRAMS = "/usr/bin"
 BLUE, GREEN = "vxvde://239.1.2.3/vni=7", "vxvde://239.1.2.4"
 CLOUDS = [{"name": "blue", "vnl": BLUE}, {"name": "green", "vnl": GREEN},
           {"name": "team", "vnl": "vxvde://239.1.2.5", "namespaces": ["team-*"]},
@@ -41,7 +46,7 @@ class Two:
         self.blue = self.n2.vdens("blue", BLUE).join(9)
         self.green = self.n2.vdens("green", GREEN)
         self.green.address(self.green.ifname, "203.0.113.9/24")
-        self.runtime = Containerd(self.n1)
+        self.runtime = Containerd(self.n1, PROGRAMS)
         self._conflist = conflist
 
     def __enter__(self):
@@ -235,6 +240,31 @@ def test_pods_at_once():
         two.nothing_is_left("after all pods")
 
 
+def test_status():
+    """containerd from 2.1 on asks for STATUS: its node is not ready, in our words, while no agent runs (S1)"""
+    with Lab("containerd") as lab, Two(lab, {**CHAINED, "cniVersion": "1.1.0", "plugins": MAIN["plugins"][:1]}) as two:
+        if two.runtime.version() < "2.1":
+            print(f"   not for containerd {two.runtime.version()}", flush=True)
+            return
+
+        def network():
+            conditions = two.runtime.cri.Status()["status"]["conditions"]
+            return next(c for c in conditions if c["type"] == "NetworkReady")
+
+        assert network()["status"]
+        two.n1.agent.stop()
+        wait_for(lambda: not network().get("status"), 20, "the network is not ready")
+        assert two.n1.agent.socket in network()["message"], network()
+        two.n1.agent.start()
+        wait_for(lambda: network().get("status"), 20, "the network is ready")
+        pod = two.runtime.pod("web")
+        pod.reaches(two.blue.ip4)
+        assert two.runtime.calls("STATUS")
+        pod.stop()
+        pod.remove()
+        two.nothing_is_left("after the pod")
+
+
 def test_ctr_run():
     """ctr run --cni: ADD without any runtimeConfig, the namespace of a process, DEL without one"""
     with Lab("containerd") as lab, Two(lab, MAIN) as two:
@@ -256,4 +286,6 @@ def test_ctr_run():
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in ("trixie", "sid"):
+        PROGRAMS = fetch_programs(sys.argv.pop(1))
     runner.main(globals())

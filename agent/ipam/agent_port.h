@@ -4,10 +4,9 @@
 #ifndef VXVDE_AGENT_IPAM_AGENT_PORT_H_
 #define VXVDE_AGENT_IPAM_AGENT_PORT_H_
 
-#include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -20,28 +19,24 @@ namespace vxvde {
 
 class AgentPort final : public FrameIo {
  public:
-  // What both ends share: the switch's port, and the agent, who says what is to be sent.
-  class Line {
-   public:
-    static absl::StatusOr<std::shared_ptr<Line>> Open();
-    void Send(std::vector<uint8_t> frame);
-    // Called in the middle of the switch's work: it must not change the switch. Empty: nobody
-    // listens any more.
+  // Called in the middle of the switch's work: it must not change the switch. Empty: nobody
+  // listens any more.
+  struct Listener {
     std::function<void(const Neighbour& message)> on_message;
-
-   private:
-    friend class AgentPort;
-    UniqueFd ready_;  // an eventfd: readable while something waits
-    std::deque<std::vector<uint8_t>> waiting_;
   };
+  static absl::StatusOr<std::unique_ptr<AgentPort>> Open(std::shared_ptr<Listener> listener);
 
-  explicit AgentPort(std::shared_ptr<Line> line) : line_(std::move(line)) {}
-  int fd() const override { return line_->ready_.get(); }
+  int fd() const override { return never_.get(); }
+  // Nothing: what the agent says is injected.
   absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) override;
   Drop Send(const OutFrame& frame) override;
 
  private:
-  std::shared_ptr<Line> line_;
+  AgentPort(UniqueFd never, std::shared_ptr<Listener> listener)
+      : never_(std::move(never)), listener_(std::move(listener)) {}
+
+  UniqueFd never_;  // readable, that is
+  std::shared_ptr<Listener> listener_;
 };
 
 }  // namespace vxvde

@@ -188,7 +188,10 @@ void Allocator::Claim(Instant now, const AddressWish& wish) {
   for (size_t i = 0; i < placed.slots.size(); ++i) {
     Slot& slot = placed.slots[i];
     if (TakeHeld(now, wish, slot, /*any=*/false) || !slot.wanted) continue;
-    StartTry(now, *slot.wanted, {.lease = wish.lease, .slot = i, .due = {}});
+    Try probing;
+    probing.lease = wish.lease;
+    probing.slot = i;
+    StartTry(now, *slot.wanted, std::move(probing));
     ++slot.trying;
   }
   Advance(now, wish.lease);
@@ -299,8 +302,11 @@ bool Allocator::Search(Instant now, Pending& pending, size_t index) {
     }
     // What was heard may be over; but first those of which nothing was heard.
     if (!slot.need && IsSeen(now, *next)) continue;
-    StartTry(now, *next,
-             {.lease = pending.wish.lease, .slot = index, .need = slot.need, .due = {}});
+    Try probing;
+    probing.lease = pending.wish.lease;
+    probing.slot = index;
+    probing.need = slot.need;
+    StartTry(now, *next, std::move(probing));
     ++slot.trying;
   }
   if (slot.trying > 0) return true;
@@ -402,7 +408,7 @@ void Allocator::Refill(Instant now) {
         break;
       }
       if (held_.contains(*next) || tries_.contains(*next) || IsSeen(now, *next)) continue;
-      StartTry(now, *next, {.lease = "", .due = {}});
+      StartTry(now, *next, Try());
       ++have;
     }
   }
@@ -411,6 +417,7 @@ void Allocator::Refill(Instant now) {
 // ---- Trying ----
 
 void Allocator::StartTry(Instant now, const IpAddress& address, Try probing) {
+  probing.patient_until = now + kPatience;
   const auto [it, fresh] = tries_.insert_or_assign(address, std::move(probing));
   Probe(now, address, it->second);
 }
@@ -418,9 +425,9 @@ void Allocator::StartTry(Instant now, const IpAddress& address, Try probing) {
 void Allocator::Probe(Instant now, const IpAddress& address, Try& probing) {
   ++probing.sent;
   probing.due = now + Jitter(kProbeInterval);
-  frames_.push_back(BuildProbe(
-      options_.mac, address,
-      {.kind = probing.need ? AgentMark::Kind::kNeed : AgentMark::Kind::kClaim, .beat = beat_}));
+  frames_.push_back(
+      BuildProbe(options_.mac, address,
+                 Mark(probing.need ? AgentMark::Kind::kNeed : AgentMark::Kind::kClaim)));
 }
 
 void Allocator::Win(Instant now, const IpAddress& address) {
@@ -494,11 +501,10 @@ void Allocator::OnTime(Instant now) {
     Try& probing = found->second;
     if (probing.sent < kProbes) {
       Probe(now, address, probing);
-    } else if (!probing.last_look) {
-      probing.last_look = true;
-      probing.due = now + kLastLook;
-    } else {
+    } else if (probing.patient_until <= now || AllAgree(now, address, probing)) {
       Win(now, address);
+    } else {
+      probing.due = now + kAskAgain;
     }
   }
   std::vector<std::string> late;
@@ -520,6 +526,12 @@ void Allocator::OnTime(Instant now) {
   }
   if (!to_tell_.empty() && next_tell_ <= now) TellSome(now);
   if (next_beat_ <= now) Beat(now);
+}
+
+bool Allocator::WouldDecide(Instant now) const {
+  return std::any_of(tries_.begin(), tries_.end(), [&](const auto& one) {
+    return one.second.sent == kProbes && one.second.due <= now;
+  });
 }
 
 Instant Allocator::NextTime() const {

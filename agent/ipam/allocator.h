@@ -9,8 +9,9 @@
 //
 // Invariants, between any two calls:
 //   I1  An address is tried at most once, held at most once, and never both.
-//   I2  Before it is held, an address was asked for kProbes times, and all that had come in by
-//       the last of its time was looked at; or it was held by this node before.
+//   I2  Before it is held, an address was asked for kProbes times, all that had come in by the
+//       end of that time was looked at, and every agent that was heard lately, by us or by those
+//       that we hear, has said that it is free, or kPatience is over; or it was held here before.
 //   I3  A held address is answered for; no probe for it by anyone but its own station goes
 //       unanswered, but for kNeed of one that is spare or kept, which is given up instead.
 //   I4  Of two allocators that probe one address and hear each other, exactly one goes on: both
@@ -48,8 +49,9 @@ namespace vxvde {
 // RFC 5227, section 1.1, has seconds where an overlay needs a tenth (docs/decisions/0006).
 inline constexpr int kProbes = 3;
 inline constexpr std::chrono::milliseconds kProbeInterval{80};
-// Between the last moment for an answer and the decision: what has come in is read first.
-inline constexpr std::chrono::milliseconds kLastLook{5};
+// For an agent that is known and has not said yet that the address is free.
+inline constexpr std::chrono::milliseconds kPatience{1500};
+inline constexpr std::chrono::milliseconds kAskAgain{60};
 inline constexpr std::chrono::seconds kClaimDeadline{5};
 inline constexpr std::chrono::milliseconds kBeatInterval{1500};
 inline constexpr std::chrono::minutes kKeepFor{5};
@@ -84,7 +86,12 @@ class Allocator {
   void Restore(Instant now, const LeaseRecord& lease);
 
   void OnFrame(Instant now, const Neighbour& message);
+  // A station is known to have gone.
+  void OnGone(const MacAddress& station);
   void OnTime(Instant now);
+  // Will OnTime(now) take silence for an answer? Then all that has come in must be given to OnFrame
+  // before (I2).
+  bool WouldDecide(Instant now) const;
   Instant NextTime() const;
 
   // To be asked after each of the calls above.
@@ -114,9 +121,10 @@ class Allocator {
     std::string lease;  // empty: to be spare
     size_t slot = 0;
     int sent = 0;
-    bool last_look = false;
     bool need = false;
     Instant due;
+    Instant patient_until;
+    std::set<MacAddress> free;  // agents that do not have it
   };
   // One address that a claim is for.
   struct Slot {
@@ -151,9 +159,11 @@ class Allocator {
   struct Seen {
     MacAddress mac;
     Instant until;
+    Instant agreed;  // when its agent was last told that it is free
   };
   struct Agent {
     uint32_t beat = 0;
+    uint16_t agents = 0;  // that it has heard
     Instant last;
   };
   struct Conflict {
@@ -190,16 +200,22 @@ class Allocator {
 
   void StartTry(Instant now, const IpAddress& address, Try probing);
   void Probe(Instant now, const IpAddress& address, Try& probing);
+  // Asks agents that have not answered once more, each alone. True: there is none.
+  bool AllAgree(Instant now, const IpAddress& address, const Try& probing);
   void Win(Instant now, const IpAddress& address);
   void Lose(Instant now, const IpAddress& address, const MacAddress& to, Duration busy);
   // A leased address that is no longer: kept, spare, or given up.
   void Free(Instant now, const IpAddress& address, const std::string& owner);
   void Refill(Instant now);
 
+  AgentMark Mark(AgentMark::Kind kind) const;
+  void CountAgents(Instant now);
   void Meet(Instant now, const Neighbour& message);
   // `message` says that its `mac` has `address`.
   void OnHas(Instant now, const IpAddress& address, const Neighbour& message);
   void OnProbe(Instant now, const Neighbour& message);
+  // Tells another agent that it may have it.
+  void Agree(Instant now, const Neighbour& message);
   void Notice(Instant now, const IpAddress& address, Holding& holding, const Neighbour& message);
   void See(Instant now, const IpAddress& address, const MacAddress& mac, Duration busy);
 
@@ -223,6 +239,8 @@ class Allocator {
   std::map<std::pair<IpAddress, MacAddress>, Conflict> conflicts_;
 
   uint32_t beat_ = 0;
+  uint16_t agents_lately_ = 1;    // this one included
+  uint16_t agents_expected_ = 1;  // by what others say that they have heard
   Instant next_beat_{};
   IpAddress told_last_;  // of the rotation
   std::optional<Instant> tell_all_at_;

@@ -19,6 +19,9 @@ constexpr std::chrono::minutes kAgentGone{5};
 constexpr uint32_t kBeatsMissed = 2;
 constexpr size_t kMostAgents = 4096;
 
+// Of two probes by all's ears so soon after each other the second needs no answer of its own.
+constexpr std::chrono::milliseconds kAgreeEvery{50};
+
 constexpr std::chrono::milliseconds kTellAllWithin{300};
 constexpr std::chrono::seconds kTellAllEvery{2};
 constexpr size_t kTellAtOnce = 32;
@@ -46,11 +49,31 @@ void Allocator::OnFrame(Instant now, const Neighbour& message) {
       const auto held = held_.find(message.address);
       if (held == held_.end()) return;
       if (held->second.use != Use::kSpare && held->second.use != Use::kKept) return;
-      frames_.push_back(BuildAnswer(options_.mac, held->second.mac, message,
-                                    {.kind = AgentMark::Kind::kHold, .beat = beat_}));
+      frames_.push_back(
+          BuildAnswer(options_.mac, held->second.mac, message, Mark(AgentMark::Kind::kHold)));
       return;
     }
   }
+}
+
+AgentMark Allocator::Mark(AgentMark::Kind kind) const {
+  return {.kind = kind, .beat = beat_, .agents = agents_lately_};
+}
+
+void Allocator::CountAgents(Instant now) {
+  agents_lately_ = agents_expected_ = 1;
+  for (const auto& [mac, agent] : agents_) {
+    if (now - agent.last > kAgentSilent) continue;
+    ++agents_lately_;
+    agents_expected_ = std::max(agents_expected_, agent.agents);
+  }
+}
+
+void Allocator::OnGone(const MacAddress& station) {
+  if (agents_.erase(station) == 0) return;
+  if (agents_lately_ > 1) --agents_lately_;
+  for (auto& [mac, agent] : agents_) agent.agents = 0;  // they will have noticed, too
+  agents_expected_ = 1;
 }
 
 // Another agent that was not heard for a while may have been cut off from us, and have given out
@@ -62,7 +85,8 @@ void Allocator::Meet(Instant now, const Neighbour& message) {
   const uint32_t ahead = message.mark->beat - agent.beat;
   const bool missed = fresh || now - agent.last > kAgentSilent ||
                       (ahead > kBeatsMissed && ahead < (uint32_t{1} << 31));
-  agent = {.beat = message.mark->beat, .last = now};
+  agent = {.beat = message.mark->beat, .agents = message.mark->agents, .last = now};
+  CountAgents(now);
   if (missed) TellAllSoon(now);
 }
 
@@ -70,7 +94,8 @@ void Allocator::See(Instant now, const IpAddress& address, const MacAddress& mac
   if (PoolOf(address) == nullptr) return;
   if (seen_.size() >= kMostSeen && !seen_.contains(address)) return;
   Seen& seen = seen_[address];
-  seen = {.mac = mac, .until = std::max(seen.until, now + busy)};
+  seen.mac = mac;
+  seen.until = std::max(seen.until, now + busy);
 }
 
 void Allocator::OnHas(Instant now, const IpAddress& address, const Neighbour& message) {
@@ -88,30 +113,64 @@ void Allocator::OnHas(Instant now, const IpAddress& address, const Neighbour& me
   Refill(now);
 }
 
+bool Allocator::AllAgree(Instant now, const IpAddress& address, const Try& probing) {
+  // One that others have heard and we have not: it is busy, or we have only just come.
+  bool all = agents_lately_ >= agents_expected_;
+  for (const auto& [mac, agent] : agents_) {
+    if (now - agent.last > kAgentSilent || probing.free.contains(mac)) continue;
+    all = false;
+    frames_.push_back(
+        BuildProbe(options_.mac, address,
+                   Mark(probing.need ? AgentMark::Kind::kNeed : AgentMark::Kind::kClaim), mac));
+  }
+  return all;
+}
+
+void Allocator::Agree(Instant now, const Neighbour& message) {
+  if (!message.mark) return;
+  const auto seen = seen_.find(message.address);
+  if (seen != seen_.end()) {
+    if (seen->second.mac == message.mac && now - seen->second.agreed < kAgreeEvery) return;
+    seen->second.agreed = now;
+  }
+  frames_.push_back(
+      BuildProbe(options_.mac, message.address, Mark(AgentMark::Kind::kFree), message.source));
+}
+
 void Allocator::OnProbe(Instant now, const Neighbour& message) {
   const IpAddress& address = message.address;
+  if (message.mark && message.mark->kind == AgentMark::Kind::kFree) {
+    const auto tried = tries_.find(address);
+    if (tried != tries_.end()) tried->second.free.insert(message.source);
+    return;
+  }
   const auto held = held_.find(address);
   if (held != held_.end()) {
     const bool spare = held->second.use == Use::kSpare || held->second.use == Use::kKept;
     if (held->second.mac == message.mac) return;  // the pod's kernel makes sure for itself
     if (spare && message.mark && message.mark->kind == AgentMark::Kind::kNeed) {
       held_.erase(held);
-      return See(now, address, message.mac, kClaimedFor);
+      See(now, address, message.mac, kClaimedFor);
+      return Agree(now, message);
     }
-    frames_.push_back(BuildAnswer(options_.mac, held->second.mac, message,
-                                  {.kind = AgentMark::Kind::kHold, .beat = beat_}));
+    frames_.push_back(
+        BuildAnswer(options_.mac, held->second.mac, message, Mark(AgentMark::Kind::kHold)));
     return;
   }
   const auto tried = tries_.find(address);
   if (tried == tries_.end()) {
-    return See(now, address, message.mac, message.mark ? kClaimedFor : kProbedFor);
+    See(now, address, message.mac, message.mark ? kClaimedFor : kProbedFor);
+    return Agree(now, message);
   }
   // RFC 5227, section 2.1.1: another host that probes for it has it. Two agents need not both go.
   if (!message.mark) return Lose(now, address, message.mac, kProbedFor);
   // I4. By the MAC alone, so that a claim for several addresses wins or loses all of them.
-  if (message.mac < options_.mac) return Lose(now, address, message.mac, kClaimedFor);
-  frames_.push_back(BuildProbe(options_.mac, address,
-                               {.kind = AgentMark::Kind::kClaim, .beat = beat_}, message.source));
+  if (message.mac < options_.mac) {
+    Lose(now, address, message.mac, kClaimedFor);
+    return Agree(now, message);
+  }
+  frames_.push_back(
+      BuildProbe(options_.mac, address, Mark(AgentMark::Kind::kClaim), message.source));
 }
 
 void Allocator::Notice(Instant now, const IpAddress& address, Holding& holding,
@@ -141,8 +200,7 @@ void Allocator::Notice(Instant now, const IpAddress& address, Holding& holding,
   theirs.kind = Neighbour::Kind::kHas;
   theirs.address = address;
   theirs.asker.reset();
-  frames_.push_back(BuildAnswer(options_.mac, holding.mac, theirs,
-                                {.kind = AgentMark::Kind::kHold, .beat = beat_}));
+  frames_.push_back(BuildAnswer(options_.mac, holding.mac, theirs, Mark(AgentMark::Kind::kHold)));
 }
 
 // ---- By itself ----
@@ -150,8 +208,7 @@ void Allocator::Notice(Instant now, const IpAddress& address, Holding& holding,
 void Allocator::Tell(const IpAddress& address, AgentMark::Kind kind) {
   const auto held = held_.find(address);
   if (held == held_.end()) return;
-  frames_.push_back(
-      BuildHolds(options_.mac, held->second.mac, address, {.kind = kind, .beat = beat_}));
+  frames_.push_back(BuildHolds(options_.mac, held->second.mac, address, Mark(kind)));
 }
 
 void Allocator::TellAllSoon(Instant now) {
@@ -175,6 +232,7 @@ void Allocator::Beat(Instant now) {
   });
   std::erase_if(seen_, [&](const auto& one) { return one.second.until <= now; });
   std::erase_if(agents_, [&](const auto& one) { return now - one.second.last > kAgentGone; });
+  CountAgents(now);
   std::erase_if(conflicts_,
                 [&](const auto& one) { return now - one.second.last > kConflictShown; });
   Refill(now);

@@ -46,8 +46,8 @@ class Lan {
     std::map<std::string, Instant> asked;
     std::map<std::string, Duration> took;
     std::vector<AddressConflict> conflicts;
-    int side = 0;  // of a partition
-    bool deaf = false;
+    int side = 0;          // of a partition
+    Instant busy_until{};  // hears and does nothing before, but what comes is kept
   };
   // An ordinary host, as Linux is one: answers for its addresses, by ARP and by ND.
   struct Host {
@@ -107,7 +107,7 @@ class Lan {
     const Instant end = now_ + duration;
     while (true) {
       Instant next = end;
-      for (const auto& node : nodes_) next = std::min(next, node->allocator->NextTime());
+      for (const auto& node : nodes_) next = std::min(next, Due(*node));
       if (!wire_.empty()) next = std::min(next, wire_.begin()->first);
       if (next >= end) break;
       now_ = std::max(now_, next);
@@ -117,7 +117,7 @@ class Lan {
         Deliver(to, frame);
       }
       for (const auto& node : nodes_) {
-        if (node->allocator->NextTime() > now_) continue;
+        if (Due(*node) > now_) continue;
         node->allocator->OnTime(now_);
         Collect(*node);
       }
@@ -189,7 +189,7 @@ class Lan {
     ++frames;
     const MacAddress to = DestinationMac(frame);
     for (const auto& node : nodes_) {
-      if (node.get() == from || node->side != side || node->deaf) continue;
+      if (node.get() == from || node->side != side) continue;
       if ((!to.IsGroup() && to != node->mac) || Lost()) continue;
       wire_.emplace(Arrival(), std::pair(To{node.get(), nullptr}, frame));
     }
@@ -199,10 +199,16 @@ class Lan {
     }
   }
 
+  static Instant Due(const Node& node) {
+    return std::max(node.allocator->NextTime(), node.busy_until);
+  }
+
   void Deliver(const To& to, const std::vector<uint8_t>& frame) {
     Neighbour message;
     ASSERT_TRUE(ParseNeighbour(frame, /*checksum=*/true, message));
-    if (to.node != nullptr) {
+    if (to.node != nullptr && now_ < to.node->busy_until) {
+      wire_.emplace(to.node->busy_until, std::pair(to, frame));
+    } else if (to.node != nullptr) {
       to.node->allocator->OnFrame(now_, message);
       Collect(*to.node);
     } else if (message.kind != Neighbour::Kind::kHas &&
@@ -364,6 +370,53 @@ TEST(Allocator, TwoThatWantOneAddressAtOnceAreOneWinner) {
     const absl::Status refused = a.leases.empty() ? a.refused["x"] : b.refused["x"];
     EXPECT_EQ(RefusalOf(refused).code, static_cast<uint32_t>(AttachError::kAddressInUse));
   }
+}
+
+// I2: an agent that is too busy to answer in time is waited for, by those who know it and by
+// those who have only just come and hear of it.
+TEST(Allocator, WhoIsBusyIsWaitedFor) {
+  for (const bool just_come : {false, true}) {
+    Lan lan({P("192.0.2.0/28")});
+    Lan::Node& busy = lan.AddNode();
+    Lan::Node& idle = lan.AddNode();
+    lan.Claim(busy, lan.Wish("x"));
+    lan.Claim(idle, lan.Wish("y"));
+    lan.Run(5s);
+    busy.busy_until = lan.now_ + 900ms;
+    Lan::Node& node = just_come ? lan.AddNode() : idle;
+    AddressWish wish = lan.Wish("z");
+    wish.wanted = {busy.leases["x"].at(0).address};
+    lan.Claim(node, wish);
+    lan.Run(3s);
+    EXPECT_TRUE(node.refused.contains("z"));
+    EXPECT_GT(node.took["z"], 850ms);
+    EXPECT_THAT(lan.Duplicates(), IsEmpty());
+  }
+}
+
+TEST(Allocator, WhoHasGoneIsNotWaitedForLong) {
+  Lan lan({P("192.0.2.0/28")});
+  Lan::Node& gone = lan.AddNode();
+  Lan::Node& node = lan.AddNode();
+  lan.Claim(gone, lan.Wish("x"));
+  lan.Claim(node, lan.Wish("y"));
+  lan.Run(5s);
+  gone.side = 1;
+  lan.Claim(node, lan.Wish("a"));
+  lan.Run(3s);
+  EXPECT_GE(node.took["a"], 1400ms) << "it may be back";
+  EXPECT_LE(node.took["a"], 1700ms);
+  lan.Run(5s);
+  lan.Claim(node, lan.Wish("b"));
+  lan.Run(3s);
+  EXPECT_LE(node.took["b"], 320ms) << "silent for too long";
+  gone.side = 0;
+  lan.Run(5s);
+  node.allocator->OnGone(gone.mac);
+  gone.side = 1;
+  lan.Claim(node, lan.Wish("c"));
+  lan.Run(3s);
+  EXPECT_LE(node.took["c"], 320ms) << "it said goodbye";
 }
 
 TEST(Allocator, AnAddressThatIsAskedForIsHadOrItsHolderIsNamed) {

@@ -27,7 +27,7 @@ Ipam::Ipam(const Parts& parts, Config config, std::function<uint64_t()> random)
 Ipam::~Ipam() {
   *alive_ = false;
   for (auto& [cloud, live] : live_) {
-    live->line->on_message = nullptr;
+    live->listener->on_message = nullptr;
     if (live->timer) parts_.loop->Cancel(*live->timer);
   }
 }
@@ -83,13 +83,16 @@ std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
 
 absl::StatusOr<std::unique_ptr<Ipam::Live>> Ipam::Open(const CloudKey& cloud) {
   auto live = std::make_unique<Live>();
-  ASSIGN_OR_RETURN(live->line, AgentPort::Line::Open());
+  live->listener = std::make_shared<AgentPort::Listener>();
+  ASSIGN_OR_RETURN(std::unique_ptr<AgentPort> port, AgentPort::Open(live->listener));
   live->mac = DeriveMac("agent", absl::StrCat(random_()), cloud.ToString(), /*attempt=*/0);
   ASSIGN_OR_RETURN(
       live->port,
       parts_.the_switch->AddPort(cloud, {.name = kAgentPortName, .mac = live->mac, .mtu = kPortMtu},
-                                 std::make_unique<AgentPort>(live->line)));
-  live->line->on_message = [this, cloud](const Neighbour& message) { OnMessage(cloud, message); };
+                                 std::move(port)));
+  live->listener->on_message = [this, cloud](const Neighbour& message) {
+    OnMessage(cloud, message);
+  };
   live->allocator = std::make_unique<Allocator>(Allocator::Options{
       .cloud = cloud,
       .name = NameOf(cloud),
@@ -134,13 +137,19 @@ void Ipam::OnLeaving(const CloudKey& cloud) {
   if (found == live_.end()) return;
   const std::unique_ptr<Live> live = std::move(found->second);
   live_.erase(found);
-  live->line->on_message = nullptr;
+  live->listener->on_message = nullptr;
   if (live->timer) parts_.loop->Cancel(*live->timer);
   const absl::Status removed = parts_.the_switch->RemovePort(cloud, live->port);
   if (!removed.ok()) {
     parts_.log->Warn("port not removed",
                      {{"cloud", NameOf(cloud)}, {"error", std::string(removed.message())}});
   }
+}
+
+void Ipam::OnEvent(const SwitchEvent& event) {
+  if (event.kind != SwitchEvent::Kind::kStationGone || !event.mac) return;
+  const auto live = live_.find(event.cloud);
+  if (live != live_.end()) live->second->allocator->OnGone(*event.mac);
 }
 
 void Ipam::SetConfig(Config config) {
@@ -246,7 +255,11 @@ void Ipam::ReadInbox(Live& live) {
 void Ipam::OnTimer(const CloudKey& cloud) {
   Live& live = *live_.at(cloud);
   live.timer.reset();
-  ReadInbox(live);  // before the time decides
+  // An answer may have come and not be read yet: a busy agent is late, but must not be deaf.
+  if (live.allocator->WouldDecide(parts_.loop->now())) {
+    parts_.the_switch->ReadNow(cloud).IgnoreError();  // it is joined
+  }
+  ReadInbox(live);
   live.allocator->OnTime(parts_.loop->now());
   Drain(cloud);
 }
@@ -255,8 +268,13 @@ void Ipam::Drain(const CloudKey& cloud) {
   const auto found = live_.find(cloud);
   if (found == live_.end()) return;
   Live& live = *found->second;
-  for (std::vector<uint8_t>& frame : live.allocator->TakeFrames()) {
-    live.line->Send(std::move(frame));
+  // At once, whatever else waits for its turn: the time for an answer runs from here.
+  for (const std::vector<uint8_t>& frame : live.allocator->TakeFrames()) {
+    const absl::Status sent = parts_.the_switch->Inject(cloud, live.port, frame);
+    if (!sent.ok()) {
+      parts_.log->Warn("not sent",
+                       {{"cloud", NameOf(cloud)}, {"error", std::string(sent.message())}});
+    }
   }
   for (const AddressConflict& conflict : live.allocator->TakeNewConflicts()) {
     parts_.log->Warn("address conflict", {{"cloud", NameOf(cloud)},

@@ -54,6 +54,8 @@ class Ipam final : public AddressClaims {
   // JoinedClouds::Watcher.
   void OnJoined(const CloudKey& cloud);
   void OnLeaving(const CloudKey& cloud);
+  // Of the switch's events it needs kStationGone.
+  void OnEvent(const SwitchEvent& event);
 
   void Claim(AddressWish wish, Claimed done) override;
   void Release(const std::string& lease) override;
@@ -67,7 +69,7 @@ class Ipam final : public AddressClaims {
   struct Live {
     MacAddress mac;
     std::unique_ptr<Allocator> allocator;
-    std::shared_ptr<AgentPort::Line> line;
+    std::shared_ptr<AgentPort::Listener> listener;
     PortId port = PortId::kNone;
     std::vector<Neighbour> inbox;
     bool reading = false;  // a task is posted

@@ -75,6 +75,7 @@ class Cloud {
   // Removes it and gives back its interface. NotFound names the port.
   absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId id);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
+  void ReadNow();
 
   // Forgets what has not been heard for too long.
   void Expire();
@@ -111,12 +112,13 @@ class Cloud {
   };
 
   absl::Status WatchGroup(const DatagramIo& group);
-  void ReadSocket(DatagramIo& io, bool is_group);
+  // These two: true when there may be more.
+  bool ReadSocket(DatagramIo& io, bool is_group);
   void OnDatagram(const InDatagram& datagram, bool is_group);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer,
                        bool is_group, Flow& flow);
   void OnLeave(const Peer& from);
-  void ReadPort(Port& port);
+  bool ReadPort(Port& port);
   void OnFrameFromPort(Port& port, Frame& frame, Flow& flow);
 
   void DeliverSegment(Port& port, std::span<const uint8_t> frame);

@@ -32,7 +32,7 @@ constexpr uint8_t kOptionMark = 253;  // RFC 4727, section 5.1.3: for experiment
 constexpr size_t kOptionMarkSize = 16;
 
 constexpr std::array<uint8_t, 5> kMagic = {'v', 'x', 'v', 'd', 'e'};
-constexpr size_t kMarkSize = kMagic.size() + 1 + 4;
+constexpr size_t kMarkSize = kMagic.size() + 1 + 4 + 2;
 
 constexpr std::array<uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
                                                0,    0,    0, 0, 0, 0, 0, 1};
@@ -42,9 +42,13 @@ std::optional<AgentMark> MarkIn(std::span<const uint8_t> bytes) {
     return std::nullopt;
   }
   const uint8_t kind = bytes[kMagic.size()];
-  if (kind < 1 || kind > 4) return std::nullopt;
+  if (kind < static_cast<uint8_t>(AgentMark::Kind::kClaim) ||
+      kind > static_cast<uint8_t>(AgentMark::Kind::kFree)) {
+    return std::nullopt;
+  }
   return AgentMark{.kind = static_cast<AgentMark::Kind>(kind),
-                   .beat = LoadBe32(bytes.data() + kMagic.size() + 1)};
+                   .beat = LoadBe32(bytes.data() + kMagic.size() + 1),
+                   .agents = LoadBe16(bytes.data() + kMagic.size() + 5)};
 }
 
 bool ParseArp(std::span<const uint8_t> frame, Neighbour& out) {
@@ -155,6 +159,7 @@ class Writer {
     Byte(static_cast<uint8_t>(mark.kind));
     Be16(static_cast<uint16_t>(mark.beat >> 16));
     Be16(static_cast<uint16_t>(mark.beat));
+    Be16(mark.agents);
   }
   std::vector<uint8_t>& bytes() { return bytes_; }
 

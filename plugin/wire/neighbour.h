@@ -24,9 +24,11 @@ struct AgentMark {
         2,  // the same, and it found none that is free: one that is only kept in store is enough
     kHold = 3,  // an agent answers for the address
     kBeat = 4,  // the same, once a heartbeat
+    kFree = 5,  // to one who claims: the sender\'s agent does not have the address
   };
   Kind kind = Kind::kClaim;
   uint32_t beat = 0;
+  uint16_t agents = 0;  // that the sender has heard lately, itself included
 
   friend bool operator==(const AgentMark&, const AgentMark&) = default;
 };

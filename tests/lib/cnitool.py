@@ -6,28 +6,12 @@ import glob
 import json
 import os
 
+from tests.lib.apt import fetch, unpack
 from tests.lib.process import run
 
 FOLDER = "/var/tmp/vxvde-cnitool"
-GO = f"{FOLDER}/go/usr/lib/go-1.24"
+GO = f"{FOLDER}/go/root/usr/lib/go-1.24"
 SUITES = {"1.1.2": "bookworm", "1.3.0": "sid"}
-
-# $1: a folder for lists and what is fetched, $2: a line of sources.list, rest: of apt-get. Lists and sources of their own:
-# the machine's stay as they are.
-APT = """
-mkdir -p "$1/lists/partial"; cd "$1"; echo "$2" > sources.list; shift 2
-apt() {
-  apt-get -q -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$PWD/lists" \\
-    -o Dir::State::status=/dev/null -o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false "$@"
-}
-apt update
-apt "$@"
-"""
-
-
-def fetch(folder, kind, suite, *args):
-    mirror = run(["sh", "-c", "cat /etc/apt/sources.list.d/*.sources | awk '/^URIs:/ {print $2; exit}'"]).stdout.strip()
-    run(["sh", "-ec", APT, "apt", folder, f"{kind} {mirror} {suite} main", *args], timeout=600)
 
 
 def make(version):
@@ -36,9 +20,7 @@ def make(version):
     if os.path.exists(program):
         return program
     if not os.path.exists(f"{GO}/bin/go"):
-        fetch(f"{FOLDER}/fetched", "deb", "trixie", "download", "golang-1.24-go", "golang-1.24-src")
-        for package in glob.glob(f"{FOLDER}/fetched/*.deb"):
-            run(["dpkg-deb", "-x", package, f"{FOLDER}/go"], timeout=300)
+        unpack(f"{FOLDER}/go", "trixie", "golang-1.24-go", "golang-1.24-src")
     sources = f"{FOLDER}/source-{version}"
     fetch(sources, "deb-src", SUITES[version], "source", "--tar-only", "golang-github-appc-cni")
     tree = f"{sources}/path/src/github.com/containernetworking/cni"

@@ -24,6 +24,7 @@ import uuid
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
+from tests.lib.apt import unpack
 from tests.lib.lab import CNI_PLUGINS, MARK, program
 from tests.lib.netns import Netns
 from tests.lib.process import run, wait_for
@@ -92,6 +93,14 @@ def make_image(path):
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
+
+
+def fetch_programs(suite):
+    """Folder of the containerd of another Debian suite, for Containerd(); fetched when it is not there."""
+    folder = f"/var/tmp/vxvde-containerd/{suite}"
+    if not os.path.exists(f"{folder}/root/usr/bin/containerd"):
+        unpack(folder, suite, "containerd")
+    return f"{folder}/root/usr/bin"
 
 
 class Cri:
@@ -176,8 +185,9 @@ class Pod:
 
 
 class Containerd:
-    def __init__(self, node):
-        self.node = node
+    def __init__(self, node, programs="/usr/bin"):
+        """`programs`: the folder of containerd, ctr and the shim."""
+        self.node, self._programs = node, programs
         self.dir = node.lab.file(f"{node.name}-containerd")
         bin_dir = os.path.join(self.dir, "bin")
         for folder in (bin_dir, os.path.join(self.dir, "calls")):
@@ -216,7 +226,7 @@ class Containerd:
     def _enter(self, *argv):
         # The mark is kept: by it the lab finds what was daemonized.
         return ["nsenter", "-t", self.init, "-m", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i",
-                "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", f"{MARK}={self.node.lab.name}", *argv]
+                f"PATH={self._programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", f"{MARK}={self.node.lab.name}", *argv]
 
     def run(self, *argv, **kwargs):
         """Runs a program in the box."""
