@@ -129,6 +129,35 @@ def test_certain_addresses():
         assert remote.ip4 == "198.51.100.77"
 
 
+def test_dhcp_is_heard():
+    """an address that a DHCP server has given is known as taken before its holder says a word"""
+    with Lab("ipam") as lab:
+        cloud = Cloud(lab, ["198.51.100.0/28"])
+        n1, n2 = cloud.join("n1"), lab.node("n2")
+        pod = n1.pod("pod")
+        pod.add(n1.net_blue)
+        wanted = next(a for a in ("198.51.100.2", "198.51.100.3") if a != pod.ip4)
+        # Outside the subnet, so that it is not heard of itself.
+        server, client = cloud.member(n2, "server", "198.51.100.200/24"), n2.vdens("client", VNL)
+        client.ip("link", "set", client.ifname, "up")
+
+        def others():
+            return ipam(n1)["pools"][0].get("others", 0)
+        before = others()
+        leases = lab.file("leases")
+        config = lab.file("udhcpd.conf")
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(f"interface {server.ifname}\nstart {wanted}\nend {wanted}\nlease_file {leases}\n"
+                    f"pidfile {lab.file('udhcpd.pid')}\nopt subnet 255.255.255.0\n")
+        with open(leases, "wb"):
+            pass
+        server.start("udhcpd", "busybox", "udhcpd", "-f", config)
+        # It takes the lease and does not use it: nothing but the server speaks of it.
+        got = client.run("busybox", "udhcpc", "-i", client.ifname, "-f", "-q", "-n", "-B", "-s", "/bin/true", timeout=30)
+        assert wanted in got.stdout + got.stderr, got
+        wait_for(lambda: int(others()) == int(before) + 1, 5, "the lease is heard of")
+
+
 def test_brought_addresses_are_occupied():
     """what pods have by another IPAM plugin is shown, answered for and never given out"""
     with Lab("ipam") as lab:

@@ -8,11 +8,15 @@
 #include <span>
 #include <utility>
 
+#include "plugin/wire/dhcp.h"
+#include "plugin/wire/packet.h"
+
 namespace vxvde {
 namespace {
 
-// Longer ones are not about addresses: ARP has 28 bytes, ND of hosts some options.
-constexpr size_t kMostBytes = 512;
+// Longer ones are not about addresses: ARP has 28 bytes, ND of hosts some options, and a DHCP
+// server's answer rarely more than RFC 2131 makes each client take, 576.
+constexpr size_t kMostBytes = 1024;
 
 }  // namespace
 
@@ -37,6 +41,16 @@ Drop AgentPort::Send(const OutFrame& frame) {
   }
   Neighbour message;
   if (ParseNeighbour(std::span(bytes).first(size), !frame.offload.needs_checksum, message)) {
+    listener_->on_message(message);
+    return Drop::kNone;
+  }
+  // As if the client itself had said so, which it will.
+  DhcpAck ack;
+  if (ParseDhcpAck(std::span(bytes).first(size), !frame.offload.needs_checksum, ack)) {
+    message.kind = Neighbour::Kind::kHas;
+    message.address = ack.address;
+    message.mac = ack.client;
+    message.source = SourceMac(bytes);
     listener_->on_message(message);
   }
   return Drop::kNone;
