@@ -194,7 +194,10 @@ void Attachments::SettleNodePort(Entry& entry) {
 std::vector<IpPrefix> Attachments::NodeSubnets(const Entry& entry) const {
   const NamedCloud* named = config_.FindByKey(entry.cloud.key);
   std::vector<IpPrefix> subnets = named != nullptr ? named->subnets : std::vector<IpPrefix>();
-  subnets.insert(subnets.end(), entry.brought.begin(), entry.brought.end());
+  // Whoever wants a port published must be reached there by the node.
+  if (!entry.record.port_mappings.empty()) {
+    subnets.insert(subnets.end(), entry.brought.begin(), entry.brought.end());
+  }
   return subnets;
 }
 

@@ -58,7 +58,7 @@ attach::v1::Plan PlanOf(const Request& request) {
   plan.set_addresses_by_caller(request.ipam.kind != Ipam::Kind::kAgent);
   if (request.ipam.kind == Ipam::Kind::kAgent) {
     for (const RequestedIp& ip : request.ips) plan.add_addresses(ip.address.ToString());
-  } else if (request.ipam.kind == Ipam::Kind::kCaller && !request.ports.empty()) {
+  } else if (request.ipam.kind == Ipam::Kind::kCaller) {
     for (const RequestedIp& ip : request.ips) {
       plan.add_addresses(IpPrefix{ip.address, ip.length.value_or(0)}.ToString());
     }

@@ -73,8 +73,8 @@ bool Allocator::IsSeen(Instant now, const IpAddress& address) const {
   return found != seen_.end() && now < found->second.until;
 }
 
-std::string Allocator::Describe(const MacAddress& mac) const {
-  const std::string where = options_.where ? options_.where(mac) : "";
+std::string Allocator::Describe(const MacAddress& mac, const MacAddress& source) const {
+  const std::string where = options_.where ? options_.where(source) : "";
   return where.empty() ? mac.ToString() : absl::StrCat(mac.ToString(), " at ", where);
 }
 
@@ -191,6 +191,7 @@ void Allocator::Claim(Instant now, const AddressWish& wish) {
     Try probing;
     probing.lease = wish.lease;
     probing.slot = i;
+    probing.need = true;  // it must be this one, whoever has it in store
     StartTry(now, *slot.wanted, std::move(probing));
     ++slot.trying;
   }
@@ -253,7 +254,8 @@ void Allocator::Restore(Instant now, const LeaseRecord& record) {
                .since = now,
                .until = {},
                .warned = {}};
-    if (tries_.contains(address.address)) Lose(now, address.address, record.mac, kKeepFor);
+    if (tries_.contains(address.address))
+      Lose(now, address.address, record.mac, options_.mac, kKeepFor);
   }
 }
 
@@ -464,7 +466,8 @@ void Allocator::Win(Instant now, const IpAddress& address) {
   AdvanceWaiting(now);
 }
 
-void Allocator::Lose(Instant now, const IpAddress& address, const MacAddress& to, Duration busy) {
+void Allocator::Lose(Instant now, const IpAddress& address, const MacAddress& to,
+                     const MacAddress& source, Duration busy) {
   const auto found = tries_.find(address);
   const Try probing = std::move(found->second);
   tries_.erase(found);
@@ -483,7 +486,7 @@ void Allocator::Lose(Instant now, const IpAddress& address, const MacAddress& to
   Slot& slot = pending->second.slots[probing.slot];
   --slot.trying;
   ++slot.lost;
-  if (slot.wanted) return Fail(now, pending, InUse(address, Describe(to)));
+  if (slot.wanted) return Fail(now, pending, InUse(address, Describe(to, source)));
   Advance(now, probing.lease);
   AdvanceWaiting(now);
 }

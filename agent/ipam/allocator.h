@@ -185,7 +185,8 @@ class Allocator {
   absl::StatusOr<IpPrefix> CheckWanted(const AddressWish& wish, const IpAddress& address) const;
   absl::Status InUse(const IpAddress& address, const std::string& holder) const;
   absl::Status Exhausted(const IpPrefix& subnet, int lost) const;
-  std::string Describe(const MacAddress& mac) const;
+  // `source`: whose frame said so, which may be its agent's.
+  std::string Describe(const MacAddress& mac, const MacAddress& source) const;
 
   // Takes what is spare here, or kept for this owner (`any`: or for another).
   bool TakeHeld(Instant now, const AddressWish& wish, Slot& slot, bool any);
@@ -203,7 +204,9 @@ class Allocator {
   // Asks agents that have not answered once more, each alone. True: there is none.
   bool AllAgree(Instant now, const IpAddress& address, const Try& probing);
   void Win(Instant now, const IpAddress& address);
-  void Lose(Instant now, const IpAddress& address, const MacAddress& to, Duration busy);
+  // To the station `to`, which `source` speaks for; for `busy` it is not asked for again.
+  void Lose(Instant now, const IpAddress& address, const MacAddress& to, const MacAddress& source,
+            Duration busy);
   // A leased address that is no longer: kept, spare, or given up.
   void Free(Instant now, const IpAddress& address, const std::string& owner);
   void Refill(Instant now);

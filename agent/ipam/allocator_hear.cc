@@ -100,7 +100,7 @@ void Allocator::See(Instant now, const IpAddress& address, const MacAddress& mac
 
 void Allocator::OnHas(Instant now, const IpAddress& address, const Neighbour& message) {
   if (address.IsUnspecified()) return;
-  if (tries_.contains(address)) return Lose(now, address, message.mac, kInUseFor);
+  if (tries_.contains(address)) return Lose(now, address, message.mac, message.source, kInUseFor);
   const auto held = held_.find(address);
   if (held == held_.end()) return See(now, address, message.mac, kInUseFor);
   if (held->second.mac == message.mac) return;
@@ -163,10 +163,10 @@ void Allocator::OnProbe(Instant now, const Neighbour& message) {
     return Agree(now, message);
   }
   // RFC 5227, section 2.1.1: another host that probes for it has it. Two agents need not both go.
-  if (!message.mark) return Lose(now, address, message.mac, kProbedFor);
+  if (!message.mark) return Lose(now, address, message.mac, message.source, kProbedFor);
   // I4. By the MAC alone, so that a claim for several addresses wins or loses all of them.
   if (message.mac < options_.mac) {
-    Lose(now, address, message.mac, kClaimedFor);
+    Lose(now, address, message.mac, message.source, kClaimedFor);
     return Agree(now, message);
   }
   frames_.push_back(

@@ -372,6 +372,19 @@ TEST(Allocator, TwoThatWantOneAddressAtOnceAreOneWinner) {
   }
 }
 
+// An address that is asked for by name is had from another node's store, too.
+TEST(Allocator, ACertainAddressIsHadFromAnothersStore) {
+  Lan lan({P("192.0.2.0/24")});
+  Lan::Node& a = lan.AddNode();
+  Lan::Node& b = lan.AddNode();
+  lan.Run(1s);
+  AddressWish wish = lan.Wish("x");
+  wish.wanted = {lan.Snapshot(b).held.at(0).address};
+  lan.Claim(a, wish);
+  lan.Run(1s);
+  EXPECT_TRUE(a.leases.contains("x")) << a.refused["x"];
+}
+
 // I2: an agent that is too busy to answer in time is waited for, by those who know it and by
 // those who have only just come and hear of it.
 TEST(Allocator, WhoIsBusyIsWaitedFor) {
