@@ -228,9 +228,12 @@ TEST_F(IpamTest, APodThatAnswersKeepsItsAddress) {
   // And the agent answers for what is leased: a probe from the pod's side.
   const auto leased = Claim(Wish(kId));
   ASSERT_TRUE(leased.ok()) << leased.status();
-  pod->out.clear();
-  pod->Push(
-      {BuildProbe(kOther, leased->at(0).address, {.kind = AgentMark::Kind::kClaim, .beat = 0})});
+  agent_->On([&] {
+    pod->out.clear();
+    pod->Push(
+        {BuildProbe(kOther, leased->at(0).address, {.kind = AgentMark::Kind::kClaim, .beat = 0})});
+    return true;
+  });
   Neighbour answer;
   agent_->RunUntil([&] {
     for (const FakePort::Item& item : pod->out) {
