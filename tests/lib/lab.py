@@ -231,9 +231,10 @@ class Node(Netns):
         return os.path.join(self.lab.dir, f"{self.name}-leases")
 
     def leases(self):
-        """Paths of host-local's leases."""
+        """Paths of host-local's leases. It makes the file first and writes its holder then: an empty one is nobody's, left
+        by a host-local that was killed in between, and no DEL of ours can find it."""
         return [p for p in glob.glob(f"{self.lease_dir}/*/*")
-                if not os.path.basename(p).startswith(("last_reserved_ip", "lock"))]
+                if not os.path.basename(p).startswith(("last_reserved_ip", "lock")) and os.path.getsize(p) > 0]
 
     def footprint(self, pod):
         """All that attaching `pod` leaves on its node, for comparison."""
