@@ -49,6 +49,7 @@ struct Kernel {
   int fail_step = 0;  // the one of them that fails
   bool no_route = false;
   bool uplink_up = true;
+  IfIndex uplink{2};
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -72,10 +73,11 @@ struct Kernel {
   Links AsLinks() {
     Links out;
     out.by_name = [this](const std::string& name) { return ByName(name); };
-    out.by_index = [this](IfIndex) -> absl::StatusOr<LinkInfo> {
+    out.by_index = [this](IfIndex index) -> absl::StatusOr<LinkInfo> {
       if (const absl::Status s = Step("uplink"); !s.ok()) return s;
+      if (index != uplink) return absl::NotFoundError("no such index");
       LinkInfo eth0;
-      eth0.index = IfIndex{2};
+      eth0.index = uplink;
       eth0.name = "eth0";
       eth0.mtu = 1500;
       eth0.up = uplink_up;
@@ -85,7 +87,7 @@ struct Kernel {
       if (const absl::Status s = Step("route"); !s.ok()) return s;
       if (no_route) return absl::UnavailableError("Network is unreachable");
       RouteAnswer answer;
-      answer.interface = IfIndex{2};
+      answer.interface = uplink;
       return answer;
     };
     out.packet_port = [this](IfIndex index) -> absl::StatusOr<std::unique_ptr<FrameIo>> {

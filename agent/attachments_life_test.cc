@@ -104,6 +104,34 @@ TEST_F(AttachmentsTest, ReadyMeansThatAnAddWouldWork) {
 }
 
 // C1.
+TEST_F(AttachmentsTest, ACloudFollowsItsUplink) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  const uint16_t port = agent_->clouds.Find(KeyOf(kVnl))->unicast_port;
+  const auto warnings = [&] {
+    return std::count_if(agent_->lines.begin(), agent_->lines.end(), [](const std::string& line) {
+      return line.find("no uplink") != std::string::npos;
+    });
+  };
+  agent_->clouds.FollowUplinks(config_);
+  EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{2});
+
+  kernel_.uplink = IfIndex{7};  // made again
+  // The socket of the group there is the fourth call: old link, route, new link, socket.
+  for (int i = 0; i < 3; ++i) {
+    kernel_.steps = 0;
+    kernel_.fail_step = 4;
+    agent_->clouds.FollowUplinks(config_);
+    EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{2});
+    EXPECT_EQ(warnings(), 1) << "said once";
+  }
+  kernel_.fail_step = 0;
+  agent_->clouds.FollowUplinks(config_);
+  EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{7});
+  EXPECT_EQ(Cloud().options.uplink, IfIndex{7});
+  EXPECT_EQ(Cloud().options.unicast_port, port);
+  EXPECT_EQ(warnings(), 1);
+}
+
 TEST_F(AttachmentsTest, CheckSaysWhyNoFrameFlows) {
   const auto check = [&] { return agent_->attachments.Check(Request("c1").key).status(); };
   EXPECT_EQ(Why(check()).code, Code(AttachError::kNotAttached));

@@ -91,6 +91,7 @@ void JoinedClouds::Leave(const std::string& holder, const CloudKey& cloud) {
   // Switch::Leave reports to a listener that asks us for the name: forget afterwards.
   switch_->Leave(cloud);
   joined_.erase(cloud);
+  stuck_.erase(cloud);
   holders_.erase(cloud);
   ForgetPort(cloud);
 }
@@ -107,18 +108,20 @@ void JoinedClouds::FollowUplinks(const Config& config) {
   for (auto& [key, options] : joined_) {
     if (!absl::IsNotFound(links_->by_index(options.uplink).status())) continue;
     const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config.uplink, *links_);
-    if (!uplink.ok()) continue;  // not yet: the link that brings it tells us
+    if (!uplink.ok()) continue;  // not yet
     const absl::Status moved = switch_->Move(key, uplink->index, uplink->name, uplink->mtu);
     const std::string cloud = NameOfCloud(config, options.config);
     if (!moved.ok()) {
-      log_->Warn("cloud has no uplink",
-                 {{"cloud", cloud},
-                  {"was", options.uplink_name},
-                  {"tried", uplink->name},
-                  {"error", std::string(moved.message())},
-                  {"why", "the uplink is gone; tried again when a link or address changes"}});
+      std::string& said = stuck_[key];
+      if (std::exchange(said, std::string(moved.message())) == said) continue;
+      log_->Warn("cloud has no uplink", {{"cloud", cloud},
+                                         {"was", options.uplink_name},
+                                         {"tried", uplink->name},
+                                         {"error", said},
+                                         {"why", "the old one is gone; this is tried again"}});
       continue;
     }
+    stuck_.erase(key);
     log_->Info("uplink changed", {{"cloud", cloud},
                                   {"was", options.uplink_name},
                                   {"is", uplink->name},

@@ -52,8 +52,8 @@ class JoinedClouds {
   // its unicast port.
   void Leave(const std::string& holder, const CloudKey& cloud);
 
-  // A link changed. A cloud whose uplink is gone goes on over the one that would be chosen now,
-  // when there is one (an interface that was made again has another index).
+  // A cloud whose uplink is gone goes on over the one that would be chosen now, when there is one
+  // (an interface that was made again has another index). To be called now and then.
   void FollowUplinks(const Config& config);
 
   // nullptr when it is not joined.
@@ -72,7 +72,8 @@ class JoinedClouds {
   Watcher watcher_;
   std::map<CloudKey, CloudOptions> joined_;
   std::map<CloudKey, std::set<std::string>> holders_;  // of joined ones
-  UnicastPorts ports_;                                 // of joined and recalled clouds
+  std::map<CloudKey, std::string> stuck_;  // why one could not follow, as it was logged last
+  UnicastPorts ports_;                     // of joined and recalled clouds
 };
 
 // What people call a cloud: the configured name, else `vnl`.
