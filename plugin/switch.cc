@@ -20,6 +20,7 @@ constexpr std::chrono::seconds kExpiryTick{1};
 
 struct Switch::Impl {
   EventLoop* loop;
+  FastPath* fast;
   SwitchSockets sockets;
   Listener listener;
   Buffers buffers{kBatch};
@@ -40,8 +41,10 @@ struct Switch::Impl {
   }
 };
 
-Switch::Switch(EventLoop* loop, SwitchSockets sockets) : impl_(std::make_unique<Impl>()) {
+Switch::Switch(EventLoop* loop, SwitchSockets sockets, FastPath* fast)
+    : impl_(std::make_unique<Impl>()) {
   impl_->loop = loop;
+  impl_->fast = fast;
   impl_->sockets = std::move(sockets);
   impl_->expiry = loop->Every(kExpiryTick, [impl = impl_.get()] {
     for (const auto& [key, cloud] : impl->clouds) cloud->Expire();

@@ -38,7 +38,8 @@ class Switch {
  public:
   using Listener = std::function<void(const SwitchEvent&)>;
 
-  explicit Switch(EventLoop* loop, SwitchSockets sockets = {});
+  // `fast` outlives the switch; nullptr: no cloud has a fast path.
+  explicit Switch(EventLoop* loop, SwitchSockets sockets = {}, FastPath* fast = nullptr);
   ~Switch();  // says nothing on the wire
 
   // Told of every event, in the turn in which it happens. It must not change the switch,
@@ -49,7 +50,7 @@ class Switch {
   void SetLocalAddresses(std::vector<IpAddress> addresses);
 
   // AlreadyExists: the cloud is joined already, or the unicast port is taken (the message says
-  // which).
+  // which). FailedPrecondition: datapath kernel was asked for and cannot be.
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
   // Joins the group on another uplink and sends from there. Ports, stations and the unicast port

@@ -14,10 +14,14 @@
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/fastpath/fastpath.h"
 #include "plugin/fdb/fdb.h"
 #include "plugin/vnl/vnl.h"
 
 namespace vxvde {
+
+// Who may forward: the kernel where it can, the kernel or nobody, this program.
+enum class Datapath { kAuto, kKernel, kUser };
 
 struct CloudOptions {
   CloudConfig config;
@@ -25,12 +29,17 @@ struct CloudOptions {
   std::string uplink_name;
   int uplink_mtu = 1500;
   uint16_t unicast_port = 0;  // 0 = the kernel chooses
+  Datapath datapath = Datapath::kAuto;
+  // Source of what the agent itself says in the cloud; no station: it says nothing.
+  MacAddress agent_mac = {};
 };
 
 struct PortOptions {
   std::string name;  // for people: the host interface, or CONTAINER/IFNAME
   MacAddress mac;    // static in the FDB
   int mtu = 0;       // of the pod's interface
+  // This node's end of the pod's veth pair, if the port is one: it may become fast.
+  IfIndex host_end = IfIndex::kNone;
 };
 
 // What one turn of the event loop saw. Plain values, safe to hand to any thread.
@@ -40,11 +49,15 @@ struct PortSnapshot {
   FlowCounters from_pod;
   FlowCounters to_pod;
   DropCounters drops;  // of frames from this port and of frames that it could not take
-  Duration age{};      // since it was added
+  bool fast = false;   // its frames pass the kernel's programs first
+  std::string why_not_fast =
+      {};          // empty when it is, when it is soon to be, and without a fast path
+  Duration age{};  // since it was added
 };
 struct PeerSnapshot {
   Peer peer;
-  uint64_t stations = 0;  // FDB entries behind it
+  uint64_t stations = 0;   // FDB entries behind it
+  uint16_t fast_port = 0;  // 0: a member without a fast path, or one that we have no way to
   FlowCounters from_peer;
   FlowCounters to_peer;
   Duration age{};   // since it was first heard
@@ -64,10 +77,13 @@ struct CloudSnapshot {
   DropCounters drops;                          // of datagrams; those of frames are with their port
   FlowCounters from_group;                     // received at the group socket, own echoes excluded
   FlowCounters to_group;
-  uint64_t moves = 0;        // stations that changed place
-  uint64_t conflicts = 0;    // frames that claimed a pod's MAC from elsewhere
-  uint64_t not_learned = 0;  // stations refused because the FDB is full
-  Duration age{};            // since it was joined
+  uint64_t moves = 0;             // stations that changed place
+  uint64_t conflicts = 0;         // frames that claimed a pod's MAC from elsewhere
+  uint64_t not_learned = 0;       // stations refused because the FDB is full
+  Duration age{};                 // since it was joined
+  uint16_t fast_port = 0;         // 0: it has no fast path
+  std::string why_not_fast = {};  // empty when it has a fast path, and when it was to have none
+  SlowCounters slow = {};         // what the programs left to us
 };
 struct SwitchSnapshot {
   std::vector<CloudSnapshot> clouds;  // by key
@@ -100,6 +116,7 @@ struct Explanation {
   bool source_known = false;
   bool destination_known = false;
   std::vector<std::string> reasons;  // one sentence each, in the order of the decision
+  std::string fast = {};             // what the fast path says of it; empty without one
 };
 
 }  // namespace vxvde

@@ -81,6 +81,11 @@ class FrameIo {
   // kShortFrame, kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to
   // `drops`. NotFound or Unavailable: the interface is gone or down.
   virtual absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) = 0;
+  // Off: nothing is received from now on, and what waits is thrown away; Send and the errors of
+  // Receive go on. Unimplemented: this kind of port cannot.
+  virtual absl::Status SetReceiving(bool on) {
+    return absl::UnimplementedError(on ? "always receives" : "cannot stop receiving");
+  }
   // Writes one frame towards the pod: kNone, kPortFull, kPortDown, kTooBigForPort, or kBadOffload
   // when the kernel finds that the offload does not fit the frame.
   virtual Drop Send(const OutFrame& frame) = 0;

@@ -1,0 +1,47 @@
+// Hello: by which agents with a fast path find each other. To every other member it is an Ethernet
+// frame of a kind that no station listens to (docs/PROTOCOL.md, "Hello"):
+//
+//   6  destination  03:76:78:76:64:65, a locally administered group address ("vxvde" in ASCII)
+//   6  source       the agent's own address in the cloud
+//   2  EtherType    0x88b5 (IEEE 802, Local Experimental 1)
+//   5  "vxvde"
+//   1  version      1
+//   1  flags        bit 0: an answer is wanted; the rest is 0 and ignored
+//   1  0
+//   2  fast port    big endian; 0: none (any more)
+//
+// padded with zeros to 60 bytes. It goes to the group, or as an answer to one member.
+
+#ifndef VXVDE_PLUGIN_WIRE_HELLO_H_
+#define VXVDE_PLUGIN_WIRE_HELLO_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "plugin/base/mac_address.h"
+
+namespace vxvde {
+
+struct Hello {
+  MacAddress source;
+  uint16_t fast_port = 0;  // 0: none
+  bool answer_wanted = false;
+
+  friend bool operator==(const Hello&, const Hello&) = default;
+};
+
+inline constexpr size_t kHelloSize = 60;
+std::array<uint8_t, kHelloSize> EncodeHello(const Hello& hello);
+
+// True for all frames to the agents' address with their EtherType, whatever their version: they are
+// the agents' own and are never delivered to a port. Safe on any input.
+bool IsHello(std::span<const uint8_t> frame);
+// nullopt: of another version, or not one at all.
+std::optional<Hello> DecodeHello(std::span<const uint8_t> frame);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_WIRE_HELLO_H_
