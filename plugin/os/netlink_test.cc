@@ -417,5 +417,44 @@ TEST_F(NetlinkTest, TheMonitorSaysSoWhenItLostSomething) {
   EXPECT_FALSE(monitor->Drain());
 }
 
+TEST_F(NetlinkTest, AVxlanDeviceHasItsPortWhenItIsUp) {
+  ASSERT_EQ(host.CreateVxlan("vxf1", 15814), absl::OkStatus());
+  ASSERT_EQ(host.CreateVxlan("vxf2", 15814), absl::OkStatus());
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf1", 15815)));
+  const IfIndex first = ValueOrDie(host.GetLink("vxf1")).index;
+  const IfIndex second = ValueOrDie(host.GetLink("vxf2")).index;
+  EXPECT_EQ(ValueOrDie(host.GetVxlanPort(first)), 15814);
+  EXPECT_EQ(
+      host.ChangeLink(
+          first,
+          {.up = true, .mtu = {}, .mac = {}, .alias = {}, .gso_max_size = {}, .no_ipv6 = true}),
+      absl::OkStatus());
+  host_ns.Shell("ss -uln | grep -q :15814");
+  EXPECT_FALSE(
+      host.ChangeLink(
+              second,
+              {.up = true, .mtu = {}, .mac = {}, .alias = {}, .gso_max_size = {}, .no_ipv6 = true})
+          .ok())
+      << "the port is taken";
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(host.GetVxlanPort(ValueOrDie(host.GetLink("vx0")).index).status()));
+}
+
+TEST_F(NetlinkTest, QdiscsOfALink) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  const LinkInfo link = ValueOrDie(host.GetLink("vx0"));
+  EXPECT_TRUE(link.peer_elsewhere);
+  EXPECT_EQ(link.type, 1) << "ARPHRD_ETHER";
+  EXPECT_THAT(ValueOrDie(host.ListQdiscs(link.index)), IsEmpty());
+  ASSERT_EQ(host.ShapeLink(link.index, {.rate = 8'000'000, .burst = 800'000}), absl::OkStatus());
+  host_ns.Shell("tc qdisc add dev vx0 clsact");
+  std::vector<std::string> seen;
+  for (const QdiscInfo& qdisc : ValueOrDie(host.ListQdiscs(link.index))) {
+    seen.push_back(absl::StrCat(qdisc.kind, qdisc.parent == 0xffffffff ? " at the root" : ""));
+  }
+  EXPECT_THAT(seen, UnorderedElementsAre("tbf at the root", "clsact"));
+}
+
 }  // namespace
 }  // namespace vxvde
