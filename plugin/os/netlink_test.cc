@@ -1,5 +1,6 @@
 #include "plugin/os/netlink.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -418,24 +419,27 @@ TEST_F(NetlinkTest, TheMonitorSaysSoWhenItLostSomething) {
 }
 
 TEST_F(NetlinkTest, AVxlanDeviceHasItsPortWhenItIsUp) {
+  LinkChange up;
+  up.up = true;
   ASSERT_EQ(host.CreateVxlan("vxf1", 15814), absl::OkStatus());
-  ASSERT_EQ(host.CreateVxlan("vxf2", 15814), absl::OkStatus());
-  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf1", 15815)));
   const IfIndex first = ValueOrDie(host.GetLink("vxf1")).index;
-  const IfIndex second = ValueOrDie(host.GetLink("vxf2")).index;
   EXPECT_EQ(ValueOrDie(host.GetVxlanPort(first)), 15814);
-  EXPECT_EQ(
-      host.ChangeLink(
-          first,
-          {.up = true, .mtu = {}, .mac = {}, .alias = {}, .gso_max_size = {}, .no_ipv6 = true}),
-      absl::OkStatus());
+  EXPECT_EQ(host.ChangeLink(first, up), absl::OkStatus());
   host_ns.Shell("ss -uln | grep -q :15814");
-  EXPECT_FALSE(
-      host.ChangeLink(
-              second,
-              {.up = true, .mtu = {}, .mac = {}, .alias = {}, .gso_max_size = {}, .no_ipv6 = true})
-          .ok())
-      << "the port is taken";
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf1", 15815))) << "the name";
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf2", 15814))) << "another of its kind";
+
+  UniqueFd taken;
+  host_ns.Run([&] {
+    taken = UniqueFd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in any = {};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(15816);
+    ASSERT_EQ(bind(taken.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
+  });
+  ASSERT_EQ(host.CreateVxlan("vxf3", 15816), absl::OkStatus());
+  EXPECT_FALSE(host.ChangeLink(ValueOrDie(host.GetLink("vxf3")).index, up).ok())
+      << "somebody else's port, which only shows when it is brought up";
   ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
   EXPECT_TRUE(
       absl::IsInvalidArgument(host.GetVxlanPort(ValueOrDie(host.GetLink("vx0")).index).status()));
