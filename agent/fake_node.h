@@ -49,7 +49,7 @@ inline NodeSnapshot SampleNode() {
 
   PortSnapshot port;
   port.id = PortId{1};
-  port.options = {"vx0000000000001", Mac(1), 1450};
+  port.options = {.name = "vx0000000000001", .mac = Mac(1), .mtu = 1450};
   port.from_pod = {100, 150000};
   port.to_pod = {200, 1300000000};
   port.drops.Add(Drop::kPortFull, 5);
@@ -58,14 +58,20 @@ inline NodeSnapshot SampleNode() {
   state.ports.push_back(port);
   port = {};
   port.id = PortId{3};
-  port.options = {"c3/eth0", Mac(3), 1450};
+  port.options = {.name = "c3/eth0", .mac = Mac(3), .mtu = 1450};
   port.age = 60s;
   state.ports.push_back(port);
 
   const Peer v4{IpAddress::V4(192, 0, 2, 2), 14790};
   const Peer v6{*IpAddress::Parse("2001:db8::2"), 40000};
-  state.peers.push_back({v4, 2, {1, 60}, {2, 120}, 30s, 3s});
-  state.peers.push_back({v6, 0, {}, {}, 20s, 250ms});
+  state.peers.push_back({.peer = v4,
+                         .stations = 2,
+                         .from_peer = {1, 60},
+                         .to_peer = {2, 120},
+                         .age = 30s,
+                         .idle = 3s});
+  state.peers.push_back(
+      {.peer = v6, .stations = 0, .from_peer = {}, .to_peer = {}, .age = 20s, .idle = 250ms});
   state.stations.push_back({Mac(1), PortId{1}, true, {}});
   state.stations.push_back({Mac(3), PortId{3}, true, {}});
   state.stations.push_back({Mac(8), v4, false, 3s});
