@@ -163,7 +163,7 @@ void Cloud::PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& l
   Add(state.from_peer, last.from);
   Add(state.to_peer, last.to);
   state.fast = false;
-  fdb_.ForEachAt(peer, loop_->now(),
+  fdb_.ForEachAt(peer,
                  [this](const MacAddress& mac, const FdbEntry&) { fast_->ForgetStation(mac); });
 }
 
@@ -202,7 +202,7 @@ void Cloud::CopyChange(const FdbChange& change) {
 }
 
 void Cloud::CopyStationsAt(const Location& where) {
-  fdb_.ForEachAt(where, loop_->now(), [&](const MacAddress& mac, const FdbEntry& entry) {
+  fdb_.ForEachAt(where, [&](const MacAddress& mac, const FdbEntry& entry) {
     fast_->SetStation(mac, where, entry.is_static, entry.seen);
   });
 }
