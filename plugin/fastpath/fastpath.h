@@ -138,10 +138,10 @@ class FastPath {
   virtual void SetLocalAddresses(const std::vector<IpAddress>& addresses) = 0;
 };
 
-// Loads the programs in the calling thread's network namespace. FailedPrecondition or
-// PermissionDenied: this kernel, or what we may do with it, is not enough; the message says what is
-// missing and what helps.
-// Programs that an agent before this one has left are taken away.
+// Loads the programs, for the calling thread's network namespace, in which all further calls must
+// be made. FailedPrecondition or PermissionDenied: this kernel, or what we may do with it, is not
+// enough; the message says what is missing and what helps. Programs that an agent before this one
+// has left are taken away.
 absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath();
 
 // For an agent that has no fast path: takes away the programs and devices of one before it that

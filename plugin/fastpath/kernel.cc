@@ -316,6 +316,7 @@ absl::Status KernelFastCloud::OpenTunnel() {
       fast_port_ = static_cast<uint16_t>(port);
       return absl::OkStatus();
     }
+    if (absl::IsAlreadyExists(status)) continue;  // another device of this kind has the port
     RETURN_IF_ERROR(status);
     ASSIGN_OR_RETURN(const LinkInfo made, netlink.GetLink(name));
     // The port is taken now, and here it shows whether it was free.
