@@ -393,7 +393,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
   if (gso_size) {
     // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there
     // the inner length is the first one's.
-    const __u32 at = added + 2 * ETH_HLEN;
+    const __u32 at = added + ETH_HLEN;
     if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, SLOW_ODD);
     const __u32 headers = headers_of(skb, proto, at);
     if (!headers) return punt_datagram(cloud, place, SLOW_ODD);
