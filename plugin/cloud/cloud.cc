@@ -55,8 +55,7 @@ Cloud::~Cloud() {
 }
 
 absl::Status Cloud::WatchGroup(const DatagramIo& group) {
-  return loop_->Watch(group.fd(), EPOLLIN,
-                      [this](uint32_t) { ReadSocket(*group_, /*is_group=*/true); });
+  return loop_->Watch(group.fd(), EPOLLIN, [this](uint32_t) { ReadSocket(*group_, Via::kGroup); });
 }
 
 absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
@@ -78,7 +77,7 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
 absl::Status Cloud::Start() {
   RETURN_IF_ERROR(WatchGroup(*group_));
   RETURN_IF_ERROR(loop_->Watch(unicast_->fd(), EPOLLIN,
-                               [this](uint32_t) { ReadSocket(*unicast_, /*is_group=*/false); }));
+                               [this](uint32_t) { ReadSocket(*unicast_, Via::kUnicast); }));
   RETURN_IF_ERROR(WatchFast());
   SayHello(group_address_, /*answer_wanted=*/true);
   return absl::OkStatus();
@@ -152,10 +151,10 @@ void Cloud::ReadNow() {
   const auto all = [](const auto& read) {
     for (int i = 0; i < kMostBatches && read(); ++i) continue;
   };
-  all([&] { return ReadSocket(*group_, /*is_group=*/true); });
-  all([&] { return ReadSocket(*unicast_, /*is_group=*/false); });
+  all([&] { return ReadSocket(*group_, Via::kGroup); });
+  all([&] { return ReadSocket(*unicast_, Via::kUnicast); });
   if (fast_ != nullptr) {
-    all([&] { return ReadSocket(fast_->datagrams(), /*is_group=*/false); });
+    all([&] { return ReadSocket(fast_->datagrams(), Via::kFastPort); });
     all([&] { return ReadPunted(); });
   }
   for (const auto& [id, port] : ports_) {
@@ -178,15 +177,15 @@ void Cloud::Tick(Instant now) {
 
 // ---------------------------------------------------------------- from the cloud
 
-bool Cloud::ReadSocket(DatagramIo& io, bool is_group) {
+bool Cloud::ReadSocket(DatagramIo& io, Via via) {
   // An error here is about the socket, not about a datagram; it shows again if it lasts.
   if (!io.Receive(*buffers_, datagrams_, drops_).ok()) return false;
-  for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, is_group);
+  for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, via);
   FlushPorts();
   return datagrams_.size() == buffers_->count();
 }
 
-void Cloud::OnDatagram(const InDatagram& datagram, bool is_group) {
+void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
   const size_t step = datagram.segment_size != 0 ? datagram.segment_size : datagram.bytes.size();
   const size_t datagrams = step == 0 ? 1 : (datagram.bytes.size() + step - 1) / step;
   if (datagram.from.port == unicast_->port() && local_->contains(datagram.from.address)) {
@@ -213,16 +212,16 @@ void Cloud::OnDatagram(const InDatagram& datagram, bool is_group) {
       continue;
     }
     if (peer == nullptr) peer = TouchPeer(datagram.from);
-    OnFrameFromPeer(decoded.frame, datagram.from, peer, is_group, flow);
+    OnFrameFromPeer(decoded.frame, datagram.from, peer, via, flow);
   }
 }
 
 void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer,
-                            bool is_group, Flow& flow) {
+                            Via via, Flow& flow) {
   if (peer != nullptr) Count(peer->from_peer, 1, frame.size());
-  if (is_group) Count(from_group_, 1, frame.size());
+  if (via == Via::kGroup) Count(from_group_, 1, frame.size());
   if (IsHello(frame)) {
-    OnHello(frame, from, peer);
+    OnHello(frame, from, peer, via);
     return;
   }
   const MacAddress destination = DestinationMac(frame);

@@ -10,7 +10,7 @@
 //
 // With a fast path (cloud_fast.cc) the kernel forwards part of the frames by a copy of the FDB:
 //   I4  The copy has the stations at all ports and at fast peers, each where the FDB has it. Fast
-//       is a peer whose Hello named a fast port, and that FastCloud has taken.
+//       is a peer that has answered from its fast port, and that FastCloud has taken.
 //   I5  A port's frames are read from its interface or by the fast path, never by both.
 
 #ifndef VXVDE_PLUGIN_CLOUD_CLOUD_H_
@@ -55,6 +55,10 @@ class Cloud {
   // (docs/PROTOCOL.md, "Hello").
   static constexpr Duration kHelloPeriod = std::chrono::seconds(30);
   static constexpr Duration kHelloLife = std::chrono::seconds(128);
+  // Between two tries of a fast port: without an answer, and with one.
+  static constexpr Duration kTryAgain = std::chrono::seconds(1);
+  static constexpr Duration kTryPeriod = std::chrono::seconds(15);
+  static constexpr int kTries = 5;  // then the next Hello is waited for
   // A port becomes a fast one at the first Tick after this. Short-lived pods cost nothing more, and
   // who made the pair has finished with it.
   static constexpr Duration kFastAfter = std::chrono::seconds(1);
@@ -128,8 +132,12 @@ class Cloud {
     Instant last;
     std::optional<Instant> hello;  // when its last one came
     uint16_t fast_port = 0;        // that it named in it
+    std::optional<Instant> heard;  // when it last said that it hears us there
+    std::optional<Instant> tried;  // when it was last asked that
+    int tries = 0;                 // without an answer
     bool fast = false;             // I4
   };
+  enum class Via { kUnicast, kGroup, kFastPort };
   // The verdict on the frame before, which most often is the verdict on this one too.
   struct Flow {
     bool valid = false;
@@ -141,10 +149,10 @@ class Cloud {
 
   absl::Status WatchGroup(const DatagramIo& group);
   // These two: true when there may be more.
-  bool ReadSocket(DatagramIo& io, bool is_group);
-  void OnDatagram(const InDatagram& datagram, bool is_group);
-  void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer,
-                       bool is_group, Flow& flow);
+  bool ReadSocket(DatagramIo& io, Via via);
+  void OnDatagram(const InDatagram& datagram, Via via);
+  void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer, Via via,
+                       Flow& flow);
   void OnLeave(const Peer& from);
   bool ReadPort(Port& port);
   void OnFrameFromPort(Port& port, Frame& frame, Flow& flow);
@@ -160,8 +168,9 @@ class Cloud {
   absl::Status WatchFast();
   void UnwatchFast();
   bool ReadPunted();
-  void SayHello(const Peer& to, bool answer_wanted);
-  void OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState* peer);
+  void SayHello(const Peer& to, bool answer_wanted, bool heard = false);
+  void OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState* peer, Via via);
+  void TryFastPort(const Peer& peer, PeerState& state);
   void TickFast(Instant now);
   void MoveFast();
   void LeaveFast(std::string why);

@@ -27,7 +27,7 @@ void Add(FlowCounters& sum, const FlowCounters& more) {
 absl::Status Cloud::WatchFast() {
   if (fast_ == nullptr) return absl::OkStatus();
   RETURN_IF_ERROR(loop_->Watch(fast_->datagrams().fd(), EPOLLIN, [this](uint32_t) {
-    ReadSocket(fast_->datagrams(), /*is_group=*/false);
+    ReadSocket(fast_->datagrams(), Via::kFastPort);
   }));
   return loop_->Watch(fast_->frames().fd(), EPOLLIN, [this](uint32_t) { ReadPunted(); });
 }
@@ -55,38 +55,68 @@ bool Cloud::ReadPunted() {
 
 // ---------------------------------------------------------------- Hello
 
-void Cloud::SayHello(const Peer& to, bool answer_wanted) {
+void Cloud::SayHello(const Peer& to, bool answer_wanted, bool heard) {
   if (!options_.agent_mac.IsStation()) return;
-  const std::array<uint8_t, kHelloSize> frame = EncodeHello(
-      {.source = options_.agent_mac, .fast_port = FastPort(), .answer_wanted = answer_wanted});
+  const std::array<uint8_t, kHelloSize> frame = EncodeHello({.source = options_.agent_mac,
+                                                             .fast_port = FastPort(),
+                                                             .answer_wanted = answer_wanted,
+                                                             .heard = heard});
   sends_.Add(to, header_, frame);
   FlushSends();
 }
 
+// A fast port is used only as long as a Hello that was sent there is answered: a firewall may be in
+// the way, another interface than the one where the programs are, or an agent that is no more.
+//
 // An answer wants none, so it may be answered only by who has not heard of its sender or has lost
 // its own fast path: two agents never go on answering each other.
-void Cloud::OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState* peer) {
+void Cloud::OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState* peer, Via via) {
   const std::optional<Hello> hello = DecodeHello(frame);
   if (!hello.has_value()) return;
+  const Instant now = loop_->now();
   const bool is_news = peer != nullptr && !peer->hello.has_value();
   if (peer != nullptr) {
-    peer->hello = loop_->now();
+    peer->hello = now;
+    if (peer->fast_port != hello->fast_port) peer->heard = peer->tried = std::nullopt;
     peer->fast_port = hello->fast_port;
+    if (hello->heard) {
+      peer->heard = now;
+      peer->tries = 0;
+    }
     UpdatePeer(from, *peer);
   }
   // It may still send to a fast port that this agent had before it was started again.
   const bool must_be_told = fast_ == nullptr && hello->fast_port != 0;
-  if (hello->answer_wanted || is_news || must_be_told) SayHello(from, /*answer_wanted=*/false);
+  const bool here = via == Via::kFastPort;
+  if (hello->answer_wanted || is_news || must_be_told || here) {
+    SayHello(from, /*answer_wanted=*/false, /*heard=*/here);
+  }
+  if (peer == nullptr || fast_ == nullptr || peer->fast_port == 0) return;
+  if (peer->tried.has_value() && now - *peer->tried < kTryPeriod) return;
+  peer->tries = 0;
+  TryFastPort(from, *peer);
+}
+
+void Cloud::TryFastPort(const Peer& peer, PeerState& state) {
+  state.tried = loop_->now();
+  ++state.tries;
+  SayHello({peer.address, state.fast_port}, /*answer_wanted=*/false);
 }
 
 // ---------------------------------------------------------------- time
 
 void Cloud::TickFast(Instant now) {
   for (const auto& [peer, state] : peers_) {
-    if (!state->hello.has_value() || now - *state->hello < kHelloLife) continue;
-    state->hello.reset();
-    state->fast_port = 0;
-    SlowDown(peer, *state);
+    if (state->hello.has_value() && now - *state->hello >= kHelloLife) {
+      state->hello.reset();
+      state->fast_port = 0;
+    }
+    if (state->heard.has_value() && now - *state->heard >= kHelloLife) state->heard.reset();
+    if (state->fast_port == 0 || !state->heard.has_value()) SlowDown(peer, *state);
+    if (fast_ != nullptr && state->tried.has_value() && state->fast_port != 0 && state->tries > 0 &&
+        state->tries < kTries && now - *state->tried >= kTryAgain) {
+      TryFastPort(peer, *state);
+    }
   }
   if (fast_ == nullptr) return;
   for (const auto& [id, port] : ports_) {
@@ -139,7 +169,7 @@ void Cloud::SlowDown(Port& port) {
 
 void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {
   if (fast_ == nullptr) return;
-  if (state.fast_port == 0) {
+  if (state.fast_port == 0 || !state.heard.has_value()) {
     SlowDown(peer, state);
     return;
   }

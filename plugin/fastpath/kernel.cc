@@ -175,7 +175,7 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open() {
     uname(&kernel);
     return absl::FailedPreconditionError(
         absl::StrCat("Linux ", kernel.release, " does not load the tc programs (",
-                     std::strerror(-error), LastLine(log), "); it takes Linux 5.15 or later"));
+                     std::strerror(-error), LastLine(log), "); it takes Linux 6.1 or later"));
   }
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   RETURN_IF_ERROR(RemoveLeftPrograms(netlink));
@@ -506,11 +506,13 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
     return absl::FailedPreconditionError(
         absl::StrCat("peer ", peer.ToString(), ": ", status.message()));
   }
+  peers_[peer] = place;
   if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &place, &value, BPF_ANY) !=
       0) {
-    return ErrnoStatus(errno, "write the peers' map");
+    const absl::Status failed = ErrnoStatus(errno, "write the peers' map");
+    ForgetPeer(peer);
+    return absl::FailedPreconditionError(failed.message());
   }
-  peers_[peer] = place;
   return absl::OkStatus();
 }
 

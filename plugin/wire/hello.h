@@ -6,7 +6,8 @@
 //   2  EtherType    0x88b5 (IEEE 802, Local Experimental 1)
 //   5  "vxvde"
 //   1  version      1
-//   1  flags        bit 0: an answer is wanted; the rest is 0 and ignored
+//   1  flags        bit 0: an answer is wanted; bit 1: this answers one that came to the sender's
+//                   fast port; the rest is 0 and ignored
 //   1  0
 //   2  fast port    big endian; 0: none (any more)
 //
@@ -29,6 +30,7 @@ struct Hello {
   MacAddress source;
   uint16_t fast_port = 0;  // 0: none
   bool answer_wanted = false;
+  bool heard = false;  // at the sender's fast port: what is sent there arrives
 
   friend bool operator==(const Hello&, const Hello&) = default;
 };

@@ -25,6 +25,8 @@ Bytes MakeHello(uint8_t flags, uint8_t port_high, uint8_t port_low) {
 TEST(Hello, IsWrittenAsTheDocumentSays) {
   EXPECT_THAT(EncodeHello({.source = kAgent, .fast_port = 0xc7a1, .answer_wanted = true}),
               ElementsAreArray(MakeHello(1, 0xc7, 0xa1)));
+  EXPECT_THAT(EncodeHello({.source = kAgent, .fast_port = 7, .heard = true}),
+              ElementsAreArray(MakeHello(2, 0, 7)));
   EXPECT_THAT(EncodeHello({.source = kAgent}), ElementsAreArray(MakeHello(0, 0, 0)));
 }
 
@@ -32,7 +34,9 @@ TEST(Hello, IsReadAsTheDocumentSays) {
   EXPECT_THAT(DecodeHello(MakeHello(1, 0xc7, 0xa1)),
               Optional(Hello{.source = kAgent, .fast_port = 0xc7a1, .answer_wanted = true}));
   EXPECT_THAT(DecodeHello(MakeHello(0, 0, 0)), Optional(Hello{.source = kAgent}));
-  EXPECT_THAT(DecodeHello(MakeHello(0xfe, 0, 7)), Optional(Hello{.source = kAgent, .fast_port = 7}))
+  EXPECT_THAT(DecodeHello(MakeHello(2, 0, 7)),
+              Optional(Hello{.source = kAgent, .fast_port = 7, .heard = true}));
+  EXPECT_THAT(DecodeHello(MakeHello(0xfc, 0, 7)), Optional(Hello{.source = kAgent, .fast_port = 7}))
       << "flags that nobody has defined yet";
   Bytes unpadded = MakeHello(1, 0, 9);
   unpadded.resize(24);
