@@ -265,6 +265,7 @@ TEST_F(HostPortsTest, TheConfigurationsPortIsOpenWithoutPods) {
   EXPECT_EQ(agent_->claims.wishes[0].mac, link.mac);
   ASSERT_EQ(SwitchPorts(), 1u);
   EXPECT_EQ(agent_->the_switch.Snapshot().clouds[0].ports[0].options.name, "vx-blue");
+  EXPECT_NE(agent_->the_switch.Snapshot().clouds[0].ports[0].options.host_end, IfIndex::kNone);
   EXPECT_THAT(world_.table, AllOf(HasSubstr("\"vx-blue\""), HasSubstr("ip saddr 10.42.0.0/16 masq"),
                                   HasSubstr("ip6 saddr fd42::/64 masq")));
   EXPECT_EQ(world_.sysctls["net/ipv4/ip_forward"], "1");

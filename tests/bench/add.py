@@ -1,4 +1,5 @@
 """ADD and DEL against the bridge plugin of Debian with host-local: from exec to exit, interleaved in one run.
+A part of run.sh; by itself:
 
     bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
     tests/py.sh tests/bench/add.py [--rounds N] [--pairs N] [--out FILE]
@@ -50,6 +51,12 @@ def measure(rounds, pairs):
     return figures
 
 
+def ratios(figures):
+    """{command: [ratio of the medians of each round]}"""
+    return {c: [statistics.median(a) / statistics.median(b) for a, b in zip(figures[OURS][c], figures[BRIDGE][c])]
+            for c in COMMANDS}
+
+
 def table(figures):
     def cell(values):
         return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
@@ -58,8 +65,7 @@ def table(figures):
     medians = {path: {c: [statistics.median(r) for r in row[c]] for c in COMMANDS} for path, row in figures.items()}
     for path, row in medians.items():
         lines.append(f"| {path} | " + " | ".join(cell(row[c]) for c in COMMANDS) + " |")
-    ratios = {c: [a / b for a, b in zip(medians[OURS][c], medians[BRIDGE][c])] for c in COMMANDS}
-    lines.append("| ratio | " + " | ".join(cell(ratios[c]) for c in COMMANDS) + " |")
+    lines.append("| ratio | " + " | ".join(cell(values) for values in ratios(figures).values()) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -78,4 +84,5 @@ def main():
             f.write(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

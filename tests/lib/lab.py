@@ -30,6 +30,8 @@ from tests.lib.process import Timeout, run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MARK = "VXVDE_LAB"
+# `datapath` of every agent whose test does not say otherwise.
+DATAPATH = os.environ.get("VXVDE_TEST_DATAPATH", "auto")
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
 
 
@@ -117,6 +119,11 @@ class Agent:
         assert word == b"\n", f"agent of {self.node} is not ready ({word!r}):\n{self.process.output()}"
         return self
 
+    def accepts_config(self):
+        self._write()
+        return self.node.run(program("agent/vxvde-agent"), "--check-config", "--config", self.config_file,
+                             check=False).returncode == 0
+
     def stop(self, sig=signal.SIGTERM):
         return self.process.stop(sig)
 
@@ -127,7 +134,7 @@ class Agent:
 
     def _write(self):
         with open(self.config_file, "w", encoding="utf-8") as f:
-            json.dump(self.config, f, indent=1)  # JSON is YAML
+            json.dump({"datapath": DATAPATH, **self.config}, f, indent=1)  # JSON is YAML
 
     def ctl_argv(self, *args):
         return [program("agent/vxvdectl"), "--run-dir", self.run_dir, *args]
