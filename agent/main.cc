@@ -167,16 +167,14 @@ struct NodeFastPath {
   std::string why_not;             // empty when there is one
 };
 
-absl::StatusOr<std::unique_ptr<FastPath>> LoadPrograms() {
-  return absl::UnimplementedError("this version has no kernel datapath");
-}
-
 // An error only where `wanted` forbids to do without.
 absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const Log& log) {
   if (wanted == Datapath::kUser) {
+    // What cannot be removed by who has no privilege was not made by him either.
+    (void)RemoveKernelFastPath();
     return NodeFastPath{nullptr, "the agent was started with `datapath: user`; restart it"};
   }
-  absl::StatusOr<std::unique_ptr<FastPath>> fast = LoadPrograms();
+  absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath();
   if (fast.ok()) return NodeFastPath{*std::move(fast), ""};
   if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
   const std::string why(fast.status().message());

@@ -88,7 +88,7 @@ absl::StatusOr<Cloud::Fast> JoinFast(FastPath* path, const CloudOptions& options
                          .unicast_port = unicast_port,
                          .uplink = options.uplink,
                          .ttl = options.config.ttl,
-                         .expiry = options.config.expiry});
+                         .bind = options.config.bind});
   }
   if (joined.ok()) return Cloud::Fast{.cloud = *std::move(joined)};
   if (options.datapath == Datapath::kKernel) {

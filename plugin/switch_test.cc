@@ -599,7 +599,6 @@ TEST_F(FastSwitchTest, ACloudJoinsTheFastPathAsItself) {
     EXPECT_EQ(path_.joined[0].unicast_port, kOurPort);
     EXPECT_EQ(path_.joined[0].uplink, IfIndex{2});
     EXPECT_EQ(path_.joined[0].ttl, 3);
-    EXPECT_EQ(path_.joined[0].expiry, Duration(100s));
     EXPECT_EQ(Snapshot().fast_port, 51105);
     EXPECT_EQ(Snapshot().why_not_fast, "");
     On([&] { switch_->Leave(key()); });
