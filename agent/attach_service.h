@@ -119,10 +119,12 @@ class AttachService {
   // The same, of all attachments of its ADD: those with `key.ifname` as their main_ifname. Tries
   // each; the error is the first one.
   virtual absl::StatusOr<bool> DetachAll(const AttachmentKey& key) = 0;
+  // Forgets what has ended without a DEL; false: there is no such, or it lives.
+  virtual absl::StatusOr<bool> ForgetEnded(const AttachmentKey& key) = 0;
 
   // attach.proto, Check.
   virtual absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) = 0;
-  // attach.proto, List: all of one network, by id.
+  // attach.proto, List: all of one network, or of every one when it is empty; by id.
   virtual std::vector<ListedAttachment> ListNetwork(const std::string& network) const = 0;
   // attach.proto, Ping: a refusal with code 50 or 51 when an ADD to that cloud could not be served.
   virtual absl::Status Ready(const std::string& cloud, const std::string& vnl) = 0;

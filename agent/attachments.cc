@@ -319,6 +319,17 @@ absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
   return found;
 }
 
+absl::StatusOr<bool> Attachments::ForgetEnded(const AttachmentKey& key) {
+  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
+  const auto found = ended_.find(id);
+  if (found == ended_.end()) return false;
+  RETURN_IF_ERROR(store_->RemoveEnded(id));
+  log_->Info("ended attachment forgotten",
+             {{"id", id}, {"container", key.container_id}, {"ifname", key.ifname}});
+  ended_.erase(found);
+  return true;
+}
+
 absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(Entry& entry, UniqueFd tap) {
   const AttachmentRecord& record = entry.record;
   if (record.tap) return links_.tap_port(std::move(tap));
@@ -436,7 +447,7 @@ std::vector<AttachmentInfo> Attachments::List() const {
 std::vector<ListedAttachment> Attachments::ListNetwork(const std::string& network) const {
   std::vector<ListedAttachment> list;
   const auto add = [&](const AttachmentRecord& record, bool planned, bool ended) {
-    if (record.network != network) return;
+    if (!network.empty() && record.network != network) return;
     list.push_back({.key = {record.network, record.container_id, record.ifname},
                     .id = record.id,
                     .main_ifname = record.main_ifname,

@@ -82,6 +82,7 @@ class Attachments final : public AttachService {
   void Rollback(PlanTicket ticket) override;
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
   absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override;
+  absl::StatusOr<bool> ForgetEnded(const AttachmentKey& key) override;
   absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override;
   std::vector<ListedAttachment> ListNetwork(const std::string& network) const override;
   absl::Status Ready(const std::string& cloud, const std::string& vnl) override;

@@ -201,6 +201,23 @@ TEST_F(AttachmentsTest, AnEndedOneIsListedUntilDelOrAdd) {
   EXPECT_THAT(Store::Open(run_dir_)->Load()->ended, IsEmpty());
 }
 
+// vxvdectl gc, where no runtime asks any more.
+TEST_F(AttachmentsTest, AnEndedOneCanBeForgottenALivingOneNot) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  const std::string link = HostIfName(IdOf(Request("c1")));
+  kernel_.links.erase(link);
+  kernel_.ports.at(link)->Break(absl::NotFoundError("the interface is gone"));
+  agent_->RunUntil([&] { return agent_->attachments.List().size() == 1; });
+  EXPECT_THAT(agent_->attachments.ListNetwork(""), testing::SizeIs(2)) << "of all networks";
+  EXPECT_EQ(*agent_->attachments.ForgetEnded(Request("c2").key), false);
+  EXPECT_EQ(*agent_->attachments.ForgetEnded(Request("c1").key), true);
+  EXPECT_EQ(*agent_->attachments.ForgetEnded(Request("c1").key), false);
+  EXPECT_THAT(agent_->attachments.ListNetwork(""), testing::SizeIs(1));
+  EXPECT_THAT(Store::Open(run_dir_)->Load()->ended, IsEmpty());
+  EXPECT_THAT(Records(), testing::SizeIs(1));
+}
+
 // D1: before anything is taken up, so nothing is joined, and left again, for it.
 TEST_F(AttachmentsTest, DelsThatWereQueuedAreDoneFirst) {
   ASSERT_TRUE(Add(Request("c1")).ok());

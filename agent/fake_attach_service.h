@@ -82,6 +82,11 @@ class FakeAttachService : public AttachService {
     if (!fail.ok()) return fail;
     return true;
   }
+  absl::StatusOr<bool> ForgetEnded(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("forget ", Text(key)));
+    if (!fail.ok()) return fail;
+    return true;
+  }
 
  private:
   static std::string Text(const AttachmentKey& key) {

@@ -397,8 +397,10 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
       if (state_ != State::kFresh) return over(NotUnderstood("Detach on another's connection"));
       const absl::StatusOr<AttachmentKey> key = CheckKey(request.detach().key());
       if (!key.ok()) return over(key.status());
-      const absl::StatusOr<bool> found =
-          request.detach().with_others() ? service_->DetachAll(*key) : service_->Detach(*key);
+      const absl::StatusOr<bool> found = request.detach().only_ended() ? service_->ForgetEnded(*key)
+                                         : request.detach().with_others()
+                                             ? service_->DetachAll(*key)
+                                             : service_->Detach(*key);
       if (!found.ok()) return over(found.status());
       reply.mutable_detached()->set_found(*found);
       return reply.SerializeAsString();
@@ -419,11 +421,12 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
 
     case pb::Request::kList: {
       if (state_ != State::kFresh) return over(NotUnderstood("List on another's connection"));
-      const absl::Status good =
-          CheckName("network name", request.list().network(), kCniInvalidConfig);
-      if (!good.ok()) return over(good);
-      *reply.mutable_listed() =
-          Page(service_->ListNetwork(request.list().network()), request.list());
+      const std::string& network = request.list().network();
+      if (!network.empty()) {
+        const absl::Status good = CheckName("network name", network, kCniInvalidConfig);
+        if (!good.ok()) return over(good);
+      }
+      *reply.mutable_listed() = Page(service_->ListNetwork(network), request.list());
       return reply.SerializeAsString();
     }
 

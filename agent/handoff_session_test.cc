@@ -326,6 +326,15 @@ TEST_F(HandoffSessionTest, DetachAnswersWhetherThereWasSomething) {
   EXPECT_THAT(service_.calls, ElementsAre("detach blue/c1/eth0"));
 }
 
+TEST_F(HandoffSessionTest, OnlyWhatHasEndedIsForgotten) {
+  pb::Request request;
+  request.set_protocol(1);
+  *request.mutable_detach()->mutable_key() = GoodPlan().plan().key();
+  request.mutable_detach()->set_only_ended(true);
+  EXPECT_TRUE(Ask(request).detached().found());
+  EXPECT_THAT(service_.calls, ElementsAre("forget blue/c1/eth0"));
+}
+
 // C1.
 TEST_F(HandoffSessionTest, CheckAnswersOrSaysWhy) {
   pb::Request request;

@@ -3,14 +3,17 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "agent/vxvdectl_attachments.h"
 #include "agent/vxvdectl_client.h"
 #include "agent/vxvdectl_views.h"
 #include "plugin/base/mac_address.h"
@@ -32,6 +35,7 @@ struct Arguments {
   std::string command;
   std::string cloud;  // empty: all
   std::string source, destination;
+  bool dry_run = false;
 };
 
 // "aa-bb-.." and "aa:bb:.." alike.
@@ -74,6 +78,10 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
   with_cloud(command("drops", "Why frames and datagrams were dropped"));
   with_cloud(command("ipam", "Addresses of the agent's own: pools, who has which, conflicts"));
   with_cloud(command("watch", "What happens, a line each, until Ctrl-C"));
+  command("check",
+          "Attachments: does each still have its interface, its cloud an uplink? 1 if one has not");
+  command("gc", "Forgets attachments that ended without DEL and whose namespace is gone")
+      ->add_flag("--dry-run", out.dry_run, "Only say which");
   CLI::App* explain = command("explain", "What becomes of a frame, and why");
   explain->add_option("CLOUD", out.cloud, "Name or locator")->required();
   explain->add_option("SRC", out.source, "MAC address of the sender")->required()->check(CheckMac);
@@ -84,6 +92,9 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
   done = false;
   try {
     app.parse(argc, argv);
+    if (!out.address.empty() && (out.command == "check" || out.command == "gc")) {
+      throw CLI::ValidationError(out.command, "asks RUN_DIR/handoff.sock: use --run-dir");
+    }
   } catch (const CLI::ParseError& error) {
     done = true;
     return app.exit(error) == 0 ? kFine : kUsage;
@@ -157,7 +168,36 @@ absl::Status Watch(const Arguments& arguments, StatusClient& client) {
   });
 }
 
+void PrintFindings(const Arguments& arguments, const std::vector<AttachmentFinding>& all,
+                   const char* title, const char* name) {
+  if (ForPrograms(arguments)) {
+    PrintMessage(arguments, FindingsMessage(all, name));
+  } else {
+    Print(FindingsView(all, title, arguments.output == "wide"));
+  }
+}
+
+absl::Status Check(const Arguments& arguments, const std::string& socket) {
+  ASSIGN_OR_RETURN(const std::vector<AttachmentFinding> all, CheckAttachments(socket));
+  PrintFindings(arguments, all, "PROBLEM", "problem");
+  const auto wrong = std::count_if(
+      all.begin(), all.end(), [](const AttachmentFinding& one) { return !one.finding.empty(); });
+  if (wrong == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(wrong, " of ", all.size(), " attachments are not as they should be"));
+}
+
+absl::Status Collect(const Arguments& arguments, const std::string& socket) {
+  ASSIGN_OR_RETURN(const std::vector<AttachmentFinding> all,
+                   CollectEnded(socket, arguments.dry_run));
+  PrintFindings(arguments, all, "RESULT", "result");
+  return absl::OkStatus();
+}
+
 absl::Status Run(const Arguments& arguments) {
+  const std::string handoff = arguments.run_dir + "/handoff.sock";
+  if (arguments.command == "check") return Check(arguments, handoff);
+  if (arguments.command == "gc") return Collect(arguments, handoff);
   const std::string address =
       arguments.address.empty() ? absl::StrCat("unix:", arguments.run_dir, "/status.sock")
       : absl::StartsWith(arguments.address, "/") ? absl::StrCat("unix:", arguments.address)

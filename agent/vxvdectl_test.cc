@@ -199,8 +199,9 @@ TEST_F(VxvdectlTest, HelpAndVersion) {
   EXPECT_EQ(Shell("agent/vxvdectl --version").output, absl::StrCat("vxvdectl ", kVersion, "\n"));
   const Ran help = Shell("agent/vxvdectl --help");
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* word : {"status", "clouds", "ports", "peers", "fdb", "drops", "watch", "explain",
-                           "--run-dir", "--address", "--output", "/run/vxvde", "Exit status"}) {
+  for (const char* word :
+       {"status", "clouds", "ports", "peers", "fdb", "drops", "watch", "explain", "check", "gc",
+        "--run-dir", "--address", "--output", "/run/vxvde", "Exit status"}) {
     EXPECT_THAT(help.output, HasSubstr(word));
   }
 }

@@ -249,6 +249,46 @@ def test_gc():
         assert not node.leases() and not agent.ports()
 
 
+def test_vxvdectl_check_and_gc():
+    """vxvdectl: check names each attachment that does not work, gc forgets what ended where nobody asks any more"""
+    with Lab("verbs") as lab:
+        node = lab.node("n1")
+        agent = node.start_agent()
+        network, other = node.net(VNL), node.net(VNL, name="green", mode="tap", ipam={})
+        pods = {name: node.pod(name) for name in ("stays", "tap", "dead", "cut")}
+        for name, pod in pods.items():
+            (other if name == "tap" else network).add(pod)
+        agent.ctl("check")
+        rows = {row["containerId"]: row for row in agent.ctl_json("check")["attachments"]}
+        assert rows.keys() == {pod.container for pod in pods.values()}, rows
+        assert not any(row["problem"] for row in rows.values()), rows
+
+        node.ip("link", "set", "eth0", "down")
+        done = agent.ctl("check", check=False)
+        assert done.returncode == 1 and "4 of 4" in done.stderr, done
+        assert all(word in done.stdout for word in ("PROBLEM", pods["tap"].container, "eth0", "is down")), done
+        assert "ip link set eth0 up" in agent.ctl("-o", "wide", "check", check=False).stdout
+        node.ip("link", "set", "eth0", "up")
+        wait_for(lambda: agent.ctl("check", check=False).returncode == 0, 10, "all is well again")
+
+        assert "attachments" in agent.ctl_json("gc") and not agent.ctl_json("gc")["attachments"]
+        pods["dead"].remove_netns()
+        pods["cut"].ip("link", "del", "eth0")
+        wait_for(lambda: len(agent.ports()) == 2, 5, "the agent sees that two are gone")
+
+        def collect(*args):
+            return {row["containerId"]: row["result"] for row in agent.ctl_json("gc", *args)["attachments"]}
+        dead, cut = pods["dead"].container, pods["cut"].container
+        for _ in range(2):
+            assert collect("--dry-run") == {dead: "would be forgotten", cut: "kept: its namespace is there"}
+        assert collect()[dead] == "forgotten" and collect().keys() == {cut}
+        assert attached(agent) == sorted(pods[name].container for name in ("stays", "tap"))
+        agent.ctl("check")
+        agent.stop()
+        for command in ("check", "gc"):
+            assert agent.ctl(command, check=False).returncode == 3, "nobody is there"
+
+
 def test_codes_are_documented():
     """E7: every error code of our own, and each of the specification's that we answer with, is in OPERATIONS.md"""
     root = os.getcwd()
