@@ -177,8 +177,8 @@ def settle(agents, timeout=10):
 def datapaths(agent):
     """(of its cloud, of its ports, of its peers, why or what the kernel left to the agent)"""
     cloud, ports = agent.clouds()[0], agent.ports()
-    reasons = {row.get("datapathReason") for row in (cloud, *ports)} - {None}
-    left = [f"{slow['reason']} {slow['count']}" for slow in cloud.get("slow", []) if slow.get("count")]
+    reasons = {row.get("datapathReason") for row in (cloud, *ports)} - {None, ""}
+    left = [f"{slow['reason']} {slow['count']}" for slow in cloud.get("slow", []) if int(slow["count"])]
     return (cloud["datapath"], " ".join(port.get("datapath", "user") for port in ports),
             " ".join("kernel" if peer.get("fastPort") else "user" for peer in agent.peers()),
             "; ".join([*sorted(reasons), *([f"left to the agent: {', '.join(left)}"] if left else [])]))
