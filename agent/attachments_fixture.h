@@ -45,6 +45,7 @@ struct Kernel {
   bool no_route = false;
   bool uplink_up = true;
   IfIndex uplink{2};
+  FastPath* fast = nullptr;
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -185,7 +186,7 @@ struct FakeNodePorts : NodePorts {
 struct Agent {
   Agent(Kernel* kernel, const std::string& run_dir, const Config& config)
       : loop(*EventLoop::Create()),
-        the_switch(loop.get(), kernel->AsSockets()),
+        the_switch(loop.get(), kernel->AsSockets(), kernel->fast),
         store(*Store::Open(run_dir)),
         log([this](LogLevel, const std::string& line) { lines.push_back(line); }),
         links(kernel->AsLinks()),

@@ -27,7 +27,7 @@ std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
   if (cloud.options.datapath == Datapath::kUser) {
     return "`datapath: user` was configured when it was joined";
   }
-  return cloud.why_not_fast.empty() ? why_not_fast_ : cloud.why_not_fast;
+  return why_not_fast_.empty() ? cloud.why_not_fast : why_not_fast_;
 }
 
 NodeSnapshot LiveNode::Snapshot() const {

@@ -169,16 +169,16 @@ struct NodeFastPath {
 
 // An error only where `wanted` forbids to do without.
 absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const Log& log) {
-  if (wanted == Datapath::kUser) {
-    // What cannot be removed by who has no privilege was not made by him either.
-    (void)RemoveKernelFastPath();
-    return NodeFastPath{nullptr, "the agent was started with `datapath: user`; restart it"};
+  std::string why = "the agent was started with `datapath: user`; restart it";
+  if (wanted != Datapath::kUser) {
+    absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath();
+    if (fast.ok()) return NodeFastPath{*std::move(fast), ""};
+    if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
+    why = std::string(fast.status().message());
+    log.Info("no kernel datapath", {{"why", why}, {"instead", "user"}});
   }
-  absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath();
-  if (fast.ok()) return NodeFastPath{*std::move(fast), ""};
-  if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
-  const std::string why(fast.status().message());
-  log.Info("no kernel datapath", {{"why", why}, {"instead", "user"}});
+  // One before us may have had it, and not ended well.
+  Warn(log, "fast path not removed", RemoveKernelFastPath());
   return NodeFastPath{nullptr, why};
 }
 

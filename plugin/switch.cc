@@ -78,25 +78,22 @@ UdpOptions UdpOf(const CloudOptions& options) {
 // FailedPrecondition: the options insist on a fast path, and there is none.
 absl::StatusOr<Cloud::Fast> JoinFast(FastPath* path, const CloudOptions& options,
                                      uint16_t unicast_port) {
+  const bool insists = options.datapath == Datapath::kKernel;
   if (options.datapath == Datapath::kUser) return Cloud::Fast{};
-  const CloudKey& key = options.config.key;
-  absl::StatusOr<std::unique_ptr<FastCloud>> joined =
-      absl::FailedPreconditionError("the node has no fast path");
-  if (path != nullptr) {
-    joined = path->Join({.group = key.group,
-                         .vni = key.vni,
-                         .unicast_port = unicast_port,
-                         .uplink = options.uplink,
-                         .ttl = options.config.ttl,
-                         .bind = options.config.bind});
+  if (path == nullptr) {
+    if (!insists) return Cloud::Fast{};
+    return absl::FailedPreconditionError("`datapath: kernel`: this node has no fast path");
   }
+  absl::StatusOr<std::unique_ptr<FastCloud>> joined = path->Join({.group = options.config.key.group,
+                                                                  .vni = options.config.key.vni,
+                                                                  .unicast_port = unicast_port,
+                                                                  .uplink = options.uplink,
+                                                                  .ttl = options.config.ttl,
+                                                                  .bind = options.config.bind});
   if (joined.ok()) return Cloud::Fast{.cloud = *std::move(joined)};
-  if (options.datapath == Datapath::kKernel) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cloud ", key.ToString(), " cannot have \"datapath: kernel\": ", joined.status().message(),
-        "; \"datapath: auto\" goes on without"));
-  }
-  return Cloud::Fast{.why_not = std::string(joined.status().message())};
+  const std::string why(joined.status().message());
+  if (!insists) return Cloud::Fast{.why_not = why};
+  return absl::FailedPreconditionError(absl::StrCat("`datapath: kernel`: ", why));
 }
 
 }  // namespace

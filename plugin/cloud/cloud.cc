@@ -230,7 +230,6 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
   if (!flow.valid || flow.destination != destination || flow.source != source) {
     const Instant now = loop_->now();
     fdb_.Learn(source, from, now);
-    if (peer != nullptr && peer->fast) CopyStation(source);
     flow = {.valid = true,
             .destination = destination,
             .source = source,
@@ -286,10 +285,6 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
   if (!flow.valid || flow.destination != destination || flow.source != source) {
     const Instant now = loop_->now();
     fdb_.Learn(source, port.id, now);
-    if (port.fast) {
-      CopyStation(source);
-      CopyStation(destination);
-    }
     flow = {.valid = true,
             .destination = destination,
             .source = source,

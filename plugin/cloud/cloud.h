@@ -171,7 +171,6 @@ class Cloud {
   void SpeedUp(Port& port);
   void SlowDown(Port& port);
   void CopyChange(const FdbChange& change);
-  void CopyStation(const MacAddress& mac);
   void CopyStationsAt(const Location& where);
   bool IsFast(const Location& where) const;
   std::optional<Instant> LastSeen(const MacAddress& mac, const Location& where, Instant now);

@@ -163,7 +163,7 @@ void Cloud::PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& l
   Add(state.from_peer, last.from);
   Add(state.to_peer, last.to);
   state.fast = false;
-  fdb_.ForEachAt(peer, loop_->now(),
+  fdb_.ForEachAt(peer,
                  [this](const MacAddress& mac, const FdbEntry&) { fast_->ForgetStation(mac); });
 }
 
@@ -201,24 +201,13 @@ void Cloud::CopyChange(const FdbChange& change) {
   }
 }
 
-// The programs punted a frame of this station, or one to it. That may be because it expired in
-// their copy, while to us it is alive: we hear broadcasts from it, say. A refresh is no change of
-// the FDB, so nobody else would tell them.
-void Cloud::CopyStation(const MacAddress& mac) {
-  const FdbEntry* entry = fdb_.Find(mac, loop_->now());
-  if (entry == nullptr || entry->is_static || !IsFast(entry->where)) return;
-  const std::optional<Instant> last = fast_->LastSeen(mac);
-  if (last.has_value() && entry->seen - *last < options_.config.expiry / 8) return;
-  fast_->SetStation(mac, entry->where, entry->is_static, entry->seen);
-}
-
 void Cloud::CopyStationsAt(const Location& where) {
-  fdb_.ForEachAt(where, loop_->now(), [&](const MacAddress& mac, const FdbEntry& entry) {
+  fdb_.ForEachAt(where, [&](const MacAddress& mac, const FdbEntry& entry) {
     fast_->SetStation(mac, where, entry.is_static, entry.seen);
   });
 }
 
-// Those at slow places have no age there that we do not know.
+// The programs see no frames of stations at slow places.
 std::optional<Instant> Cloud::LastSeen(const MacAddress& mac, const Location& where, Instant now) {
   if (fast_ == nullptr || !IsFast(where)) return std::nullopt;
   const std::optional<Instant> seen = fast_->LastSeen(mac);

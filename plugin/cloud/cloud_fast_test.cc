@@ -429,29 +429,6 @@ TEST_F(CloudFastTest, WhatTheProgramsSawDoesNotExpire) {
   EXPECT_THAT(cloud().Snapshot().peers, IsEmpty());
 }
 
-// Its frames come to the group, so the programs have not seen it for long; then they punt.
-TEST_F(CloudFastTest, AStationThatIsAliveHereIsSoInTheCopyAtItsNextPuntedFrame) {
-  Start();
-  AddFastPort(kA, kPodA);
-  Hello();
-  FromPeer(MakeFrame(kPodA, kFar));
-  Punt(kA, MakeFrame(MacAddress::Broadcast(), kNested));
-  const auto make_stale = [&] {
-    fast().stations[kFar].seen = now() - 128s;
-    fast().stations[kNested].seen = now() - 128s;
-  };
-  make_stale();
-  FromPeer(MakeFrame(kPodA, kFar));
-  EXPECT_EQ(fast().stations[kFar].seen, now());
-  make_stale();
-  Punt(kA, MakeFrame(kFar, kNested));
-  EXPECT_EQ(fast().stations[kFar].seen, now());
-  EXPECT_EQ(fast().stations[kNested].seen, now());
-  fast().stations[kFar].seen = now() + 1s;
-  FromPeer(MakeFrame(kPodA, kFar));
-  EXPECT_EQ(fast().stations[kFar].seen, now() + 1s) << "they know better";
-}
-
 // ---------------------------------------------------------------- ports
 
 TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {

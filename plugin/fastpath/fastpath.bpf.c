@@ -208,12 +208,6 @@ static __always_inline __u32 frames_of(__u32 size, __u32 headers, __u32 gso_size
   return (size - headers + gso_size - 1) / gso_size;
 }
 
-// Hands a delivered frame over. `station` is at a port.
-static __always_inline int deliver(const struct fp_station *station) {
-  if (station->where == FP_AT_PORT) return bpf_redirect_peer(station->ifindex, 0);
-  return bpf_redirect(station->ifindex, 0);
-}
-
 // The tag tells the reader which port it came from. It goes in front of tags that the frame has.
 static __always_inline int punt_frame(struct __sk_buff *skb, const struct fp_cloud *cloud,
                                       const struct fp_port *port, __u32 reason) {
@@ -325,7 +319,8 @@ int from_pod(struct __sk_buff *skb) {
     count_to(&fp_port_counters, to->place, frames, size);
     // It was sent to the pod's address, which is not the host end's.
     bpf_skb_change_type(skb, PACKET_HOST);
-    return deliver(to);
+    return to->where == FP_AT_PORT ? bpf_redirect_peer(to->ifindex, 0)
+                                   : bpf_redirect(to->ifindex, 0);
   }
 
   if (skb->vlan_present ||
@@ -402,14 +397,21 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     return punt_datagram(cloud, place, SLOW_TOO_BIG);
   }
   const struct ethhdr eth = *inner;
+  bool plain = to->where != FP_AT_PORT;
   if (bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, flags)) {
-    return punt_datagram(cloud, place, SLOW_ODD);
+    // Before Linux 6.3 nobody can say that what is inside is of the other family. There the frame goes
+    // through the host end, which looks for itself (eth_type_trans()).
+    if (flags == BPF_F_ADJ_ROOM_FIXED_GSO ||
+        bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+      return punt_datagram(cloud, place, SLOW_ODD);
+    }
+    plain = true;
   }
   if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0)) return TC_ACT_SHOT;
   saw(from);
   count_from(&fp_peer_counters, peer_place, frames, size);
   count_to(&fp_port_counters, to->place, frames, size);
-  return deliver(to);
+  return plain ? bpf_redirect(to->ifindex, 0) : bpf_redirect_peer(to->ifindex, 0);
 }
 
 SEC("tc")

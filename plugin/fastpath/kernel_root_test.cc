@@ -342,7 +342,10 @@ TEST_P(KernelFastPathTest, FromThePeersItDoesWhatForwardSaysOrPunts) {
             ASSERT_EQ(ParseDatagram(copy, cloud_->fast_port(), parsed), Drop::kNone);
             EXPECT_EQ(parsed.from, from);
             EXPECT_EQ(Bytes(parsed.bytes.begin() + 8, parsed.bytes.end()), frame);
-            const bool plain_ip = LoadBe16(&frame[12]) == kEtherTypeIpv4 && frame.size() < 1514;
+            // Before Linux 6.3 an IPv4 packet in IPv6 is taken out only if an IPv6 header would
+            // fit.
+            const bool plain_ip =
+                LoadBe16(&frame[12]) == kEtherTypeIpv4 && frame.size() < 1514 && frame.size() >= 54;
             if (at_home && plain_ip && from != PlainPeer()) {
               EXPECT_FALSE(verdict.action == Verdict::Action::kToPort && verdict.port != kSlowPort);
             }

@@ -113,9 +113,9 @@ size_t Fdb::Expire(Instant now, Ask ask) {
   });
 }
 
-void Fdb::ForEachAt(const Location& where, Instant now, Visitor visit) const {
+void Fdb::ForEachAt(const Location& where, Visitor visit) const {
   for (const auto& [mac, entry] : entries_) {
-    if (entry.where == where && !Expired(entry, now)) visit(mac, entry);
+    if (entry.where == where) visit(mac, entry);
   }
 }
 

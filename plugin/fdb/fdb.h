@@ -79,9 +79,11 @@ class Fdb {
   // nullptr when unknown or expired. Valid until the next non-const call.
   const FdbEntry* Find(const MacAddress& mac, Instant now) const;
 
-  // Calls `visit` for each live entry at `where`, in no order. It must not change this Fdb.
+  // Calls `visit` for each entry at `where` that the listener has heard of and not yet seen go
+  // (I5), in no order: those too that have expired, until Expire() says so. It must not change this
+  // Fdb.
   using Visitor = absl::FunctionRef<void(const MacAddress&, const FdbEntry&)>;
-  void ForEachAt(const Location& where, Instant now, Visitor visit) const;
+  void ForEachAt(const Location& where, Visitor visit) const;
 
   // Each returns how many entries died.
   size_t ForgetPeer(const Peer& peer);  // a leave

@@ -308,7 +308,7 @@ class Lab:
         self.keep = False  # True: all that was made stays; clean() of another process removes it
         self._mtu, self._offloads = mtu, offloads
         self._lans = []
-        self._nodes = itertools.count(1)
+        self._nodes = []
         self._ids = itertools.count(1)
 
     def __enter__(self):
@@ -364,6 +364,14 @@ class Lab:
                 print("\n".join(text[-lines:]))
         sys.stdout.flush()
 
+    def settle(self):
+        """Waits until the kernel forwards for every port that it can: a port begins in the agent's hands."""
+        for agent in [node.agent for node in self._nodes if node.agent is not None]:
+            fast = {cloud["name"] for cloud in agent.clouds() if cloud["datapath"] == "kernel"}
+            wait_for(lambda: not [port for port in agent.ports() if port["cloud"] in fast
+                                  and port.get("datapath") == "user" and "in a moment" in port["datapathReason"]],
+                     10, f"ports of {agent.node} become fast")
+
     def next_id(self):
         return next(self._ids)
 
@@ -406,7 +414,8 @@ class Lab:
     def node(self, name):
         """A node on LAN 0."""
         netns = self.netns(name)
-        node = Node(self, name, netns.path, next(self._nodes))
+        node = Node(self, name, netns.path, len(self._nodes) + 1)
+        self._nodes.append(node)
         node.ip4, node.ip6 = node.plug(self.lan(), "eth0")
         node.route_multicast("eth0")
         return node
