@@ -23,7 +23,7 @@ local-user   two pods of ours on one node, `datapath: user`
 import os
 import re
 
-from tests.lib.lab import Agent, program
+from tests.lib.lab import program
 from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3"
@@ -168,10 +168,7 @@ def member(node, number):
 
 def ours(node, datapath, name="pod", mode="veth"):
     if node.agent is None:
-        agent = Agent(node, {"node": node.name, "metrics": "", "datapath": datapath})
-        if not agent.accepts_config():
-            agent.config["datapath"] = "auto"  # datapaths() says what it came to
-        node.agent = agent.start()
+        node.start_agent({"metrics": "", "datapath": datapath})
     pod = node.pod(name)
     pod.add(node.net(VNL, mode=mode))
     return pod

@@ -119,11 +119,6 @@ class Agent:
         assert word == b"\n", f"agent of {self.node} is not ready ({word!r}):\n{self.process.output()}"
         return self
 
-    def accepts_config(self):
-        self._write()
-        return self.node.run(program("agent/vxvde-agent"), "--check-config", "--config", self.config_file,
-                             check=False).returncode == 0
-
     def stop(self, sig=signal.SIGTERM):
         return self.process.stop(sig)
 
