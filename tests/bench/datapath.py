@@ -247,7 +247,7 @@ def main():
     if options.all:
         # Measuring enters a namespace, for good: in a process of its own.
         with concurrent.futures.ProcessPoolExecutor(1) as other:
-            figures = other.submit(add.measure, options.rounds, 5 if options.quick else 20).result()
+            figures = other.submit(add.measure, options.rounds, 10 if options.quick else 20).result()
         parts += [f"### ADD and DEL\n\n{add.table(figures)}", core()]
         add_ratios = add.ratios(figures)
     said = [row(scene.name, path, *words)
