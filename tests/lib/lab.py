@@ -119,11 +119,6 @@ class Agent:
         assert word == b"\n", f"agent of {self.node} is not ready ({word!r}):\n{self.process.output()}"
         return self
 
-    def accepts_config(self):
-        self._write()
-        return self.node.run(program("agent/vxvde-agent"), "--check-config", "--config", self.config_file,
-                             check=False).returncode == 0
-
     def stop(self, sig=signal.SIGTERM):
         return self.process.stop(sig)
 
@@ -165,6 +160,12 @@ class Agent:
                       for folder, _, names in os.walk(self.run_dir) for name in names)
 
 
+def make_poor(netns, ifname):
+    """A poor NIC: every packet leaves whole and checksummed; only GRO on receive."""
+    off = ["tx", "off", "tso", "off", "gso", "off", "sg", "off", "tx-udp-segmentation", "off", "gro", "on"]
+    netns.run("ethtool", "-K", ifname, *off)
+
+
 class Lan:
     """An Ethernet bridge in a namespace of its own."""
 
@@ -194,13 +195,11 @@ class Node(Netns):
         lan.netns.ip("link", "add", port, "mtu", str(lan.mtu), "type", "veth",
                      "peer", "name", ifname, "mtu", str(lan.mtu), "netns", self.path)
         lan.netns.ip("link", "set", port, "master", "br0", "up")
+        if not lan.offloads:
+            make_poor(self, ifname)
+            make_poor(lan.netns, port)
         ip4, ip6 = lan.addresses(self.number)
         self.address(ifname, ip4, ip6)
-        if not lan.offloads:
-            # A poor NIC: every packet leaves whole and checksummed; only GRO on receive.
-            off = ["tx", "off", "tso", "off", "gso", "off", "sg", "off", "tx-udp-segmentation", "off", "gro", "on"]
-            self.run("ethtool", "-K", ifname, *off)
-            lan.netns.run("ethtool", "-K", port, *off)
         return ip4.split("/")[0], ip6.split("/")[0]
 
     def route_multicast(self, ifname):
@@ -393,6 +392,19 @@ class Lab:
             count = len(self._lans)
             self._lans.append(Lan(self, f"lan{count}", count, self._mtu, self._offloads))
         return self._lans[number or 0]
+
+    def cable(self, *names):
+        """Two nodes whose eth0 are the ends of one veth pair: no bridge between them takes any time."""
+        nodes = [Node(self, name, self.netns(name).path, number) for number, name in enumerate(names, 1)]
+        nodes[0].ip("link", "add", "eth0", "mtu", str(self._mtu), "type", "veth",
+                    "peer", "name", "eth0", "mtu", str(self._mtu), "netns", nodes[1].path)
+        for node in nodes:
+            if not self._offloads:
+                make_poor(node, "eth0")
+            node.ip4, node.ip6 = f"192.0.2.{node.number}", f"2001:db8::{node.number}"
+            node.address("eth0", f"{node.ip4}/26", f"{node.ip6}/64")
+            node.route_multicast("eth0")
+        return nodes
 
     def node(self, name):
         """A node on LAN 0."""
