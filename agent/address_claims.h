@@ -12,7 +12,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/ipam/snapshot.h"
-#include "agent/refusal.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/vnl/vnl.h"
@@ -51,24 +50,6 @@ class AddressClaims {
 
   // By cloud, those that are joined and have addresses of the agent's.
   virtual std::vector<AllocatorSnapshot> Snapshot() const = 0;
-};
-
-// Until the agent allocates addresses: refuses.
-class NoAddressClaims final : public AddressClaims {
- public:
-  void Claim(AddressWish, Claimed done) override {
-    done(Refuse(kCniInvalidConfig,
-                "the cloud has subnets, but this version of the agent allocates no addresses",
-                "set \"ipam\": {\"type\": \"host-local\", ...} in the network configuration, or "
-                "\"ipam\": {} for layer 2 only"));
-  }
-  void Release(const std::string&) override {}
-  void Occupy(const std::string&, const CloudKey&, const MacAddress&,
-              const std::vector<IpPrefix>&) override {}
-  absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override {
-    return absl::OkStatus();
-  }
-  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
 };
 
 }  // namespace vxvde

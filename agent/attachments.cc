@@ -337,7 +337,9 @@ absl::StatusOr<PortId> Attachments::AddPort(const Entry& entry, std::unique_ptr<
   const std::string name =
       record.tap ? absl::StrCat(record.container_id, "/", record.ifname) : record.host_ifname;
   absl::StatusOr<PortId> port = switch_->AddPort(
-      entry.cloud.key, {.name = name, .mac = record.mac, .mtu = record.mtu}, std::move(io));
+      entry.cloud.key,
+      {.name = name, .mac = record.mac, .mtu = record.mtu, .host_end = entry.host_end},
+      std::move(io));
   if (absl::IsAlreadyExists(port.status())) {
     return Refuse(AttachError::kMacInUse, port.status().message(), "ask for another MAC");
   }

@@ -21,6 +21,7 @@
 
 #include "agent/api/attachment_id.h"
 #include "agent/attachments.h"
+#include "agent/fakes.h"
 #include "agent/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -28,12 +29,6 @@
 #include "plugin/cloud/fakes.h"
 
 namespace vxvde {
-
-inline constexpr char kVnl[] = "vxvde://239.1.2.3/vni=42";
-
-inline std::optional<uint32_t> NoGroups(absl::string_view) { return std::nullopt; }
-
-inline CloudKey KeyOf(const std::string& vnl) { return ParseVnl(vnl, NoGroups)->key; }
 
 // The kernel as the agent sees it: interfaces, taps and UDP ports that are taken. It goes on
 // living when an agent is restarted. Every call of it is a step that can be made to fail.
@@ -50,6 +45,7 @@ struct Kernel {
   bool no_route = false;
   bool uplink_up = true;
   IfIndex uplink{2};
+  FastPath* fast = nullptr;
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -76,10 +72,7 @@ struct Kernel {
     out.by_index = [this](IfIndex index) -> absl::StatusOr<LinkInfo> {
       if (const absl::Status s = Step("uplink"); !s.ok()) return s;
       if (index != uplink) return absl::NotFoundError("no such index");
-      LinkInfo eth0;
-      eth0.index = uplink;
-      eth0.name = "eth0";
-      eth0.mtu = 1500;
+      LinkInfo eth0 = FakeUplink(uplink);
       eth0.up = uplink_up;
       return eth0;
     };
@@ -161,32 +154,6 @@ struct Kernel {
   }
 };
 
-// Answers when the test says so.
-struct FakeClaims : AddressClaims {
-  std::vector<AddressWish> wishes;
-  std::map<std::string, Claimed> waiting;  // by lease
-  std::vector<std::string> released;
-  std::map<std::string, std::vector<IpPrefix>> occupied;
-
-  void Claim(AddressWish wish, Claimed done) override {
-    waiting[wish.lease] = std::move(done);
-    wishes.push_back(std::move(wish));
-  }
-  void Release(const std::string& lease) override {
-    waiting.erase(lease);
-    occupied.erase(lease);
-    released.push_back(lease);
-  }
-  void Occupy(const std::string& lease, const CloudKey&, const MacAddress&,
-              const std::vector<IpPrefix>& addresses) override {
-    occupied[lease] = addresses;
-  }
-  absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override { return ready; }
-  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
-
-  absl::Status ready;
-};
-
 // Opens at once, with address 1 of each subnet.
 struct FakeNodePorts : NodePorts {
   std::map<std::string, std::vector<IpPrefix>> users;  // and the subnets that they named
@@ -199,13 +166,7 @@ struct FakeNodePorts : NodePorts {
             Opened done) override {
     users[user] = subnets;
     if (!refuses_to_open.ok()) return done(refuses_to_open);
-    std::vector<IpPrefix> addresses;
-    for (const IpPrefix& subnet : subnets) {
-      std::vector<uint8_t> wire(subnet.address.wire().begin(), subnet.address.wire().end());
-      wire.back() = 1;
-      addresses.push_back({IpAddress::FromWire(wire), subnet.length});
-    }
-    done(addresses);
+    done(FirstAddresses(subnets));
   }
   void Close(const std::string& user) override { users.erase(user); }
   absl::Status CheckFree(const std::string&, const std::vector<PortMapping>&) const override {
@@ -225,7 +186,7 @@ struct FakeNodePorts : NodePorts {
 struct Agent {
   Agent(Kernel* kernel, const std::string& run_dir, const Config& config)
       : loop(*EventLoop::Create()),
-        the_switch(loop.get(), kernel->AsSockets()),
+        the_switch(loop.get(), kernel->AsSockets(), kernel->fast),
         store(*Store::Open(run_dir)),
         log([this](LogLevel, const std::string& line) { lines.push_back(line); }),
         links(kernel->AsLinks()),

@@ -262,7 +262,8 @@ TEST_F(AttachmentsTest, AReloadChangesPlansFromNowOn) {
 
 TEST_F(AttachmentsTest, TheNodeIsShown) {
   const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
-                      &agent_->claims, &agent_->node_ports, NoGroups);
+                      &agent_->claims, &agent_->node_ports, NoGroups,
+                      /*why_not_fast=*/"");
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());
   PlanRequest unnamed = Request("c2", "");
   unnamed.vnl = "vxvde://239.9.9.9";

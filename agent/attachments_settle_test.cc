@@ -38,7 +38,7 @@ TEST_F(AttachmentsTest, APlanWaitsForItsAddresses) {
   EXPECT_EQ(wish.mac, plan->mac);
   EXPECT_THAT(wish.subnets, ElementsAre(*IpPrefix::Parse("10.42.0.0/16")));
   EXPECT_THAT(settled, IsEmpty());
-  agent_->claims.waiting.at(plan->id)(std::vector<IpPrefix>{*IpPrefix::Parse("10.42.0.7/16")});
+  agent_->claims.Answer(plan->id, std::vector<IpPrefix>{*IpPrefix::Parse("10.42.0.7/16")});
   ASSERT_THAT(settled, SizeIs(1));
   ASSERT_TRUE(settled[0].ok());
   EXPECT_THAT(settled[0]->addresses, ElementsAre(*IpPrefix::Parse("10.42.0.7/16")));
@@ -58,7 +58,7 @@ TEST_F(AttachmentsTest, APlanWaitsForItsAddresses) {
   ASSERT_TRUE(refused.ok());
   settle(refused->ticket);
   EXPECT_EQ(agent_->claims.wishes.back().owner, "container/c2");
-  agent_->claims.waiting.at(refused->id)(Refuse(AttachError::kAddressInUse, "taken", "another"));
+  agent_->claims.Answer(refused->id, Refuse(AttachError::kAddressInUse, "taken", "another"));
   ASSERT_THAT(settled, SizeIs(2));
   EXPECT_EQ(Why(settled[1].status()).code, Code(AttachError::kAddressInUse));
   agent_->attachments.Rollback(refused->ticket);

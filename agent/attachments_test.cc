@@ -64,6 +64,35 @@ TEST_F(AttachmentsTest, ACloudIsLeftWithItsLastPortOnly) {
   ExpectNothingLeft();
 }
 
+TEST_F(AttachmentsTest, ThePortSaysWhatTheFastPathNeeds) {
+  PlanRequest tap = Request("c2");
+  tap.tap = true;
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  ASSERT_TRUE(Add(tap).ok());
+  const LinkInfo host_end = kernel_.links.at(HostIfName(IdOf(Request("c1"))));
+  ASSERT_THAT(Cloud().ports, SizeIs(2));
+  EXPECT_EQ(Cloud().ports[0].options.host_end, host_end.index);
+  EXPECT_EQ(Cloud().ports[1].options.host_end, IfIndex::kNone) << "a tap has none here";
+}
+
+// Each node has an address of its own in each cloud, and keeps it.
+TEST_F(AttachmentsTest, ACloudIsJoinedWithTheAgentsAddressAndDatapath) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  const MacAddress mac = Cloud().options.agent_mac;
+  EXPECT_TRUE(mac.IsStation());
+  EXPECT_EQ(Cloud().options.datapath, Datapath::kAuto);
+  Restart();
+  EXPECT_EQ(Cloud().options.agent_mac, mac);
+  ASSERT_TRUE(Add(Request("c2", "team")).ok());
+  ASSERT_THAT(agent_->the_switch.Snapshot().clouds, SizeIs(2));
+  EXPECT_NE(agent_->the_switch.Snapshot().clouds[1].options.agent_mac, mac);
+  config_.node = "n2";
+  config_.datapath = Datapath::kUser;
+  Restart();
+  EXPECT_NE(Cloud().options.agent_mac, mac);
+  EXPECT_EQ(Cloud().options.datapath, Datapath::kUser);
+}
+
 // One ADD may make several attachments, by annotation; its DEL names the first only.
 TEST_F(AttachmentsTest, DetachAllTakesWhatTheSameAddMade) {
   PlanRequest net1 = Request("c1", "team");

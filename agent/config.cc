@@ -125,7 +125,7 @@ class Reader {
                 {"node", [&](const auto& v) { ReadNode(v, config.node); }},
                 {"uplink", [&](const auto& v) { ReadUplink(v, config.uplink); }},
                 {"unicastPorts", [&](const auto& v) { ReadPorts(v, config.unicast_ports); }},
-                {"datapath", [&](const auto& v) { ReadDatapath(v); }},
+                {"datapath", [&](const auto& v) { ReadDatapath(v, config.datapath); }},
                 {"metrics", [&](const auto& v) { ReadMetrics(v, config.metrics); }},
                 {"allowVnl",
                  [&](const auto& v) { config.allow_vnl = Truth(v, "allowVnl").value_or(false); }},
@@ -178,14 +178,15 @@ class Reader {
     range = {static_cast<uint16_t>(first), static_cast<uint16_t>(last)};
   }
 
-  void ReadDatapath(const YAML::Node& value) {
+  void ReadDatapath(const YAML::Node& value, Datapath& datapath) {
     const auto text = Text(value, "datapath");
-    if (!text.has_value() || *text == "auto" || *text == "user") return;
-    if (*text == "kernel") {
-      Mistake(value, "datapath", "there is no kernel datapath in this version; use auto or user");
-    } else {
-      Mistake(value, "datapath", absl::StrCat("\"", *text, "\" is none; use auto or user"));
+    if (!text.has_value()) return;
+    for (const Datapath one : {Datapath::kAuto, Datapath::kKernel, Datapath::kUser}) {
+      if (*text != DatapathName(one)) continue;
+      datapath = one;
+      return;
     }
+    Mistake(value, "datapath", absl::StrCat("\"", *text, "\" is none; use auto, kernel or user"));
   }
 
   void ReadMetrics(const YAML::Node& value, std::string& metrics) {
@@ -412,6 +413,18 @@ const NamedCloud* Config::FindByKey(const CloudKey& key) const {
     if (cloud.config.key == key) return &cloud;
   }
   return nullptr;
+}
+
+absl::string_view DatapathName(Datapath datapath) {
+  switch (datapath) {
+    case Datapath::kAuto:
+      return "auto";
+    case Datapath::kKernel:
+      return "kernel";
+    case Datapath::kUser:
+      return "user";
+  }
+  return "";
 }
 
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const GroupLookup& group_id) {

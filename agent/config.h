@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "agent/derive.h"
 #include "plugin/base/ip_address.h"
+#include "plugin/switch.h"
 #include "plugin/vnl/vnl.h"
 
 namespace vxvde {
@@ -39,6 +40,7 @@ struct Config {
   std::string node;    // empty = the host's name
   std::string uplink;  // empty = the route to each cloud's group
   PortRange unicast_ports;
+  Datapath datapath = Datapath::kAuto;
   std::string metrics = "127.0.0.1:9478";  // empty = off
   bool allow_vnl = false;                  // may a pod's annotation name a locator?
   std::vector<NamedCloud> clouds;
@@ -47,6 +49,9 @@ struct Config {
   const NamedCloud* FindByName(absl::string_view name) const;
   const NamedCloud* FindByKey(const CloudKey& key) const;
 };
+
+// As the configuration spells it.
+absl::string_view DatapathName(Datapath datapath);
 
 // InvalidArgument with a line for each mistake.
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const GroupLookup& group_id);

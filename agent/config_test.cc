@@ -30,6 +30,7 @@ TEST(ConfigTest, EmptyIsTheDefaults) {
     EXPECT_EQ(config->node, "");
     EXPECT_EQ(config->uplink, "");
     EXPECT_EQ(config->unicast_ports, (PortRange{14790, 15813}));
+    EXPECT_EQ(config->datapath, Datapath::kAuto);
     EXPECT_EQ(config->metrics, "127.0.0.1:9478");
     EXPECT_TRUE(config->clouds.empty());
   }
@@ -60,6 +61,7 @@ clouds:
   EXPECT_EQ(config->uplink, "eth1");
   EXPECT_TRUE(config->allow_vnl);
   EXPECT_EQ(config->unicast_ports, (PortRange{20000, 20009}));
+  EXPECT_EQ(config->datapath, Datapath::kUser);
   EXPECT_EQ(config->metrics, "");
   ASSERT_EQ(config->clouds.size(), 2u);
   const NamedCloud& blue = config->clouds[0];
@@ -75,6 +77,14 @@ clouds:
   EXPECT_EQ(config->FindByName("green"), &config->clouds[1]);
   EXPECT_EQ(config->FindByName("red"), nullptr);
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
+}
+
+TEST(ConfigTest, EachDatapathIsReadAsItIsWritten) {
+  for (const Datapath datapath : {Datapath::kAuto, Datapath::kKernel, Datapath::kUser}) {
+    const absl::StatusOr<Config> config = Parse("datapath: " + std::string(DatapathName(datapath)));
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->datapath, datapath);
+  }
 }
 
 TEST(ConfigTest, EveryMistakeIsToldWithItsLineAndKey) {
@@ -121,8 +131,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"unicastPorts: 0-5\n", "no range of UDP ports"},
         Case{"unicastPorts: 14790\n", "no range of UDP ports"},
         Case{"unicastPorts: 1-70000\n", "no range of UDP ports"},
-        Case{"datapath: kernel\n", "no kernel datapath in this version; use auto or user"},
-        Case{"datapath: fast\n", "use auto or user"},
+        Case{"datapath: fast\n", "1: datapath: \"fast\" is none; use auto, kernel or user"},
+        Case{"datapath:\n", "use auto, kernel or user"},
+        Case{"datapath: [user]\n", "datapath: must be a text"},
         Case{"metrics: 9478\n", "no address and port"},
         Case{"metrics: localhost:9478\n", "no address and port"},
         Case{"allowVnl: maybe\n", "must be true or false"},
@@ -181,6 +192,7 @@ TEST(SampleTest, SaysTheDefaultsAndItsExamplesAreRight) {
   const absl::StatusOr<Config> defaults = Parse(as_it_is);
   ASSERT_TRUE(defaults.ok()) << defaults.status();
   EXPECT_EQ(defaults->unicast_ports, Config().unicast_ports);
+  EXPECT_EQ(defaults->datapath, Config().datapath);
   EXPECT_EQ(defaults->metrics, Config().metrics);
   EXPECT_TRUE(defaults->clouds.empty());
   const absl::StatusOr<Config> examples = Parse(with_examples);

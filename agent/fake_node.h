@@ -17,7 +17,7 @@ namespace vxvde {
 
 inline MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0x5e, 0x10, 0, last}); }
 
-// Clouds "blue" (ports 1 and 3, two peers, four stations, some drops) and "green" (nothing);
+// Clouds "blue" (fast: ports 1 and 3, two peers, four stations, some drops) and "green" (nothing);
 // an allocator with a lease, what a pod brought, a spare address and a conflict; three attachments:
 // of both ports of blue, and one that could not be attached to another cloud.
 inline NodeSnapshot SampleNode() {
@@ -32,13 +32,15 @@ inline NodeSnapshot SampleNode() {
   CloudInfo blue;
   blue.name = "blue";
   blue.vnl = "vxvde://239.1.2.3/vni=42";
-  blue.datapath = "user";
-  blue.datapath_reason = "no better one is built in";
+  blue.datapath = "kernel";
   CloudSnapshot& state = blue.state;
   state.options.config.key = {IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
   state.options.uplink_name = "eth1";
   state.options.uplink_mtu = 1500;
   state.options.unicast_port = 14790;
+  state.fast_port = 31790;
+  state.slow[static_cast<size_t>(Slow::kGroup)] = 30;
+  state.slow[static_cast<size_t>(Slow::kMoved)] = 4;
   state.age = 3600s;
   state.from_group = {10, 1000};
   state.to_group = {20, 2000};
@@ -49,23 +51,32 @@ inline NodeSnapshot SampleNode() {
 
   PortSnapshot port;
   port.id = PortId{1};
-  port.options = {"vx0000000000001", Mac(1), 1450};
+  port.options = {.name = "vx0000000000001", .mac = Mac(1), .mtu = 1450};
   port.from_pod = {100, 150000};
   port.to_pod = {200, 1300000000};
   port.drops.Add(Drop::kPortFull, 5);
   port.drops.Add(Drop::kTooBig, 1);
+  port.fast = true;
   port.age = 120s;
   state.ports.push_back(port);
   port = {};
   port.id = PortId{3};
-  port.options = {"c3/eth0", Mac(3), 1450};
+  port.options = {.name = "c3/eth0", .mac = Mac(3), .mtu = 1450};
+  port.why_not_fast = "it is a tap";
   port.age = 60s;
   state.ports.push_back(port);
 
   const Peer v4{IpAddress::V4(192, 0, 2, 2), 14790};
   const Peer v6{*IpAddress::Parse("2001:db8::2"), 40000};
-  state.peers.push_back({v4, 2, {1, 60}, {2, 120}, 30s, 3s});
-  state.peers.push_back({v6, 0, {}, {}, 20s, 250ms});
+  state.peers.push_back({.peer = v4,
+                         .stations = 2,
+                         .fast_port = 31790,
+                         .from_peer = {1, 60},
+                         .to_peer = {2, 120},
+                         .age = 30s,
+                         .idle = 3s});
+  state.peers.push_back(
+      {.peer = v6, .stations = 0, .from_peer = {}, .to_peer = {}, .age = 20s, .idle = 250ms});
   state.stations.push_back({Mac(1), PortId{1}, true, {}});
   state.stations.push_back({Mac(3), PortId{3}, true, {}});
   state.stations.push_back({Mac(8), v4, false, 3s});
@@ -75,6 +86,7 @@ inline NodeSnapshot SampleNode() {
   green.name = "green";
   green.vnl = "vxvde://239.1.2.4";
   green.datapath = "user";
+  green.datapath_reason = "no eBPF here";
   green.state.options.config.key = {IpAddress::V4(239, 1, 2, 4), 14789, *Vni::Make(1)};
 
   AttachmentInfo first;
@@ -170,6 +182,7 @@ class FakeNode final : public NodeView {
     explanation.source_known = true;
     explanation.destination_known = true;
     explanation.reasons = {absl::StrCat(source.ToString(), " is behind a peer."), "Off it goes."};
+    explanation.fast = "It is redirected to port 1.";
     return explanation;
   }
 

@@ -282,11 +282,12 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   entry.localnet.reset();
   if (entry.port == PortId::kNone) {
     ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, parts_.links->packet_port(end));
-    ASSIGN_OR_RETURN(
-        entry.port,
-        parts_.the_switch->AddPort(
-            cloud, {.name = entry.link.ifname, .mac = entry.link.mac, .mtu = entry.link.mtu},
-            std::move(io)));
+    ASSIGN_OR_RETURN(entry.port, parts_.the_switch->AddPort(cloud,
+                                                            {.name = entry.link.ifname,
+                                                             .mac = entry.link.mac,
+                                                             .mtu = entry.link.mtu,
+                                                             .host_end = end},
+                                                            std::move(io)));
   }
   AnnounceNowAndSoon(cloud, entry);
   TurnForwardingOn(entry);

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/host_ports.h"
+#include "agent/refusal.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {

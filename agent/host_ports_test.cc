@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/derive.h"
+#include "agent/fakes.h"
 #include "agent/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -26,11 +27,8 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-constexpr char kVnl[] = "vxvde://239.1.2.3/vni=42";
 constexpr char kOther[] = "vxvde://239.1.2.3/vni=43";
 
-std::optional<uint32_t> NoGroups(absl::string_view) { return std::nullopt; }
-CloudKey KeyOf(const std::string& vnl) { return ParseVnl(vnl, NoGroups)->key; }
 IpPrefix Prefix(const std::string& text) { return *IpPrefix::Parse(text); }
 IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
 
@@ -105,14 +103,7 @@ struct World {
 
   Links AsLinks() {
     Links out;
-    out.by_index = [](IfIndex) -> absl::StatusOr<LinkInfo> {
-      LinkInfo eth0;
-      eth0.index = IfIndex{2};
-      eth0.name = "eth0";
-      eth0.mtu = 1500;
-      eth0.up = true;
-      return eth0;
-    };
+    out.by_index = [](IfIndex index) -> absl::StatusOr<LinkInfo> { return FakeUplink(index); };
     out.route = [this](const IpAddress&) -> absl::StatusOr<RouteAnswer> {
       if (const absl::Status s = Step("route"); !s.ok()) return absl::UnavailableError(s.message());
       RouteAnswer answer;
@@ -140,43 +131,27 @@ struct World {
   }
 };
 
-// Gives address 1 of each subnet.
-struct FakeClaims : AddressClaims {
-  explicit FakeClaims(World* world) : world(world) {}
+// Gives the first address of each subnet, at once or when the test says so; it outlives an agent.
+struct WorldClaims : FakeClaims {
+  explicit WorldClaims(World* world) : world(world) {}
   void Claim(AddressWish wish, Claimed done) override {
-    wishes.push_back(wish);
-    if (const absl::Status s = world->Step("claim"); !s.ok()) return done(s);
-    if (!world->no_claims.ok()) return done(world->no_claims);
+    FakeClaims::Claim(wish, std::move(done));
+    if (const absl::Status s = world->Step("claim"); !s.ok()) return Answer(wish.lease, s);
+    if (!world->no_claims.ok()) return Answer(wish.lease, world->no_claims);
     world->leases.insert(wish.lease);
-    std::vector<IpPrefix> addresses;
-    for (const IpPrefix& subnet : wish.subnets) {
-      std::vector<uint8_t> wire(subnet.address.wire().begin(), subnet.address.wire().end());
-      wire.back() = 1;
-      addresses.push_back({IpAddress::FromWire(wire), subnet.length});
-    }
-    if (world->claims_wait) {
-      waiting.emplace(wish.lease, [done, addresses] { done(addresses); });
-    } else {
-      done(addresses);
-    }
+    if (!world->claims_wait) Answer(wish.lease, FirstAddresses(wish.subnets));
   }
   void Release(const std::string& lease) override {
-    waiting.erase(lease);
+    FakeClaims::Release(lease);
     world->leases.erase(lease);
   }
-  void Occupy(const std::string&, const CloudKey&, const MacAddress&,
-              const std::vector<IpPrefix>&) override {}
-  absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override {
-    return absl::OkStatus();
-  }
-  std::vector<AllocatorSnapshot> Snapshot() const override { return {}; }
   void AnswerAll() {
-    for (auto& [lease, answer] : std::exchange(waiting, {})) answer();
+    for (const AddressWish& wish : std::vector<AddressWish>(wishes)) {
+      if (waiting.contains(wish.lease)) Answer(wish.lease, FirstAddresses(wish.subnets));
+    }
   }
 
   World* world;
-  std::vector<AddressWish> wishes;
-  std::map<std::string, std::function<void()>> waiting;
 };
 
 struct Agent {
@@ -209,7 +184,7 @@ struct Agent {
   Log log;
   Links links;
   JoinedClouds clouds;
-  FakeClaims claims;
+  WorldClaims claims;
   Firewall firewall;
   NodeLinkKernel node_links;
   HostPorts ports;
@@ -290,6 +265,7 @@ TEST_F(HostPortsTest, TheConfigurationsPortIsOpenWithoutPods) {
   EXPECT_EQ(agent_->claims.wishes[0].mac, link.mac);
   ASSERT_EQ(SwitchPorts(), 1u);
   EXPECT_EQ(agent_->the_switch.Snapshot().clouds[0].ports[0].options.name, "vx-blue");
+  EXPECT_NE(agent_->the_switch.Snapshot().clouds[0].ports[0].options.host_end, IfIndex::kNone);
   EXPECT_THAT(world_.table, AllOf(HasSubstr("\"vx-blue\""), HasSubstr("ip saddr 10.42.0.0/16 masq"),
                                   HasSubstr("ip6 saddr fd42::/64 masq")));
   EXPECT_EQ(world_.sysctls["net/ipv4/ip_forward"], "1");

@@ -23,7 +23,10 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
   CloudOptions options{.config = cloud,
                        .uplink = uplink.index,
                        .uplink_name = uplink.name,
-                       .uplink_mtu = uplink.mtu};
+                       .uplink_mtu = uplink.mtu,
+                       .datapath = config.datapath,
+                       .agent_mac = DeriveMac("vxvde-agent", config.node, cloud.key.ToString(),
+                                              /*attempt=*/0)};
   RETURN_IF_ERROR(JoinOnFreePort(options, config));
 
   UnicastPorts ports = ports_;
@@ -78,6 +81,10 @@ absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& c
                   absl::StrCat(what, "no free UDP port in ", range.first, "-", range.last, ": ",
                                joined.message()),
                   "widen `unicastPorts:` in the agent's configuration");
+  }
+  if (absl::IsFailedPrecondition(joined) && options.datapath == Datapath::kKernel) {
+    return Refuse(AttachError::kCannotJoin, absl::StrCat(what, joined.message()),
+                  "with `datapath: auto` in the agent's configuration it does without");
   }
   return Refuse(AttachError::kCannotJoin, absl::StrCat(what, joined.message()),
                 "check the uplink (`uplink:` of the agent's configuration, /if= of the locator)");

@@ -10,14 +10,25 @@
 namespace vxvde {
 
 LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-                   const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id)
+                   const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
+                   std::string why_not_fast)
     : loop_(loop),
       switch_(the_switch),
       attachments_(attachments),
       claims_(claims),
       node_ports_(node_ports),
       group_id_(std::move(group_id)),
+      why_not_fast_(std::move(why_not_fast)),
       started_(loop->now()) {}
+
+// Why `cloud` is forwarded by this program; empty when the kernel does it.
+std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
+  if (cloud.fast_port != 0) return "";
+  if (cloud.options.datapath == Datapath::kUser) {
+    return "`datapath: user` was configured when it was joined";
+  }
+  return why_not_fast_.empty() ? cloud.why_not_fast : why_not_fast_;
+}
 
 NodeSnapshot LiveNode::Snapshot() const {
   NodeSnapshot node{.node = attachments_->config().node,
@@ -30,11 +41,13 @@ NodeSnapshot LiveNode::Snapshot() const {
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {
     const CloudKey key = state.options.config.key;
-    node.clouds.push_back({.name = attachments_->CloudName(key),
-                           .vnl = attachments_->CloudVnl(key),
-                           .state = std::move(state),
-                           .datapath = "user",
-                           .datapath_reason = "this version has no kernel datapath"});
+    CloudInfo cloud;
+    cloud.name = attachments_->CloudName(key);
+    cloud.vnl = attachments_->CloudVnl(key);
+    cloud.datapath = state.fast_port != 0 ? "kernel" : "user";
+    cloud.datapath_reason = WhyNotFast(state);
+    cloud.state = std::move(state);
+    node.clouds.push_back(std::move(cloud));
   }
   std::sort(node.clouds.begin(), node.clouds.end(),
             [](const CloudInfo& a, const CloudInfo& b) { return a.name < b.name; });

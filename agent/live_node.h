@@ -15,21 +15,25 @@ namespace vxvde {
 
 class LiveNode final : public NodeView {
  public:
-  // All of them outlive it.
+  // All of them outlive it. `why_not_fast`: why this node has no fast path; empty when it has one.
   LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-           const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id);
+           const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
+           std::string why_not_fast);
 
   NodeSnapshot Snapshot() const override;
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
                                       const MacAddress& destination) const override;
 
  private:
+  std::string WhyNotFast(const CloudSnapshot& cloud) const;
+
   const EventLoop* loop_;
   const Switch* switch_;
   const Attachments* attachments_;
   const AddressClaims* claims_;
   const NodePorts* node_ports_;
   GroupLookup group_id_;
+  std::string why_not_fast_;
   Instant started_;
 };
 

@@ -162,9 +162,29 @@ std::set<std::string> Ids(const Attachments& attachments) {
   return ids;
 }
 
+struct NodeFastPath {
+  std::unique_ptr<FastPath> fast;  // nullptr: the clouds do without
+  std::string why_not;             // empty when there is one
+};
+
+// An error only where `wanted` forbids to do without.
+absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const Log& log) {
+  std::string why = "the agent was started with `datapath: user`; restart it";
+  if (wanted != Datapath::kUser) {
+    absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath();
+    if (fast.ok()) return NodeFastPath{*std::move(fast), ""};
+    if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
+    why = std::string(fast.status().message());
+    log.Info("no kernel datapath", {{"why", why}, {"instead", "user"}});
+  }
+  // One before us may have had it, and not ended well.
+  Warn(log, "fast path not removed", RemoveKernelFastPath());
+  return NodeFastPath{nullptr, why};
+}
+
 // A file that cannot be used is refused whole, and the running configuration stays.
 void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attachments,
-            HostPorts& node_ports) {
+            HostPorts& node_ports, const NodeFastPath& fast) {
   absl::StatusOr<Config> config = ReadConfig(flags);
   if (!config.ok()) {
     log.Error("configuration refused",
@@ -175,6 +195,12 @@ void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attac
     log.Warn("metrics address kept", {{"was", attachments.config().metrics},
                                       {"configured", config->metrics},
                                       {"why", "it is bound at start; restart the agent"}});
+  }
+  if (config->datapath != attachments.config().datapath) {
+    log.Warn("datapath changed", {{"was", std::string(DatapathName(attachments.config().datapath))},
+                                  {"configured", std::string(DatapathName(config->datapath))},
+                                  {"for", "clouds that are joined from now on"},
+                                  {"kernel", fast.fast != nullptr ? "can" : fast.why_not}});
   }
   claims.SetConfig(*config);
   attachments.SetConfig(*std::move(config));
@@ -196,7 +222,8 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
 
   const std::string metrics_address = config.metrics;
-  Switch the_switch(loop.get());
+  ASSIGN_OR_RETURN(const NodeFastPath fast, OpenFastPath(config.datapath, log));
+  Switch the_switch(loop.get(), {}, fast.fast.get());
   JoinedClouds clouds(&the_switch, &store, &log, &links);
   Ipam claims({.loop = loop.get(), .the_switch = &the_switch, .store = &store, .log = &log}, config,
               RandomNumber);
@@ -227,7 +254,8 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                            .claims = &claims,
                            .node_ports = &node_ports},
                           UnixGroupId, std::move(config));
-  const LiveNode node(loop.get(), &the_switch, &attachments, &claims, &node_ports, UnixGroupId);
+  const LiveNode node(loop.get(), &the_switch, &attachments, &claims, &node_ports, UnixGroupId,
+                      fast.why_not);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<StatusServer> status,
       StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
@@ -292,7 +320,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     while (const std::optional<int> signal = NextSignal(signals)) {
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
-        Reload(flags, log, claims, attachments, node_ports);
+        Reload(flags, log, claims, attachments, node_ports, fast);
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});
@@ -309,6 +337,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   log.Info("ready", {{"node", attachments.config().node},
                      {"version", kVersion},
                      {"run-dir", flags.run_dir},
+                     {"datapath", fast.fast != nullptr ? "kernel" : "user"},
                      {"metrics", metrics != nullptr ? metrics_address : "off"}});
   if (flags.ready_fd >= 0) RETURN_IF_ERROR(WriteReady(UniqueFd(flags.ready_fd)));
   Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));

@@ -117,6 +117,29 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   }
 }
 
+// Of clouds that the kernel forwards.
+void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
+  Family ports(kGauge, "vxvde_fastpath_ports", "Ports whose frames the kernel's programs take.");
+  Family peers(kGauge, "vxvde_fastpath_peers", "Members to which the kernel's programs send.");
+  Family slow(kCounter, "vxvde_fastpath_slow_total",
+              "Frames that the kernel's programs left to the agent.");
+  for (const CloudInfo& cloud : node.clouds) {
+    const CloudSnapshot& state = cloud.state;
+    if (state.fast_port == 0) continue;
+    const ClientMetric::Label name{"cloud", cloud.name};
+    const auto fast_ports = std::count_if(state.ports.begin(), state.ports.end(),
+                                          [](const PortSnapshot& port) { return port.fast; });
+    const auto fast_peers = std::count_if(state.peers.begin(), state.peers.end(),
+                                          [](const PeerSnapshot& peer) { return peer.fast_port; });
+    ports.Add({name}, static_cast<uint64_t>(fast_ports));
+    peers.Add({name}, static_cast<uint64_t>(fast_peers));
+    for (size_t i = 0; i < kSlowReasons; ++i) {
+      slow.Add({name, {"reason", std::string(SlowName(static_cast<Slow>(i)))}}, state.slow[i]);
+    }
+  }
+  for (Family* family : {&ports, &peers, &slow}) out.push_back(family->Take());
+}
+
 void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family frames(kCounter, "vxvde_port_frames_total", "Frames that passed a port.");
   Family bytes(kCounter, "vxvde_port_bytes_total", "Bytes of frames that passed a port.");
@@ -215,6 +238,7 @@ class Collector final : public prometheus::Collectable {
     const auto& [node, loop_delay] = *answer;
     AddNode(node, loop_delay, out);
     AddClouds(node, out);
+    AddFastPath(node, out);
     AddPorts(node, out);
     AddDrops(node, out);
     AddIpam(node, out);

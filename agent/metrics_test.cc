@@ -63,7 +63,8 @@ TEST_F(MetricsTest, ShowsTheNode) {
            "vxvde_up 1",
            "vxvde_uptime_seconds 90061.5",
            "vxvde_attachment_problems 1",
-           "vxvde_cloud_info{cloud=\"blue\",vnl=\"vxvde://239.1.2.3/vni=42\",datapath=\"user\"} 1",
+           "vxvde_cloud_info{cloud=\"blue\",vnl=\"vxvde://239.1.2.3/vni=42\",datapath=\"kernel\"} "
+           "1",
            "vxvde_ports{cloud=\"blue\"} 2",
            "vxvde_ports{cloud=\"green\"} 0",
            "vxvde_peers{cloud=\"blue\"} 2",
@@ -73,6 +74,10 @@ TEST_F(MetricsTest, ShowsTheNode) {
            "vxvde_stations_not_learned_total{cloud=\"blue\"} 3",
            "vxvde_group_frames_total{cloud=\"blue\",direction=\"from_group\"} 10",
            "vxvde_group_bytes_total{cloud=\"blue\",direction=\"to_group\"} 2000",
+           "vxvde_fastpath_ports{cloud=\"blue\"} 1",
+           "vxvde_fastpath_peers{cloud=\"blue\"} 1",
+           "vxvde_fastpath_slow_total{cloud=\"blue\",reason=\"group\"} 30",
+           "vxvde_fastpath_slow_total{cloud=\"blue\",reason=\"odd\"} 0",
            "vxvde_port_frames_total{cloud=\"blue\",port=\"vx0000000000001\",direction=\"from_pod\"}"
            " "
            "100",
@@ -96,6 +101,7 @@ TEST_F(MetricsTest, ShowsTheNode) {
   }
   EXPECT_THAT(text, HasSubstr(absl::StrCat("vxvde_build_info{version=\"", kVersion, "\"} 1")));
   EXPECT_THAT(text, Not(HasSubstr("reason=\"none\"")));
+  EXPECT_THAT(text, Not(HasSubstr("vxvde_fastpath_ports{cloud=\"green\"}")));
 }
 
 TEST_F(MetricsTest, AHeldLoopIsDown) {
@@ -144,6 +150,15 @@ TEST(DropsInTheManual, EachHasItsRow) {
   const std::string manual = Operations();
   for (size_t i = 1; i < kDropReasons; ++i) {  // 0 is not a drop
     EXPECT_THAT(manual, HasSubstr(absl::StrCat("\n| `", DropName(static_cast<Drop>(i)), "` |")));
+  }
+}
+
+TEST(SlowReasonsInTheManual, EachHasItsRow) {
+  std::string manual = Operations();
+  manual = manual.substr(manual.find("\n## Datapath\n"));
+  manual.resize(manual.find("\n## Metrics\n"));
+  for (size_t i = 0; i < kSlowReasons; ++i) {
+    EXPECT_THAT(manual, HasSubstr(absl::StrCat("\n| `", SlowName(static_cast<Slow>(i)), "` |")));
   }
 }
 

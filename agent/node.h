@@ -39,8 +39,8 @@ struct CloudInfo {
   std::string name;  // from the configuration; else the locator
   std::string vnl;   // canonical
   CloudSnapshot state;
-  std::string datapath;         // "user"
-  std::string datapath_reason;  // why not a better one
+  std::string datapath;         // "kernel" or "user"
+  std::string datapath_reason;  // why not the kernel; empty when it is
 };
 
 struct NodeSnapshot {

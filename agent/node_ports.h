@@ -12,7 +12,6 @@
 #include "absl/status/statusor.h"
 #include "agent/attach_service.h"
 #include "agent/node.h"
-#include "agent/refusal.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/vnl/vnl.h"
 
@@ -49,29 +48,6 @@ class NodePorts {
 
   // Those that are wanted, in mode "node"; by cloud.
   virtual std::vector<AttachmentInfo> List() const = 0;
-};
-
-// Until the node can have a port of its own: refuses.
-class NoNodePorts final : public NodePorts {
- public:
-  void Open(const std::string&, const CloudKey&, const std::vector<IpPrefix>&,
-            Opened done) override {
-    done(Refused());
-  }
-  void Close(const std::string&) override {}
-  absl::Status CheckFree(const std::string&,
-                         const std::vector<PortMapping>& mappings) const override {
-    return mappings.empty() ? absl::OkStatus() : Refused();
-  }
-  absl::Status Publish(const Publication&) override { return Refused(); }
-  void Unpublish(const std::string&) override {}
-  std::vector<AttachmentInfo> List() const override { return {}; }
-
- private:
-  static absl::Status Refused() {
-    return Refuse(kCniInvalidConfig, "this version of the agent has no port of its own in a cloud",
-                  "publish ports over another network");
-  }
 };
 
 }  // namespace vxvde

@@ -172,12 +172,27 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
   out.set_conflicts(state.conflicts);
   out.set_not_learned(state.not_learned);
   out.set_drop_count(AllDrops(cloud));
+  out.set_fast_port(state.fast_port);
+  for (size_t i = 0; state.fast_port != 0 && i < kSlowReasons; ++i) {
+    v1::SlowFrames* slow = out.add_slow();
+    slow->set_reason(std::string(SlowName(static_cast<Slow>(i))));
+    slow->set_count(state.slow[i]);
+  }
   return out;
+}
+
+// Why `port` of `cloud` is not fast; empty when it is.
+std::string WhyNotFast(const CloudInfo& cloud, const PortSnapshot& port) {
+  if (port.fast) return "";
+  if (!port.why_not_fast.empty()) return port.why_not_fast;
+  if (cloud.state.fast_port == 0) return cloud.datapath_reason;
+  return "it is new: the kernel takes over in a moment";
 }
 
 // A port, an attachment, or both.
 struct PortRow {
   std::string cloud;
+  const CloudInfo* info = nullptr;  // with `port`
   const PortSnapshot* port = nullptr;
   const AttachmentInfo* attachment = nullptr;
 
@@ -198,7 +213,7 @@ std::vector<PortRow> PortRows(const NodeSnapshot& node, const Clouds& clouds, bo
   for (const CloudInfo* cloud : clouds) {
     const CloudKey& key = cloud->state.options.config.key;
     for (const PortSnapshot& port : cloud->state.ports) {
-      rows.push_back({cloud->name, &port, attachment_of(key, port.id)});
+      rows.push_back({cloud->name, cloud, &port, attachment_of(key, port.id)});
     }
   }
   for (const AttachmentInfo& attachment : node.attachments) {
@@ -207,9 +222,9 @@ std::vector<PortRow> PortRows(const NodeSnapshot& node, const Clouds& clouds, bo
       return cloud->state.options.config.key == attachment.cloud;
     });
     if (it != clouds.end()) {
-      rows.push_back({(*it)->name, nullptr, &attachment});
+      rows.push_back({(*it)->name, *it, nullptr, &attachment});
     } else if (all_clouds) {  // its cloud could not be joined, so it has no name here
-      rows.push_back({attachment.cloud.ToString(), nullptr, &attachment});
+      rows.push_back({attachment.cloud.ToString(), nullptr, nullptr, &attachment});
     }
   }
   std::sort(rows.begin(), rows.end(),
@@ -229,6 +244,8 @@ v1::Port ToPort(const PortRow& row) {
     Set(out.mutable_from_pod(), row.port->from_pod);
     Set(out.mutable_to_pod(), row.port->to_pod);
     out.set_drop_count(row.port->drops.Total());
+    out.set_datapath(row.port->fast ? "kernel" : "user");
+    out.set_datapath_reason(WhyNotFast(*row.info, *row.port));
   }
   if (row.attachment != nullptr) {
     const AttachmentInfo& from = *row.attachment;
@@ -273,6 +290,7 @@ v1::Peer ToPeer(const PeerRow& row) {
   Set(out.mutable_to_peer(), row.peer->to_peer);
   Set(out.mutable_age(), row.peer->age);
   Set(out.mutable_idle(), row.peer->idle);
+  out.set_fast_port(row.peer->fast_port);
   return out;
 }
 
@@ -502,6 +520,7 @@ v1::ExplainResponse ToResponse(const Explanation& explanation, const NodeSnapsho
   out.set_source_known(explanation.source_known);
   out.set_destination_known(explanation.destination_known);
   for (const std::string& reason : explanation.reasons) out.add_reasons(reason);
+  out.set_fast(explanation.fast);
   return out;
 }
 

@@ -62,11 +62,17 @@ TEST(Clouds, ShowEveryField) {
   ASSERT_THAT(response.clouds(), SizeIs(2));
   EXPECT_EQ(response.next_page_token(), "");
   EXPECT_EQ(response.clouds(1).name(), "green");
+  EXPECT_EQ(response.clouds(1).datapath(), "user");
+  EXPECT_EQ(response.clouds(1).datapath_reason(), "no eBPF here");
+  EXPECT_THAT(response.clouds(1).slow(), IsEmpty());
   ExpectProto(response.clouds(0), R"(
     name: "blue" vnl: "vxvde://239.1.2.3/vni=42"
     group: "239.1.2.3" group_port: 14789 vni: 42
     uplink: "eth1" uplink_mtu: 1500 unicast_port: 14790
-    datapath: "user" datapath_reason: "no better one is built in"
+    datapath: "kernel" fast_port: 31790
+    slow { reason: "group" count: 30 } slow { reason: "unknown" }
+    slow { reason: "moved" count: 4 } slow { reason: "kind" } slow { reason: "too-big" }
+    slow { reason: "slow-port" } slow { reason: "same-port" } slow { reason: "odd" }
     age { seconds: 3600 }
     port_count: 2 peer_count: 2 station_count: 4
     from_group { frames: 10 bytes: 1000 } to_group { frames: 20 bytes: 2000 }
@@ -86,7 +92,7 @@ TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
     cloud: "blue" id: 1 name: "vx0000000000001" mac: "02:00:5e:10:00:01" mtu: 1450
     age { seconds: 120 }
     from_pod { frames: 100 bytes: 150000 } to_pod { frames: 200 bytes: 1300000000 }
-    drop_count: 6
+    drop_count: 6 datapath: "kernel"
     attachment {
       id: "0000000000001" network: "blue-net" container_id: "c1" ifname: "eth0"
       pod_namespace: "default" pod_name: "web-0" mode: "veth" host_ifname: "vx0000000000001"
@@ -95,6 +101,23 @@ TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
     })");
   EXPECT_EQ(response.ports(2).id(), 3u);
   EXPECT_EQ(response.ports(2).attachment().container_id(), "c3");
+}
+
+TEST(Ports, SayWhyTheyAreNotFast) {
+  NodeSnapshot node = SampleNode();
+  CloudInfo& blue = node.clouds[0];
+  const auto reason = [&](int row) {
+    return List(node, v1::ListPortsRequest()).ports(row).datapath_reason();
+  };
+  EXPECT_EQ(List(node, v1::ListPortsRequest()).ports(0).datapath(), "");  // not attached
+  EXPECT_EQ(List(node, v1::ListPortsRequest()).ports(2).datapath(), "user");
+  EXPECT_EQ(reason(2), "it is a tap");
+  blue.state.ports[0].fast = false;
+  EXPECT_THAT(reason(1), HasSubstr("in a moment"));
+  blue.state.fast_port = 0;
+  blue.datapath_reason = "no eBPF here";
+  EXPECT_EQ(reason(1), "no eBPF here");
+  EXPECT_EQ(reason(2), "it is a tap");
 }
 
 TEST(Ports, FilterLeavesOtherCloudsOut) {
@@ -108,7 +131,7 @@ TEST(Peers, ShowEveryField) {
   const auto response = List(SampleNode(), v1::ListPeersRequest());
   ASSERT_THAT(response.peers(), SizeIs(2));
   ExpectProto(response.peers(0), R"(
-    cloud: "blue" address: "192.0.2.2:14790" station_count: 2
+    cloud: "blue" address: "192.0.2.2:14790" station_count: 2 fast_port: 31790
     from_peer { frames: 1 bytes: 60 } to_peer { frames: 2 bytes: 120 }
     age { seconds: 30 } idle { seconds: 3 })");
   EXPECT_EQ(response.peers(1).address(), "[2001:db8::2]:40000");
@@ -268,11 +291,12 @@ TEST(Explain, NamesTheCloudAndThePlaces) {
   explanation.from = PortId{1};
   explanation.source_known = true;
   explanation.reasons = {"One.", "Two."};
+  explanation.fast = "Three.";
   ExpectProto(ToResponse(explanation, node, "vxvde://239.1.2.3/vni=42", Mac(1), Mac(8)), R"(
     cloud: "blue" source: "02:00:5e:10:00:01" destination: "02:00:5e:10:00:08"
     action: TO_PEER to { peer: "192.0.2.2:14790" }
     from { port: 1 port_name: "vx0000000000001" }
-    source_known: true reasons: "One." reasons: "Two.")");
+    source_known: true reasons: "One." reasons: "Two." fast: "Three.")");
 
   explanation.verdict = {Verdict::Action::kDrop, Drop::kHairpin, PortId::kNone, {}};
   const auto drop = ToResponse(explanation, node, "blue", Mac(1), Mac(8));

@@ -78,14 +78,26 @@ TEST_F(VxvdectlTest, TablesHaveAHeaderAndTheirRows) {
   EXPECT_THAT(ran.output, StartsWith("CLOUD  VNL  "));
   EXPECT_THAT(ran.output, HasSubstr("\nblue   vxvde://239.1.2.3/vni=42  eth1"));
 
+  EXPECT_THAT(ran.output, ContainsRegex("\nblue .* eth1 +14790 +kernel "));
+  EXPECT_THAT(ran.output, ContainsRegex("\ngreen .* user "));
+  EXPECT_THAT(Ctl("clouds -o wide").output,
+              AllOf(ContainsRegex(" 14790 +31790 +kernel .* group:30,moved:4 +13 "),
+                    HasSubstr("no eBPF here\n")));
+
   ran = Ctl("ports");
   EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_THAT(ran.output, ContainsRegex("\nblue +1 .* 10.42.0.7/16,2001:db8:42::7/64 +kernel "));
+  EXPECT_THAT(ran.output, ContainsRegex("\nblue +3 .* user "));
+  EXPECT_THAT(Ctl("ports -o wide").output, HasSubstr("it is a tap"));
   EXPECT_THAT(ran.output, HasSubstr("default/web-0"));
   EXPECT_THAT(ran.output, HasSubstr("1.3G"));
   EXPECT_THAT(ran.output, HasSubstr("no route to 239.9.9.9"));
   EXPECT_THAT(Ctl("ports -o wide").output, HasSubstr("1300000000"));
   EXPECT_THAT(Ctl("ports blue").output, Not(HasSubstr("red-net")));
 
+  EXPECT_THAT(Ctl("peers").output, ContainsRegex("\nblue +192.0.2.2:14790 +kernel +2 "));
+  EXPECT_THAT(Ctl("peers -o wide").output, ContainsRegex(":14790 +kernel +31790 +2 "));
+  EXPECT_THAT(Ctl("peers").output, ContainsRegex("\\[2001:db8::2\\]:40000 +user "));
   EXPECT_THAT(Ctl("peers").output, ContainsRegex("\\[2001:db8::2\\]:40000 .* 250ms +20s\n"));
   EXPECT_THAT(Ctl("fdb").output,
               AllOf(ContainsRegex("\nblue +02:00:5e:10:00:08 +dynamic +peer 192.0.2.2:14790 +3s\n"),
@@ -113,6 +125,7 @@ TEST_F(VxvdectlTest, StatusIsOneScreen) {
   EXPECT_EQ(ran.exit_code, 0);
   EXPECT_THAT(ran.output, StartsWith("Node n1: vxvde-agent 9.8.7, up 1d1h, loop answered in "));
   EXPECT_THAT(ran.output, HasSubstr("2 clouds, 2 ports, 2 peers, 4 stations, 13 drops, 1 port "));
+  EXPECT_THAT(ran.output, HasSubstr("\nDatapath of green is user: no eBPF here\n"));
   EXPECT_THAT(ran.output, HasSubstr("\nCLOUD  VNL  "));
   EXPECT_THAT(ran.output, ContainsRegex("\nCLOUD +PORT  NAME"));
 }
@@ -149,7 +162,8 @@ TEST_F(VxvdectlTest, ExplainsTheVerdict) {
   EXPECT_EQ(ran.exit_code, 0);
   EXPECT_THAT(ran.output, StartsWith("In cloud blue, from 02:00:5e:10:00:08 (peer 192.0.2.2:14790) "
                                      "to 02:00:5e:10:00:01:\n  - 02:00:5e:10:00:08 is behind"));
-  EXPECT_THAT(ran.output, HasSubstr("\nVerdict: to port 1 vx0000000000001\n"));
+  EXPECT_THAT(ran.output, HasSubstr("\nVerdict: to port 1 vx0000000000001\n"
+                                    "Kernel: It is redirected to port 1.\n"));
 }
 
 TEST_F(VxvdectlTest, ExitStatusTellsWhatKindOfFailure) {

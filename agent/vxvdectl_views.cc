@@ -86,6 +86,17 @@ std::string PortName(uint32_t id, const std::string& name) {
   return name.empty() ? absl::StrCat("port ", id) : absl::StrCat("port ", id, " ", name);
 }
 
+std::string FastPort(uint32_t port) { return port == 0 ? "" : absl::StrCat(port); }
+
+// "group:12,unknown:3"
+std::string SlowText(const v1::Cloud& cloud) {
+  std::vector<std::string> met;
+  for (const v1::SlowFrames& slow : cloud.slow()) {
+    if (slow.count() != 0) met.push_back(absl::StrCat(slow.reason(), ":", slow.count()));
+  }
+  return absl::StrJoin(met, ",");
+}
+
 std::string LocationText(const v1::Location& location) {
   if (!location.peer().empty()) return absl::StrCat("peer ", location.peer());
   if (location.port() == 0) return "an unknown port";
@@ -138,6 +149,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
   rows.Column("UPLINK");
   rows.WideColumn("UPLINK-MTU", kRight);
   rows.Column("UDP-PORT", kRight);
+  rows.WideColumn("FAST-PORT", kRight);
   rows.Column("DATAPATH");
   rows.Column("PORTS", kRight);
   rows.Column("PEERS", kRight);
@@ -147,6 +159,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
   rows.WideColumn("MOVES", kRight);
   rows.WideColumn("CONFLICTS", kRight);
   rows.WideColumn("NOT-LEARNED", kRight);
+  rows.WideColumn("LEFT-BY-KERNEL", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
   rows.WideColumn("WHY-THIS-DATAPATH");
@@ -159,6 +172,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
     rows.Cell(cloud.uplink());
     rows.WideCell(absl::StrCat(cloud.uplink_mtu()));
     rows.Cell(absl::StrCat(cloud.unicast_port()));
+    rows.WideCell(FastPort(cloud.fast_port()));
     rows.Cell(cloud.datapath());
     rows.Count(cloud.port_count());
     rows.Count(cloud.peer_count());
@@ -168,6 +182,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
     rows.WideCell(absl::StrCat(cloud.moves()));
     rows.WideCell(absl::StrCat(cloud.conflicts()));
     rows.WideCell(absl::StrCat(cloud.not_learned()));
+    rows.WideCell(SlowText(cloud));
     rows.Count(cloud.drop_count());
     rows.Age(cloud.age());
     rows.WideCell(cloud.datapath_reason());
@@ -186,6 +201,7 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
   rows.Column("IFNAME");
   rows.Column("MAC");
   rows.Column("ADDRESSES");
+  rows.Column("DATAPATH");
   rows.WideColumn("MODE");
   rows.WideColumn("MTU", kRight);
   rows.WideColumn("NETWORK");
@@ -196,6 +212,7 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
   rows.Column(wide ? "BYTES-TO-POD" : "TO-POD", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
+  rows.WideColumn("WHY-THIS-DATAPATH");
   if (problems) rows.Column("PROBLEM");
   for (const v1::Port& port : list.ports()) {
     const v1::Attachment& attachment = port.attachment();
@@ -208,6 +225,7 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
     rows.Cell(attachment.ifname());
     rows.Cell(port.mac());
     rows.Cell(absl::StrJoin(attachment.addresses(), ","));
+    rows.Cell(port.datapath());
     rows.WideCell(attachment.mode());
     rows.WideCell(attached ? absl::StrCat(port.mtu()) : "");
     rows.WideCell(attachment.network());
@@ -218,6 +236,7 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
     rows.Count(port.to_pod().bytes());
     rows.Count(port.drop_count());
     rows.Cell(attached ? HumanDuration(ToDuration(port.age())) : "");
+    rows.WideCell(port.datapath_reason());
     if (problems) rows.Cell(port.problem());
   }
   return rows.Render();
@@ -227,6 +246,8 @@ std::string PeersView(const v1::ListPeersResponse& list, bool wide) {
   Rows rows(wide);
   rows.Column("CLOUD");
   rows.Column("PEER");
+  rows.Column("DATAPATH");
+  rows.WideColumn("FAST-PORT", kRight);
   rows.Column("STATIONS", kRight);
   rows.WideColumn("FRAMES-FROM-PEER", kRight);
   rows.WideColumn("FRAMES-TO-PEER", kRight);
@@ -238,6 +259,8 @@ std::string PeersView(const v1::ListPeersResponse& list, bool wide) {
     rows.Next();
     rows.Cell(peer.cloud());
     rows.Cell(peer.address());
+    rows.Cell(peer.fast_port() != 0 ? "kernel" : "user");
+    rows.WideCell(FastPort(peer.fast_port()));
     rows.Count(peer.station_count());
     rows.WideCell(absl::StrCat(peer.from_peer().frames()));
     rows.WideCell(absl::StrCat(peer.to_peer().frames()));
@@ -372,6 +395,13 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
     absl::StrAppend(&out, ", ", Plural(node.problem_count(), "port"), " with a PROBLEM");
   }
   absl::StrAppend(&out, "\n\n");
+  std::string slower;
+  for (const v1::Cloud& cloud : clouds.clouds()) {
+    if (cloud.datapath_reason().empty()) continue;
+    absl::StrAppend(&slower, "Datapath of ", Printable(cloud.name()), " is ",
+                    Printable(cloud.datapath()), ": ", Printable(cloud.datapath_reason()), "\n");
+  }
+  if (!slower.empty()) absl::StrAppend(&out, slower, "\n");
   if (clouds.clouds().empty() && ports.ports().empty()) {
     return absl::StrCat(out, "No cloud is joined: that happens with the first pod of one.\n");
   }
@@ -403,7 +433,9 @@ std::string ExplainView(const v1::ExplainResponse& explanation) {
     default:  // a newer agent's
       absl::StrAppend(&out, "?");
   }
-  return absl::StrCat(out, "\n");
+  absl::StrAppend(&out, "\n");
+  if (!explanation.fast().empty()) absl::StrAppend(&out, "Kernel: ", explanation.fast(), "\n");
+  return out;
 }
 
 std::string WatchHeader() { return WatchRow("TIME", "EVENT", "CLOUD", "WHAT") + "\n"; }

@@ -58,6 +58,8 @@ TEST(Explain, ShowsEachVerdict) {
   response.set_action(v1::ExplainResponse::TO_PEER);
   response.mutable_to()->set_peer("192.0.2.2:14790");
   EXPECT_THAT(ExplainView(response), EndsWith("Verdict: to peer 192.0.2.2:14790\n"));
+  response.set_fast("It is left to the agent.");
+  EXPECT_THAT(ExplainView(response), EndsWith("14790\nKernel: It is left to the agent.\n"));
 }
 
 TEST(Status, SaysWhyItIsEmpty) {

@@ -1,14 +1,8 @@
 #include "cni/agent_client.h"
 
 #include <dirent.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 #include <thread>
 
@@ -22,18 +16,7 @@
 namespace vxvde {
 namespace {
 
-constexpr size_t kMaxReply = 64 * 1024;
 constexpr std::chrono::milliseconds kRetryPause(100);
-
-absl::Status NotThere(const std::string& path, const char* what, int error) {
-  const bool late = error == EAGAIN;  // of a socket with a timeout
-  return CniStatus(
-      kCniTryAgainLater,
-      absl::StrCat("the agent at ", path, " cannot be reached: ", what, ": ",
-                   late ? "no answer in time" : strerror(error)),
-      "is vxvde-agent running on this node? (systemctl status vxvde-agent; \"agent\" in the CNI "
-      "configuration is the path of its handoff.sock)");
-}
 
 absl::Status Refusal(const attach::v1::Error& error) {
   return CniStatus(error.code() != 0 ? error.code() : kCniInternal, error.message(),
@@ -51,67 +34,32 @@ absl::Status Unexpected(const std::string& path) {
       "install vxvde and vxvde-agent of one version");
 }
 
+// What befell a connection.
+absl::Status Failed(const std::string& path, const absl::Status& status) {
+  if (absl::IsDataLoss(status)) return Unexpected(path);
+  if (!absl::IsUnavailable(status)) return status;
+  return CniStatus(
+      kCniTryAgainLater,
+      absl::StrCat("the agent at ", path, " cannot be reached: ", status.message()),
+      "is vxvde-agent running on this node? (systemctl status vxvde-agent; \"agent\" in the CNI "
+      "configuration is the path of its handoff.sock)");
+}
+
 }  // namespace
 
 absl::Status SocketAgentClient::Connect(std::chrono::milliseconds timeout) {
-  socket_.Reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket_) return ErrnoStatus(errno, "make a unix socket");
-  // Of connect, too: a full backlog makes it wait (net/unix/af_unix.c).
-  const timeval limit = {.tv_sec = timeout.count() / 1000,
-                         .tv_usec = timeout.count() % 1000 * 1000};
-  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
-      setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0) {
-    return ErrnoStatus(errno, "set a socket's timeout");
-  }
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path_.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat("agent: ", path_, " is too long for a socket"));
-  }
-  std::memcpy(address.sun_path, path_.data(), path_.size());
-  if (connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return NotThere(path_, "connect", errno);
-  }
+  socket_ = AttachSocket();  // the old connection ends first
+  absl::StatusOr<AttachSocket> socket = AttachSocket::Connect(path_, timeout);
+  if (!socket.ok()) return Failed(path_, socket.status());
+  socket_ = *std::move(socket);
   return absl::OkStatus();
 }
 
 absl::StatusOr<attach::v1::Reply> SocketAgentClient::Ask(attach::v1::Request request,
                                                          const UniqueFd& tap) {
-  request.set_protocol(kAttachProtocol);
-  std::string bytes = request.SerializeAsString();
-  iovec part = {bytes.data(), bytes.size()};
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
-  if (tap) {
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    const int fd = tap.get();
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-  }
-  ssize_t n;
-  do {
-    n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
-  } while (n < 0 && errno == EINTR);
-  if (n < 0) return NotThere(path_, "send", errno);
-
-  std::string answer(kMaxReply, '\0');
-  do {
-    n = recv(socket_.get(), answer.data(), answer.size(), MSG_TRUNC);
-  } while (n < 0 && errno == EINTR);
-  if (n < 0) return NotThere(path_, "receive", errno);
-  if (n == 0) return NotThere(path_, "receive", ECONNRESET);
-  attach::v1::Reply reply;
-  if (static_cast<size_t>(n) > answer.size() ||
-      !reply.ParseFromArray(answer.data(), static_cast<int>(n))) {
-    return Unexpected(path_);
-  }
-  if (reply.has_error()) return Refusal(reply.error());
+  absl::StatusOr<attach::v1::Reply> reply = socket_.Ask(std::move(request), tap);
+  if (!reply.ok()) return Failed(path_, reply.status());
+  if (reply->has_error()) return Refusal(reply->error());
   return reply;
 }
 
@@ -155,7 +103,7 @@ absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key) 
 }
 
 absl::Status SocketAgentClient::Detach(const attach::v1::Detach& detach) {
-  RETURN_IF_ERROR(Connect(timeout_));  // closes the old connection first
+  RETURN_IF_ERROR(Connect(timeout_));
   attach::v1::Request request;
   *request.mutable_detach() = detach;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));

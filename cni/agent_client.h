@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/api/attach.pb.h"
+#include "agent/api/attach_socket.h"
 #include "plugin/os/fd.h"
 
 namespace vxvde {
@@ -76,8 +77,8 @@ class SocketAgentClient : public AgentClient {
 
   std::string path_;
   std::chrono::milliseconds timeout_;
-  UniqueFd socket_;                        // of the last call
-  std::map<std::string, UniqueFd> plans_;  // open transactions, by id
+  AttachSocket socket_;                        // of the last call
+  std::map<std::string, AttachSocket> plans_;  // open transactions, by id
 };
 
 }  // namespace vxvde

@@ -14,7 +14,7 @@ namespace {
 // Frames or datagrams of one read: enough to fill UDP_SEGMENT runs with small
 // frames, little enough that no other descriptor waits long.
 constexpr size_t kBatch = 64;
-constexpr std::chrono::seconds kExpiryTick{1};
+constexpr std::chrono::seconds kTick{1};
 
 }  // namespace
 
@@ -26,7 +26,7 @@ struct Switch::Impl {
   Buffers buffers{kBatch};
   Cloud::LocalAddresses local;
   std::map<CloudKey, std::unique_ptr<Cloud>> clouds;
-  EventLoop::TimerId expiry{};
+  EventLoop::TimerId tick{};
   uint32_t last_port = 0;
 
   void Report(const SwitchEvent& event) const {
@@ -46,18 +46,19 @@ Switch::Switch(EventLoop* loop, SwitchSockets sockets, FastPath* fast)
   impl_->loop = loop;
   impl_->fast = fast;
   impl_->sockets = std::move(sockets);
-  impl_->expiry = loop->Every(kExpiryTick, [impl = impl_.get()] {
-    for (const auto& [key, cloud] : impl->clouds) cloud->Expire();
+  impl_->tick = loop->Every(kTick, [loop, impl = impl_.get()] {
+    for (const auto& [key, cloud] : impl->clouds) cloud->Tick(loop->now());
   });
 }
 
-Switch::~Switch() { impl_->loop->Cancel(impl_->expiry); }
+Switch::~Switch() { impl_->loop->Cancel(impl_->tick); }
 
 void Switch::SetListener(Listener listener) { impl_->listener = std::move(listener); }
 
 void Switch::SetLocalAddresses(std::vector<IpAddress> addresses) {
   impl_->local.clear();
   impl_->local.insert(addresses.begin(), addresses.end());
+  if (impl_->fast != nullptr) impl_->fast->SetLocalAddresses(addresses);
 }
 
 namespace {
@@ -74,6 +75,27 @@ UdpOptions UdpOf(const CloudOptions& options) {
           .receive_buffer = options.config.receive_buffer};
 }
 
+// FailedPrecondition: the options insist on a fast path, and there is none.
+absl::StatusOr<Cloud::Fast> JoinFast(FastPath* path, const CloudOptions& options,
+                                     uint16_t unicast_port) {
+  const bool insists = options.datapath == Datapath::kKernel;
+  if (options.datapath == Datapath::kUser) return Cloud::Fast{};
+  if (path == nullptr) {
+    if (!insists) return Cloud::Fast{};
+    return absl::FailedPreconditionError("`datapath: kernel`: this node has no fast path");
+  }
+  absl::StatusOr<std::unique_ptr<FastCloud>> joined = path->Join({.group = options.config.key.group,
+                                                                  .vni = options.config.key.vni,
+                                                                  .unicast_port = unicast_port,
+                                                                  .uplink = options.uplink,
+                                                                  .ttl = options.config.ttl,
+                                                                  .bind = options.config.bind});
+  if (joined.ok()) return Cloud::Fast{.cloud = *std::move(joined)};
+  const std::string why(joined.status().message());
+  if (!insists) return Cloud::Fast{.why_not = why};
+  return absl::FailedPreconditionError(absl::StrCat("`datapath: kernel`: ", why));
+}
+
 }  // namespace
 
 absl::Status Switch::Join(const CloudOptions& options) {
@@ -85,9 +107,10 @@ absl::Status Switch::Join(const CloudOptions& options) {
   // The unicast socket first: a taken port is the likely failure and is seen before we join.
   ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> unicast, impl_->sockets.unicast(udp));
   ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> group, impl_->sockets.group(udp));
+  ASSIGN_OR_RETURN(Cloud::Fast fast, JoinFast(impl_->fast, options, unicast->port()));
   auto cloud = std::make_unique<Cloud>(
-      options, std::move(group), std::move(unicast), impl_->loop, &impl_->buffers, &impl_->local,
-      [impl = impl_.get()](const SwitchEvent& event) { impl->Report(event); });
+      options, std::move(group), std::move(unicast), std::move(fast), impl_->loop, &impl_->buffers,
+      &impl_->local, [impl = impl_.get()](const SwitchEvent& event) { impl->Report(event); });
   RETURN_IF_ERROR(cloud->Start());
   impl_->clouds.emplace(key, std::move(cloud));
   impl_->Report({.kind = SwitchEvent::Kind::kCloudJoined, .cloud = key});

@@ -24,6 +24,7 @@ def all_meet(vnl):
         for a, b in itertools.permutations(stations, 2):
             a.reaches(b.ip4)
             a.reaches(b.ip6)
+        lab.settle()
         # All is learnt now: nothing may be lost.
         for a, b in itertools.permutations(stations, 2):
             assert a.ping(b.ip4, count=2), f"{a} -> {b}"

@@ -1,18 +1,22 @@
 """How integration tests are spelt."""
 
-def integration_test(name, data = [], size = "medium", product = True, tags = []):
+def integration_test(name, data = [], size = "medium", product = True, tags = [], each_datapath = False):
     """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it makes.
 
-    "external": what it finds on the machine is not known to Bazel, so it is never taken from the cache."""
-    native.sh_test(
-        name = name,
-        size = size,
-        srcs = ["py.sh"],
-        args = ["tests/%s.py" % name],
-        data = [name + ".py", ":lib"] + data + ([
-            "//agent:vxvde-agent",
-            "//agent:vxvdectl",
-            "//cni:vxvde",
-        ] if product else []),
-        tags = ["local", "exclusive", "requires-root", "integration", "external"] + tags,
-    )
+    With `each_datapath` there is NAME_user beside it: the same, and its agents may not let the kernel forward
+    (`datapath: user`; tests/lib/lab.py). "external": what a test finds on the machine is not known to Bazel, so it is never
+    taken from the cache."""
+    for target, env in [(name, {})] + ([(name + "_user", {"VXVDE_TEST_DATAPATH": "user"})] if each_datapath else []):
+        native.sh_test(
+            name = target,
+            size = size,
+            srcs = ["py.sh"],
+            args = ["tests/%s.py" % name],
+            data = [name + ".py", ":lib"] + data + ([
+                "//agent:vxvde-agent",
+                "//agent:vxvdectl",
+                "//cni:vxvde",
+            ] if product else []),
+            env = env,
+            tags = ["local", "exclusive", "requires-root", "integration", "external"] + tags,
+        )

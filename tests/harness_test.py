@@ -1,9 +1,12 @@
 """The lab itself: LAN, real members alone, both families. When this fails, so will the rest."""
 
+import json
 import os
+import sys
 
 from tests.lib import runner
-from tests.lib.lab import Lab
+from tests.lib.lab import Lab, source
+from tests.lib.process import run
 
 
 def test_members_meet():
@@ -41,6 +44,32 @@ def test_failure_leaves_nothing():
         pass
     assert not os.path.exists(lab.dir)
     assert not [n for n in os.listdir("/run/netns") if n.startswith(lab.name)]
+
+
+def test_what_could_not_run_has_not_passed():
+    """a test that is not possible on a machine says so in the count of all, with the reason"""
+    with Lab("harness") as lab:
+        with open(lab.file("unable.py"), "w", encoding="utf-8") as f:
+            f.write("from tests.lib import runner\n"
+                    "def test_it(): raise AssertionError\n"
+                    "runner.main(globals(), unable='no such kernel')\n")
+        log, events = lab.file("test.log"), lab.file("events")
+        with open(log, "w", encoding="utf-8") as f:
+            f.write(run([sys.executable, lab.file("unable.py")]).stdout)
+
+        def count(*logs):
+            with open(events, "w", encoding="utf-8") as f:
+                for i, one in enumerate(logs):
+                    print(json.dumps({"id": {"testResult": {"label": f"//t:{i}"}}, "testResult": {
+                        "testActionOutput": [{"name": "test.log", "uri": f"file://{one}"}]}}), file=f)
+                    print(json.dumps({"id": {"testSummary": {"label": f"//t:{i}"}},
+                                      "testSummary": {"overallStatus": "PASSED"}}), file=f)
+            return run([sys.executable, source("tests/lib/count.py"), events], check=False)
+
+        done = count(log, os.devnull)
+        assert done.returncode == 0 and done.stdout.splitlines() == [
+            "SKIPPED, NOT TESTED: //t:0 (events): no such kernel", "1 passed, 0 failed, 1 skipped"], done
+        assert count(log).returncode == 1, "nothing was tested"
 
 
 if __name__ == "__main__":

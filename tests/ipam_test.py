@@ -216,7 +216,9 @@ def test_partition():
 
             cut("on")
             wait_for(lambda: not before[n1].ping(before[n2].ip4, wait=1), 10, "the halves are apart")
-            time.sleep(5)  # who was silent for less than 4 s was not away, for the agents
+            # Time itself: who was silent for less than 4 s (kAgentSilent) was not away, for the agents. They show
+            # nobody since when they have not heard of each other, so there is nothing to wait for.
+            time.sleep(5)
             for node in (n1, n2):
                 add_all(pods[node], args=lambda pod: f"K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod.name};"
                                                      f"K8S_POD_UID={pod.container}")
@@ -263,6 +265,7 @@ def test_the_agent_may_die_at_any_time():
         for number, pod in enumerate(pods):
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
                 adding = pool.submit(pod.add, n1.net_blue)
+                # Not in wait of anything: each ADD is to be cut off at another moment, wherever that is.
                 time.sleep(0.006 * number)
                 n1.agent.stop(signal.SIGKILL)
                 n1.agent.start()

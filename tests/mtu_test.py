@@ -21,6 +21,7 @@ def full_size(vnl, fragments, mode):
             member.join(i)
             assert member.links()[member.ifname]["mtu"] == 1500, "what members have by default"
             pod.reaches(member.ip4)
+            lab.settle()
             with n2.capture("eth0", f"src {source(n1)} and {fragments}") as from_pod, \
                  n2.capture("eth0", f"src {source(n2)} and {fragments}") as from_member:
                 assert pod.ping(member.ip4, count=3, size=1472, fragment=False), f"pod -> {member}, 1500 bytes"
@@ -73,6 +74,7 @@ def test_jumbo_uplink():
             pod.add(node.net("vxvde://239.1.2.3"))
             assert pod.links()["eth0"]["mtu"] == 8950
             pods.append(pod)
+        lab.settle()
         assert pods[0].ping(pods[1].ip4, size=8922, fragment=False)
         pods[0].send_file(pods[1], pods[1].ip4, 8 << 20)
 

@@ -1,7 +1,6 @@
 """Rootless podman and the user's own agent: a container on a cloud, and no privilege on the host."""
 
 import json
-import sys
 
 from tests.lib import runner
 from tests.lib.lab import Lab, source
@@ -87,6 +86,5 @@ def test_veth_is_refused():
 
 
 if __name__ == "__main__":
-    if not Lab("rootless").user_namespaces():
-        sys.exit(print("not run: no user namespace can be made here (user_namespaces(7)), so there is no rootless podman"))
-    runner.main(globals())
+    runner.main(globals(), unable=None if Lab("rootless").user_namespaces() else
+                "no user namespace can be made here (user_namespaces(7)), so there is no rootless podman")

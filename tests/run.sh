@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs all tests and says "N passed, N failed": unit, fuzz replay and integration tests as built for use, then
-# the unit tests again under the sanitizers. Root, Debian 12; installs what is missing first.
+# Runs all tests and says "N passed, N failed", and which could not run here: unit, fuzz replay and integration
+# tests as built for use, then the unit tests again under the sanitizers. Root, Debian 12; installs what is missing first.
 #
 #   tests/run.sh                     everything
 #   tests/run.sh --quick             no sanitizers

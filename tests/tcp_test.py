@@ -16,6 +16,7 @@ def transfers(offloads):
         for pod, mode in ((veth1, "veth"), (tap1, "tap"), (veth2, "veth"), (tap2, "tap")):
             pod.add(pod.node.net(VNL, mode=mode))
         plug1, plug2 = n1.vde_plug("plug1", VNL, mtu=1450).join(1), n2.vde_plug("plug2", VNL).join(2)
+        lab.settle()
         # Across nodes, on one node, with a member of another node, with one of the pods' own host.
         pairs = [(veth1, veth2), (veth1, tap2), (tap1, veth2), (tap1, tap2),
                  (veth1, tap1), (tap2, veth2),

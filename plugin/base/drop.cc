@@ -32,6 +32,7 @@ constexpr std::array<Reason, kDropReasons> kReasons = {{
     {"socket-overrun",
      "The kernel lost datagrams because the UDP socket's receive queue was full."},
     {"port-overrun", "The kernel lost frames because the port's receive queue was full."},
+    {"reserved", "A pod sent a frame of a kind that only agents may send to each other."},
 }};
 
 // Adding a reason without its row would leave an empty one at the end.

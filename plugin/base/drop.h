@@ -35,9 +35,10 @@ enum class Drop : uint8_t {
   kTruncated = 17,           // a datagram or frame larger than any buffer
   kSocketOverrun = 18,       // lost by the kernel: the UDP socket's receive queue was full
   kPortOverrun = 19,         // lost by the kernel: the port's receive queue was full
+  kReserved = 20,            // a pod sent a frame that only agents may send (plugin/wire/hello.h)
 };
 
-inline constexpr size_t kDropReasons = 20;
+inline constexpr size_t kDropReasons = 21;
 
 // "short-datagram", ...; the name in tables, JSON and metrics. "" when out of range.
 absl::string_view DropName(Drop drop);

@@ -76,6 +76,8 @@ int NumberOf(Drop drop) {
       return 18;
     case Drop::kPortOverrun:
       return 19;
+    case Drop::kReserved:
+      return 20;
   }
   return -1;
 }
@@ -88,7 +90,7 @@ TEST(Drop, NumbersAndNamesNeverChange) {
       "bad-offload",    "unsupported-offload", "too-big",
       "socket-full",    "send-failed",         "port-full",
       "port-down",      "too-big-for-port",    "truncated",
-      "socket-overrun", "port-overrun",
+      "socket-overrun", "port-overrun",        "reserved",
   };
   ASSERT_EQ(std::size(names), kDropReasons);
   for (size_t i = 0; i < kDropReasons; ++i) {

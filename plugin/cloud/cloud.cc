@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/explain.h"
+#include "plugin/wire/hello.h"
 #include "plugin/wire/packet.h"
 
 namespace vxvde {
@@ -22,7 +23,7 @@ void Count(FlowCounters& counters, uint64_t frames, uint64_t bytes) {
 }  // namespace
 
 Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
-             std::unique_ptr<DatagramIo> unicast, EventLoop* loop, Buffers* buffers,
+             std::unique_ptr<DatagramIo> unicast, Fast fast, EventLoop* loop, Buffers* buffers,
              const LocalAddresses* local, Listener listener)
     : options_(std::move(options)),
       group_(std::move(group)),
@@ -34,6 +35,9 @@ Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
       header_(EncodeHeader(options_.config.key.vni)),
       group_address_{options_.config.key.group, options_.config.key.port},
       joined_(loop->now()),
+      fast_(std::move(fast.cloud)),
+      why_not_fast_(std::move(fast.why_not)),
+      last_hello_(joined_),
       fdb_({.expiry = options_.config.expiry,
             .reserve = static_cast<size_t>(options_.config.table_size)},
            [this](const FdbChange& change) { OnFdbChange(change); }),
@@ -47,6 +51,7 @@ Cloud::~Cloud() {
   }
   loop_->Unwatch(group_->fd());
   loop_->Unwatch(unicast_->fd());
+  UnwatchFast();
 }
 
 absl::Status Cloud::WatchGroup(const DatagramIo& group) {
@@ -66,13 +71,17 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
   options_.uplink = uplink;
   options_.uplink_name = name;
   options_.uplink_mtu = mtu;
+  MoveFast();
   return absl::OkStatus();
 }
 
 absl::Status Cloud::Start() {
   RETURN_IF_ERROR(WatchGroup(*group_));
-  return loop_->Watch(unicast_->fd(), EPOLLIN,
-                      [this](uint32_t) { ReadSocket(*unicast_, /*is_group=*/false); });
+  RETURN_IF_ERROR(loop_->Watch(unicast_->fd(), EPOLLIN,
+                               [this](uint32_t) { ReadSocket(*unicast_, /*is_group=*/false); }));
+  RETURN_IF_ERROR(WatchFast());
+  SayHello(group_address_, /*answer_wanted=*/true);
+  return absl::OkStatus();
 }
 
 void Cloud::SendLeave() {
@@ -115,6 +124,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
         absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
   }
   if (!it->second->failed) loop_->Unwatch(it->second->io->fd());
+  SlowDown(*it->second);
   std::unique_ptr<FrameIo> io = std::move(it->second->io);
   ports_.erase(it);
   fdb_.ForgetPort(id);
@@ -144,19 +154,26 @@ void Cloud::ReadNow() {
   };
   all([&] { return ReadSocket(*group_, /*is_group=*/true); });
   all([&] { return ReadSocket(*unicast_, /*is_group=*/false); });
+  if (fast_ != nullptr) {
+    all([&] { return ReadSocket(fast_->datagrams(), /*is_group=*/false); });
+    all([&] { return ReadPunted(); });
+  }
   for (const auto& [id, port] : ports_) {
     all([&, at = port.get()] { return !at->failed && ReadPort(*at); });
   }
 }
 
-void Cloud::Expire() {
-  const Instant now = loop_->now();
-  fdb_.Expire(now);
+void Cloud::Tick(Instant now) {
+  fdb_.Expire(
+      now, [&](const MacAddress& mac, const Location& where) { return LastSeen(mac, where, now); });
+  // After the stations: asking for them has told which peers are silent only to us.
   absl::erase_if(peers_, [&](const auto& item) {
     if (now - item.second->last < options_.config.expiry) return false;
+    SlowDown(item.first, *item.second);
     Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = item.first});
     return true;
   });
+  TickFast(now);
 }
 
 // ---------------------------------------------------------------- from the cloud
@@ -204,6 +221,10 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
                             bool is_group, Flow& flow) {
   if (peer != nullptr) Count(peer->from_peer, 1, frame.size());
   if (is_group) Count(from_group_, 1, frame.size());
+  if (IsHello(frame)) {
+    OnHello(frame, from, peer);
+    return;
+  }
   const MacAddress destination = DestinationMac(frame);
   const MacAddress source = SourceMac(frame);
   if (!flow.valid || flow.destination != destination || flow.source != source) {
@@ -230,6 +251,7 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
 
 void Cloud::OnLeave(const Peer& from) {
   fdb_.ForgetPeer(from);
+  if (PeerState* peer = FindPeer(from)) SlowDown(from, *peer);
   if (peers_.erase(from) != 0) Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
 }
 
@@ -254,6 +276,10 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
   }
   const uint32_t count = SegmentCount(frame.offload, frame.bytes.size());
   Count(port.from_pod, count, frame.bytes.size());
+  if (IsHello(frame.bytes)) {
+    port.drops.Add(Drop::kReserved, count);
+    return;
+  }
   const MacAddress destination = DestinationMac(frame.bytes);
   const MacAddress source = SourceMac(frame.bytes);
   if (!flow.valid || flow.destination != destination || flow.source != source) {
@@ -335,7 +361,7 @@ void Cloud::FlushSends() {
 
 // ---------------------------------------------------------------- who is there
 
-Cloud::PeerState* Cloud::FindPeer(const Peer& peer) {
+Cloud::PeerState* Cloud::FindPeer(const Peer& peer) const {
   const auto it = peers_.find(peer);
   return it != peers_.end() ? it->second.get() : nullptr;
 }
@@ -355,7 +381,7 @@ Cloud::PeerState* Cloud::TouchPeer(const Peer& peer) {
   return raw;
 }
 
-Cloud::Port* Cloud::FindPort(PortId id) {
+Cloud::Port* Cloud::FindPort(PortId id) const {
   const auto it = ports_.find(id);
   return it != ports_.end() ? it->second.get() : nullptr;
 }
@@ -366,7 +392,8 @@ void Cloud::Report(SwitchEvent event) const {
   listener_(event);
 }
 
-void Cloud::OnFdbChange(const FdbChange& change) const {
+void Cloud::OnFdbChange(const FdbChange& change) {
+  CopyChange(change);
   SwitchEvent event{.kind = SwitchEvent::Kind::kStationGone, .mac = change.mac};
   if (change.kind == FdbChange::Kind::kAdded) event.kind = SwitchEvent::Kind::kStationAdded;
   if (change.kind == FdbChange::Kind::kMoved) event.kind = SwitchEvent::Kind::kStationMoved;
@@ -380,6 +407,7 @@ void Cloud::OnFdbChange(const FdbChange& change) const {
 
 void Cloud::FailPort(Port& port) {
   loop_->Unwatch(port.io->fd());
+  SlowDown(port);
   port.failed = true;
   // The owner may remove the port in answer, which ends `port`: not while we stand in its handler.
   loop_->Post([this, alive = std::weak_ptr<bool>(alive_), id = port.id] {
@@ -427,11 +455,14 @@ CloudSnapshot Cloud::Snapshot() const {
   }
   std::sort(out.peers.begin(), out.peers.end(),
             [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
+  AddFastTo(out);
   return out;
 }
 
 Explanation Cloud::Explain(const MacAddress& source, const MacAddress& destination) const {
-  return ExplainForward(source, destination, fdb_, loop_->now(), group_address_);
+  Explanation out = ExplainForward(source, destination, fdb_, loop_->now(), group_address_);
+  if (fast_ != nullptr) out.fast = fast_->Explain(source, destination);
+  return out;
 }
 
 }  // namespace vxvde

@@ -7,16 +7,23 @@
 //   I1  Every frame that comes in is delivered, sent, or counted under one Drop.
 //   I2  A frame's bytes are read until the end of the turn in which it came and never after it.
 //   I3  What is said of a port or peer after it is gone: nothing. Its stations go with it.
+//
+// With a fast path (cloud_fast.cc) the kernel forwards part of the frames by a copy of the FDB:
+//   I4  The copy has the stations at all ports and at fast peers, each where the FDB has it. Fast
+//       is a peer whose Hello named a fast port, and that FastCloud has taken.
+//   I5  A port's frames are read from its interface or by the fast path, never by both.
 
 #ifndef VXVDE_PLUGIN_CLOUD_CLOUD_H_
 #define VXVDE_PLUGIN_CLOUD_CLOUD_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -30,6 +37,7 @@
 #include "plugin/cloud/forward.h"
 #include "plugin/cloud/tx_batch.h"
 #include "plugin/cloud/types.h"
+#include "plugin/fastpath/fastpath.h"
 #include "plugin/fdb/fdb.h"
 #include "plugin/offload/coalesce.h"
 #include "plugin/offload/segment.h"
@@ -43,26 +51,40 @@ class Cloud {
  public:
   // Peers that are counted one by one; frames of further ones flow all the same.
   static constexpr size_t kMaxPeers = 65'536;
+  // Said to the group this often by a cloud with a fast path, and believed this long
+  // (docs/PROTOCOL.md, "Hello").
+  static constexpr Duration kHelloPeriod = std::chrono::seconds(30);
+  static constexpr Duration kHelloLife = std::chrono::seconds(128);
+  // A port becomes a fast one at the first Tick after this. Short-lived pods cost nothing more, and
+  // who made the pair has finished with it.
+  static constexpr Duration kFastAfter = std::chrono::seconds(1);
 
   using Listener = std::function<void(const SwitchEvent&)>;
   using LocalAddresses = absl::flat_hash_set<IpAddress>;
 
+  // What a cloud may have of the node's fast path.
+  struct Fast {
+    std::unique_ptr<FastCloud> cloud = nullptr;  // of this cloud's group, VNI and unicast port
+    std::string why_not = {};                    // for people, when there is none
+  };
+
   // All pointers outlive the cloud. `buffers` is shared by all that read on this loop.
   Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
-        std::unique_ptr<DatagramIo> unicast, EventLoop* loop, Buffers* buffers,
+        std::unique_ptr<DatagramIo> unicast, Fast fast, EventLoop* loop, Buffers* buffers,
         const LocalAddresses* local, Listener listener);
   ~Cloud();  // says nothing on the wire
   Cloud(const Cloud&) = delete;
   Cloud& operator=(const Cloud&) = delete;
 
-  // Begins to read. To be called once.
+  // Begins to read, and says Hello. To be called once.
   absl::Status Start();
 
   const CloudKey& key() const { return options_.config.key; }
   const CloudOptions& options() const { return options_; }
 
   // Goes on over another uplink, with a group socket that has joined there. Ports, stations and
-  // the unicast port stay. An error leaves everything as it was.
+  // the unicast port stay. An error leaves everything as it was. When only the fast path cannot
+  // follow, the cloud goes on without one.
   absl::Status MoveTo(IfIndex uplink, const std::string& name, int mtu,
                       std::unique_ptr<DatagramIo> group);
   bool has_ports() const { return !ports_.empty(); }
@@ -77,8 +99,9 @@ class Cloud {
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
   void ReadNow();
 
-  // Forgets what has not been heard for too long.
-  void Expire();
+  // What time brings; to be called every second. Forgets what has not been heard for too long,
+  // makes ports fast ones, says Hello. `now` never runs backwards.
+  void Tick(Instant now);
 
   CloudSnapshot Snapshot() const;
   Explanation Explain(const MacAddress& source, const MacAddress& destination) const;
@@ -89,8 +112,10 @@ class Cloud {
     PortOptions options;
     std::unique_ptr<FrameIo> io;
     Coalescer coalescer;
-    bool coalescing = false;  // has frames of this turn in its coalescer
-    bool failed = false;      // was reported as kPortFailed
+    bool coalescing = false;   // has frames of this turn in its coalescer
+    bool failed = false;       // was reported as kPortFailed
+    bool fast = false;         // the fast path reads its frames (I5)
+    std::string why_not_fast;  // not empty: it was tried once, and never will be again
     FlowCounters from_pod;
     FlowCounters to_pod;
     DropCounters drops;
@@ -101,6 +126,9 @@ class Cloud {
     FlowCounters to_peer;
     Instant first;
     Instant last;
+    std::optional<Instant> hello;  // when its last one came
+    uint16_t fast_port = 0;        // that it named in it
+    bool fast = false;             // I4
   };
   // The verdict on the frame before, which most often is the verdict on this one too.
   struct Flow {
@@ -127,11 +155,32 @@ class Cloud {
   void FlushPorts();
   void FlushSends();
 
-  PeerState* FindPeer(const Peer& peer);
+  // The fast path: cloud_fast.cc. All may be called without one.
+  uint16_t FastPort() const { return fast_ != nullptr ? fast_->fast_port() : 0; }
+  absl::Status WatchFast();
+  void UnwatchFast();
+  bool ReadPunted();
+  void SayHello(const Peer& to, bool answer_wanted);
+  void OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState* peer);
+  void TickFast(Instant now);
+  void MoveFast();
+  void LeaveFast(std::string why);
+  void UpdatePeer(const Peer& peer, PeerState& state);
+  void SlowDown(const Peer& peer, PeerState& state);
+  void PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last);
+  void SpeedUp(Port& port);
+  void SlowDown(Port& port);
+  void CopyChange(const FdbChange& change);
+  void CopyStationsAt(const Location& where);
+  bool IsFast(const Location& where) const;
+  std::optional<Instant> LastSeen(const MacAddress& mac, const Location& where, Instant now);
+  void AddFastTo(CloudSnapshot& snapshot) const;
+
+  PeerState* FindPeer(const Peer& peer) const;
   PeerState* TouchPeer(const Peer& peer);
-  Port* FindPort(PortId id);
+  Port* FindPort(PortId id) const;
   void Report(SwitchEvent event) const;
-  void OnFdbChange(const FdbChange& change) const;
+  void OnFdbChange(const FdbChange& change);
   void FailPort(Port& port);
 
   CloudOptions options_;
@@ -144,6 +193,10 @@ class Cloud {
   const VxvdeHeader header_;
   const Peer group_address_;
   const Instant joined_;
+
+  std::unique_ptr<FastCloud> fast_;  // may be null
+  std::string why_not_fast_;
+  Instant last_hello_;
 
   Fdb fdb_;
   std::map<PortId, std::unique_ptr<Port>> ports_;
@@ -161,6 +214,7 @@ class Cloud {
   // Kept for their memory.
   std::vector<InDatagram> datagrams_;
   std::vector<Frame> frames_;
+  std::vector<PuntedFrame> punted_;
   std::vector<Segment> segments_;
 };
 

@@ -115,8 +115,11 @@ class FakePort : public FrameIo {
     std::vector<Item> out;
     absl::Status broken;        // what Receive answers, once it is not OK
     Drop refuse = Drop::kNone;  // what Send answers
+    bool receiving = true;      // as SetReceiving said last; else what is pushed is lost
+    absl::Status no_switch;     // what SetReceiving answers
     ReadyFd ready;
     void Push(Item frame) {
+      if (!receiving) return;
       in.push_back(std::move(frame));
       ready.Set(true);
     }
@@ -140,6 +143,10 @@ class FakePort : public FrameIo {
     }
     if (state_->in.empty()) state_->ready.Set(false);
     return absl::OkStatus();
+  }
+  absl::Status SetReceiving(bool on) override {
+    if (state_->no_switch.ok()) state_->receiving = on;
+    return state_->no_switch;
   }
   Drop Send(const OutFrame& frame) override {
     if (state_->refuse != Drop::kNone) return state_->refuse;

@@ -6,7 +6,10 @@
 //       reads it from frames() or datagrams(). Never both, never neither.
 //   F2  Only the cloud adds, moves or removes stations, peers and ports. The programs write ages
 //       and counters.
-//   F3  What leaves with unfinished checksums or as a super-frame goes to a fast port of another
+//   F3  A station is alive here until the cloud takes it away, so the cloud must ask LastSeen()
+//   before
+//       it lets one expire.
+//   F4  What leaves with unfinished checksums or as a super-frame goes to a fast port of another
 //       agent, never to a plain member.
 //
 // The fast port is a second UDP port of a cloud on this node. Agents tell it to each other
@@ -41,8 +44,8 @@ namespace vxvde {
 // Why the programs left a frame to the cloud. Numbers are those of abi.h.
 enum class Slow : uint8_t {
   kGroup = 0,     // broadcast or multicast
-  kUnknown = 1,   // the destination is unknown, expired, or a peer without a fast path
-  kMoved = 2,     // the source is unknown, expired or elsewhere: to be learned
+  kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
+  kMoved = 2,     // the source is unknown or elsewhere: to be learned
   kKind = 3,      // not IPv4 or IPv6, or with a VLAN tag
   kTooBig = 4,    // does not fit one datagram of the way there
   kSlowPort = 5,  // the destination's port is not a fast one (a tap)
@@ -81,7 +84,7 @@ struct FastCloudOptions {
   uint16_t unicast_port = 0;
   IfIndex uplink = IfIndex::kNone;
   int ttl = 1;  // of IPv4 datagrams; IPv6 unicast leaves with 64 (docs/PROTOCOL.md)
-  Duration expiry{};
+  std::optional<IpAddress> bind;  // address to send from; absent: what the route to a peer says
 };
 
 // The fast path of one cloud. A port, peer or station that was never added is no fast one.
@@ -135,10 +138,15 @@ class FastPath {
   virtual void SetLocalAddresses(const std::vector<IpAddress>& addresses) = 0;
 };
 
-// Loads the programs in the calling thread's network namespace. FailedPrecondition or
-// PermissionDenied: this kernel, or what we may do with it, is not enough; the message says what is
-// missing and what helps.
+// Loads the programs, for the calling thread's network namespace, in which all further calls must
+// be made. FailedPrecondition or PermissionDenied: this kernel, or what we may do with it, is not
+// enough; the message says what is missing and what helps. Programs that an agent before this one
+// has left are taken away.
 absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath();
+
+// For an agent that has no fast path: takes away the programs and devices of one before it that
+// had.
+absl::Status RemoveKernelFastPath();
 
 }  // namespace vxvde
 

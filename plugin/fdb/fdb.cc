@@ -22,9 +22,9 @@ Fdb::Learned Fdb::Learn(const MacAddress& mac, const Location& where, Instant no
       ++refused_full_;
       return Learned::kFull;
     }
-    entries_.emplace(mac, FdbEntry{where, false, now});
+    const auto added = entries_.emplace(mac, FdbEntry{where, false, now}).first;
     ++learned_;
-    Report(FdbChange::Kind::kAdded, mac, where);
+    Report(FdbChange::Kind::kAdded, mac, added->second);
     return Learned::kAdded;
   }
 
@@ -35,17 +35,16 @@ Fdb::Learned Fdb::Learn(const MacAddress& mac, const Location& where, Instant no
     return Learned::kConflict;
   }
   if (Expired(entry, now)) {
-    const Location before = std::exchange(entry.where, where);
-    entry.seen = now;
+    const FdbEntry before = std::exchange(entry, FdbEntry{where, false, now});
     Report(FdbChange::Kind::kExpired, mac, before);
-    Report(FdbChange::Kind::kAdded, mac, where);
+    Report(FdbChange::Kind::kAdded, mac, entry);
     return Learned::kAdded;
   }
   entry.seen = now;
   if (entry.where == where) return Learned::kRefreshed;
   entry.where = where;
   ++moves_;
-  Report(FdbChange::Kind::kMoved, mac, where);
+  Report(FdbChange::Kind::kMoved, mac, entry);
   return Learned::kMoved;
 }
 
@@ -54,11 +53,11 @@ bool Fdb::AddStatic(const MacAddress& mac, PortId port) {
   const Location where = port;
 
   const auto [found, added] = entries_.try_emplace(mac, FdbEntry{where, true, Instant{}});
+  FdbEntry& entry = found->second;
   if (added) {
-    Report(FdbChange::Kind::kAdded, mac, where);
+    Report(FdbChange::Kind::kAdded, mac, entry);
     return true;
   }
-  FdbEntry& entry = found->second;
   if (entry.is_static) return entry.where == where;
 
   entry.is_static = true;
@@ -66,7 +65,7 @@ bool Fdb::AddStatic(const MacAddress& mac, PortId port) {
   if (entry.where == where) return true;
   entry.where = where;
   ++moves_;
-  Report(FdbChange::Kind::kMoved, mac, where);
+  Report(FdbChange::Kind::kMoved, mac, entry);
   return true;
 }
 
@@ -79,32 +78,45 @@ const FdbEntry* Fdb::Find(const MacAddress& mac, Instant now) const {
 template <typename Predicate>
 size_t Fdb::EraseIf(FdbChange::Kind kind, Predicate dead) {
   size_t erased = 0;
-  absl::erase_if(entries_, [&](const Entries::value_type& item) {
-    const auto& [mac, entry] = item;
-    if (!dead(entry)) return false;
+  absl::erase_if(entries_, [&](Entries::value_type& item) {
+    auto& [mac, entry] = item;
+    if (!dead(mac, entry)) return false;
     ++erased;
     if (!entry.is_static) --learned_;
-    Report(kind, mac, entry.where);
+    Report(kind, mac, entry);
     return true;
   });
   return erased;
 }
 
-size_t Fdb::ForgetPeer(const Peer& peer) {
-  const Location where = peer;
+size_t Fdb::ForgetAt(const Location& where) {
   return EraseIf(FdbChange::Kind::kRemoved,
-                 [&](const FdbEntry& entry) { return entry.where == where; });
+                 [&](const MacAddress&, const FdbEntry& entry) { return entry.where == where; });
 }
 
-size_t Fdb::ForgetPort(PortId port) {
-  const Location where = port;
-  return EraseIf(FdbChange::Kind::kRemoved,
-                 [&](const FdbEntry& entry) { return entry.where == where; });
-}
+size_t Fdb::ForgetPeer(const Peer& peer) { return ForgetAt(peer); }
+
+size_t Fdb::ForgetPort(PortId port) { return ForgetAt(port); }
 
 size_t Fdb::Expire(Instant now) {
-  return EraseIf(FdbChange::Kind::kExpired,
-                 [&](const FdbEntry& entry) { return Expired(entry, now); });
+  return Expire(now, [](const MacAddress&, const Location&) { return std::nullopt; });
+}
+
+size_t Fdb::Expire(Instant now, Ask ask) {
+  return EraseIf(FdbChange::Kind::kExpired, [&](const MacAddress& mac, FdbEntry& entry) {
+    if (entry.is_static || now - entry.seen < options_.expiry - kAskBefore) return false;
+    // What was seen in this turn of the loop may be later than its `now` (I3).
+    if (const auto seen = ask(mac, entry.where)) {
+      entry.seen = std::max(entry.seen, std::min(*seen, now));
+    }
+    return Expired(entry, now);
+  });
+}
+
+void Fdb::ForEachAt(const Location& where, Visitor visit) const {
+  for (const auto& [mac, entry] : entries_) {
+    if (entry.where == where) visit(mac, entry);
+  }
 }
 
 std::vector<Fdb::Row> Fdb::Rows(Instant now) const {

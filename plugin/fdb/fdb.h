@@ -7,7 +7,6 @@
 //       learned: its frames are flooded, nobody who is active is evicted.
 //   I3  Time never runs backwards between two calls.
 //   I4  Every change of location is reported once to the listener; a refresh is not.
-//
 //   I5  For each station the listener hears kAdded first, then any kMoved, then one of
 //       kRemoved and kExpired, then kAdded again: it may keep a copy of the table.
 //
@@ -16,13 +15,16 @@
 #ifndef VXVDE_PLUGIN_FDB_FDB_H_
 #define VXVDE_PLUGIN_FDB_FDB_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
@@ -42,6 +44,7 @@ struct FdbChange {
   Kind kind;
   MacAddress mac;
   Location where;  // the new place; the last one for kRemoved and kExpired
+  bool is_static = false;
 };
 
 class Fdb {
@@ -76,10 +79,23 @@ class Fdb {
   // nullptr when unknown or expired. Valid until the next non-const call.
   const FdbEntry* Find(const MacAddress& mac, Instant now) const;
 
+  // Calls `visit` for each entry at `where` that the listener has heard of and not yet seen go
+  // (I5), in no order: those too that have expired, until Expire() says so. It must not change this
+  // Fdb.
+  using Visitor = absl::FunctionRef<void(const MacAddress&, const FdbEntry&)>;
+  void ForEachAt(const Location& where, Visitor visit) const;
+
   // Each returns how many entries died.
   size_t ForgetPeer(const Peer& peer);  // a leave
   size_t ForgetPort(PortId port);       // static ones too
   size_t Expire(Instant now);
+  // The same where others see frames, too. `ask` says when they saw the station at `where` last;
+  // nullopt: not at all. It is asked of learned entries that have no more than kAskBefore to live,
+  // and one that was seen later than we know lives on. So with a call every second that is some
+  // two or three times in the life of an entry, and one that is alive is never found expired.
+  using Ask = absl::FunctionRef<std::optional<Instant>(const MacAddress&, const Location& where)>;
+  static constexpr Duration kAskBefore = std::chrono::seconds(2);
+  size_t Expire(Instant now, Ask ask);
 
   size_t size() const { return entries_.size(); }
   size_t learned() const { return learned_; }
@@ -100,9 +116,11 @@ class Fdb {
   bool Expired(const FdbEntry& entry, Instant now) const {
     return !entry.is_static && now - entry.seen >= options_.expiry;
   }
-  void Report(FdbChange::Kind kind, const MacAddress& mac, const Location& where) const {
-    if (listener_) listener_({kind, mac, where});
+  void Report(FdbChange::Kind kind, const MacAddress& mac, const FdbEntry& entry) const {
+    if (listener_) listener_({kind, mac, entry.where, entry.is_static});
   }
+  size_t ForgetAt(const Location& where);
+  // `dead` may change the entry that it is asked of.
   template <typename Predicate>
   size_t EraseIf(FdbChange::Kind kind, Predicate dead);
 

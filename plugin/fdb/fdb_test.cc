@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <random>
 
 #include "gmock/gmock.h"
@@ -15,6 +16,8 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::IsNull;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
 using Learned = Fdb::Learned;
 using Kind = FdbChange::Kind;
 
@@ -86,6 +89,69 @@ TEST_F(FdbTest, ExpiresWithTheLastFrameNotWithTheFirst) {
   EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kExpired));
   EXPECT_EQ(fdb_.size(), 0u);
   EXPECT_EQ(fdb_.learned(), 0u);
+}
+
+TEST_F(FdbTest, WhoOthersHaveSeenLivesOnAndIsNotReported) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  fdb_.Learn(Mac(2), kPort1, kStart);
+  fdb_.Learn(Mac(3), kPeerA, kStart + seconds(2));
+  fdb_.AddStatic(Mac(4), PortId{1});
+  TakeKinds();
+  std::map<MacAddress, Location> asked;
+  const auto ask = [&](std::optional<Instant> seen) {
+    return [&asked, seen](const MacAddress& mac, const Location& where) {
+      asked[mac] = where;
+      return mac == Mac(1) ? seen : std::nullopt;
+    };
+  };
+  const Instant soon = kStart + kExpiry - Fdb::kAskBefore;
+  EXPECT_EQ(fdb_.Expire(soon - Duration(1), ask(soon)), 0u);
+  EXPECT_THAT(asked, IsEmpty()) << "they have a while to live";
+
+  EXPECT_EQ(fdb_.Expire(soon, ask(soon - seconds(10))), 0u);
+  EXPECT_THAT(asked, UnorderedElementsAre(Pair(Mac(1), Location(kPeerA)), Pair(Mac(2), kPort1)));
+  asked.clear();
+  const Instant now = kStart + kExpiry;
+  EXPECT_EQ(fdb_.Expire(now, ask(kStart)), 1u) << "an answer that is old news takes nothing away";
+  EXPECT_THAT(asked, UnorderedElementsAre(Pair(Mac(2), kPort1), Pair(Mac(3), Location(kPeerA))))
+      << "not of who was refreshed";
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kExpired));
+  ASSERT_NE(fdb_.Find(Mac(1), now), nullptr);
+  EXPECT_EQ(fdb_.Find(Mac(1), now)->seen, soon - seconds(10));
+
+  const Instant later = soon - seconds(10) + kExpiry - seconds(1);
+  EXPECT_EQ(fdb_.Expire(later, ask(later + seconds(5))), 1u);
+  ASSERT_NE(fdb_.Find(Mac(1), later), nullptr);
+  EXPECT_EQ(fdb_.Find(Mac(1), later)->seen, later) << "nobody is seen in the future";
+  EXPECT_EQ(fdb_.learned(), 1u);
+}
+
+TEST_F(FdbTest, VisitsWhoIsAtAPlace) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  fdb_.Learn(Mac(2), kPeerB, kStart);
+  fdb_.Learn(Mac(3), kPort1, kStart);
+  fdb_.AddStatic(Mac(4), PortId{1});
+  const auto at = [&](const Location& where) {
+    std::map<MacAddress, bool> out;
+    fdb_.ForEachAt(
+        where, [&](const MacAddress& mac, const FdbEntry& entry) { out[mac] = entry.is_static; });
+    return out;
+  };
+  EXPECT_THAT(at(kPeerA), ElementsAre(Pair(Mac(1), false)));
+  EXPECT_THAT(at(kPort1), ElementsAre(Pair(Mac(3), false), Pair(Mac(4), true)));
+  EXPECT_THAT(at(kPort2), IsEmpty());
+  fdb_.Expire(kStart + kExpiry);
+  EXPECT_THAT(at(kPort1), ElementsAre(Pair(Mac(4), true)));
+}
+
+TEST_F(FdbTest, AChangeSaysWhetherTheStationIsStatic) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  fdb_.AddStatic(Mac(1), PortId{1});
+  fdb_.AddStatic(Mac(2), PortId{1});
+  fdb_.ForgetPort(PortId{1});
+  std::vector<bool> statics;
+  for (const FdbChange& change : changes_) statics.push_back(change.is_static);
+  EXPECT_THAT(statics, ElementsAre(false, true, true, true, true));
 }
 
 TEST_F(FdbTest, I5AStationThatHadExpiredIsNew) {

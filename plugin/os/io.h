@@ -81,8 +81,8 @@ class FrameIo {
   // kShortFrame, kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to
   // `drops`. NotFound or Unavailable: the interface is gone or down.
   virtual absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) = 0;
-  // Off: nothing is received from now on, and what waits is thrown away; Send and the errors of
-  // Receive go on. Unimplemented: this kind of port cannot.
+  // Off: nothing more comes to the queue, so that Receive gives what waits there and then nothing;
+  // Send and the errors of Receive go on. Unimplemented: this kind of port cannot.
   virtual absl::Status SetReceiving(bool on) {
     return absl::UnimplementedError(on ? "always receives" : "cannot stop receiving");
   }

@@ -38,6 +38,14 @@ struct LinkInfo {
                          // kernel has given the link a queue)
   bool ipv6 = false;     // it may be used: the kernel has it, and disable_ipv6 is 0
   IfIndex peer = IfIndex::kNone;  // IFLA_LINK: index of the other end, in its own namespace
+  bool peer_elsewhere = false;    // that namespace is another one (IFLA_LINK_NETNSID)
+  uint16_t type = 0;              // ARPHRD_ETHER ...
+};
+
+// A queueing discipline of a link.
+struct QdiscInfo {
+  std::string kind;     // "tbf", "clsact", "ingress" ...
+  uint32_t parent = 0;  // TC_H_ROOT, TC_H_INGRESS (clsact too) or a class
 };
 
 // One end of a veth pair.
@@ -125,6 +133,16 @@ class Netlink {
   absl::StatusOr<std::vector<AddressInfo>> ListAddresses();  // of all links, both families
   absl::Status AddRoute(IfIndex index, const Route& route);
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
+
+  // A VXLAN device that unpacks for all VNIs and senders (collect metadata) what comes to UDP
+  // `port`, IPv4 and IPv6, checksums of 0 included. It takes the port when it is brought up.
+  // AlreadyExists when the name is taken; Unimplemented: this kernel has none.
+  absl::Status CreateVxlan(const std::string& name, uint16_t port);
+  // InvalidArgument when the link is no such device.
+  absl::StatusOr<uint16_t> GetVxlanPort(IfIndex index);
+
+  // Of one link, those that the kernel makes by itself (noqueue) left out.
+  absl::StatusOr<std::vector<QdiscInfo>> ListQdiscs(IfIndex index);
 
   // Frames that the link sends wait for their turn, at most 25 ms behind a whole burst; more are
   // dropped. Replaces the root queueing discipline that is there.

@@ -1,5 +1,6 @@
 #include "plugin/os/netlink.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -415,6 +416,48 @@ TEST_F(NetlinkTest, TheMonitorSaysSoWhenItLostSomething) {
   }
   EXPECT_TRUE(monitor->Drain());
   EXPECT_FALSE(monitor->Drain());
+}
+
+TEST_F(NetlinkTest, AVxlanDeviceHasItsPortWhenItIsUp) {
+  LinkChange up;
+  up.up = true;
+  ASSERT_EQ(host.CreateVxlan("vxf1", 15814), absl::OkStatus());
+  const IfIndex first = ValueOrDie(host.GetLink("vxf1")).index;
+  EXPECT_EQ(ValueOrDie(host.GetVxlanPort(first)), 15814);
+  EXPECT_EQ(host.ChangeLink(first, up), absl::OkStatus());
+  host_ns.Shell("ss -uln | grep -q :15814");
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf1", 15815))) << "the name";
+  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf2", 15814))) << "another of its kind";
+
+  UniqueFd taken;
+  host_ns.Run([&] {
+    taken = UniqueFd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in any = {};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(15816);
+    ASSERT_EQ(bind(taken.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
+  });
+  ASSERT_EQ(host.CreateVxlan("vxf3", 15816), absl::OkStatus());
+  EXPECT_FALSE(host.ChangeLink(ValueOrDie(host.GetLink("vxf3")).index, up).ok())
+      << "somebody else's port, which only shows when it is brought up";
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(host.GetVxlanPort(ValueOrDie(host.GetLink("vx0")).index).status()));
+}
+
+TEST_F(NetlinkTest, QdiscsOfALink) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  const LinkInfo link = ValueOrDie(host.GetLink("vx0"));
+  EXPECT_TRUE(link.peer_elsewhere);
+  EXPECT_EQ(link.type, 1) << "ARPHRD_ETHER";
+  EXPECT_THAT(ValueOrDie(host.ListQdiscs(link.index)), IsEmpty());
+  ASSERT_EQ(host.ShapeLink(link.index, {.rate = 8'000'000, .burst = 800'000}), absl::OkStatus());
+  host_ns.Shell("tc qdisc add dev vx0 clsact");
+  std::vector<std::string> seen;
+  for (const QdiscInfo& qdisc : ValueOrDie(host.ListQdiscs(link.index))) {
+    seen.push_back(absl::StrCat(qdisc.kind, qdisc.parent == 0xffffffff ? " at the root" : ""));
+  }
+  EXPECT_THAT(seen, UnorderedElementsAre("tbf at the root", "clsact"));
 }
 
 }  // namespace

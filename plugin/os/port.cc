@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -79,6 +80,7 @@ class PacketPort : public FrameIo {
 
   int fd() const override { return fd_.get(); }
   absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) override;
+  absl::Status SetReceiving(bool on) override;
   Drop Send(const OutFrame& frame) override;
 
  private:
@@ -182,6 +184,21 @@ absl::Status PacketPort::ReceiveError(int error, DropCounters& drops) {
     }
   }
   return ErrnoStatus(error, "receive from a packet socket");
+}
+
+// By a filter, not by bind() to another protocol, which waits for RCU (some 10 ms) and takes away
+// the news that the link is down. packet_rcv() runs it before it copies or counts anything.
+absl::Status PacketPort::SetReceiving(bool on) {
+  sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+  const sock_fprog program = {.len = 1, .filter = &nothing};
+  const int unused = 0;
+  const int result =
+      on ? setsockopt(fd_.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused))
+         : setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+  // ENOENT: there is no filter to take away.
+  if (result == 0 || (on && errno == ENOENT)) return absl::OkStatus();
+  return ErrnoStatus(
+      errno, on ? "receive again from a packet socket" : "stop receiving from a packet socket");
 }
 
 void PacketPort::CountOverruns(DropCounters& drops) {

@@ -364,6 +364,51 @@ TEST_F(PacketPortTest, ALinkThatIsDownSaysSoOnceAndWorksWhenItIsUpAgain) {
   EXPECT_TRUE(Next(*host_io, one, IsOurs, drops));
 }
 
+TEST_F(PacketPortTest, APortThatDoesNotReceiveGivesWhatWaitsAndNothingMore) {
+  const auto host_io = OpenPacket(host, "vx0");
+  const auto pod_io = OpenPacket(pod, "eth0");
+  EXPECT_TRUE(host_io->SetReceiving(true).ok());  // as it was
+  EXPECT_EQ(Write(*pod_io, PlainFrame(64)), Drop::kNone);
+  EXPECT_TRUE(host_io->SetReceiving(false).ok());
+  EXPECT_EQ(Write(*pod_io, PlainFrame(100)), Drop::kNone);
+  const std::optional<Frame> waited = Next(*host_io, one, IsOurs, drops);
+  ASSERT_TRUE(waited);
+  EXPECT_EQ(waited->bytes.size(), 64u);
+
+  // What we send still goes out, and there is proof that the frame of 100 came by meanwhile.
+  EXPECT_EQ(Write(*host_io, PlainFrame(120)), Drop::kNone);
+  ASSERT_TRUE(Next(*pod_io, one, IsOurs, drops));
+  while (Readable(*host_io, 0)) {
+    ASSERT_TRUE(host_io->Receive(one, batch, drops).ok());
+    for (const Frame& frame : batch) EXPECT_FALSE(IsOurs(frame));
+  }
+  EXPECT_EQ(drops[Drop::kPortOverrun], 0u) << "what is not wanted is not lost";
+
+  EXPECT_TRUE(host_io->SetReceiving(true).ok());
+  EXPECT_EQ(Write(*pod_io, PlainFrame(140)), Drop::kNone);
+  const std::optional<Frame> after = Next(*host_io, one, IsOurs, drops);
+  ASSERT_TRUE(after);
+  EXPECT_EQ(after->bytes.size(), 140u);
+}
+
+TEST_F(PacketPortTest, APortThatDoesNotReceiveStillHearsOfItsLink) {
+  const auto host_io = OpenPacket(host, "vx0");
+  ASSERT_TRUE(host_io->SetReceiving(false).ok());
+  host.Shell("ip link set vx0 down");
+  ASSERT_TRUE(Readable(*host_io));
+  EXPECT_TRUE(absl::IsUnavailable(DrainedStatus(*host_io)));
+  ASSERT_EQ(host.OpenNetlink().DeleteLink(host_index), absl::OkStatus());
+  const auto gone = DrainedStatus(*host_io);
+  EXPECT_TRUE(gone.ok() || absl::IsNotFound(gone)) << gone;  // as port.h says
+  EXPECT_EQ(Write(*host_io, PlainFrame(64)), Drop::kPortDown);
+}
+
+TEST(TapPort, AlwaysReceives) {
+  const TestNetNs ns;
+  const auto tap = ValueOrDie(OpenTapPort(MakeTap(ns, "tap0")));
+  EXPECT_TRUE(absl::IsUnimplemented(tap->SetReceiving(false)));
+}
+
 TEST_F(PacketPortTest, ALinkThatIsGoneIsNotFound) {
   const auto host_io = OpenPacket(host, "vx0");
   ASSERT_EQ(host.OpenNetlink().DeleteLink(host_index), absl::OkStatus());

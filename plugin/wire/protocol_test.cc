@@ -11,6 +11,7 @@
 
 #include "plugin/wire/announce.h"
 #include "plugin/wire/header.h"
+#include "plugin/wire/hello.h"
 #include "plugin/wire/neighbour.h"
 
 namespace vxvde {
@@ -87,6 +88,9 @@ TEST_F(ProtocolTest, SaysWhatTheCodeDoes) {
               ElementsAreArray(Block("claim-ipv4")));
   EXPECT_THAT(BuildProbe(mac, IpAddress::Parse("2001:db8::7").value(), mark),
               ElementsAreArray(Block("claim-ipv6")));
+
+  EXPECT_THAT(EncodeHello({.source = mac, .fast_port = 51105, .answer_wanted = true}),
+              ElementsAreArray(Block("hello")));
 
   // A block that nobody checks would be a claim that nobody keeps.
   EXPECT_EQ(seen_.size(), blocks_.size());

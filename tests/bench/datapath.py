@@ -2,13 +2,14 @@
 
     bash tests/bench/run.sh [--quick] [--out FILE]                     everything
     bash tests/bench/run.sh --paths kernel,vxlan --columns tcp1,rr     a part of it, for tuning
-        [--fabric A,W] [--mtu 1500,9000] [--rounds N] [--seconds S]
+        [--fabric A,W] [--mtu 1500,9000] [--rounds N] [--seconds S] [--plain-bridges]
 
-Fabric A is plain veth: super-frames cross it whole, as between virtual machines of one host. Fabric W has uplinks
+The fabric is one veth pair. On A super-frames cross it whole, as between virtual machines of one host; W has uplinks
 without offloads (every datagram at most the MTU; GRO on receive): a poor NIC. Pods' MTU is the fabric's less 50.
 Paths are told in paths.py, columns in measures.py. A round measures each column on all paths, one path after the other;
 a ratio is of two figures of one round. Tables show medians with (min-max). TCP is cubic.
-A wrong checksum on a path of ours ends the run with an error."""
+Where the kernel has br_netfilter, Linux bridges show their frames to iptables, as on most machines with containers;
+--plain-bridges measures against bridges that do not. A wrong checksum on a path of ours ends the run with an error."""
 
 import argparse
 import concurrent.futures
@@ -23,7 +24,8 @@ import time
 
 from tests.bench import add
 from tests.bench.measures import COLUMNS, FIGURES
-from tests.bench.paths import BEDS, OURS, PATHS, REFERENCE, datapaths, settle
+from tests.bench.paths import (BEDS, OURS, PATHS, REFERENCE, datapaths, iptables_in_bridges, settle,
+                               without_iptables)
 from tests.lib.lab import Lab, program
 from tests.lib.process import run
 
@@ -69,8 +71,8 @@ def say(text):
 class Scene:
     """One fabric with one MTU: `figures[path][figure]` has a value for each round."""
 
-    def __init__(self, fabric, mtu, plan):
-        self.fabric, self.mtu, self.plan = fabric, mtu, plan
+    def __init__(self, fabric, mtu, plan, plain_bridges):
+        self.fabric, self.mtu, self.plan, self.plain_bridges = fabric, mtu, plan, plain_bridges
         self.name = f"{fabric} {mtu}"
         self.paths = [path for path in PATHS if any(path in paths for paths in plan.values())]
         self.figures = {path: {} for path in self.paths}
@@ -82,7 +84,9 @@ class Scene:
             for build, paths in BEDS.items():
                 if any(path in self.paths for path in paths):
                     lab = beds.enter_context(Lab(f"b{paths[0]}", mtu=self.mtu, offloads=self.fabric == "A"))
-                    pair = [lab.node("n1"), lab.node("n2")]
+                    pair = lab.cable("n1", "n2")
+                    for node in pair if self.plain_bridges else []:
+                        without_iptables(node)
                     made = build(lab, *pair)
                     ends.update(made)
                     nodes.update((path, pair) for path in made)
@@ -206,6 +210,7 @@ def parse():
     options.add_argument("--columns", type=words(COLUMNS))
     options.add_argument("--fabric", type=words(["A", "W"]))
     options.add_argument("--mtu", type=words(["1500", "9000"]))
+    options.add_argument("--plain-bridges", action="store_true", help="Linux bridges without br_netfilter")
     options.add_argument("--out", help="also write the tables there (Markdown)")
     options = options.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 5)
@@ -229,7 +234,7 @@ def scenes_of(options):
 
         plan = {(fabric, int(mtu)): {column: able(column) for column in options.columns or COLUMNS}
                 for fabric in options.fabric or ["A"] for mtu in options.mtu or ["1500"]}
-    return {(fabric, mtu): Scene(fabric, mtu, columns) for (fabric, mtu), columns in plan.items()}
+    return {scene: Scene(*scene, columns, options.plain_bridges) for scene, columns in plan.items()}
 
 
 def main():
@@ -242,12 +247,14 @@ def main():
     if options.all:
         # Measuring enters a namespace, for good: in a process of its own.
         with concurrent.futures.ProcessPoolExecutor(1) as other:
-            figures = other.submit(add.measure, options.rounds, 5 if options.quick else 20).result()
+            figures = other.submit(add.measure, options.rounds, 10 if options.quick else 20).result()
         parts += [f"### ADD and DEL\n\n{add.table(figures)}", core()]
         add_ratios = add.ratios(figures)
     said = [row(scene.name, path, *words)
             for scene in scenes.values() for path, said in scene.said.items() for words in said]
-    text = "\n".join([f"## {machine()}\n\n{options.rounds} rounds, turns of {options.seconds} s\n",
+    bridges = "with" if iptables_in_bridges() and not options.plain_bridges else "without"
+    text = "\n".join([f"## {machine()}\n\n{options.rounds} rounds, turns of {options.seconds} s; "
+                      f"Linux bridges {bridges} br_netfilter\n",
                       targets(scenes, add_ratios), *parts,
                       "### What our agents said of their datapath, at the end\n",
                       row("fabric", "path", "node", "cloud", "ports", "peers", ""), ruler(7), *said, ""])

@@ -30,6 +30,8 @@ from tests.lib.process import Timeout, run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MARK = "VXVDE_LAB"
+# `datapath` of every agent whose test does not say otherwise.
+DATAPATH = os.environ.get("VXVDE_TEST_DATAPATH", "auto")
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
 
 
@@ -117,11 +119,6 @@ class Agent:
         assert word == b"\n", f"agent of {self.node} is not ready ({word!r}):\n{self.process.output()}"
         return self
 
-    def accepts_config(self):
-        self._write()
-        return self.node.run(program("agent/vxvde-agent"), "--check-config", "--config", self.config_file,
-                             check=False).returncode == 0
-
     def stop(self, sig=signal.SIGTERM):
         return self.process.stop(sig)
 
@@ -132,7 +129,7 @@ class Agent:
 
     def _write(self):
         with open(self.config_file, "w", encoding="utf-8") as f:
-            json.dump(self.config, f, indent=1)  # JSON is YAML
+            json.dump({"datapath": DATAPATH, **self.config}, f, indent=1)  # JSON is YAML
 
     def ctl_argv(self, *args):
         return [program("agent/vxvdectl"), "--run-dir", self.run_dir, *args]
@@ -161,6 +158,12 @@ class Agent:
         """Files in the run-dir, below it too."""
         return sorted(os.path.relpath(os.path.join(folder, name), self.run_dir)
                       for folder, _, names in os.walk(self.run_dir) for name in names)
+
+
+def make_poor(netns, ifname):
+    """A poor NIC: every packet leaves whole and checksummed; only GRO on receive."""
+    off = ["tx", "off", "tso", "off", "gso", "off", "sg", "off", "tx-udp-segmentation", "off", "gro", "on"]
+    netns.run("ethtool", "-K", ifname, *off)
 
 
 class Lan:
@@ -192,13 +195,11 @@ class Node(Netns):
         lan.netns.ip("link", "add", port, "mtu", str(lan.mtu), "type", "veth",
                      "peer", "name", ifname, "mtu", str(lan.mtu), "netns", self.path)
         lan.netns.ip("link", "set", port, "master", "br0", "up")
+        if not lan.offloads:
+            make_poor(self, ifname)
+            make_poor(lan.netns, port)
         ip4, ip6 = lan.addresses(self.number)
         self.address(ifname, ip4, ip6)
-        if not lan.offloads:
-            # A poor NIC: every packet leaves whole and checksummed; only GRO on receive.
-            off = ["tx", "off", "tso", "off", "gso", "off", "sg", "off", "tx-udp-segmentation", "off", "gro", "on"]
-            self.run("ethtool", "-K", ifname, *off)
-            lan.netns.run("ethtool", "-K", port, *off)
         return ip4.split("/")[0], ip6.split("/")[0]
 
     def route_multicast(self, ifname):
@@ -302,7 +303,7 @@ class Lab:
         self.keep = False  # True: all that was made stays; clean() of another process removes it
         self._mtu, self._offloads = mtu, offloads
         self._lans = []
-        self._nodes = itertools.count(1)
+        self._nodes = []
         self._ids = itertools.count(1)
 
     def __enter__(self):
@@ -358,6 +359,14 @@ class Lab:
                 print("\n".join(text[-lines:]))
         sys.stdout.flush()
 
+    def settle(self):
+        """Waits until the kernel forwards for every port that it can: a port begins in the agent's hands."""
+        for agent in [node.agent for node in self._nodes if node.agent is not None]:
+            fast = {cloud["name"] for cloud in agent.clouds() if cloud["datapath"] == "kernel"}
+            wait_for(lambda: not [port for port in agent.ports() if port["cloud"] in fast
+                                  and port.get("datapath") == "user" and "in a moment" in port["datapathReason"]],
+                     10, f"ports of {agent.node} become fast")
+
     def next_id(self):
         return next(self._ids)
 
@@ -384,10 +393,24 @@ class Lab:
             self._lans.append(Lan(self, f"lan{count}", count, self._mtu, self._offloads))
         return self._lans[number or 0]
 
+    def cable(self, *names):
+        """Two nodes whose eth0 are the ends of one veth pair: no bridge between them takes any time."""
+        nodes = [Node(self, name, self.netns(name).path, number) for number, name in enumerate(names, 1)]
+        nodes[0].ip("link", "add", "eth0", "mtu", str(self._mtu), "type", "veth",
+                    "peer", "name", "eth0", "mtu", str(self._mtu), "netns", nodes[1].path)
+        for node in nodes:
+            if not self._offloads:
+                make_poor(node, "eth0")
+            node.ip4, node.ip6 = f"192.0.2.{node.number}", f"2001:db8::{node.number}"
+            node.address("eth0", f"{node.ip4}/26", f"{node.ip6}/64")
+            node.route_multicast("eth0")
+        return nodes
+
     def node(self, name):
         """A node on LAN 0."""
         netns = self.netns(name)
-        node = Node(self, name, netns.path, next(self._nodes))
+        node = Node(self, name, netns.path, len(self._nodes) + 1)
+        self._nodes.append(node)
         node.ip4, node.ip6 = node.plug(self.lan(), "eth0")
         node.route_multicast("eth0")
         return node

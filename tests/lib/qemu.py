@@ -19,7 +19,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 for module in {modules}; do insmod /lib/$module; done
-for word in $(cat /proc/cmdline); do case $word in address=*) address=${{word#address=}};; esac; done
+for word in $(cat /proc/cmdline); do case $word in address=*) address=${word#address=};; esac; done
 ip link set lo up
 ip link set eth0 up
 ip addr add "$address" dev eth0
@@ -41,35 +41,57 @@ def cpio(files):
     return bytes(out)
 
 
-def prepare():
-    """Kernel and initramfs in FOLDER, made when they are not there: a download from the apt mirror."""
-    kernel, initramfs = f"{FOLDER}/vmlinuz", f"{FOLDER}/initramfs"
-    if os.path.exists(initramfs):
-        return kernel, initramfs
-    os.makedirs(FOLDER, exist_ok=True)
-    depends = run(["apt-cache", "depends", "linux-image-cloud-amd64"]).stdout
-    package = re.search(r"Depends: (linux-image-\S+)", depends).group(1)
-    run(["sh", "-ec", f"cd {FOLDER}; apt-get download {package}; dpkg-deb -x {package}_*.deb root; rm {package}_*.deb"],
-        timeout=300)
-    version = os.listdir(f"{FOLDER}/root/lib/modules")[0]
-    run(["depmod", "-b", f"{FOLDER}/root", version])
-    names = []  # in the order in which they can be inserted
-    for module in MODULES:
+def kernel():
+    """Debian's cloud kernel in FOLDER, fetched from the apt mirror when it is not there: its image, and its version."""
+    image = f"{FOLDER}/vmlinuz"
+    if not os.path.exists(image):
+        os.makedirs(FOLDER, exist_ok=True)
+        depends = run(["apt-cache", "depends", "linux-image-cloud-amd64"]).stdout
+        package = re.search(r"Depends: (linux-image-\S+)", depends).group(1)
+        run(["sh", "-ec", f"cd {FOLDER}; apt-get download {package}; dpkg-deb -x {package}_*.deb root; rm {package}_*.deb"],
+            timeout=300)
+        run(["depmod", "-b", f"{FOLDER}/root", os.listdir(f"{FOLDER}/root/lib/modules")[0]])
+        os.rename(glob.glob(f"{FOLDER}/root/boot/vmlinuz-*")[0], image)
+    return image, os.listdir(f"{FOLDER}/root/lib/modules")[0]
+
+
+def module_files(version, modules):
+    """Paths of these modules of the kernel and of what they need, in the order in which they can be inserted."""
+    names = []
+    for module in modules:
         shown = run(["modprobe", "-d", f"{FOLDER}/root", "-S", version, "--show-depends", module]).stdout
         names += [line.split()[1] for line in shown.splitlines() if line.startswith("insmod ")]
-    names = list(dict.fromkeys(names))
-    files = [(folder, 0o040755, b"") for folder in ("bin", "dev", "lib", "proc", "sys")]
-    for name, path in [("bin/busybox", "/bin/busybox"), *((f"lib/{os.path.basename(n)}", n) for n in names)]:
+    return list(dict.fromkeys(names))
+
+
+def initramfs(name, init, copies, modules, applets):
+    """FOLDER/NAME: `init` (a script in which {modules} stands for the modules' file names), /bin/busybox as `applets`,
+    `modules` in /lib and `copies` ({path: path here})."""
+    folders = {"bin", "dev", "lib", "proc", "sys", "tmp"}
+    for path in copies:
+        parts = path.split("/")[:-1]
+        folders |= {"/".join(parts[:n]) for n in range(1, len(parts) + 1)}
+    files = [(folder, 0o040755, b"") for folder in sorted(folders)]
+    all_copies = {"bin/busybox": "/bin/busybox", **{f"lib/{os.path.basename(m)}": m for m in modules}, **copies}
+    for target, path in all_copies.items():
         with open(path, "rb") as f:
-            files.append((name, 0o100755, f.read()))
-    files += [(f"bin/{name}", 0o120777, b"busybox") for name in ("sh", "mount", "insmod", "ip", "ping", "cat", "echo")]
-    init = INIT.format(modules=" ".join(os.path.basename(name) for name in names))
-    files.append(("init", 0o100755, init.encode()))
-    os.rename(glob.glob(f"{FOLDER}/root/boot/vmlinuz-*")[0], kernel)
-    with open(f"{initramfs}.new", "wb") as f:
+            files.append((target, 0o100755, f.read()))
+    files += [(f"bin/{applet}", 0o120777, b"busybox") for applet in applets]
+    files.append(("init", 0o100755, init.replace("{modules}", " ".join(map(os.path.basename, modules))).encode()))
+    with open(f"{FOLDER}/{name}.new", "wb") as f:
         f.write(cpio(files))
-    os.rename(f"{initramfs}.new", initramfs)
-    return kernel, initramfs
+    os.rename(f"{FOLDER}/{name}.new", f"{FOLDER}/{name}")
+    return f"{FOLDER}/{name}"
+
+
+def prepare():
+    """Kernel and initramfs of a guest."""
+    image, version = kernel()
+    made = f"{FOLDER}/initramfs"
+    if not os.path.exists(made):
+        initramfs("initramfs", INIT, {}, module_files(version, MODULES),
+                  ("sh", "mount", "insmod", "ip", "ping", "cat", "echo"))
+    return image, made
 
 
 class Guest:

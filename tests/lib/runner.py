@@ -5,12 +5,17 @@ import time
 import traceback
 
 
-def main(names):
+def main(names, unable=None):
+    """`unable`: why nothing of it can be tested on this machine. lib/count.py does not take that for a pass."""
     tests = {name: f for name, f in names.items() if name.startswith("test_") and callable(f)}
     wanted = sys.argv[1:] or list(tests)
     unknown = [name for name in wanted if name not in tests]
     if unknown or not wanted:
         sys.exit(f"no such test: {unknown}; there are {list(tests)}")
+    if unable:
+        for name in wanted:
+            print(f"[ SKIP ] {name}: {unable}")
+        sys.exit(print(f"0 passed, 0 failed, {len(wanted)} skipped"))
     failed = []
     for name in wanted:
         print(f"[ RUN  ] {name}: {(tests[name].__doc__ or '').strip()}", flush=True)

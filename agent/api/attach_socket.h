@@ -1,0 +1,35 @@
+// AttachSocket: one connection to an agent's handoff.sock (attach.proto), from the side that asks.
+
+#ifndef VXVDE_AGENT_API_ATTACH_SOCKET_H_
+#define VXVDE_AGENT_API_ATTACH_SOCKET_H_
+
+#include <chrono>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/api/attach.pb.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+class AttachSocket {
+ public:
+  AttachSocket() = default;  // not connected
+
+  // `timeout`, not zero, is for each of connect, request and answer. Unavailable: nobody is there,
+  // or not in time; the message says which step.
+  static absl::StatusOr<AttachSocket> Connect(const std::string& path,
+                                              std::chrono::milliseconds timeout);
+
+  // Unavailable as above; DataLoss: the answer is not of attach.proto. An Error is an answer like
+  // others. `fd` rides along, if there is one.
+  absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& fd) const;
+
+ private:
+  UniqueFd socket_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_API_ATTACH_SOCKET_H_

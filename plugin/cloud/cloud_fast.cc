@@ -1,0 +1,297 @@
+// The cloud's side of the fast path: who has one (Hello), which ports and peers are fast, and the
+// copy of the FDB that the kernel forwards by (I4, I5). What it does with the copy is
+// plugin/fastpath's business.
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+#include "plugin/cloud/cloud.h"
+#include "plugin/wire/hello.h"
+
+namespace vxvde {
+namespace {
+
+void Add(FlowCounters& sum, const FlowCounters& more) {
+  sum.frames += more.frames;
+  sum.bytes += more.bytes;
+}
+
+}  // namespace
+
+absl::Status Cloud::WatchFast() {
+  if (fast_ == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(loop_->Watch(fast_->datagrams().fd(), EPOLLIN, [this](uint32_t) {
+    ReadSocket(fast_->datagrams(), /*is_group=*/false);
+  }));
+  return loop_->Watch(fast_->frames().fd(), EPOLLIN, [this](uint32_t) { ReadPunted(); });
+}
+
+void Cloud::UnwatchFast() {
+  if (fast_ == nullptr) return;
+  loop_->Unwatch(fast_->datagrams().fd());
+  loop_->Unwatch(fast_->frames().fd());
+}
+
+bool Cloud::ReadPunted() {
+  if (!fast_->frames().Receive(*buffers_, punted_, drops_).ok()) return false;
+  PortId last = PortId::kNone;
+  Flow flow;
+  for (PuntedFrame& punted : punted_) {
+    Port* port = FindPort(punted.from);
+    if (port == nullptr) continue;  // Receive leaves out the frames of ports that are gone
+    if (punted.from != last) flow.valid = false;
+    last = punted.from;
+    OnFrameFromPort(*port, punted.frame, flow);
+  }
+  FlushSends();
+  return punted_.size() == buffers_->count();
+}
+
+// ---------------------------------------------------------------- Hello
+
+void Cloud::SayHello(const Peer& to, bool answer_wanted) {
+  if (!options_.agent_mac.IsStation()) return;
+  const std::array<uint8_t, kHelloSize> frame = EncodeHello(
+      {.source = options_.agent_mac, .fast_port = FastPort(), .answer_wanted = answer_wanted});
+  sends_.Add(to, header_, frame);
+  FlushSends();
+}
+
+// An answer wants none, so it may be answered only by who has not heard of its sender or has lost
+// its own fast path: two agents never go on answering each other.
+void Cloud::OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState* peer) {
+  const std::optional<Hello> hello = DecodeHello(frame);
+  if (!hello.has_value()) return;
+  const bool is_news = peer != nullptr && !peer->hello.has_value();
+  if (peer != nullptr) {
+    peer->hello = loop_->now();
+    peer->fast_port = hello->fast_port;
+    UpdatePeer(from, *peer);
+  }
+  // It may still send to a fast port that this agent had before it was started again.
+  const bool must_be_told = fast_ == nullptr && hello->fast_port != 0;
+  if (hello->answer_wanted || is_news || must_be_told) SayHello(from, /*answer_wanted=*/false);
+}
+
+// ---------------------------------------------------------------- time
+
+void Cloud::TickFast(Instant now) {
+  for (const auto& [peer, state] : peers_) {
+    if (!state->hello.has_value() || now - *state->hello < kHelloLife) continue;
+    state->hello.reset();
+    state->fast_port = 0;
+    SlowDown(peer, *state);
+  }
+  if (fast_ == nullptr) return;
+  for (const auto& [id, port] : ports_) {
+    const bool may = !port->fast && !port->failed && port->why_not_fast.empty() &&
+                     port->options.host_end != IfIndex::kNone;
+    if (may && now - port->added >= kFastAfter) SpeedUp(*port);
+  }
+  if (now - last_hello_ >= kHelloPeriod) {
+    last_hello_ = now;
+    SayHello(group_address_, /*answer_wanted=*/false);
+  }
+}
+
+// ---------------------------------------------------------------- ports
+
+// The packet socket sees a frame before the programs do, whatever they do with it, so of the two
+// only one may be on. What comes while neither is, some 0.2 ms, is lost, as on a wire: were they
+// both on for that long, frames would be forwarded twice and overtake each other. What already
+// waits at the socket is read first, so that nothing overtakes it either.
+void Cloud::SpeedUp(Port& port) {
+  absl::Status fast = port.io->SetReceiving(false);
+  if (!fast.ok()) {
+    port.why_not_fast = std::string(fast.message());
+    return;
+  }
+  while (!port.failed && ReadPort(port)) continue;  // ends: nothing more comes
+  if (port.failed) return;
+  fast = fast_->AddPort(port.id, port.options.host_end);
+  if (fast.ok()) {
+    port.fast = true;
+    CopyStationsAt(port.id);
+    return;
+  }
+  port.why_not_fast = std::string(fast.message());
+  if (!port.io->SetReceiving(true).ok()) FailPort(port);  // nobody would read it any more
+}
+
+// Its interface may be gone, or is about to be: nobody reads it from now on.
+void Cloud::SlowDown(Port& port) {
+  if (!port.fast) return;
+  const FastCounters last = fast_->CountersOf(port.id);
+  Add(port.from_pod, last.from);
+  Add(port.to_pod, last.to);
+  fast_->RemovePort(port.id);
+  port.fast = false;
+  CopyStationsAt(port.id);
+}
+
+// ---------------------------------------------------------------- peers
+
+void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {
+  if (fast_ == nullptr) return;
+  if (state.fast_port == 0) {
+    SlowDown(peer, state);
+    return;
+  }
+  const FastCounters last = state.fast ? fast_->CountersOf(peer) : FastCounters{};
+  if (!fast_->SetPeer(peer, state.fast_port).ok()) {
+    if (state.fast) PeerIsSlow(peer, state, last);
+    return;  // tried again with its next Hello
+  }
+  if (state.fast) return;
+  state.fast = true;
+  CopyStationsAt(peer);
+}
+
+void Cloud::SlowDown(const Peer& peer, PeerState& state) {
+  if (!state.fast) return;
+  PeerIsSlow(peer, state, fast_->CountersOf(peer));
+  fast_->ForgetPeer(peer);
+}
+
+void Cloud::PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last) {
+  Add(state.from_peer, last.from);
+  Add(state.to_peer, last.to);
+  state.fast = false;
+  fdb_.ForEachAt(peer,
+                 [this](const MacAddress& mac, const FdbEntry&) { fast_->ForgetStation(mac); });
+}
+
+// ---------------------------------------------------------------- stations (I4)
+
+bool Cloud::IsFast(const Location& where) const {
+  if (const auto* id = std::get_if<PortId>(&where)) {
+    const Port* port = FindPort(*id);
+    return port != nullptr && port->fast;
+  }
+  const PeerState* peer = FindPeer(std::get<Peer>(where));
+  return peer != nullptr && peer->fast;
+}
+
+// Stations at ports are copied always, those at slow ones too: the programs then know that a frame
+// between two pods is not for a peer.
+void Cloud::CopyChange(const FdbChange& change) {
+  if (fast_ == nullptr) return;
+  const bool copied = std::holds_alternative<PortId>(change.where) || IsFast(change.where);
+  switch (change.kind) {
+    case FdbChange::Kind::kAdded:
+      if (copied) fast_->SetStation(change.mac, change.where, change.is_static, loop_->now());
+      return;
+    case FdbChange::Kind::kMoved:
+      if (copied) {
+        fast_->SetStation(change.mac, change.where, change.is_static, loop_->now());
+      } else {
+        fast_->ForgetStation(change.mac);
+      }
+      return;
+    case FdbChange::Kind::kRemoved:
+    case FdbChange::Kind::kExpired:
+      if (copied) fast_->ForgetStation(change.mac);
+      return;
+  }
+}
+
+void Cloud::CopyStationsAt(const Location& where) {
+  fdb_.ForEachAt(where, [&](const MacAddress& mac, const FdbEntry& entry) {
+    fast_->SetStation(mac, where, entry.is_static, entry.seen);
+  });
+}
+
+// The programs see no frames of stations at slow places.
+std::optional<Instant> Cloud::LastSeen(const MacAddress& mac, const Location& where, Instant now) {
+  if (fast_ == nullptr || !IsFast(where)) return std::nullopt;
+  const std::optional<Instant> seen = fast_->LastSeen(mac);
+  // "Now" is when this turn began; the programs may have seen it since.
+  if (const auto* peer = std::get_if<Peer>(&where); peer != nullptr && seen.has_value()) {
+    PeerState* state = FindPeer(*peer);
+    state->last = std::max(state->last, std::min(*seen, now));
+  }
+  return seen;
+}
+
+// ---------------------------------------------------------------- the whole cloud
+
+// After the cloud itself has moved.
+void Cloud::MoveFast() {
+  if (fast_ == nullptr) return;
+  if (const absl::Status moved = fast_->MoveTo(options_.uplink); !moved.ok()) {
+    LeaveFast(
+        absl::StrCat("could not follow to uplink ", options_.uplink_name, ": ", moved.message()));
+    return;
+  }
+  for (const auto& [peer, state] : peers_) {
+    if (state->fast_port != 0) UpdatePeer(peer, *state);
+  }
+  SayHello(group_address_, /*answer_wanted=*/true);
+}
+
+// Goes on in user space, with ports, peers and counters as they are.
+void Cloud::LeaveFast(std::string why) {
+  ReadNow();  // what was punted would be lost
+  for (const auto& [id, port] : ports_) {
+    const bool deaf = port->fast;
+    SlowDown(*port);
+    if (deaf && !port->io->SetReceiving(true).ok()) FailPort(*port);
+  }
+  for (const auto& [peer, state] : peers_) SlowDown(peer, *state);
+  UnwatchFast();
+  fast_.reset();
+  why_not_fast_ = std::move(why);
+  SayHello(group_address_, /*answer_wanted=*/false);
+}
+
+// ---------------------------------------------------------------- what people ask
+
+// What the programs forwarded counts as if we had, and is as fresh.
+void Cloud::AddFastTo(CloudSnapshot& snapshot) const {
+  snapshot.why_not_fast = why_not_fast_;
+  if (fast_ == nullptr) return;
+  const Instant now = loop_->now();
+  snapshot.fast_port = fast_->fast_port();
+  snapshot.slow = fast_->slow();
+  for (PortSnapshot& out : snapshot.ports) {
+    const Port& port = *FindPort(out.id);
+    out.fast = port.fast;
+    out.why_not_fast = port.options.host_end != IfIndex::kNone
+                           ? port.why_not_fast
+                           : "it is no veth pair with an end on this node";
+    if (!port.fast) continue;
+    const FastCounters counters = fast_->CountersOf(port.id);
+    Add(out.from_pod, counters.from);
+    Add(out.to_pod, counters.to);
+  }
+  absl::flat_hash_map<Peer, Duration> idle_of;
+  for (StationSnapshot& station : snapshot.stations) {
+    if (station.is_static || !IsFast(station.where)) continue;
+    const std::optional<Instant> seen = fast_->LastSeen(station.mac);
+    if (!seen.has_value()) continue;
+    station.idle = std::min(station.idle, std::max(now - *seen, Duration{}));
+    if (const auto* peer = std::get_if<Peer>(&station.where)) {
+      const auto [at, is_new] = idle_of.try_emplace(*peer, station.idle);
+      at->second = std::min(at->second, station.idle);
+    }
+  }
+  for (PeerSnapshot& out : snapshot.peers) {
+    const PeerState& state = *FindPeer(out.peer);
+    if (!state.fast) continue;
+    out.fast_port = state.fast_port;
+    const FastCounters counters = fast_->CountersOf(out.peer);
+    Add(out.from_peer, counters.from);
+    Add(out.to_peer, counters.to);
+    if (const auto idle = idle_of.find(out.peer); idle != idle_of.end()) {
+      out.idle = std::min(out.idle, idle->second);
+    }
+  }
+}
+
+}  // namespace vxvde

@@ -1,0 +1,155 @@
+// A fast path without a kernel, for tests: it keeps what it is told, and gives what is pushed in.
+
+#ifndef VXVDE_PLUGIN_CLOUD_FAKE_FASTPATH_H_
+#define VXVDE_PLUGIN_CLOUD_FAKE_FASTPATH_H_
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/cloud/fakes.h"
+#include "plugin/fastpath/fastpath.h"
+
+namespace vxvde {
+
+class FakeFastCloud : public FastCloud {
+ public:
+  struct Station {
+    Location where;
+    bool is_static = false;
+    Instant seen;
+  };
+  // Outlives the fast cloud, which the cloud owns.
+  struct State {
+    bool alive = false;
+    uint16_t fast_port = 51105;
+    IfIndex uplink = IfIndex::kNone;
+    std::map<PortId, IfIndex> ports;
+    std::map<Peer, uint16_t> peers;
+    std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
+    std::map<PortId, FastCounters> port_counters;
+    std::map<Peer, FastCounters> peer_counters;
+    SlowCounters slow = {};
+    absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
+    std::function<void()> on_add_port = [] {};
+    int port_attempts = 0;
+    std::shared_ptr<FakeSocket::State> datagrams = std::make_shared<FakeSocket::State>();
+    std::deque<std::pair<PortId, FakePort::Item>> punted;
+    ReadyFd ready;
+    void Punt(PortId from, FakePort::Item frame) {
+      punted.emplace_back(from, std::move(frame));
+      ready.Set(true);
+    }
+  };
+
+  explicit FakeFastCloud(std::shared_ptr<State> state) : state_(std::move(state)) {
+    state_->alive = true;
+  }
+  ~FakeFastCloud() override { state_->alive = false; }
+
+  uint16_t fast_port() const override { return state_->fast_port; }
+  DatagramIo& datagrams() override { return datagrams_; }
+  PuntIo& frames() override { return frames_; }
+
+  absl::Status AddPort(PortId port, IfIndex host_end) override {
+    ++state_->port_attempts;
+    state_->on_add_port();
+    if (state_->no_port.ok()) state_->ports[port] = host_end;
+    return state_->no_port;
+  }
+  void RemovePort(PortId port) override {
+    state_->ports.erase(port);
+    state_->port_counters.erase(port);
+  }
+  absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override {
+    if (state_->no_peer.ok()) {
+      state_->peers[peer] = fast_port;
+    } else {
+      ForgetPeer(peer);
+    }
+    return state_->no_peer;
+  }
+  void ForgetPeer(const Peer& peer) override {
+    state_->peers.erase(peer);
+    state_->peer_counters.erase(peer);
+  }
+  void SetStation(const MacAddress& mac, const Location& where, bool is_static,
+                  Instant seen) override {
+    state_->stations[mac] = {where, is_static, seen};
+  }
+  void ForgetStation(const MacAddress& mac) override { state_->stations.erase(mac); }
+  std::optional<Instant> LastSeen(const MacAddress& mac) const override {
+    const auto it = state_->stations.find(mac);
+    if (it == state_->stations.end()) return std::nullopt;
+    return it->second.seen;
+  }
+  absl::Status MoveTo(IfIndex uplink) override {
+    if (state_->no_uplink.ok()) state_->uplink = uplink;
+    return state_->no_uplink;
+  }
+  FastCounters CountersOf(PortId port) const override {
+    const auto it = state_->port_counters.find(port);
+    return it != state_->port_counters.end() ? it->second : FastCounters{};
+  }
+  FastCounters CountersOf(const Peer& peer) const override {
+    const auto it = state_->peer_counters.find(peer);
+    return it != state_->peer_counters.end() ? it->second : FastCounters{};
+  }
+  SlowCounters slow() const override { return state_->slow; }
+  std::string Explain(const MacAddress& source, const MacAddress& destination) const override {
+    return absl::StrCat("From ", source.ToString(), " to ", destination.ToString(), ": fast.");
+  }
+
+ private:
+  class Frames : public PuntIo {
+   public:
+    explicit Frames(std::shared_ptr<State> state) : state_(std::move(state)) {}
+    int fd() const override { return state_->ready.fd(); }
+    absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out, DropCounters&) override {
+      out.clear();
+      while (!state_->punted.empty() && out.size() < buffers.count()) {
+        const auto [from, item] = std::move(state_->punted.front());
+        state_->punted.pop_front();
+        if (!state_->ports.contains(from)) continue;
+        const std::span<uint8_t> buffer = buffers[out.size()].first(item.bytes.size());
+        std::copy(item.bytes.begin(), item.bytes.end(), buffer.begin());
+        out.push_back({.from = from, .frame = {buffer, item.offload}});
+      }
+      if (state_->punted.empty()) state_->ready.Set(false);
+      return absl::OkStatus();
+    }
+
+   private:
+    std::shared_ptr<State> state_;
+  };
+
+  std::shared_ptr<State> state_;
+  FakeSocket datagrams_{state_->datagrams};
+  Frames frames_{state_};
+};
+
+class FakeFastPath : public FastPath {
+ public:
+  absl::Status refuse;  // what Join answers
+  std::vector<FastCloudOptions> joined;
+  std::vector<IpAddress> local;
+  std::shared_ptr<FakeFastCloud::State> cloud = std::make_shared<FakeFastCloud::State>();
+
+  absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) override {
+    joined.push_back(options);
+    if (!refuse.ok()) return refuse;
+    cloud->uplink = options.uplink;
+    return std::make_unique<FakeFastCloud>(cloud);
+  }
+  void SetLocalAddresses(const std::vector<IpAddress>& addresses) override { local = addresses; }
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_CLOUD_FAKE_FASTPATH_H_

@@ -1,0 +1,104 @@
+/* What the tc programs (fastpath.bpf.c, C, target bpf) and what feeds them (kernel.cc, C++) share:
+ * the maps' keys and values. Both compilers read this file; sizes are asserted on both sides.
+ *
+ * Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
+
+#ifndef VXVDE_PLUGIN_FASTPATH_ABI_H_
+#define VXVDE_PLUGIN_FASTPATH_ABI_H_
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define FP_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
+#else
+#define FP_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+#endif
+
+/* Places in the maps; what does not fit stays slow. */
+#define FP_CLOUDS 256
+#define FP_PORTS 4096
+#define FP_PEERS 4096
+#define FP_STATIONS (262144 + FP_PORTS)
+
+#define FP_ADDR_SIZE 16
+
+/* Value of fp_clouds, by place. All zero: no cloud. */
+struct fp_cloud {
+  __u8 header[8];      /* the vxvde header of its datagrams */
+  __u32 frames_tap;    /* interface index: where frames of pods are punted to, with a tag */
+  __u32 datagrams_tap; /* interface index: where datagrams to the fast port are punted to */
+  __be16 unicast_port;
+  __u8 v6;  /* its peers' family */
+  __u8 ttl; /* of IPv4 datagrams */
+};
+FP_SIZE(struct fp_cloud, 20);
+
+/* Value of fp_ports, by interface index of the pod's host end. */
+struct fp_port {
+  __u32 cloud; /* place */
+  __u32 port;  /* place; the tag of its punted frames */
+};
+FP_SIZE(struct fp_port, 8);
+
+/* Key of fp_stations. */
+struct fp_station_key {
+  __u8 mac[6];
+  __u16 cloud; /* place */
+};
+FP_SIZE(struct fp_station_key, 8);
+
+enum fp_where {
+  FP_AT_PEER = 0,
+  FP_AT_PORT = 1,   /* deliver into the namespace of the pod's end */
+  FP_AT_EGRESS = 2, /* deliver through the host end: it shapes, or both ends are in one namespace */
+  FP_AT_SLOW_PORT = 3, /* a port that the cloud serves itself */
+};
+
+/* Value of fp_stations. Alive until the cloud takes it away, which it does when it has expired. */
+struct fp_station {
+  __u32 where;    /* enum fp_where */
+  __u32 place;    /* of the port or peer; of a slow port: none */
+  __u32 ifindex;  /* FP_AT_PORT, FP_AT_EGRESS: the host end */
+  __u32 mtu;      /* FP_AT_PORT, FP_AT_EGRESS: of the host end */
+  __u32 seen_sec; /* CLOCK_MONOTONIC; the programs write this and nothing else */
+};
+FP_SIZE(struct fp_station, 20);
+
+/* Value of fp_peers, by place. */
+struct fp_peer {
+  __u8 addr[FP_ADDR_SIZE];
+  __u8 source[FP_ADDR_SIZE]; /* that we send from to it */
+  __u32 cloud;               /* place */
+  __u32 uplink;              /* interface index; 0: no peer here */
+  __u32 mtu;                 /* largest IP packet on the way there */
+  __be16 port;               /* it sends from; with addr its identity */
+  __be16 fast_port;
+};
+FP_SIZE(struct fp_peer, 48);
+
+/* Key of fp_local: a fast port at an address of ours. The value is the cloud's place (__u32). */
+struct fp_local {
+  __u8 addr[FP_ADDR_SIZE];
+  __be16 port;
+  __u16 zero;
+};
+FP_SIZE(struct fp_local, 20);
+
+/* Value of fp_port_counters and fp_peer_counters, by place, for each CPU. */
+struct fp_counters {
+  __u64 from_frames;
+  __u64 from_bytes;
+  __u64 to_frames;
+  __u64 to_bytes;
+};
+FP_SIZE(struct fp_counters, 32);
+
+/* Value of fp_slow, by the cloud's place, for each CPU. Indices are those of enum Slow in
+ * fastpath.h. */
+#define FP_SLOW_REASONS 8
+struct fp_slow {
+  __u64 count[FP_SLOW_REASONS];
+};
+FP_SIZE(struct fp_slow, 64);
+
+#endif /* VXVDE_PLUGIN_FASTPATH_ABI_H_ */

@@ -1,0 +1,477 @@
+// The programs: from_pod at the host end of each fast port, from_uplink where datagrams come in, no_way
+// on the device that makes the kernel aggregate them (kernel.cc). Invariants F1-F4 are in fastpath.h.
+//
+// A frame is looked at, and changed only when it is certain that it can be sent: whatever is not known,
+// small enough and of a kind that the helpers handle is punted as it came.
+//
+// Sources: bpf-helpers(7); bpf_skb_adjust_room() and bpf_skb_net_grow() in net/core/filter.c; RFC 7348.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "plugin/fastpath/abi.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to allow its helpers
+
+// enum Slow of fastpath.h; the loader's test compares them.
+enum slow {
+  SLOW_GROUP = 0,
+  SLOW_UNKNOWN = 1,
+  SLOW_MOVED = 2,
+  SLOW_KIND = 3,
+  SLOW_TOO_BIG = 4,
+  SLOW_SLOW_PORT = 5,
+  SLOW_SAME_PORT = 6,
+  SLOW_ODD = 7,
+};
+
+// Linux 6.3 and later; older headers do not name them.
+#define ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
+#define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
+
+#define IP_FRAGMENT 0x3fff  // more fragments, or an offset (RFC 791, section 3.1)
+#define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
+#define IPV6_HOPS 64
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, FP_CLOUDS);
+  __type(key, __u32);
+  __type(value, struct fp_cloud);
+} fp_clouds SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, FP_PORTS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, __u32);
+  __type(value, struct fp_port);
+} fp_ports SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, FP_STATIONS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct fp_station_key);
+  __type(value, struct fp_station);
+} fp_stations SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, FP_PEERS);
+  __type(key, __u32);
+  __type(value, struct fp_peer);
+} fp_peers SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16384);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct fp_local);
+  __type(value, __u32);
+} fp_locals SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, FP_PORTS);
+  __type(key, __u32);
+  __type(value, struct fp_counters);
+} fp_port_counters SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, FP_PEERS);
+  __type(key, __u32);
+  __type(value, struct fp_counters);
+} fp_peer_counters SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, FP_CLOUDS);
+  __type(key, __u32);
+  __type(value, struct fp_slow);
+} fp_slow SEC(".maps");
+
+struct outer4 {
+  struct ethhdr eth;
+  struct iphdr ip;
+  struct udphdr udp;
+  __u8 vxvde[8];
+  struct ethhdr inner;
+} __attribute__((packed, aligned(4)));
+
+struct outer6 {
+  struct ethhdr eth;
+  struct ipv6hdr ip;
+  struct udphdr udp;
+  __u8 vxvde[8];
+  struct ethhdr inner;
+} __attribute__((packed, aligned(4)));
+
+FP_SIZE(struct outer4, 64);
+FP_SIZE(struct outer6, 84);
+#define ADDED4 (sizeof(struct outer4) - ETH_HLEN)  // 50
+#define ADDED6 (sizeof(struct outer6) - ETH_HLEN)  // 70
+
+static __always_inline void count_slow(__u32 cloud, __u32 reason) {
+  struct fp_slow *slow = bpf_map_lookup_elem(&fp_slow, &cloud);
+  if (slow && reason < FP_SLOW_REASONS) slow->count[reason]++;
+}
+
+static __always_inline void count_from(void *map, __u32 place, __u32 frames, __u32 bytes) {
+  struct fp_counters *counters = bpf_map_lookup_elem(map, &place);
+  if (!counters) return;
+  counters->from_frames += frames;
+  counters->from_bytes += bytes;
+}
+
+static __always_inline void count_to(void *map, __u32 place, __u32 frames, __u32 bytes) {
+  struct fp_counters *counters = bpf_map_lookup_elem(map, &place);
+  if (!counters) return;
+  counters->to_frames += frames;
+  counters->to_bytes += bytes;
+}
+
+static __always_inline bool same_addr(const __u8 *a, const __u8 *b) {
+  const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
+  return left[0] == right[0] && left[1] == right[1];
+}
+
+static __always_inline void map_ipv4(__u8 *out, __be32 addr) {
+  __builtin_memset(out, 0, 10);
+  out[10] = 0xff;
+  out[11] = 0xff;
+  __builtin_memcpy(out + 12, &addr, 4);
+}
+
+static __always_inline struct fp_station *find(__u32 cloud, const __u8 *mac) {
+  struct fp_station_key key = {.cloud = cloud};
+  __builtin_memcpy(key.mac, mac, ETH_ALEN);
+  return bpf_map_lookup_elem(&fp_stations, &key);
+}
+
+// A second is precise enough, and a line of the cache that nobody writes is quicker.
+static __always_inline void saw(struct fp_station *station) {
+  const __u32 now = bpf_ktime_get_coarse_ns() / 1000000000;
+  if (station->seen_sec != now) station->seen_sec = now;
+}
+
+// Bytes from the inner Ethernet header to the payload of TCP or UDP; 0: neither, or not to be understood
+// at a glance. `at`: where the inner IP header stands.
+static __always_inline __u32 headers_of(struct __sk_buff *skb, __be16 proto, __u32 at) {
+  __u32 transport;
+  __u8 protocol;
+  if (proto == bpf_htons(ETH_P_IP)) {
+    struct iphdr ip;
+    if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) return 0;
+    if (ip.version != 4 || ip.ihl < 5 || (ip.frag_off & bpf_htons(IP_FRAGMENT))) return 0;
+    transport = ip.ihl * 4;
+    protocol = ip.protocol;
+  } else {
+    struct ipv6hdr ip;
+    if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) return 0;
+    transport = sizeof(ip);
+    protocol = ip.nexthdr;
+  }
+  if (protocol == IPPROTO_UDP) return ETH_HLEN + transport + sizeof(struct udphdr);
+  if (protocol != IPPROTO_TCP) return 0;
+  __u8 offset;
+  if (bpf_skb_load_bytes(skb, at + transport + TCP_OFFSET_AT, &offset, 1)) return 0;
+  return ETH_HLEN + transport + (offset >> 4) * 4;
+}
+
+// What the inner IP header says of its length, header included; 0: nothing that can be compared.
+static __always_inline __u32 ip_size(struct __sk_buff *skb, __be16 proto, __u32 at) {
+  if (proto == bpf_htons(ETH_P_IP)) {
+    struct iphdr ip;
+    if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) return 0;
+    return bpf_ntohs(ip.tot_len);
+  }
+  struct ipv6hdr ip;
+  if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) return 0;
+  return ip.payload_len ? sizeof(ip) + bpf_ntohs(ip.payload_len) : 0;
+}
+
+// How many frames a super-frame of `size` bytes stands for.
+static __always_inline __u32 frames_of(__u32 size, __u32 headers, __u32 gso_size) {
+  if (!gso_size || size <= headers) return 1;
+  return (size - headers + gso_size - 1) / gso_size;
+}
+
+// The tag tells the reader which port it came from. It goes in front of tags that the frame has.
+static __always_inline int punt_frame(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                      const struct fp_port *port, __u32 reason) {
+  count_slow(port->cloud, reason);
+  if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021AD), port->port)) return TC_ACT_SHOT;
+  return bpf_redirect(cloud->frames_tap, 0);
+}
+
+static __always_inline int punt_datagram(const struct fp_cloud *cloud, __u32 place, __u32 reason) {
+  count_slow(place, reason);
+  return bpf_redirect(cloud->datagrams_tap, 0);
+}
+
+static __always_inline __sum16 ip_checksum(const void *ip) {
+  const __u16 *words = ip;
+  __u32 sum = 0;
+#pragma unroll
+  for (int i = 0; i < 10; i++) sum += words[i];
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return ~sum;
+}
+
+// 0, or an error with the frame as it was.
+static __always_inline long encapsulate4(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                         const struct fp_peer *peer, const struct ethhdr *inner) {
+  const __u32 size = skb->len + sizeof(struct udphdr) + 8;  // of the UDP datagram
+  if (bpf_skb_adjust_room(skb, ADDED4, BPF_ADJ_ROOM_MAC,
+                          BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
+                              BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
+                              BPF_F_ADJ_ROOM_ENCAP_L2_ETH)) {
+    return -1;
+  }
+  struct outer4 outer = {};
+  outer.eth.h_proto = bpf_htons(ETH_P_IP);  // bpf_redirect_neigh fills in the addresses
+  outer.ip.version = 4;
+  outer.ip.ihl = 5;
+  outer.ip.tot_len = bpf_htons(size + sizeof(outer.ip));
+  outer.ip.id = bpf_get_prandom_u32();  // may be fragmented on the way, as the slow path's
+  outer.ip.ttl = cloud->ttl;
+  outer.ip.protocol = IPPROTO_UDP;
+  __builtin_memcpy(&outer.ip.saddr, peer->source + 12, 4);
+  __builtin_memcpy(&outer.ip.daddr, peer->addr + 12, 4);
+  outer.ip.check = ip_checksum(&outer.ip);
+  outer.udp.source = cloud->unicast_port;
+  outer.udp.dest = peer->fast_port;
+  outer.udp.len = bpf_htons(size);
+  __builtin_memcpy(outer.vxvde, cloud->header, sizeof(outer.vxvde));
+  outer.inner = *inner;
+  return bpf_skb_store_bytes(skb, 0, &outer, sizeof(outer), 0);
+}
+
+static __always_inline long encapsulate6(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                         const struct fp_peer *peer, const struct ethhdr *inner) {
+  const __u32 size = skb->len + sizeof(struct udphdr) + 8;
+  if (bpf_skb_adjust_room(skb, ADDED6, BPF_ADJ_ROOM_MAC,
+                          BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 |
+                              BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
+                              BPF_F_ADJ_ROOM_ENCAP_L2_ETH)) {
+    return -1;
+  }
+  struct outer6 outer = {};
+  outer.eth.h_proto = bpf_htons(ETH_P_IPV6);
+  outer.ip.version = 6;
+  outer.ip.payload_len = bpf_htons(size);
+  outer.ip.nexthdr = IPPROTO_UDP;
+  outer.ip.hop_limit = IPV6_HOPS;
+  __builtin_memcpy(&outer.ip.saddr, peer->source, FP_ADDR_SIZE);
+  __builtin_memcpy(&outer.ip.daddr, peer->addr, FP_ADDR_SIZE);
+  outer.udp.source = cloud->unicast_port;
+  outer.udp.dest = peer->fast_port;
+  outer.udp.len = bpf_htons(size);  // without a checksum: RFC 6935, section 5
+  __builtin_memcpy(outer.vxvde, cloud->header, sizeof(outer.vxvde));
+  outer.inner = *inner;
+  return bpf_skb_store_bytes(skb, 0, &outer, sizeof(outer), 0);
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb) {
+  const __u32 ifindex = skb->ifindex;
+  const struct fp_port *port = bpf_map_lookup_elem(&fp_ports, &ifindex);
+  if (!port) return TC_ACT_OK;  // not (or no longer) a fast one: it has another reader
+  const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &port->cloud);
+  if (!cloud || !cloud->frames_tap) return TC_ACT_OK;
+
+  struct ethhdr eth;
+  if (skb->len <= ETH_HLEN || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
+      (eth.h_source[0] & 1)) {
+    return punt_frame(skb, cloud, port, SLOW_ODD);
+  }
+  if (eth.h_dest[0] & 1) return punt_frame(skb, cloud, port, SLOW_GROUP);
+  struct fp_station *from = find(port->cloud, eth.h_source);
+  if (!from || (from->where != FP_AT_PORT && from->where != FP_AT_EGRESS) ||
+      from->place != port->port) {
+    return punt_frame(skb, cloud, port, SLOW_MOVED);
+  }
+  const struct fp_station *to = find(port->cloud, eth.h_dest);
+  if (!to) return punt_frame(skb, cloud, port, SLOW_UNKNOWN);
+  if (to->where == FP_AT_SLOW_PORT) return punt_frame(skb, cloud, port, SLOW_SLOW_PORT);
+
+  const __u32 size = skb->len;
+  const __u32 gso_size = skb->gso_size;
+  if (to->where != FP_AT_PEER) {
+    if (to->place == port->port) return punt_frame(skb, cloud, port, SLOW_SAME_PORT);
+    if (!gso_size && size > to->mtu + ETH_HLEN) return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+    const __u32 frames = gso_size && skb->gso_segs ? skb->gso_segs : 1;
+    saw(from);
+    count_from(&fp_port_counters, port->port, frames, size);
+    count_to(&fp_port_counters, to->place, frames, size);
+    // It was sent to the pod's address, which is not the host end's.
+    bpf_skb_change_type(skb, PACKET_HOST);
+    return to->where == FP_AT_PORT ? bpf_redirect_peer(to->ifindex, 0)
+                                   : bpf_redirect(to->ifindex, 0);
+  }
+
+  if (skb->vlan_present ||
+      (eth.h_proto != bpf_htons(ETH_P_IP) && eth.h_proto != bpf_htons(ETH_P_IPV6))) {
+    return punt_frame(skb, cloud, port, SLOW_KIND);
+  }
+  const __u32 place = to->place;
+  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &place);
+  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, SLOW_UNKNOWN);
+  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
+  __u32 frames = 1;
+  if (gso_size) {
+    const __u32 headers = headers_of(skb, eth.h_proto, ETH_HLEN);
+    if (!headers) return punt_frame(skb, cloud, port, SLOW_ODD);
+    if (headers + gso_size + around > peer->mtu || size + around > 65535) {
+      return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+    }
+    frames = frames_of(size, headers, gso_size);
+  } else if (size + around > peer->mtu) {
+    return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+  }
+  const __u32 uplink = peer->uplink;
+  if (cloud->v6 ? encapsulate6(skb, cloud, peer, &eth) : encapsulate4(skb, cloud, peer, &eth)) {
+    // Only adjust_room fails in practice, and then the frame is whole.
+    return punt_frame(skb, cloud, port, SLOW_ODD);
+  }
+  saw(from);
+  count_from(&fp_port_counters, port->port, frames, size);
+  count_to(&fp_peer_counters, place, frames, size);
+  return bpf_redirect_neigh(uplink, NULL, 0, 0);
+}
+
+// A datagram to a fast port of ours: its outer headers, `added` bytes behind the Ethernet header, are in
+// order, and it has come from `addr` and `port`.
+static __always_inline int receive(struct __sk_buff *skb, __u32 place, const struct fp_cloud *cloud,
+                                   const __u8 *addr, __be16 port, const __u8 *header,
+                                   const struct ethhdr *inner, __u32 added) {
+  if (*(const __u64 *)header != *(const __u64 *)cloud->header || (inner->h_source[0] & 1)) {
+    return punt_datagram(cloud, place, SLOW_ODD);
+  }
+  if (inner->h_dest[0] & 1) return punt_datagram(cloud, place, SLOW_GROUP);
+  struct fp_station *from = find(place, inner->h_source);
+  if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, place, SLOW_MOVED);
+  const __u32 peer_place = from->place;
+  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
+  if (!peer || !peer->uplink || peer->port != port || !same_addr(peer->addr, addr)) {
+    return punt_datagram(cloud, place, SLOW_MOVED);
+  }
+  const struct fp_station *to = find(place, inner->h_dest);
+  if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, place, SLOW_UNKNOWN);
+  if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, place, SLOW_SLOW_PORT);
+
+  const __be16 proto = inner->h_proto;
+  __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+  if (proto == bpf_htons(ETH_P_IP)) {
+    if (cloud->v6) flags |= ADJ_ROOM_DECAP_L3_IPV4;
+  } else if (proto == bpf_htons(ETH_P_IPV6)) {
+    if (!cloud->v6) flags |= ADJ_ROOM_DECAP_L3_IPV6;
+  } else {
+    return punt_datagram(cloud, place, SLOW_KIND);
+  }
+  const __u32 size = skb->len - added;  // of the frame
+  const __u32 gso_size = skb->gso_size;
+  __u32 frames = 1;
+  if (gso_size) {
+    // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there
+    // the inner length is the first one's.
+    const __u32 at = added + ETH_HLEN;
+    if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, SLOW_ODD);
+    const __u32 headers = headers_of(skb, proto, at);
+    if (!headers) return punt_datagram(cloud, place, SLOW_ODD);
+    frames = frames_of(size, headers, gso_size);
+  } else if (size > to->mtu + ETH_HLEN) {
+    return punt_datagram(cloud, place, SLOW_TOO_BIG);
+  }
+  const struct ethhdr eth = *inner;
+  bool plain = to->where != FP_AT_PORT;
+  if (bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, flags)) {
+    // Before Linux 6.3 nobody can say that what is inside is of the other family. There the frame goes
+    // through the host end, which looks for itself (eth_type_trans()).
+    if (flags == BPF_F_ADJ_ROOM_FIXED_GSO ||
+        bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+      return punt_datagram(cloud, place, SLOW_ODD);
+    }
+    plain = true;
+  }
+  if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0)) return TC_ACT_SHOT;
+  saw(from);
+  count_from(&fp_peer_counters, peer_place, frames, size);
+  count_to(&fp_port_counters, to->place, frames, size);
+  return plain ? bpf_redirect(to->ifindex, 0) : bpf_redirect_peer(to->ifindex, 0);
+}
+
+SEC("tc")
+int from_uplink(struct __sk_buff *skb) {
+  if (skb->pkt_type != PACKET_HOST || skb->vlan_present) return TC_ACT_OK;
+  struct fp_local local = {};
+  if (skb->protocol == bpf_htons(ETH_P_IP)) {
+    struct outer4 outer;
+    if (bpf_skb_load_bytes(skb, 0, &outer, sizeof(outer))) return TC_ACT_OK;
+    if (outer.ip.version != 4 || outer.ip.ihl != 5 || outer.ip.protocol != IPPROTO_UDP ||
+        (outer.ip.frag_off & bpf_htons(IP_FRAGMENT))) {
+      return TC_ACT_OK;
+    }
+    map_ipv4(local.addr, outer.ip.daddr);
+    local.port = outer.udp.dest;
+    const __u32 *place = bpf_map_lookup_elem(&fp_locals, &local);
+    if (!place) return TC_ACT_OK;
+    const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, place);
+    if (!cloud || !cloud->datagrams_tap) return TC_ACT_OK;
+    const __u32 size = bpf_ntohs(outer.ip.tot_len);
+    if (cloud->v6 || outer.udp.check || size + ETH_HLEN != skb->len ||
+        bpf_ntohs(outer.udp.len) + sizeof(outer.ip) != size) {
+      return punt_datagram(cloud, *place, SLOW_ODD);
+    }
+    __u8 from[FP_ADDR_SIZE] __attribute__((aligned(8)));
+    map_ipv4(from, outer.ip.saddr);
+    __u64 header;
+    __builtin_memcpy(&header, outer.vxvde, sizeof(header));
+    const struct ethhdr inner = outer.inner;
+    return receive(skb, *place, cloud, from, outer.udp.source, (const __u8 *)&header, &inner, ADDED4);
+  }
+  if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+    struct outer6 outer;
+    if (bpf_skb_load_bytes(skb, 0, &outer, sizeof(outer))) return TC_ACT_OK;
+    if (outer.ip.version != 6 || outer.ip.nexthdr != IPPROTO_UDP) return TC_ACT_OK;
+    __builtin_memcpy(local.addr, &outer.ip.daddr, FP_ADDR_SIZE);
+    local.port = outer.udp.dest;
+    const __u32 *place = bpf_map_lookup_elem(&fp_locals, &local);
+    if (!place) return TC_ACT_OK;
+    const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, place);
+    if (!cloud || !cloud->datagrams_tap) return TC_ACT_OK;
+    const __u32 size = bpf_ntohs(outer.ip.payload_len);
+    if (!cloud->v6 || outer.udp.check || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
+        bpf_ntohs(outer.udp.len) != size) {
+      return punt_datagram(cloud, *place, SLOW_ODD);
+    }
+    __u8 from[FP_ADDR_SIZE] __attribute__((aligned(8)));
+    __builtin_memcpy(from, &outer.ip.saddr, FP_ADDR_SIZE);
+    __u64 header;
+    __builtin_memcpy(&header, outer.vxvde, sizeof(header));
+    const struct ethhdr inner = outer.inner;
+    return receive(skb, *place, cloud, from, outer.udp.source, (const __u8 *)&header, &inner, ADDED6);
+  }
+  return TC_ACT_OK;
+}
+
+// What from_uplink did not see (it came in by another interface, or in fragments) and the device has
+// unpacked: nobody's, and no business of the node's own stack.
+SEC("tc")
+int no_way(struct __sk_buff *skb) {
+  (void)skb;
+  return TC_ACT_SHOT;
+}

@@ -1,0 +1,662 @@
+#include "plugin/fastpath/kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_tun.h>
+#include <linux/pkt_sched.h>
+#include <net/if_arp.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "plugin/base/status.h"
+#include "plugin/fastpath/fastpath_programs.skel.h"
+#include "plugin/os/port.h"
+#include "plugin/wire/header.h"
+
+namespace vxvde {
+namespace {
+
+// By which a filter of ours is known: "vx" and "vxvd" in ASCII. Other programs' filters stay.
+constexpr uint32_t kFilterPriority = 0x7678;
+constexpr uint32_t kFilterHandle = 0x76787664;
+
+constexpr absl::string_view kTunnelPrefix = "vxf";
+constexpr char kTunnelAlias[] = "vxvde: fast port";
+constexpr int kTapMtu = 65521;  // the largest that tun.c allows for a tap
+
+// A fast port is this much above the cloud's unicast port, or a multiple of it, or below.
+constexpr int kFastPortStep = 1024;
+
+absl::Status BpfStatus(int error, absl::string_view what) {
+  return ErrnoStatus(error < 0 ? -error : error, what);
+}
+
+std::string Interface(IfIndex index) {
+  return absl::StrCat("interface ", static_cast<uint32_t>(index));
+}
+
+bpf_tc_hook HookOf(IfIndex index) {
+  bpf_tc_hook hook = {};
+  hook.sz = sizeof(hook);
+  hook.ifindex = static_cast<int>(index);
+  hook.attach_point = BPF_TC_INGRESS;
+  return hook;
+}
+
+bpf_tc_opts FilterOf(int program) {
+  bpf_tc_opts filter = {};
+  filter.sz = sizeof(filter);
+  filter.prog_fd = program;
+  filter.handle = kFilterHandle;
+  filter.priority = kFilterPriority;
+  return filter;
+}
+
+// Replaces a filter of ours.
+absl::Status AttachProgram(IfIndex index, int program) {
+  bpf_tc_hook hook = HookOf(index);
+  if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST) {
+    return BpfStatus(error, absl::StrCat("add clsact to ", Interface(index)));
+  }
+  bpf_tc_opts filter = FilterOf(program);
+  filter.flags = BPF_TC_F_REPLACE;
+  if (const int error = bpf_tc_attach(&hook, &filter); error != 0) {
+    return BpfStatus(error, absl::StrCat("attach a program to ", Interface(index)));
+  }
+  return absl::OkStatus();
+}
+
+// True when there was one. The clsact qdisc stays: others may have filters there.
+bool DetachProgram(IfIndex index) {
+  bpf_tc_hook hook = HookOf(index);
+  bpf_tc_opts filter = FilterOf(0);
+  return bpf_tc_detach(&hook, &filter) == 0;
+}
+
+std::array<uint8_t, FP_ADDR_SIZE> Mapped(const IpAddress& address) {
+  std::array<uint8_t, FP_ADDR_SIZE> out = {};
+  const std::span<const uint8_t> wire = address.wire();
+  if (address.is_v4()) out[10] = out[11] = 0xff;
+  std::copy(wire.begin(), wire.end(), out.end() - static_cast<ptrdiff_t>(wire.size()));
+  return out;
+}
+
+uint32_t Seconds(Instant instant) {
+  return static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(instant.time_since_epoch()).count());
+}
+
+// Of all CPUs together.
+template <typename Value>
+Value Sum(const bpf_map* map, uint32_t place) {
+  const int cpus = libbpf_num_possible_cpus();
+  std::vector<Value> values(static_cast<size_t>(std::max(cpus, 1)));
+  Value sum = {};
+  if (cpus < 1 || bpf_map_lookup_elem(bpf_map__fd(map), &place, values.data()) != 0) return sum;
+  constexpr size_t kNumbers = sizeof(Value) / sizeof(__u64);
+  std::array<uint64_t, kNumbers> total = {};
+  for (const Value& value : values) {
+    std::array<uint64_t, kNumbers> numbers;
+    std::memcpy(numbers.data(), &value, sizeof(value));
+    for (size_t i = 0; i < kNumbers; ++i) total[i] += numbers[i];
+  }
+  std::memcpy(&sum, total.data(), sizeof(sum));
+  return sum;
+}
+
+template <typename Value>
+void Clear(const bpf_map* map, uint32_t place) {
+  const std::vector<Value> zeros(static_cast<size_t>(std::max(libbpf_num_possible_cpus(), 1)));
+  (void)bpf_map_update_elem(bpf_map__fd(map), &place, zeros.data(), BPF_ANY);
+}
+
+FastCounters Counters(const bpf_map* map, uint32_t place) {
+  const fp_counters sum = Sum<fp_counters>(map, place);
+  return {.from = {sum.from_frames, sum.from_bytes}, .to = {sum.to_frames, sum.to_bytes}};
+}
+
+// The last thing that the verifier or libbpf said.
+std::string LastLine(const std::string& log) {
+  const std::vector<std::string> lines = absl::StrSplit(log.c_str(), '\n', absl::SkipWhitespace());
+  return lines.empty() ? "" : absl::StrCat(": ", lines.back());
+}
+
+absl::Status RemoveLeftPrograms(Netlink& netlink) {
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
+  for (const LinkInfo& link : links) DetachProgram(link.index);
+  return absl::OkStatus();
+}
+
+bool IsTunnel(const LinkInfo& link) { return link.kind == "vxlan" && link.alias == kTunnelAlias; }
+
+}  // namespace
+
+std::optional<uint32_t> Places::Take() {
+  if (used_ < size_) return used_++;
+  if (free_.empty()) return std::nullopt;
+  const uint32_t place = free_.front();
+  free_.pop_front();
+  return place;
+}
+
+// ---------------------------------------------------------------- the node
+
+KernelFastPath::KernelFastPath(fastpath_programs* programs, Netlink netlink)
+    : programs_(programs), netlink_(std::move(netlink)) {}
+
+absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open() {
+  libbpf_set_print(nullptr);  // what it says is in what it returns
+  std::string log(size_t{1} << 16, '\0');
+  bpf_object_open_opts options = {};
+  options.sz = sizeof(options);
+  options.kernel_log_buf = log.data();
+  options.kernel_log_size = log.size();
+  fastpath_programs* programs = fastpath_programs__open_opts(&options);
+  if (programs == nullptr) return ErrnoStatus(errno, "read the fast path's programs");
+  absl::Cleanup destroy = [&] { fastpath_programs__destroy(programs); };
+  if (const int error = fastpath_programs__load(programs); error != 0) {
+    if (error == -EPERM || error == -EACCES) {
+      return absl::PermissionDeniedError(
+          "loading tc programs is not permitted; it takes CAP_BPF and CAP_NET_ADMIN in the first "
+          "user "
+          "namespace (before Linux 5.8: CAP_SYS_ADMIN)");
+    }
+    utsname kernel = {};
+    uname(&kernel);
+    return absl::FailedPreconditionError(
+        absl::StrCat("Linux ", kernel.release, " does not load the tc programs (",
+                     std::strerror(-error), LastLine(log), "); it takes Linux 5.15 or later"));
+  }
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  RETURN_IF_ERROR(RemoveLeftPrograms(netlink));
+  std::move(destroy).Cancel();
+  return std::unique_ptr<KernelFastPath>(new KernelFastPath(programs, std::move(netlink)));
+}
+
+KernelFastPath::~KernelFastPath() {
+  WaitForBurials();
+  fastpath_programs__destroy(programs_);
+}
+
+int KernelFastPath::from_pod() const { return bpf_program__fd(programs_->progs.from_pod); }
+int KernelFastPath::from_uplink() const { return bpf_program__fd(programs_->progs.from_uplink); }
+
+absl::StatusOr<std::unique_ptr<FastCloud>> KernelFastPath::Join(const FastCloudOptions& options) {
+  WaitForBurials();  // of a cloud with the same port, perhaps
+  const std::optional<uint32_t> place = clouds_.Take();
+  if (!place.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is room for ", FP_CLOUDS, " clouds in the fast path"));
+  }
+  std::unique_ptr<KernelFastCloud> cloud(new KernelFastCloud(this, options, *place));
+  if (const absl::Status opened = cloud->Open(); !opened.ok()) {
+    return absl::FailedPreconditionError(opened.message());
+  }
+  return cloud;
+}
+
+void KernelFastPath::SetLocalAddresses(const std::vector<IpAddress>& addresses) {
+  addresses_ = addresses;
+  WriteLocals();
+}
+
+void KernelFastPath::WriteLocals() {
+  const int map = bpf_map__fd(programs_->maps.fp_locals);
+  std::vector<fp_local> now;
+  for (const auto& [place, cloud] : joined_) {
+    for (const IpAddress& address : addresses_) {
+      if (address.is_v6() != cloud->v6()) continue;
+      if (cloud->options_.bind.has_value() && *cloud->options_.bind != address) continue;
+      fp_local key = {};
+      std::memcpy(key.addr, Mapped(address).data(), FP_ADDR_SIZE);
+      key.port = htons(cloud->fast_port());
+      (void)bpf_map_update_elem(map, &key, &place, BPF_ANY);
+      now.push_back(key);
+    }
+  }
+  const auto same = [](const fp_local& a, const fp_local& b) {
+    return std::memcmp(&a, &b, sizeof(a)) == 0;
+  };
+  for (const fp_local& before : locals_) {
+    const bool stays =
+        std::any_of(now.begin(), now.end(), [&](const fp_local& key) { return same(key, before); });
+    if (!stays) (void)bpf_map_delete_elem(map, &before);
+  }
+  locals_ = std::move(now);
+}
+
+absl::Status KernelFastPath::Attach(IfIndex uplink) {
+  if (uplinks_[uplink]++ > 0) return absl::OkStatus();
+  const absl::Status attached = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const LinkInfo link, netlink_.GetLink(uplink));
+    if (link.type != ARPHRD_ETHER) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("uplink ", link.name, " is not an Ethernet interface"));
+    }
+    return AttachProgram(uplink, from_uplink());
+  }();
+  if (!attached.ok()) uplinks_.erase(uplink);
+  return attached;
+}
+
+void KernelFastPath::Detach(IfIndex uplink) {
+  const auto found = uplinks_.find(uplink);
+  if (found == uplinks_.end() || --found->second > 0) return;
+  uplinks_.erase(found);
+  DetachProgram(uplink);
+}
+
+void KernelFastPath::Bury(std::vector<UniqueFd> taps, IfIndex tunnel) {
+  burials_.emplace_back([taps = std::move(taps), tunnel]() mutable {
+    taps.clear();
+    if (tunnel == IfIndex::kNone) return;
+    absl::StatusOr<Netlink> netlink = Netlink::Open();
+    if (netlink.ok()) (void)netlink->DeleteLink(tunnel);
+  });
+}
+
+void KernelFastPath::WaitForBurials() {
+  for (std::thread& burial : burials_) burial.join();
+  burials_.clear();
+}
+
+// ---------------------------------------------------------------- one cloud
+
+absl::Status KernelFastCloud::Open() {
+  RETURN_IF_ERROR(node_->Attach(options_.uplink));
+  attached_ = true;
+  RETURN_IF_ERROR(OpenTunnel());
+  RETURN_IF_ERROR(OpenTaps());
+  return absl::OkStatus();
+}
+
+// The fast port, and the device that has it.
+absl::Status KernelFastCloud::OpenTunnel() {
+  Netlink& netlink = node_->netlink_;
+  const std::string name = absl::StrCat(kTunnelPrefix, options_.unicast_port);
+  absl::StatusOr<LinkInfo> there = netlink.GetLink(name);
+  if (there.ok() && !IsTunnel(*there)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "interface ", name, " is not ours; rename it, or move `unicastPorts:` away from its name"));
+  }
+  if (there.ok()) {
+    ASSIGN_OR_RETURN(fast_port_, netlink.GetVxlanPort(there->index));
+    tunnel_ = there->index;
+  }
+  absl::Status status = absl::FailedPreconditionError("no UDP port is left for it");
+  std::vector<int> candidates;
+  for (const int step : {1, 2, 3, 4, -1, -2, -3, -4}) {
+    candidates.push_back(options_.unicast_port + step * kFastPortStep);
+  }
+  for (const int port : candidates) {
+    if (tunnel_ != IfIndex::kNone) break;
+    if (port < 1024 || port > 65535) continue;
+    status = netlink.CreateVxlan(name, static_cast<uint16_t>(port));
+    if (absl::IsUnimplemented(status)) {
+      // Works without, a little slower.
+      reserved_ = UniqueFd(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      sockaddr_in6 any = {};
+      any.sin6_family = AF_INET6;
+      any.sin6_port = htons(static_cast<uint16_t>(port));
+      if (!reserved_ ||
+          bind(reserved_.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)) != 0) {
+        status = ErrnoStatus(errno, absl::StrCat("bind UDP port ", port));
+        continue;
+      }
+      fast_port_ = static_cast<uint16_t>(port);
+      return absl::OkStatus();
+    }
+    if (absl::IsAlreadyExists(status)) continue;  // another device of this kind has the port
+    RETURN_IF_ERROR(status);
+    ASSIGN_OR_RETURN(const LinkInfo made, netlink.GetLink(name));
+    // The port is taken now, and here it shows whether it was free.
+    status = netlink.ChangeLink(made.index, {.up = true,
+                                             .mtu = {},
+                                             .mac = {},
+                                             .alias = kTunnelAlias,
+                                             .gso_max_size = {},
+                                             .no_ipv6 = true});
+    if (status.ok()) {
+      tunnel_ = made.index;
+      fast_port_ = static_cast<uint16_t>(port);
+    } else {
+      (void)netlink.DeleteLink(made.index);
+    }
+  }
+  if (tunnel_ == IfIndex::kNone) return Annotate(status, "fast port");
+  return AttachProgram(tunnel_, bpf_program__fd(node_->programs_->progs.no_way));
+}
+
+absl::Status KernelFastCloud::OpenTaps() {
+  Netlink& netlink = node_->netlink_;
+  const auto open = [&](absl::string_view prefix, UniqueFd& tap) -> absl::StatusOr<IfIndex> {
+    const std::string name = absl::StrCat(prefix, options_.unicast_port);
+    ASSIGN_OR_RETURN(tap, OpenTap(name, /*persistent=*/false));
+    ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(name));
+    RETURN_IF_ERROR(netlink.ChangeLink(link.index, {.up = true,
+                                                    .mtu = kTapMtu,
+                                                    .mac = {},
+                                                    .alias = "vxvde: punted",
+                                                    .gso_max_size = {},
+                                                    .no_ipv6 = true}));
+    return link.index;
+  };
+  UniqueFd frames;
+  UniqueFd datagrams;
+  ASSIGN_OR_RETURN(const IfIndex frames_index, open("vxt", frames));
+  ASSIGN_OR_RETURN(const IfIndex datagrams_index, open("vxd", datagrams));
+  // So that the kernel segments and finishes checksums.
+  if (ioctl(datagrams.get(), TUNSETOFFLOAD, 0) != 0) {
+    return ErrnoStatus(errno, "turn a tap's offloads off");
+  }
+  frames_ = std::make_unique<FramesTap>(std::move(frames), [this](uint16_t place) {
+    const auto found = port_at_.find(place);
+    return found != port_at_.end() ? found->second : PortId::kNone;
+  });
+  datagrams_ = std::make_unique<DatagramsTap>(std::move(datagrams), fast_port_);
+
+  Clear<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
+  const VxvdeHeader header = EncodeHeader(options_.vni);
+  fp_cloud cloud = {};
+  std::memcpy(cloud.header, header.data(), header.size());
+  cloud.frames_tap = static_cast<uint32_t>(frames_index);
+  cloud.datagrams_tap = static_cast<uint32_t>(datagrams_index);
+  cloud.unicast_port = htons(options_.unicast_port);
+  cloud.v6 = v6() ? 1 : 0;
+  cloud.ttl = static_cast<uint8_t>(options_.ttl);
+  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_clouds), &place_, &cloud,
+                          BPF_ANY) != 0) {
+    return ErrnoStatus(errno, "write the cloud's map");
+  }
+  node_->joined_.emplace(place_, this);
+  node_->WriteLocals();
+  return absl::OkStatus();
+}
+
+KernelFastCloud::~KernelFastCloud() {
+  while (!ports_.empty()) RemovePort(ports_.begin()->first);
+  while (!peers_.empty()) ForgetPeer(Peer(peers_.begin()->first));
+  node_->joined_.erase(place_);
+  node_->WriteLocals();
+  const fp_cloud none = {};
+  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_clouds), &place_, &none, BPF_ANY);
+  // Stations are the cloud's to take away, but it need not, at its end.
+  const int stations = bpf_map__fd(node_->programs_->maps.fp_stations);
+  fp_station_key key;
+  std::vector<fp_station_key> ours;
+  for (int error = bpf_map_get_next_key(stations, nullptr, &key); error == 0;
+       error = bpf_map_get_next_key(stations, &key, &key)) {
+    if (key.cloud == place_) ours.push_back(key);
+  }
+  for (const fp_station_key& station : ours) (void)bpf_map_delete_elem(stations, &station);
+  if (attached_) node_->Detach(options_.uplink);
+  std::vector<UniqueFd> taps;
+  if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
+  if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
+  node_->Bury(std::move(taps), tunnel_);
+  node_->clouds_.GiveBack(place_);
+}
+
+absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
+  ASSIGN_OR_RETURN(const LinkInfo link, node_->netlink_.GetLink(host_end));
+  if (link.kind != "veth") {
+    return absl::FailedPreconditionError(
+        absl::StrCat("interface ", link.name, " is a ", link.kind, ", not one end of a veth pair"));
+  }
+  ASSIGN_OR_RETURN(const std::vector<QdiscInfo> qdiscs, node_->netlink_.ListQdiscs(host_end));
+  fp_where where = link.peer_elsewhere ? FP_AT_PORT : FP_AT_EGRESS;
+  for (const QdiscInfo& qdisc : qdiscs) {
+    if (qdisc.kind == "ingress") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("interface ", link.name,
+                       " has an ingress qdisc of another program, a bandwidth plugin perhaps"));
+    }
+    // It shapes what goes to the pod.
+    if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") where = FP_AT_EGRESS;
+  }
+  const std::optional<uint32_t> place = node_->ports_.Take();
+  if (!place.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
+  }
+  absl::Cleanup give_back = [&] { node_->ports_.GiveBack(*place); };
+  const auto& maps = node_->programs_->maps;
+  Clear<fp_counters>(maps.fp_port_counters, *place);
+  if (const absl::Status attached = AttachProgram(host_end, node_->from_pod()); !attached.ok()) {
+    return absl::FailedPreconditionError(attached.message());
+  }
+  // Until this is there the program lets all pass.
+  const uint32_t index = static_cast<uint32_t>(host_end);
+  const fp_port value = {.cloud = place_, .port = *place};
+  if (bpf_map_update_elem(bpf_map__fd(maps.fp_ports), &index, &value, BPF_ANY) != 0) {
+    const absl::Status status = ErrnoStatus(errno, "write the ports' map");
+    DetachProgram(host_end);
+    return absl::FailedPreconditionError(status.message());
+  }
+  std::move(give_back).Cancel();
+  ports_[port] = {*place, host_end, where, static_cast<uint32_t>(link.mtu)};
+  port_at_[*place] = port;
+  return absl::OkStatus();
+}
+
+void KernelFastCloud::RemovePort(PortId port) {
+  const auto found = ports_.find(port);
+  if (found == ports_.end()) return;
+  const uint32_t index = static_cast<uint32_t>(found->second.host_end);
+  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+  node_->ports_.GiveBack(found->second.place);
+  port_at_.erase(found->second.place);
+  ports_.erase(found);
+}
+
+absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
+  fp_peer value = {};
+  const absl::Status found = [&]() -> absl::Status {
+    if (peer.address.is_v6() != v6()) return absl::InvalidArgumentError("of the other IP family");
+    if (peer.address.IsLinkLocal()) {
+      return absl::FailedPreconditionError("a link-local address has no route");
+    }
+    ASSIGN_OR_RETURN(const RouteAnswer route, node_->netlink_.LookUpRoute(peer.address));
+    ASSIGN_OR_RETURN(const LinkInfo link, node_->netlink_.GetLink(route.interface));
+    if (link.type != ARPHRD_ETHER) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the way goes through ", link.name, ", which is not an Ethernet interface"));
+    }
+    const std::optional<IpAddress> source =
+        options_.bind.has_value() ? options_.bind : route.source;
+    if (!source.has_value()) {
+      return absl::FailedPreconditionError(absl::StrCat("no source address on ", link.name));
+    }
+    std::memcpy(value.addr, Mapped(peer.address).data(), FP_ADDR_SIZE);
+    std::memcpy(value.source, Mapped(*source).data(), FP_ADDR_SIZE);
+    value.cloud = place_;
+    value.uplink = static_cast<uint32_t>(link.index);
+    value.mtu = static_cast<uint32_t>(link.mtu);
+    value.port = htons(peer.port);
+    value.fast_port = htons(fast_port);
+    return absl::OkStatus();
+  }();
+  const auto known = peers_.find(peer);
+  uint32_t place;
+  absl::Status status = found;
+  if (status.ok() && known == peers_.end()) {
+    const std::optional<uint32_t> taken = node_->peers_.Take();
+    if (taken.has_value()) {
+      place = *taken;
+      Clear<fp_counters>(node_->programs_->maps.fp_peer_counters, place);
+    } else {
+      status = absl::FailedPreconditionError(
+          absl::StrCat("there is room for ", FP_PEERS, " peers in the fast path"));
+    }
+  } else if (known != peers_.end()) {
+    place = known->second;
+  }
+  if (!status.ok()) {
+    ForgetPeer(peer);
+    return absl::FailedPreconditionError(
+        absl::StrCat("peer ", peer.ToString(), ": ", status.message()));
+  }
+  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &place, &value, BPF_ANY) !=
+      0) {
+    return ErrnoStatus(errno, "write the peers' map");
+  }
+  peers_[peer] = place;
+  return absl::OkStatus();
+}
+
+void KernelFastCloud::ForgetPeer(const Peer& peer) {
+  const auto found = peers_.find(peer);
+  if (found == peers_.end()) return;
+  const fp_peer none = {};
+  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &found->second, &none,
+                            BPF_ANY);
+  node_->peers_.GiveBack(found->second);
+  peers_.erase(found);
+}
+
+fp_station_key KernelFastCloud::KeyOf(const MacAddress& mac) const {
+  fp_station_key key = {};
+  std::memcpy(key.mac, mac.bytes().data(), sizeof(key.mac));
+  key.cloud = static_cast<uint16_t>(place_);
+  return key;
+}
+
+void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, bool is_static,
+                                 Instant seen) {
+  (void)is_static;
+  fp_station value = {};
+  value.seen_sec = Seconds(seen);
+  if (const auto* port = std::get_if<PortId>(&where)) {
+    const auto found = ports_.find(*port);
+    if (found == ports_.end()) {
+      value.where = FP_AT_SLOW_PORT;
+    } else {
+      value.where = found->second.where;
+      value.place = found->second.place;
+      value.ifindex = static_cast<uint32_t>(found->second.host_end);
+      value.mtu = found->second.mtu;
+    }
+  } else {
+    const auto found = peers_.find(std::get<Peer>(where));
+    if (found == peers_.end()) return ForgetStation(mac);
+    value.where = FP_AT_PEER;
+    value.place = found->second;
+  }
+  const fp_station_key key = KeyOf(mac);
+  const int map = bpf_map__fd(node_->programs_->maps.fp_stations);
+  // Full: it stays slow, and what was known of it must not stay.
+  if (bpf_map_update_elem(map, &key, &value, BPF_ANY) != 0) ForgetStation(mac);
+}
+
+void KernelFastCloud::ForgetStation(const MacAddress& mac) {
+  const fp_station_key key = KeyOf(mac);
+  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_stations), &key);
+}
+
+std::optional<fp_station> KernelFastCloud::Find(const MacAddress& mac) const {
+  const fp_station_key key = KeyOf(mac);
+  fp_station value;
+  if (bpf_map_lookup_elem(bpf_map__fd(node_->programs_->maps.fp_stations), &key, &value) != 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+std::optional<Instant> KernelFastCloud::LastSeen(const MacAddress& mac) const {
+  const std::optional<fp_station> station = Find(mac);
+  if (!station.has_value()) return std::nullopt;
+  return Instant(std::chrono::seconds(station->seen_sec));
+}
+
+absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
+  RETURN_IF_ERROR(node_->Attach(uplink));
+  node_->Detach(options_.uplink);
+  options_.uplink = uplink;
+  return absl::OkStatus();
+}
+
+FastCounters KernelFastCloud::CountersOf(PortId port) const {
+  const auto found = ports_.find(port);
+  if (found == ports_.end()) return {};
+  return Counters(node_->programs_->maps.fp_port_counters, found->second.place);
+}
+
+FastCounters KernelFastCloud::CountersOf(const Peer& peer) const {
+  const auto found = peers_.find(peer);
+  if (found == peers_.end()) return {};
+  return Counters(node_->programs_->maps.fp_peer_counters, found->second);
+}
+
+SlowCounters KernelFastCloud::slow() const {
+  const struct fp_slow sum = Sum<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
+  SlowCounters out;
+  static_assert(FP_SLOW_REASONS == kSlowReasons);
+  std::copy(std::begin(sum.count), std::end(sum.count), out.begin());
+  return out;
+}
+
+std::string KernelFastCloud::Explain(const MacAddress& source,
+                                     const MacAddress& destination) const {
+  if (destination.IsGroup()) return "slow: a group address.";
+  const std::optional<fp_station> from = Find(source);
+  if (!from.has_value()) return absl::StrCat("slow: ", source.ToString(), " is unknown there.");
+  if (from->where == FP_AT_SLOW_PORT) {
+    return absl::StrCat("slow: ", source.ToString(), " is at a port that is not fast.");
+  }
+  const std::optional<fp_station> to = Find(destination);
+  if (!to.has_value()) {
+    return absl::StrCat("slow: ", destination.ToString(),
+                        " is unknown there, or at a peer without a fast path.");
+  }
+  if (to->where == FP_AT_SLOW_PORT) {
+    return absl::StrCat("slow: ", destination.ToString(), " is at a port that is not fast.");
+  }
+  if (to->where != FP_AT_PEER) {
+    if (from->where == FP_AT_PEER || from->place != to->place) {
+      const auto port = port_at_.find(to->place);
+      return absl::StrCat("to port ",
+                          port != port_at_.end() ? static_cast<uint32_t>(port->second) : 0, ".");
+    }
+    return "slow: both are at one port.";
+  }
+  if (from->where == FP_AT_PEER) return "slow: both are at peers.";
+  fp_peer peer = {};
+  if (bpf_map_lookup_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &to->place, &peer) != 0 ||
+      peer.uplink == 0) {
+    return "slow: the peer is unknown there.";
+  }
+  for (const auto& [known, place] : peers_) {
+    if (place != to->place) continue;
+    return absl::StrCat("to peer ", known.ToString(), " at its fast port ", ntohs(peer.fast_port),
+                        " through ", Interface(static_cast<IfIndex>(peer.uplink)),
+                        ", in packets of up to ", peer.mtu, " bytes.");
+  }
+  return "slow: the peer is unknown there.";
+}
+
+// ---------------------------------------------------------------- the door
+
+absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath() { return KernelFastPath::Open(); }
+
+absl::Status RemoveKernelFastPath() {
+  libbpf_set_print(nullptr);
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  RETURN_IF_ERROR(RemoveLeftPrograms(netlink));
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
+  for (const LinkInfo& link : links) {
+    if (IsTunnel(link)) (void)netlink.DeleteLink(link.index);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vxvde

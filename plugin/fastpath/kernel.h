@@ -1,0 +1,143 @@
+// The fast path in the kernel: what fastpath.h promises, by loading fastpath.bpf.c and keeping its
+// maps. To the outside there is OpenKernelFastPath(); tests look inside.
+//
+// Devices of one cloud, named after its unicast port P: vxtP, the tap of punted frames; vxdP, the
+// tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one only makes the
+// kernel aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before
+// from_uplink sees it. It stays when the agent ends, and keeps the port for the next one.
+
+#ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_H_
+#define VXVDE_PLUGIN_FASTPATH_KERNEL_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "plugin/fastpath/abi.h"
+#include "plugin/fastpath/fastpath.h"
+#include "plugin/fastpath/punt.h"
+#include "plugin/os/fd.h"
+#include "plugin/os/netlink.h"
+
+struct fastpath_programs;  // the skeleton
+
+namespace vxvde {
+
+// Numbers from 0 below `size`. One that was given back waits until all others were out, so that
+// what is still said of its last owner finds nobody.
+class Places {
+ public:
+  explicit Places(uint32_t size) : size_(size) {}
+  std::optional<uint32_t> Take();
+  void GiveBack(uint32_t place) { free_.push_back(place); }
+
+ private:
+  uint32_t size_;
+  uint32_t used_ = 0;
+  std::deque<uint32_t> free_;
+};
+
+class KernelFastCloud;
+
+class KernelFastPath final : public FastPath {
+ public:
+  static absl::StatusOr<std::unique_ptr<KernelFastPath>> Open();
+  ~KernelFastPath() override;
+
+  absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) override;
+  void SetLocalAddresses(const std::vector<IpAddress>& addresses) override;
+
+  // Descriptors of the programs, for BPF_PROG_TEST_RUN.
+  int from_pod() const;
+  int from_uplink() const;
+
+ private:
+  friend class KernelFastCloud;
+  KernelFastPath(fastpath_programs* programs, Netlink netlink);
+
+  // Counted: clouds share an uplink.
+  absl::Status Attach(IfIndex uplink);
+  void Detach(IfIndex uplink);
+  // Fast ports at addresses of ours, as they should be now.
+  void WriteLocals();
+  // Ends the devices of a cloud on a thread of its own: each waits some 10 ms for RCU.
+  void Bury(std::vector<UniqueFd> taps, IfIndex tunnel);
+  void WaitForBurials();
+
+  fastpath_programs* programs_;
+  Netlink netlink_;
+  Places clouds_{FP_CLOUDS};
+  Places ports_{FP_PORTS};
+  Places peers_{FP_PEERS};
+  std::vector<IpAddress> addresses_;
+  std::map<IfIndex, int> uplinks_;
+  std::map<uint32_t, const KernelFastCloud*> joined_;  // by place
+  std::vector<fp_local> locals_;                       // that are in the map
+  std::vector<std::thread> burials_;
+};
+
+class KernelFastCloud final : public FastCloud {
+ public:
+  ~KernelFastCloud() override;
+
+  uint16_t fast_port() const override { return fast_port_; }
+  DatagramIo& datagrams() override { return *datagrams_; }
+  PuntIo& frames() override { return *frames_; }
+  absl::Status AddPort(PortId port, IfIndex host_end) override;
+  void RemovePort(PortId port) override;
+  absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override;
+  void ForgetPeer(const Peer& peer) override;
+  void SetStation(const MacAddress& mac, const Location& where, bool is_static,
+                  Instant seen) override;
+  void ForgetStation(const MacAddress& mac) override;
+  std::optional<Instant> LastSeen(const MacAddress& mac) const override;
+  absl::Status MoveTo(IfIndex uplink) override;
+  FastCounters CountersOf(PortId port) const override;
+  FastCounters CountersOf(const Peer& peer) const override;
+  SlowCounters slow() const override;
+  std::string Explain(const MacAddress& source, const MacAddress& destination) const override;
+
+ private:
+  friend class KernelFastPath;
+  struct Port {
+    uint32_t place;
+    IfIndex host_end;
+    fp_where where;
+    uint32_t mtu;
+  };
+
+  KernelFastCloud(KernelFastPath* node, FastCloudOptions options, uint32_t place)
+      : node_(node), options_(std::move(options)), place_(place) {}
+  absl::Status Open();
+  absl::Status OpenTunnel();
+  absl::Status OpenTaps();
+  bool v6() const { return options_.group.is_v6(); }
+  fp_station_key KeyOf(const MacAddress& mac) const;
+  std::optional<fp_station> Find(const MacAddress& mac) const;
+
+  KernelFastPath* node_;
+  FastCloudOptions options_;
+  uint32_t place_;
+  uint16_t fast_port_ = 0;
+  bool attached_ = false;
+  IfIndex tunnel_ = IfIndex::kNone;
+  UniqueFd reserved_;  // holds the fast port where the kernel has no VXLAN
+  std::unique_ptr<FramesTap> frames_;
+  std::unique_ptr<DatagramsTap> datagrams_;
+  std::map<PortId, Port> ports_;
+  absl::flat_hash_map<uint32_t, PortId> port_at_;
+  absl::flat_hash_map<Peer, uint32_t> peers_;  // place
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_FASTPATH_KERNEL_H_

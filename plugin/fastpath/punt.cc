@@ -1,0 +1,142 @@
+#include "plugin/fastpath/punt.h"
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "plugin/base/vnet.h"
+#include "plugin/wire/checksum.h"
+#include "plugin/wire/packet.h"
+
+namespace vxvde {
+namespace {
+
+constexpr size_t kBatch = 64;
+constexpr size_t kMacs = 12;
+constexpr size_t kTagSize = 4;
+constexpr size_t kUdpHeaderSize = 8;
+constexpr size_t kUdpChecksumAt = 6;
+
+// What one read of a tap gave: >= 0 bytes, -1: nothing waits, or the tap cannot be read any more.
+ssize_t ReadTap(int tap, std::span<const iovec> parts) {
+  while (true) {
+    const ssize_t size = readv(tap, parts.data(), static_cast<int>(parts.size()));
+    if (size >= 0 || errno != EINTR) return size;
+  }
+}
+
+}  // namespace
+
+absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
+                                DropCounters& drops) {
+  out.clear();
+  const size_t batch = std::min(buffers.count(), kBatch);
+  for (size_t reads = 0; reads < batch; ++reads) {
+    const std::span<uint8_t> room = buffers[out.size()];
+    VnetHeader header;
+    std::array<uint8_t, kTagSize> tag;
+    // The tag goes elsewhere, so that the frame is in one piece without it.
+    const std::array<iovec, 4> parts = {iovec{&header, sizeof(header)}, iovec{room.data(), kMacs},
+                                        iovec{tag.data(), tag.size()},
+                                        iovec{room.data() + kMacs, room.size() - kMacs}};
+    const ssize_t size = ReadTap(tap_.get(), parts);
+    if (size < 0 && errno == EINVAL) {  // a super-frame for which the vnet header has no word
+      drops.Add(Drop::kUnsupportedOffload);
+      continue;
+    }
+    if (size < 0) {
+      if (errno == EAGAIN || !out.empty()) return absl::OkStatus();
+      return ErrnoStatus(errno == EBADFD || errno == EFAULT ? ENODEV : errno,
+                         "read punted frames from a tap");
+    }
+    // Without a tag of the programs': not a frame of a pod.
+    if (static_cast<size_t>(size) < sizeof(header) + kMacs + kTagSize + 2) continue;
+    if (LoadBe16(tag.data()) != kEtherTypeQinQ) continue;
+    const PortId port = port_at_(LoadBe16(tag.data() + 2));
+    if (port == PortId::kNone) continue;
+    PuntedFrame punted{.from = port, .frame = {}};
+    punted.frame.bytes = room.first(static_cast<size_t>(size) - sizeof(header) - kTagSize);
+    if (punted.frame.bytes.size() == room.size()) {  // a tap cuts without a word
+      drops.Add(Drop::kTruncated);
+      continue;
+    }
+    if ((header.flags & VnetHeader::kNeedsChecksum) != 0) header.csum_start -= kTagSize;
+    if (header.hdr_len >= kTagSize) header.hdr_len -= kTagSize;
+    if (const Drop drop = FromVnet(header, punted.frame.bytes, punted.frame.offload);
+        drop != Drop::kNone) {
+      drops.Add(drop);
+      continue;
+    }
+    out.push_back(punted);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DatagramsTap::Receive(Buffers& buffers, std::vector<InDatagram>& out,
+                                   DropCounters& drops) {
+  out.clear();
+  const size_t batch = std::min(buffers.count(), kBatch);
+  for (size_t reads = 0; reads < batch; ++reads) {
+    const std::span<uint8_t> room = buffers[out.size()];
+    VnetHeader header;
+    const std::array<iovec, 2> parts = {iovec{&header, sizeof(header)},
+                                        iovec{room.data(), room.size()}};
+    const ssize_t size = ReadTap(tap_.get(), parts);
+    if (size < 0) {
+      if (errno == EAGAIN || !out.empty()) return absl::OkStatus();
+      return ErrnoStatus(errno == EBADFD || errno == EFAULT ? ENODEV : errno,
+                         "read punted datagrams from a tap");
+    }
+    if (static_cast<size_t>(size) < sizeof(header)) continue;
+    const std::span<uint8_t> packet = room.first(static_cast<size_t>(size) - sizeof(header));
+    InDatagram datagram;
+    // The tap has no offloads: the kernel has segmented and finished checksums.
+    Drop drop = ParseDatagram(packet, fast_port_, datagram);
+    if (packet.size() == room.size()) drop = Drop::kTruncated;
+    if (drop == Drop::kNone) {
+      out.push_back(datagram);
+    } else {
+      drops.Add(drop);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void DatagramsTap::Send(std::span<const OutDatagram> batch, DropCounters& drops) {
+  for (const OutDatagram& datagram : batch) drops.Add(Drop::kSendFailed, datagram.datagrams);
+}
+
+Drop ParseDatagram(std::span<uint8_t> packet, uint16_t fast_port, InDatagram& out) {
+  PacketView view;
+  if (packet.size() < kEthernetHeaderSize || !ParsePacket(packet, view) ||
+      view.l4 != PacketView::L4::kUdp || view.l3_offset != kEthernetHeaderSize) {
+    return Drop::kBadOffload;
+  }
+  const bool v6 = view.l3 == PacketView::L3::kIpv6;
+  const uint8_t* udp = packet.data() + view.l4_offset;
+  const size_t there = packet.size() - view.l4_offset;
+  const size_t size = LoadBe16(udp + 4);
+  const size_t ip_end = view.l3_offset + size_t{view.ip_length};
+  if (LoadBe16(udp + 2) != fast_port || size < kUdpHeaderSize || size > there ||
+      view.l4_offset + size > ip_end) {
+    return Drop::kBadOffload;
+  }
+  const uint8_t* ip = packet.data() + view.l3_offset;
+  const size_t address_size = v6 ? 16 : 4;
+  const std::span<const uint8_t> source(ip + (v6 ? 8 : 12), address_size);
+  const std::span<const uint8_t> destination(ip + (v6 ? 24 : 16), address_size);
+  // Zero: not made, as by the programs of other agents (over IPv6: RFC 6935, section 5).
+  if (LoadBe16(udp + kUdpChecksumAt) != 0) {
+    const uint64_t pseudo =
+        PseudoHeaderSum(source, destination, kProtocolUdp, static_cast<uint32_t>(size));
+    if (ChecksumFinish(ChecksumAdd({udp, size}, pseudo)) != 0) return Drop::kBadOffload;
+  }
+  out = {.bytes = packet.subspan(view.l4_offset + kUdpHeaderSize, size - kUdpHeaderSize),
+         .from = {IpAddress::FromWire(source), LoadBe16(udp)}};
+  return Drop::kNone;
+}
+
+}  // namespace vxvde

@@ -1,0 +1,59 @@
+// Encoding and decoding of Hello, field by field; the layout is in hello.h.
+
+#include "plugin/wire/hello.h"
+
+#include <algorithm>
+
+#include "plugin/base/frame.h"
+#include "plugin/wire/packet.h"
+
+namespace vxvde {
+namespace {
+
+constexpr MacAddress kAgents({0x03, 0x76, 0x78, 0x76, 0x64, 0x65});
+constexpr uint16_t kEtherTypeLocalExperimental = 0x88b5;
+constexpr std::array<uint8_t, 5> kMark = {'v', 'x', 'v', 'd', 'e'};
+constexpr uint8_t kVersion = 1;
+constexpr uint8_t kAnswerWanted = 0x01;
+
+// Where the fields are.
+constexpr size_t kEtherTypeAt = 12;
+constexpr size_t kMarkAt = kEthernetHeaderSize;
+constexpr size_t kVersionAt = kMarkAt + kMark.size();
+constexpr size_t kFlagsAt = kVersionAt + 1;
+constexpr size_t kFastPortAt = kFlagsAt + 2;
+constexpr size_t kEnd = kFastPortAt + 2;
+
+}  // namespace
+
+std::array<uint8_t, kHelloSize> EncodeHello(const Hello& hello) {
+  std::array<uint8_t, kHelloSize> frame = {};
+  const MacAddress::Bytes& source = hello.source.bytes();
+  std::copy(kAgents.bytes().begin(), kAgents.bytes().end(), frame.begin());
+  std::copy(source.begin(), source.end(), frame.begin() + MacAddress::kSize);
+  StoreBe16(&frame[kEtherTypeAt], kEtherTypeLocalExperimental);
+  std::copy(kMark.begin(), kMark.end(), frame.begin() + kMarkAt);
+  frame[kVersionAt] = kVersion;
+  frame[kFlagsAt] = hello.answer_wanted ? kAnswerWanted : 0;
+  StoreBe16(&frame[kFastPortAt], hello.fast_port);
+  return frame;
+}
+
+bool IsHello(std::span<const uint8_t> frame) {
+  return frame.size() >= kEthernetHeaderSize && MacAddress::FromWire(frame.data()) == kAgents &&
+         LoadBe16(&frame[kEtherTypeAt]) == kEtherTypeLocalExperimental;
+}
+
+std::optional<Hello> DecodeHello(std::span<const uint8_t> frame) {
+  if (!IsHello(frame) || frame.size() < kEnd || frame[kVersionAt] != kVersion ||
+      !std::equal(kMark.begin(), kMark.end(), frame.begin() + kMarkAt)) {
+    return std::nullopt;
+  }
+  Hello hello{.source = MacAddress::FromWire(&frame[MacAddress::kSize]),
+              .fast_port = LoadBe16(&frame[kFastPortAt]),
+              .answer_wanted = (frame[kFlagsAt] & kAnswerWanted) != 0};
+  if (!hello.source.IsStation()) return std::nullopt;
+  return hello;
+}
+
+}  // namespace vxvde

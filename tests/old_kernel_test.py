@@ -1,0 +1,60 @@
+"""The fast path's programs on the oldest kernel that we claim, Debian 12's Linux 6.1: its verifier takes them, and they agree
+with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test, whole, in a virtual machine).
+
+    tests/py.sh tests/old_kernel_test.py
+
+Needs qemu-system-x86, kmod and busybox-static; the kernel is fetched from the machine's apt mirror once and kept in
+/var/tmp/vxvde-qemu. Software emulation: some two minutes."""
+
+import re
+
+from tests.lib import qemu, runner
+from tests.lib.lab import Lab, program
+from tests.lib.process import run
+
+MODULES = ("veth", "tun", "vxlan", "bridge", "sch_ingress", "cls_bpf", "act_gact", "ipv6")
+# sh of the test is dash: to busybox's, tc is its own.
+INIT = """#!/bin/busybox sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/net
+for module in {modules}; do insmod /lib/$module; done
+[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
+echo "GUEST-KERNEL $(uname -r)"
+PATH=/usr/bin:/bin /usr/bin/kernel_root_test
+echo "GUEST-EXIT $?"
+poweroff -f
+"""
+
+
+def with_libraries(*programs):
+    """{path in the guest: path here} of these programs and of all that they are linked with."""
+    files = {}
+    for path in programs:
+        for line in run(["ldd", path]).stdout.splitlines():
+            if found := re.search(r"(/\S+) \(0x", line):
+                files[found.group(1).lstrip("/")] = found.group(1)
+    return files
+
+
+def test_programs_on_linux_6_1():
+    """kernel_root_test passes there"""
+    image, version = qemu.kernel()
+    test, ip, tc = program("plugin/fastpath/kernel_root_test"), "/bin/ip", "/sbin/tc"
+    copies = {**with_libraries(test, ip, tc, "/bin/dash"), "bin/sh": "/bin/dash", "usr/bin/kernel_root_test": test, "usr/bin/ip": ip, "usr/bin/tc": tc}
+    initramfs = qemu.initramfs("old-kernel", INIT, copies, qemu.module_files(version, MODULES), (
+        "mount", "mkdir", "mknod", "insmod", "echo", "uname", "grep", "test", "poweroff"))
+    with Lab("oldkernel") as lab:
+        guest = lab.netns("vm").start(
+            "guest", "qemu-system-x86_64", "-accel", "tcg", "-m", "1024", "-smp", "2", "-nodefaults", "-display", "none",
+            "-no-reboot", "-serial", "stdio", "-kernel", image, "-initrd", initramfs,
+            "-append", "console=ttyS0 quiet panic=-1")
+        guest.says("GUEST-EXIT", timeout=600)
+        said = guest.output()
+        print(re.search(r"GUEST-KERNEL (\S+)", said).group(0), re.search(r"\[  PASSED  \].*", said).group(0), flush=True)
+        assert "GUEST-KERNEL 6.1." in said and re.search(r"GUEST-EXIT 0\b", said), said
+
+
+if __name__ == "__main__":
+    runner.main(globals())
