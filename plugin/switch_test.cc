@@ -11,6 +11,7 @@
 
 #include "plugin/cloud/fake_fastpath.h"
 #include "plugin/cloud/fakes.h"
+#include "plugin/offload/testing/packets.h"
 #include "plugin/wire/checksum.h"
 #include "plugin/wire/header.h"
 #include "plugin/wire/packet.h"
@@ -289,6 +290,30 @@ TEST_F(SwitchTest, ARunOfSegmentsFromAPeerReachesThePodAsOneSuperFrame) {
     EXPECT_EQ(a_->out[0].bytes.size(), 54u + 10'000);
   });
   EXPECT_EQ(Snapshot().ports[0].to_pod.frames, 10u);
+}
+
+TEST_F(SwitchTest, DatagramsGoAloneToAPortWhoseKernelRefusesThemTogether) {
+  packets::Spec spec;
+  spec.udp = true;
+  spec.payload = packets::Payload(3 * 18);
+  Bytes run;
+  size_t size = 0;
+  for (const Bytes& frame : packets::Segments(spec, 18)) {
+    const Bytes datagram = Wrap(frame);
+    size = datagram.size();
+    run.insert(run.end(), datagram.begin(), datagram.end());
+  }
+  AddPort(DestinationMac(std::span(run).subspan(8)), a_);
+  On([&] { a_->refuse = Drop::kBadOffload; });
+  FromPeer(unicast_, run, kPeer, static_cast<uint16_t>(size));
+  EXPECT_EQ(Snapshot().ports[0].drops[Drop::kBadOffload], 3u);
+  On([&] { a_->refuse = Drop::kNone; });
+  FromPeer(unicast_, run, kPeer, static_cast<uint16_t>(size));
+  EXPECT_EQ(Snapshot().ports[0].to_pod.frames, 3u);
+  On([&] {
+    ASSERT_THAT(a_->out, SizeIs(3));
+    EXPECT_EQ(a_->out[0].bytes, Bytes(run.begin() + 8, run.begin() + static_cast<long>(size)));
+  });
 }
 
 TEST_F(SwitchTest, DropsAreCountedByReason) {

@@ -326,6 +326,8 @@ void Cloud::DeliverWhole(Port& port, const OutFrame& frame) {
   if (drop == Drop::kNone) {
     Count(port.to_pod, count, frame.size);
   } else {
+    // Kernels before 6.2 have no word for it (virtio_net_hdr_to_skb()): lost once.
+    if (drop == Drop::kBadOffload && frame.offload.gso == Gso::kUdp) port.coalescer.LeaveUdpAlone();
     port.drops.Add(drop, count);
   }
 }

@@ -18,6 +18,9 @@ constexpr uint8_t kTcpFin = 0x01;
 constexpr uint8_t kTcpPsh = 0x08;
 constexpr uint8_t kTcpAck = 0x10;
 constexpr size_t kTcpHeaderSize = 20;
+constexpr size_t kTcpChecksum = 16;  // offset
+constexpr size_t kUdpLength = 4;
+constexpr size_t kUdpChecksum = 6;
 constexpr uint16_t kIpv4DontFragment = 0x4000;
 
 bool SameBytes(const uint8_t* a, const uint8_t* b, size_t from, size_t to) {
@@ -28,18 +31,24 @@ bool IpHeaderIsRight(std::span<const uint8_t> header) {
   return ChecksumFold(ChecksumAdd(header)) == 0xffff;
 }
 
-uint64_t PseudoHeader(const uint8_t* ip, PacketView::L3 l3, uint32_t length) {
-  if (l3 == PacketView::L3::kIpv4) {
-    return PseudoHeaderSum({ip + 12, 4}, {ip + 16, 4}, kProtocolTcp, length);
+bool IsTcp(const PacketView& view) { return view.l4 == PacketView::L4::kTcp; }
+
+uint64_t PseudoHeader(const uint8_t* ip, const PacketView& view, uint32_t length) {
+  const uint8_t protocol = IsTcp(view) ? kProtocolTcp : kProtocolUdp;
+  if (view.l3 == PacketView::L3::kIpv4) {
+    return PseudoHeaderSum({ip + 12, 4}, {ip + 16, 4}, protocol, length);
   }
-  return PseudoHeaderSum({ip + 8, 16}, {ip + 24, 16}, kProtocolTcp, length);
+  return PseudoHeaderSum({ip + 8, 16}, {ip + 24, 16}, protocol, length);
 }
 
-// May hold a piece of a TCP flow that the headers do not let us see: a fragment, or what is behind
+// May hold a piece of a flow that the headers do not let us see: a fragment, or what is behind
 // IPv6 extension headers.
-bool MayBeHiddenTcp(std::span<const uint8_t> frame, const PacketView& view) {
+bool MayBeHiddenFlow(std::span<const uint8_t> frame, const PacketView& view) {
   if (view.l4 != PacketView::L4::kOther) return false;
-  if (view.l3 == PacketView::L3::kIpv4) return frame[view.l3_offset + 9] == kProtocolTcp;
+  if (view.l3 == PacketView::L3::kIpv4) {
+    const uint8_t protocol = frame[view.l3_offset + 9];
+    return protocol == kProtocolTcp || protocol == kProtocolUdp;
+  }
   if (view.l3 == PacketView::L3::kIpv6) return frame[view.l3_offset + 6] != kProtocolIcmpv6;
   return false;
 }
@@ -58,34 +67,39 @@ struct Coalescer::Candidate {
   std::span<const uint8_t> payload;
 
   const uint8_t* ip() const { return frame.data() + view.l3_offset; }
-  const uint8_t* tcp() const { return frame.data() + view.l4_offset; }
+  const uint8_t* l4() const { return frame.data() + view.l4_offset; }
   bool ipv4() const { return view.l3 == PacketView::L3::kIpv4; }
   uint16_t id() const { return ipv4() ? LoadBe16(ip() + 4) : 0; }
   bool dont_fragment() const { return !ipv4() || LoadBe16(ip() + 6) == kIpv4DontFragment; }
-  uint32_t sequence() const { return LoadBe32(tcp() + 4); }
-  uint8_t flags() const { return tcp()[13]; }
-  bool closes() const { return (flags() & (kTcpFin | kTcpPsh)) != 0; }
+  uint32_t sequence() const { return LoadBe32(l4() + 4); }
+  uint8_t flags() const { return l4()[13]; }
+  bool closes() const { return IsTcp(view) && (flags() & (kTcpFin | kTcpPsh)) != 0; }
 
-  // `view` is of a TCP segment.
+  // `view` is of a TCP segment or of a UDP datagram.
   static std::optional<Candidate> Make(std::span<const uint8_t> frame, const PacketView& view);
 };
 
 std::optional<Coalescer::Candidate> Coalescer::Candidate::Make(std::span<const uint8_t> frame,
                                                                const PacketView& view) {
   const uint8_t* ip = frame.data() + view.l3_offset;
-  const uint8_t* tcp = frame.data() + view.l4_offset;
+  const uint8_t* l4 = frame.data() + view.l4_offset;
   const size_t end = view.l3_offset + size_t{view.ip_length};
   if (end > frame.size() || end <= view.payload) return std::nullopt;  // cut short; nothing inside
 
-  if ((tcp[13] & ~(kTcpFin | kTcpPsh)) != kTcpAck || (tcp[12] & 0x0f) != 0) return std::nullopt;
+  if (IsTcp(view)) {
+    if ((l4[13] & ~(kTcpFin | kTcpPsh)) != kTcpAck || (l4[12] & 0x0f) != 0) return std::nullopt;
+  } else if (LoadBe16(l4 + kUdpLength) != end - view.l4_offset ||
+             LoadBe16(l4 + kUdpChecksum) == 0) {
+    return std::nullopt;
+  }
   if (view.l3 == PacketView::L3::kIpv4) {
     if (view.l4_offset - view.l3_offset != 20) return std::nullopt;
     const uint16_t fragment = LoadBe16(ip + 6);
     if (fragment != 0 && fragment != kIpv4DontFragment) return std::nullopt;
-    if (!IpHeaderIsRight({ip, tcp})) return std::nullopt;
+    if (!IpHeaderIsRight({ip, l4})) return std::nullopt;
   }
   const auto segment = frame.subspan(view.l4_offset, end - view.l4_offset);
-  const uint64_t pseudo = PseudoHeader(ip, view.l3, static_cast<uint32_t>(segment.size()));
+  const uint64_t pseudo = PseudoHeader(ip, view, static_cast<uint32_t>(segment.size()));
   if (ChecksumFold(ChecksumAdd(segment, pseudo)) != 0xffff) return std::nullopt;
 
   return Candidate{frame, view, frame.subspan(view.payload, end - view.payload)};
@@ -93,8 +107,8 @@ std::optional<Coalescer::Candidate> Coalescer::Candidate::Make(std::span<const u
 
 void Coalescer::Add(std::span<const uint8_t> frame, Sink sink) {
   PacketView view;
-  if (!ParsePacket(frame, view) || view.l4 != PacketView::L4::kTcp) {
-    if (MayBeHiddenTcp(frame, view)) Flush(sink);
+  if (!ParsePacket(frame, view) || view.l4 == PacketView::L4::kOther) {
+    if (MayBeHiddenFlow(frame, view)) Flush(sink);
     PassAsItIs(frame, sink);
     return;
   }
@@ -107,7 +121,8 @@ void Coalescer::Add(std::span<const uint8_t> frame, Sink sink) {
     return;
   }
   if (flow != nullptr) Emit(*flow, sink);
-  if (!candidate || candidate->closes() || candidate->payload.size() < kMinTcpSegment) {
+  if (!candidate || candidate->closes() ||
+      (IsTcp(view) ? candidate->payload.size() < kMinTcpSegment : !udp_)) {
     PassAsItIs(frame, sink);
     return;
   }
@@ -130,7 +145,10 @@ Coalescer::Flow* Coalescer::FindFlow(std::span<const uint8_t> frame, const Packe
   const size_t addresses = view.l3 == PacketView::L3::kIpv4 ? 12 : 8;
   const size_t addresses_end = view.l3 == PacketView::L3::kIpv4 ? 20 : 40;
   for (Flow& flow : flows_) {
-    if (!flow.open || flow.view.l3 != view.l3 || flow.view.l3_offset != view.l3_offset) continue;
+    if (!flow.open || flow.view.l3 != view.l3 || flow.view.l4 != view.l4 ||
+        flow.view.l3_offset != view.l3_offset) {
+      continue;
+    }
     const uint8_t* ours = flow.first.data();
     if (SameBytes(ours + flow.view.l4_offset, frame.data() + view.l4_offset, 0, 4) &&
         SameBytes(ours + view.l3_offset, frame.data() + view.l3_offset, addresses, addresses_end) &&
@@ -158,7 +176,7 @@ void Coalescer::Open(Flow& flow, const Candidate& candidate) {
   flow.view = candidate.view;
   flow.flags = 0;
   flow.segment_size = static_cast<uint16_t>(candidate.payload.size());
-  flow.next_sequence = candidate.sequence();
+  flow.next_sequence = IsTcp(candidate.view) ? candidate.sequence() : 0;
   flow.id_step.reset();
   flow.payload_bytes = 0;
   flow.segments = 0;
@@ -167,14 +185,15 @@ void Coalescer::Open(Flow& flow, const Candidate& candidate) {
 
 // R1 and R2, and R6 in bytes; `candidate` is of that flow.
 bool Coalescer::Fits(const Flow& flow, const Candidate& candidate) {
-  if (candidate.sequence() != flow.next_sequence) return false;
+  const bool tcp = IsTcp(flow.view);
+  if (tcp && candidate.sequence() != flow.next_sequence) return false;
   if (candidate.payload.size() > flow.segment_size) return false;
   if (candidate.view.payload != flow.view.payload) return false;  // amount of options
   const size_t headers = flow.view.payload - flow.view.l3_offset;
   if (headers + flow.payload_bytes + candidate.payload.size() > kMaxIpPacket) return false;
 
   const uint8_t* ip = flow.first.data() + flow.view.l3_offset;
-  const uint8_t* tcp = flow.first.data() + flow.view.l4_offset;
+  const uint8_t* l4 = flow.first.data() + flow.view.l4_offset;
   if (candidate.ipv4()) {
     const bool same = SameBytes(ip, candidate.ip(), 0, 2) &&  // TOS
                       SameBytes(ip, candidate.ip(), 6, 9);    // DF, TTL
@@ -189,16 +208,17 @@ bool Coalescer::Fits(const Flow& flow, const Candidate& candidate) {
                       SameBytes(ip, candidate.ip(), 7, 8);    // hop limit
     if (!same) return false;
   }
-  return SameBytes(tcp, candidate.tcp(), 8, 12) &&   // ack
-         SameBytes(tcp, candidate.tcp(), 14, 16) &&  // window
-         SameBytes(tcp, candidate.tcp(), 18, 20) &&  // urgent pointer, though without URG
-         SameBytes(tcp, candidate.tcp(), kTcpHeaderSize, flow.view.payload - flow.view.l4_offset);
+  if (!tcp) return true;
+  return SameBytes(l4, candidate.l4(), 8, 12) &&   // ack
+         SameBytes(l4, candidate.l4(), 14, 16) &&  // window
+         SameBytes(l4, candidate.l4(), 18, 20) &&  // urgent pointer, though without URG
+         SameBytes(l4, candidate.l4(), kTcpHeaderSize, flow.view.payload - flow.view.l4_offset);
 }
 
 void Coalescer::Append(Flow& flow, const Candidate& candidate) {
   if (flow.segments == 1) flow.id_step = static_cast<uint16_t>(candidate.id() - flow.last_id);
   flow.last_id = candidate.id();
-  flow.flags |= candidate.flags();
+  if (IsTcp(flow.view)) flow.flags |= candidate.flags();
   flow.next_sequence += static_cast<uint32_t>(candidate.payload.size());
   flow.payload_bytes += candidate.payload.size();
   ++flow.segments;
@@ -220,27 +240,34 @@ void Coalescer::Emit(Flow& flow, Sink sink) {
   const PacketView& view = flow.view;
   std::copy_n(flow.first.begin(), view.payload, flow.headers.begin());
   uint8_t* ip = flow.headers.data() + view.l3_offset;
-  uint8_t* tcp = flow.headers.data() + view.l4_offset;
-  const size_t tcp_length = view.payload - view.l4_offset + flow.payload_bytes;
+  uint8_t* l4 = flow.headers.data() + view.l4_offset;
+  const size_t length = view.payload - view.l4_offset + flow.payload_bytes;
   if (view.l3 == PacketView::L3::kIpv4) {
-    StoreBe16(ip + 2, static_cast<uint16_t>(20 + tcp_length));
+    StoreBe16(ip + 2, static_cast<uint16_t>(20 + length));
     StoreBe16(ip + 10, 0);
     StoreBe16(ip + 10, ChecksumFinish(ChecksumAdd({ip, 20})));
   } else {
-    StoreBe16(ip + 4, static_cast<uint16_t>(tcp_length));
+    StoreBe16(ip + 4, static_cast<uint16_t>(length));
   }
-  tcp[13] = flow.flags;
+  if (IsTcp(view)) {
+    l4[13] = flow.flags;
+  } else {
+    StoreBe16(l4 + kUdpLength, static_cast<uint16_t>(length));
+  }
   // CHECKSUM_PARTIAL: whoever needs the checksum finishes it.
-  StoreBe16(tcp + 16, ChecksumFold(PseudoHeader(ip, view.l3, static_cast<uint32_t>(tcp_length))));
+  const size_t checksum = IsTcp(view) ? kTcpChecksum : kUdpChecksum;
+  StoreBe16(l4 + checksum, ChecksumFold(PseudoHeader(ip, view, static_cast<uint32_t>(length))));
   flow.parts[0] = {flow.headers.data(), view.payload};
 
   Offload offload;
-  offload.gso = view.l3 == PacketView::L3::kIpv4 ? Gso::kTcp4 : Gso::kTcp6;
+  offload.gso = !IsTcp(view)                       ? Gso::kUdp
+                : view.l3 == PacketView::L3::kIpv4 ? Gso::kTcp4
+                                                   : Gso::kTcp6;
   offload.needs_checksum = true;
   offload.gso_size = flow.segment_size;
   offload.header_size = view.payload;
   offload.checksum_start = view.l4_offset;
-  offload.checksum_offset = 16;
+  offload.checksum_offset = static_cast<uint16_t>(checksum);
   sink({.parts = {flow.parts.data(), flow.segments + 1},
         .size = view.payload + flow.payload_bytes,
         .offload = offload});

@@ -1,14 +1,14 @@
-// Coalescer: consecutive TCP segments of one flow become one super-frame again
-// before they are written to a port (GRO in user space). Pure.
+// Coalescer: consecutive TCP segments or UDP datagrams of one flow become one super-frame before
+// they are written to a port (GRO in user space). Pure.
 //
-// Rules (Linux net/ipv4/tcp_offload.c is the model of behaviour):
-//   R1  Same MACs, VLAN tags, IP addresses, ports, TOS, TTL, ack, window and TCP
-//       options; sequence numbers in a row; IPv4 without options or fragments, its id counting
-//       up by one, or with DF standing still.
+// Rules (Linux net/ipv4/tcp_offload.c and udp_offload.c are the models of behaviour):
+//   R1  Same MACs, VLAN tags, IP addresses, ports, TOS and TTL; IPv4 without options or fragments,
+//       its id counting up by one, or with DF standing still. TCP: same ack, window and options;
+//       sequence numbers in a row.
 //   R2  All segments of one size but the last, which may be shorter and closes.
 //   R3  No SYN, RST or URG; FIN or PSH closes; CWR and ECE are not merged.
-//   R4  The inner IPv4 header checksum and TCP checksum were found right: a frame
-//       that is wrong passes alone and untouched, its receiver will count it.
+//   R4  The inner IPv4 header checksum and TCP or UDP checksum were found right: a frame
+//       that is wrong, or UDP without one, passes alone and untouched, its receiver will count it.
 //   R5  Within a flow, frames leave in the order in which they came.
 //   R6  At most kMaxSegments and 65,535 bytes of IP packet.
 // Frames of other kinds pass through at once, after the open flow that they belong to. A segment
@@ -43,6 +43,8 @@ class Coalescer {
   void Add(std::span<const uint8_t> frame, Sink sink);
   // Hands out all that is open, in the order in which the flows were opened.
   void Flush(Sink sink);
+  // From now on datagrams of UDP pass alone: the port takes no super-frames of them.
+  void LeaveUdpAlone() { udp_ = false; }
 
  private:
   // Ethernet with two tags, IPv6, TCP with options.
@@ -53,9 +55,9 @@ class Coalescer {
     uint64_t opened = 0;             // order of opening
     std::span<const uint8_t> first;  // the frame that opened the flow
     PacketView view;                 // of `first`; the same for all its segments
-    uint8_t flags = 0;               // TCP flags, FIN and PSH of all segments
+    uint8_t flags = 0;               // TCP: FIN and PSH of all segments
     uint16_t segment_size = 0;
-    uint32_t next_sequence = 0;
+    uint32_t next_sequence = 0;       // TCP
     uint16_t last_id = 0;             // IPv4
     std::optional<uint16_t> id_step;  // 0 or 1, known from the second segment on
     size_t payload_bytes = 0;
@@ -73,6 +75,7 @@ class Coalescer {
   static bool MustClose(const Flow& flow, const Candidate& last);
   static void Emit(Flow& flow, Sink sink);
 
+  bool udp_ = true;
   uint64_t clock_ = 0;
   std::array<Flow, kMaxFlows> flows_;
 };

@@ -31,43 +31,50 @@ void Require(bool condition, const char* what) {
   std::abort();
 }
 
-// Equal for frames of one TCP flow, and of one kind otherwise.
+// Equal for frames of one TCP or UDP flow, and of one kind otherwise.
 std::string FlowKey(const Bytes& frame) {
   PacketView view;
-  if (!ParsePacket(frame, view) || view.l4 != PacketView::L4::kTcp) return {};
+  if (!ParsePacket(frame, view) || view.l4 == PacketView::L4::kOther) return {};
   const bool ipv4 = view.l3 == PacketView::L3::kIpv4;
-  std::string key(frame.begin(), frame.begin() + view.l3_offset);
+  std::string key(view.l4 == PacketView::L4::kTcp ? "t" : "u");
+  key.append(frame.begin(), frame.begin() + view.l3_offset);
   key.append(frame.begin() + view.l3_offset + (ipv4 ? 12 : 8),
              frame.begin() + view.l3_offset + (ipv4 ? 20 : 40));
   key.append(frame.begin() + view.l4_offset, frame.begin() + view.l4_offset + 4);
   return key;
 }
 
+size_t ChecksumOffset(const PacketView& view) { return view.l4 == PacketView::L4::kTcp ? 16 : 6; }
+
 void MakeChecksumsRight(Bytes& frame) {
   PacketView view;
-  if (!ParsePacket(frame, view) || view.l4 != PacketView::L4::kTcp) return;
+  if (!ParsePacket(frame, view) || view.l4 == PacketView::L4::kOther) return;
   const size_t end = view.l3_offset + size_t{view.ip_length};
   if (end < view.payload || end > frame.size()) return;
   const bool ipv4 = view.l3 == PacketView::L3::kIpv4;
   uint8_t* ip = frame.data() + view.l3_offset;
-  uint8_t* tcp = frame.data() + view.l4_offset;
+  uint8_t* l4 = frame.data() + view.l4_offset;
   uint8_t* stop = frame.data() + end;
   if (ipv4) {
     StoreBe16(ip + 10, 0);
-    StoreBe16(ip + 10, ChecksumFinish(ChecksumAdd({ip, tcp})));
+    StoreBe16(ip + 10, ChecksumFinish(ChecksumAdd({ip, l4})));
   }
   const size_t address = ipv4 ? 4 : 16;
   const uint8_t* source = ip + (ipv4 ? 12 : 8);
-  const uint64_t pseudo = PseudoHeaderSum({source, address}, {source + address, address},
-                                          kProtocolTcp, static_cast<uint32_t>(stop - tcp));
-  StoreBe16(tcp + 16, 0);
-  StoreBe16(tcp + 16, ChecksumFinish(ChecksumAdd({tcp, stop}, pseudo)));
+  const uint8_t protocol = view.l4 == PacketView::L4::kTcp ? kProtocolTcp : kProtocolUdp;
+  const uint64_t pseudo = PseudoHeaderSum({source, address}, {source + address, address}, protocol,
+                                          static_cast<uint32_t>(stop - l4));
+  uint8_t* checksum = l4 + ChecksumOffset(view);
+  StoreBe16(checksum, 0);
+  const uint16_t sum = ChecksumFinish(ChecksumAdd({l4, stop}, pseudo));
+  StoreBe16(checksum, sum == 0 ? 0xffff : sum);  // 0 would be none, of UDP
 }
 
 // A merged frame without what may change.
 Bytes Normal(Bytes frame) {
   PacketView view;
-  Require(ParsePacket(frame, view) && view.l4 == PacketView::L4::kTcp, "merged frames are TCP");
+  Require(ParsePacket(frame, view) && view.l4 != PacketView::L4::kOther,
+          "merged frames are TCP or UDP");
   frame.resize(view.l3_offset + view.ip_length);
   if (view.l3 == PacketView::L3::kIpv4) {
     uint8_t* ip = frame.data() + view.l3_offset;
@@ -75,7 +82,7 @@ Bytes Normal(Bytes frame) {
     if ((ip[6] & 0x40) != 0) StoreBe16(ip + 4, 0);
   }
   // 0 and 0xffff are the same sum.
-  uint8_t* checksum = frame.data() + view.l4_offset + 16;
+  uint8_t* checksum = frame.data() + view.l4_offset + ChecksumOffset(view);
   if (LoadBe16(checksum) == 0xffff) StoreBe16(checksum, 0);
   return frame;
 }

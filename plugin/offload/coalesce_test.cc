@@ -33,6 +33,7 @@ class Collector {
   void Flush() {
     coalescer_.Flush([this](const OutFrame& f) { Take(f); });
   }
+  Coalescer& coalescer() { return coalescer_; }
   const std::vector<Out>& out() const { return out_; }
 
  private:
@@ -126,6 +127,94 @@ TEST(Coalesce, TheSegmentsOfASuperFrameBecomeThatSuperFrame) {
   }
 }
 
+TEST(Coalesce, DatagramsOfOneSizeBecomeASuperFrameOfUdp) {
+  for (const bool ipv6 : {false, true}) {
+    for (const int tags : {0, 1, 2}) {
+      for (const size_t payload : {19, 36, 64 * 18, 63 * 18 + 1}) {
+        SCOPED_TRACE(testing::Message()
+                     << "ipv6 " << ipv6 << " tags " << tags << " payload " << payload);
+        Spec spec;
+        spec.udp = true;
+        spec.ipv6 = ipv6;
+        spec.tags = tags;
+        spec.payload = packets::Payload(payload);
+        const std::vector<Out> out = Coalesce(packets::Segments(spec, 18));
+        Offload offload;
+        const Bytes expected = packets::BuildSuper(spec, 18, offload);
+        ASSERT_EQ(out.size(), 1u);
+        EXPECT_EQ(out[0].bytes, expected);
+        ExpectSameOffload(out[0].offload, offload);
+      }
+    }
+  }
+}
+
+Spec Datagram() {
+  Spec spec;
+  spec.udp = true;
+  spec.payload = packets::Payload(100);
+  return spec;
+}
+
+TEST(Coalesce, OneDifferenceIsEnoughForDatagramsToStayApart) {
+  struct Case {
+    const char* what;
+    void (*make)(Spec& second);
+    void (*spoil)(Bytes& second);
+  };
+  constexpr size_t kUdp = 14 + 20;
+  const Case cases[] = {
+      {"TOS", [](Spec& s) { s.tos = 1; }, nullptr},
+      {"TTL", [](Spec& s) { s.ttl = 63; }, nullptr},
+      {"DF", [](Spec& s) { s.fragment = 0; }, nullptr},
+      {"id jumps", [](Spec& s) { s.id++; }, nullptr},
+      {"IP options", [](Spec& s) { s.ip_options = 4; }, nullptr},
+      {"larger", [](Spec& s) { s.payload.push_back(0); }, nullptr},
+      {"empty", [](Spec& s) { s.payload.clear(); }, nullptr},
+      {"no checksum", nullptr, [](Bytes& b) { b[kUdp + 6] = b[kUdp + 7] = 0; }},
+      {"a wrong checksum", nullptr, [](Bytes& b) { b[kUdp + 6] ^= 0x10; }},
+      {"a wrong length", nullptr, [](Bytes& b) { b[kUdp + 5] -= 1; }},
+      {"a wrong payload", nullptr, [](Bytes& b) { b.back() ^= 0x10; }},
+      {"cut short", nullptr, [](Bytes& b) { b.pop_back(); }},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.what);
+    Spec spec = Next(Datagram());
+    if (one.make != nullptr) one.make(spec);
+    Bytes second = packets::Build(spec);
+    if (one.spoil != nullptr) one.spoil(second);
+    const std::vector<Bytes> frames = {packets::Build(Datagram()), second};
+    ExpectUntouched(Coalesce(frames), frames);
+  }
+}
+
+TEST(Coalesce, AShortDatagramCloses) {
+  Spec second = Next(Datagram());
+  second.payload.resize(1);
+  const Spec third = Next(second);
+  Collector collector;
+  collector.Add(packets::Build(Datagram()));
+  EXPECT_EQ(collector.out().size(), 0u);
+  collector.Add(packets::Build(second));
+  EXPECT_EQ(collector.out().size(), 1u) << "must leave with what closes it";
+  collector.Add(packets::Build(third));
+  collector.Flush();
+  EXPECT_EQ(collector.out().size(), 2u);
+}
+
+TEST(Coalesce, DatagramsPassAloneToAPortThatTakesNoSuperFramesOfThem) {
+  const std::vector<Bytes> datagrams = {packets::Build(Datagram()),
+                                        packets::Build(Next(Datagram()))};
+  Collector collector;
+  collector.coalescer().LeaveUdpAlone();
+  for (const Bytes& frame : datagrams) collector.Add(frame);
+  ExpectUntouched(collector.out(), datagrams);
+  for (const Spec& spec : {Full(), Next(Full())}) collector.Add(packets::Build(spec));
+  collector.Flush();
+  ASSERT_EQ(collector.out().size(), 3u);
+  EXPECT_EQ(collector.out()[2].offload.gso, Gso::kTcp4);
+}
+
 TEST(Coalesce, ASegmentThatStaysAlonePassesAsItCame) {
   const Bytes frame = packets::Build(Full());
   ExpectUntouched(Coalesce({frame}), {frame});
@@ -204,6 +293,7 @@ TEST(Coalesce, AnotherFlowLeavesTheFirstOpen) {
       {"destination port", [](Spec& s) { s.destination_port++; }},
       {"VLAN tag", [](Spec& s) { s.tags = 1; }},
       {"family", [](Spec& s) { s.ipv6 = true; }},
+      {"protocol", [](Spec& s) { s.udp = true; }},
   };
   for (const Difference& difference : differences) {
     SCOPED_TRACE(difference.what);
@@ -214,7 +304,7 @@ TEST(Coalesce, AnotherFlowLeavesTheFirstOpen) {
                                            packets::Build(Next(one)), packets::Build(Next(other))});
     ASSERT_EQ(out.size(), 2u);
     EXPECT_EQ(out[0].offload.gso, Gso::kTcp4);
-    EXPECT_EQ(out[1].offload.gso, other.ipv6 ? Gso::kTcp6 : Gso::kTcp4);
+    EXPECT_EQ(out[1].offload.gso, other.udp ? Gso::kUdp : other.ipv6 ? Gso::kTcp6 : Gso::kTcp4);
   }
 }
 
@@ -292,24 +382,26 @@ TEST(Coalesce, R5APureAckComesAfterTheDataBeforeIt) {
   EXPECT_EQ(collector.out()[1].bytes, packets::Build(ack));
 }
 
-TEST(Coalesce, R5AFragmentOfTcpComesAfterTheDataBeforeIt) {
+TEST(Coalesce, R5AFragmentComesAfterTheDataBeforeIt) {
   Spec fragment = Next(Full());
   fragment.fragment = 0x2000;
+  Spec of_udp = Next(Datagram());
+  of_udp.fragment = 0x2000;
   Spec hidden = Full();
   hidden.ipv6 = true;
   Bytes behind_options = packets::Build(hidden);
   behind_options[14 + 6] = 60;
-  for (const Bytes& second : {packets::Build(fragment), behind_options}) {
-    Collector collector;
-    collector.Add(packets::Build(Full()));
-    collector.Add(second);
-    ExpectUntouched(collector.out(), {packets::Build(Full()), second});
+  for (const Bytes& second : {packets::Build(fragment), packets::Build(of_udp), behind_options}) {
+    for (const Bytes& first : {packets::Build(Full()), packets::Build(Datagram())}) {
+      Collector collector;
+      collector.Add(first);
+      collector.Add(second);
+      ExpectUntouched(collector.out(), {first, second});
+    }
   }
 }
 
 TEST(Coalesce, OtherFramesPassAtOnceAndCloseNothing) {
-  Spec udp = Full();
-  udp.udp = true;
   Bytes arp(42, 0);
   arp[12] = 0x08;
   arp[13] = 0x06;
@@ -317,7 +409,7 @@ TEST(Coalesce, OtherFramesPassAtOnceAndCloseNothing) {
   icmp[14 + 9] = 1;
   Bytes broken = packets::Build(Full());
   broken.resize(30);
-  for (const Bytes& other : {packets::Build(udp), arp, icmp, broken, Bytes(14, 0), Bytes(1, 0)}) {
+  for (const Bytes& other : {arp, icmp, broken, Bytes(14, 0), Bytes(1, 0)}) {
     Collector collector;
     collector.Add(packets::Build(Full()));
     collector.Add(other);
@@ -408,11 +500,12 @@ TEST(Coalesce, WhatWasMergedSplitsIntoWhatItWas) {
     for (unsigned i = 0; i < kinds; ++i) {
       Spec spec;
       spec.source_port = static_cast<uint16_t>(1000 + i);
+      spec.udp = roll(3) == 0;
       spec.ipv6 = roll(2) == 0;
       spec.tags = static_cast<int>(roll(3));
       spec.sequence = static_cast<uint32_t>(random());
       spec.id = static_cast<uint16_t>(random());
-      if (roll(2) == 0) spec.options = packets::TimestampOption();
+      if (!spec.udp && roll(2) == 0) spec.options = packets::TimestampOption();
       spec.payload = packets::Payload(8 + roll(1400), i);
       flows.push_back(spec);
     }
