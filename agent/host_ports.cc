@@ -268,7 +268,7 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   link.mac = MacOf(cloud);
   ASSIGN_OR_RETURN(link.mtu, PodMtu(/*requested=*/0, named != nullptr ? named->mtu : 0,
                                     joined->uplink_mtu, cloud.group));
-  link.gso_max_size = GsoMaxSize(link.mtu);
+  link.gso_max_size = GsoMaxSize(link.mtu, parts_.the_switch->IsFast(cloud));
   link.addresses = AddressesOf(entry);
 
   const bool changed = !(link == entry.link);

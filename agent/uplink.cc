@@ -75,7 +75,8 @@ absl::StatusOr<int> PodMtu(uint32_t requested, int of_cloud, int uplink_mtu,
   return static_cast<int>(mtu);
 }
 
-uint32_t GsoMaxSize(int pod_mtu) {
+uint32_t GsoMaxSize(int pod_mtu, bool fast) {
+  if (fast) return 0;
   const int datagram = kVxvdeHeader + kEthernetHeader + pod_mtu;
   const int segments = std::clamp(kMaxDatagram / datagram, 1, kMaxSegments);
   // The smallest payload of a full TCP segment: IPv6 (40) and TCP with timestamps (32). Larger

@@ -42,7 +42,8 @@ absl::StatusOr<int> PodMtu(uint32_t requested, int of_cloud, int uplink_mtu,
 // IFLA_GSO_MAX_SIZE of a pod's interface: the largest size for which a TCP super-frame becomes
 // at most 64 datagrams and 65,507 bytes, so one UDP_SEGMENT send (Linux net/ipv4/udp.c,
 // UDP_MAX_SEGMENTS). A larger one would still pass, in two sends.
-uint32_t GsoMaxSize(int pod_mtu);
+// `fast`: the cloud has a fast path, which takes what the kernel makes: 0, its own size.
+uint32_t GsoMaxSize(int pod_mtu, bool fast);
 
 }  // namespace vxvde
 

@@ -128,6 +128,11 @@ absl::Status Switch::Move(const CloudKey& cloud, IfIndex uplink, const std::stri
 
 bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
 
+bool Switch::IsFast(const CloudKey& cloud) const {
+  const auto it = impl_->clouds.find(cloud);
+  return it != impl_->clouds.end() && it->second->FastPort() != 0;
+}
+
 void Switch::Leave(const CloudKey& cloud) {
   const auto it = impl_->clouds.find(cloud);
   if (it == impl_->clouds.end()) return;

@@ -53,6 +53,8 @@ class Switch {
   // which). FailedPrecondition: datapath kernel was asked for and cannot be.
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
+  // It is joined, and has a fast path.
+  bool IsFast(const CloudKey& cloud) const;
   // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
   // stay. An error leaves it where it was.
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);

@@ -626,6 +626,7 @@ TEST_F(FastSwitchTest, ACloudJoinsTheFastPathAsItself) {
     EXPECT_EQ(path_.joined[0].ttl, 3);
     EXPECT_EQ(path_.joined[0].bind, kSelf);
     EXPECT_EQ(Snapshot().fast_port, 51105);
+    On([&] { EXPECT_TRUE(switch_->IsFast(key())); });
     EXPECT_EQ(Snapshot().why_not_fast, "");
     On([&] { switch_->Leave(key()); });
     EXPECT_FALSE(path_.cloud->alive);
@@ -634,7 +635,9 @@ TEST_F(FastSwitchTest, ACloudJoinsTheFastPathAsItself) {
 }
 
 TEST_F(FastSwitchTest, WhoWantsUserSpaceGetsIt) {
+  On([&] { EXPECT_FALSE(switch_->IsFast(key())); });
   ASSERT_TRUE(Join(Datapath::kUser).ok());
+  On([&] { EXPECT_FALSE(switch_->IsFast(key())); });
   EXPECT_THAT(path_.joined, IsEmpty());
   EXPECT_EQ(Snapshot().fast_port, 0);
   EXPECT_EQ(Snapshot().why_not_fast, "");

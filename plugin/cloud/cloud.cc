@@ -58,6 +58,10 @@ absl::Status Cloud::WatchGroup(const DatagramIo& group) {
   return loop_->Watch(group.fd(), EPOLLIN, [this](uint32_t) { ReadSocket(*group_, Via::kGroup); });
 }
 
+absl::Status Cloud::WatchPort(Port& port) {
+  return loop_->Watch(port.io->fd(), EPOLLIN, [this, &port](uint32_t) { ReadPort(port); });
+}
+
 absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
                            std::unique_ptr<DatagramIo> group) {
   RETURN_IF_ERROR(WatchGroup(*group));
@@ -104,10 +108,7 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   port->options = options;
   port->io = std::move(io);
   port->added = loop_->now();
-  Port* raw = port.get();
-  if (absl::Status watched =
-          loop_->Watch(raw->io->fd(), EPOLLIN, [this, raw](uint32_t) { ReadPort(*raw); });
-      !watched.ok()) {
+  if (absl::Status watched = WatchPort(*port); !watched.ok()) {
     fdb_.ForgetPort(id);
     return Annotate(watched, absl::StrCat("port ", options.name));
   }

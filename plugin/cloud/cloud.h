@@ -91,6 +91,8 @@ class Cloud {
   // follow, the cloud goes on without one.
   absl::Status MoveTo(IfIndex uplink, const std::string& name, int mtu,
                       std::unique_ptr<DatagramIo> group);
+  // 0: it has no fast path.
+  uint16_t FastPort() const { return fast_ != nullptr ? fast_->fast_port() : 0; }
   bool has_ports() const { return !ports_.empty(); }
 
   // The datagram that makes others forget us.
@@ -147,6 +149,7 @@ class Cloud {
     PeerState* peer = nullptr;  // of the verdict, or of the sender
   };
 
+  absl::Status WatchPort(Port& port);
   absl::Status WatchGroup(const DatagramIo& group);
   // These two: true when there may be more.
   bool ReadSocket(DatagramIo& io, Via via);
@@ -164,7 +167,6 @@ class Cloud {
   void FlushSends();
 
   // The fast path: cloud_fast.cc. All may be called without one.
-  uint16_t FastPort() const { return fast_ != nullptr ? fast_->fast_port() : 0; }
   absl::Status WatchFast();
   void UnwatchFast();
   bool ReadPunted();
@@ -178,6 +180,7 @@ class Cloud {
   void SlowDown(const Peer& peer, PeerState& state);
   void PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last);
   void SpeedUp(Port& port);
+  bool Reopen(Port& port, bool receives);
   void SlowDown(Port& port);
   void CopyChange(const FdbChange& change);
   void CopyStationsAt(const Location& where);

@@ -148,10 +148,20 @@ void Cloud::SpeedUp(Port& port) {
   if (fast.ok()) {
     port.fast = true;
     CopyStationsAt(port.id);
+    Reopen(port, /*receives=*/false);  // if that cannot be, all works as well, and a little slower
     return;
   }
   port.why_not_fast = std::string(fast.message());
   if (!port.io->SetReceiving(true).ok()) FailPort(port);  // nobody would read it any more
+}
+
+bool Cloud::Reopen(Port& port, bool receives) {
+  absl::StatusOr<UniqueFd> before = port.io->Reopen(receives);
+  if (!before.ok()) return false;
+  loop_->Unwatch(before->get());
+  fast_->Discard(*std::move(before));
+  if (!WatchPort(port).ok()) FailPort(port);
+  return true;
 }
 
 // Its interface may be gone, or is about to be: nobody reads it from now on.
@@ -271,7 +281,9 @@ void Cloud::LeaveFast(std::string why) {
   for (const auto& [id, port] : ports_) {
     const bool deaf = port->fast;
     SlowDown(*port);
-    if (deaf && !port->io->SetReceiving(true).ok()) FailPort(*port);
+    if (deaf && !Reopen(*port, /*receives=*/true) && !port->io->SetReceiving(true).ok()) {
+      FailPort(*port);
+    }
   }
   for (const auto& [peer, state] : peers_) SlowDown(peer, *state);
   UnwatchFast();

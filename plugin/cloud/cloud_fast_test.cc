@@ -510,6 +510,28 @@ TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   EXPECT_THAT(snapshot.ports[1].why_not_fast, HasSubstr("veth"));
 }
 
+TEST_F(CloudFastTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
+  for (const bool reopens : {true, false}) {
+    loop_ = *EventLoop::Create();  // one that was stopped runs no more
+    Start();
+    const auto a = AddPort(kA, kPodA);
+    a->reopens = reopens;
+    const int before = fast().discarded;
+    cloud().Tick(now() + 1s);
+    EXPECT_EQ(fast().discarded - before, reopens ? 1 : 0);
+    a->Break(absl::NotFoundError("gone"));
+    const auto failed = [&] { return node_.events.back().kind == SwitchEvent::Kind::kPortFailed; };
+    const Instant deadline = Clock::now() + 10s;
+    const auto timer = loop_->Every(1ms, [&] {
+      if (failed() || Clock::now() > deadline) loop_->Stop();
+    });
+    loop_->Run();
+    loop_->Cancel(timer);
+    EXPECT_TRUE(failed()) << reopens;
+    node_.cloud.reset();
+  }
+}
+
 TEST_F(CloudFastTest, APortThatCannotBeFastGoesOnAndIsNotTriedAgain) {
   Start();
   fast().no_port = absl::FailedPreconditionError("it is enslaved to br0");

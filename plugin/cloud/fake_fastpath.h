@@ -39,6 +39,7 @@ class FakeFastCloud : public FastCloud {
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
     std::function<void()> on_add_port = [] {};
     int port_attempts = 0;
+    int discarded = 0;  // descriptors
     std::shared_ptr<FakeSocket::State> datagrams = std::make_shared<FakeSocket::State>();
     std::deque<std::pair<PortId, FakePort::Item>> punted;
     ReadyFd ready;
@@ -89,6 +90,7 @@ class FakeFastCloud : public FastCloud {
     if (it == state_->stations.end()) return std::nullopt;
     return it->second.seen;
   }
+  void Discard(UniqueFd) override { ++state_->discarded; }
   absl::Status MoveTo(IfIndex uplink) override {
     if (state_->no_uplink.ok()) state_->uplink = uplink;
     return state_->no_uplink;

@@ -43,6 +43,7 @@ class ReadyFd {
       (void)!read(fd_.get(), &value, sizeof(value));
     }
   }
+  UniqueFd Release() && { return std::move(fd_); }
 
  private:
   UniqueFd fd_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -117,6 +118,7 @@ class FakePort : public FrameIo {
     Drop refuse = Drop::kNone;  // what Send answers
     bool receiving = true;      // as SetReceiving said last; else what is pushed is lost
     absl::Status no_switch;     // what SetReceiving answers
+    bool reopens = true;        // whether Reopen can
     ReadyFd ready;
     void Push(Item frame) {
       if (!receiving) return;
@@ -147,6 +149,13 @@ class FakePort : public FrameIo {
   absl::Status SetReceiving(bool on) override {
     if (state_->no_switch.ok()) state_->receiving = on;
     return state_->no_switch;
+  }
+  absl::StatusOr<UniqueFd> Reopen(bool receives) override {
+    if (!state_->reopens) return absl::UnimplementedError("cannot");
+    state_->receiving = receives;
+    ReadyFd before = std::exchange(state_->ready, ReadyFd());
+    state_->ready.Set(!state_->in.empty());
+    return std::move(before).Release();
   }
   Drop Send(const OutFrame& frame) override {
     if (state_->refuse != Drop::kNone) return state_->refuse;

@@ -37,6 +37,7 @@
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
 #include "plugin/fdb/fdb.h"
+#include "plugin/os/fd.h"
 #include "plugin/os/io.h"
 
 namespace vxvde {
@@ -116,6 +117,9 @@ class FastCloud {
   virtual void ForgetStation(const MacAddress& mac) = 0;
   // When the programs last saw a frame from it; nullopt: it has no entry.
   virtual std::optional<Instant> LastSeen(const MacAddress& mac) const = 0;
+
+  // Closes it on a thread of its own (FrameIo::Reopen).
+  virtual void Discard(UniqueFd fd) = 0;
 
   // Goes on over another uplink.
   virtual absl::Status MoveTo(IfIndex uplink) = 0;

@@ -256,17 +256,26 @@ void KernelFastPath::Detach(IfIndex uplink) {
   DetachProgram(uplink);
 }
 
-void KernelFastPath::Bury(std::vector<UniqueFd> taps, IfIndex tunnel) {
-  burials_.emplace_back([taps = std::move(taps), tunnel]() mutable {
-    taps.clear();
-    if (tunnel == IfIndex::kNone) return;
-    absl::StatusOr<Netlink> netlink = Netlink::Open();
-    if (netlink.ok()) (void)netlink->DeleteLink(tunnel);
+void KernelFastPath::Bury(std::vector<UniqueFd> fds, IfIndex tunnel) {
+  std::erase_if(burials_, [](Burial& burial) {
+    if (!burial.done->load()) return false;
+    burial.thread.join();
+    return true;
   });
+  const auto done = std::make_shared<std::atomic<bool>>(false);
+  std::thread thread([fds = std::move(fds), tunnel, done]() mutable {
+    fds.clear();
+    if (tunnel != IfIndex::kNone) {
+      absl::StatusOr<Netlink> netlink = Netlink::Open();
+      if (netlink.ok()) (void)netlink->DeleteLink(tunnel);
+    }
+    done->store(true);
+  });
+  burials_.push_back({std::move(thread), done});
 }
 
 void KernelFastPath::WaitForBurials() {
-  for (std::thread& burial : burials_) burial.join();
+  for (Burial& burial : burials_) burial.thread.join();
   burials_.clear();
 }
 
@@ -578,6 +587,12 @@ std::optional<Instant> KernelFastCloud::LastSeen(const MacAddress& mac) const {
   const std::optional<fp_station> station = Find(mac);
   if (!station.has_value()) return std::nullopt;
   return Instant(std::chrono::seconds(station->seen_sec));
+}
+
+void KernelFastCloud::Discard(UniqueFd fd) {
+  std::vector<UniqueFd> fds;
+  fds.push_back(std::move(fd));
+  node_->Bury(std::move(fds), IfIndex::kNone);
 }
 
 absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {

@@ -9,6 +9,7 @@
 #ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_H_
 #define VXVDE_PLUGIN_FASTPATH_KERNEL_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -69,8 +70,8 @@ class KernelFastPath final : public FastPath {
   void Detach(IfIndex uplink);
   // Fast ports at addresses of ours, as they should be now.
   void WriteLocals();
-  // Ends the devices of a cloud on a thread of its own: each waits some 10 ms for RCU.
-  void Bury(std::vector<UniqueFd> taps, IfIndex tunnel);
+  // Ends taps, sockets and a device on a thread of its own: each waits some 10 ms for RCU.
+  void Bury(std::vector<UniqueFd> fds, IfIndex tunnel);
   void WaitForBurials();
 
   fastpath_programs* programs_;
@@ -82,7 +83,11 @@ class KernelFastPath final : public FastPath {
   std::map<IfIndex, int> uplinks_;
   std::map<uint32_t, const KernelFastCloud*> joined_;  // by place
   std::vector<fp_local> locals_;                       // that are in the map
-  std::vector<std::thread> burials_;
+  struct Burial {
+    std::thread thread;
+    std::shared_ptr<std::atomic<bool>> done;
+  };
+  std::vector<Burial> burials_;
 };
 
 class KernelFastCloud final : public FastCloud {
@@ -100,6 +105,7 @@ class KernelFastCloud final : public FastCloud {
                   Instant seen) override;
   void ForgetStation(const MacAddress& mac) override;
   std::optional<Instant> LastSeen(const MacAddress& mac) const override;
+  void Discard(UniqueFd fd) override;
   absl::Status MoveTo(IfIndex uplink) override;
   FastCounters CountersOf(PortId port) const override;
   FastCounters CountersOf(const Peer& peer) const override;

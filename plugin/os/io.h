@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "plugin/base/drop.h"
 #include "plugin/base/frame.h"
 #include "plugin/base/ids.h"
+#include "plugin/os/fd.h"
 
 namespace vxvde {
 
@@ -85,6 +87,13 @@ class FrameIo {
   // Send and the errors of Receive go on. Unimplemented: this kind of port cannot.
   virtual absl::Status SetReceiving(bool on) {
     return absl::UnimplementedError(on ? "always receives" : "cannot stop receiving");
+  }
+  // Goes on with another descriptor, whatever fd() was: one that receives all, or one that receives
+  // nothing and, other than after SetReceiving(false), costs the interface's frames nothing. What
+  // it gives back is to be closed, which may take the kernel some 10 ms. Unimplemented: this kind
+  // of port cannot. An error leaves it as it was.
+  virtual absl::StatusOr<UniqueFd> Reopen(bool receives) {
+    return absl::UnimplementedError(receives ? "always receives" : "cannot stop receiving");
   }
   // Writes one frame towards the pod: kNone, kPortFull, kPortDown, kTooBigForPort, or kBadOffload
   // when the kernel finds that the offload does not fit the frame.

@@ -81,6 +81,7 @@ class PacketPort : public FrameIo {
   int fd() const override { return fd_.get(); }
   absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) override;
   absl::Status SetReceiving(bool on) override;
+  absl::StatusOr<UniqueFd> Reopen(bool receives) override;
   Drop Send(const OutFrame& frame) override;
 
  private:
@@ -188,17 +189,25 @@ absl::Status PacketPort::ReceiveError(int error, DropCounters& drops) {
 
 // By a filter, not by bind() to another protocol, which waits for RCU (some 10 ms) and takes away
 // the news that the link is down. packet_rcv() runs it before it copies or counts anything.
-absl::Status PacketPort::SetReceiving(bool on) {
+// A filter that lets nothing in.
+absl::Status AttachNothing(const UniqueFd& fd) {
   sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
   const sock_fprog program = {.len = 1, .filter = &nothing};
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "stop receiving from a packet socket");
+}
+
+absl::Status PacketPort::SetReceiving(bool on) {
+  if (!on) return AttachNothing(fd_);
   const int unused = 0;
-  const int result =
-      on ? setsockopt(fd_.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused))
-         : setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
   // ENOENT: there is no filter to take away.
-  if (result == 0 || (on && errno == ENOENT)) return absl::OkStatus();
-  return ErrnoStatus(
-      errno, on ? "receive again from a packet socket" : "stop receiving from a packet socket");
+  if (setsockopt(fd_.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) == 0 ||
+      errno == ENOENT) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "receive again from a packet socket");
 }
 
 void PacketPort::CountOverruns(DropCounters& drops) {
@@ -299,7 +308,11 @@ bool InterfaceExists(const ifreq& request) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface) {
+namespace {
+
+// Without `receives` it is bound to an EtherType that nobody uses, and a filter: the kernel tells
+// it of its link all the same.
+absl::StatusOr<UniqueFd> OpenPacketSocket(IfIndex interface, bool receives) {
   const int index = static_cast<int>(interface);
   const std::string what = absl::StrCat("open a packet socket on interface ", index);
   // Protocol 0: nothing is received, of any interface, before bind().
@@ -316,14 +329,33 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface) {
   if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kPacketBuffer, sizeof(int)) != 0) {
     (void)setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &kPacketBuffer, sizeof(int));
   }
+  if (!receives) RETURN_IF_ERROR(AttachNothing(fd));
   sockaddr_ll name = {};
   name.sll_family = AF_PACKET;
-  name.sll_protocol = htons(ETH_P_ALL);
+  name.sll_protocol = htons(receives ? ETH_P_ALL : ETH_P_LOOPBACK);
   name.sll_ifindex = index;
   if (index <= 0) return ErrnoStatus(ENODEV, what);  // 0 would be all interfaces
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) {
     return ErrnoStatus(errno, what);
   }
+  return fd;
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> PacketPort::Reopen(bool receives) {
+  sockaddr_ll name = {};
+  socklen_t size = sizeof(name);
+  if (getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) {
+    return ErrnoStatus(errno, "ask a packet socket for its interface");
+  }
+  ASSIGN_OR_RETURN(UniqueFd other,
+                   OpenPacketSocket(static_cast<IfIndex>(name.sll_ifindex), receives));
+  return std::exchange(fd_, std::move(other));
+}
+
+absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenPacketSocket(interface, /*receives=*/true));
   return std::make_unique<PacketPort>(std::move(fd));
 }
 

@@ -391,9 +391,34 @@ TEST_F(PacketPortTest, APortThatDoesNotReceiveGivesWhatWaitsAndNothingMore) {
   EXPECT_EQ(after->bytes.size(), 140u);
 }
 
-TEST_F(PacketPortTest, APortThatDoesNotReceiveStillHearsOfItsLink) {
+TEST_F(PacketPortTest, APortThatIsReopenedReceivesOrNot) {
   const auto host_io = OpenPacket(host, "vx0");
-  ASSERT_TRUE(host_io->SetReceiving(false).ok());
+  const auto pod_io = OpenPacket(pod, "eth0");
+  for (int i = 0; i < 2; ++i) {
+    host.Run([&] { EXPECT_TRUE(host_io->Reopen(false).ok()); });
+    EXPECT_EQ(Write(*pod_io, PlainFrame(100)), Drop::kNone);
+    EXPECT_EQ(Write(*host_io, PlainFrame(120)), Drop::kNone);
+    ASSERT_TRUE(Next(*pod_io, one, IsOurs, drops))
+        << "sending goes on, and the frame of 100 came by";
+    EXPECT_FALSE(Readable(*host_io, 0));
+    host.Run([&] { EXPECT_TRUE(host_io->Reopen(true).ok()); });
+    EXPECT_EQ(Write(*pod_io, PlainFrame(140)), Drop::kNone);
+    const std::optional<Frame> after = Next(*host_io, one, IsOurs, drops);
+    ASSERT_TRUE(after);
+    EXPECT_EQ(after->bytes.size(), 140u);
+  }
+}
+
+class DeafPortTest : public PacketPortTest, public testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(Reopened, DeafPortTest, testing::Bool());
+
+TEST_P(DeafPortTest, APortThatDoesNotReceiveStillHearsOfItsLink) {
+  const auto host_io = OpenPacket(host, "vx0");
+  if (GetParam()) {
+    host.Run([&] { ASSERT_TRUE(host_io->Reopen(false).ok()); });
+  } else {
+    ASSERT_TRUE(host_io->SetReceiving(false).ok());
+  }
   host.Shell("ip link set vx0 down");
   ASSERT_TRUE(Readable(*host_io));
   EXPECT_TRUE(absl::IsUnavailable(DrainedStatus(*host_io)));
