@@ -18,6 +18,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -89,6 +90,9 @@ class PacketPort : public FrameIo {
   void CountOverruns(DropCounters& drops);
 
   UniqueFd fd_;
+  // Where to send, for a socket that is bound to some EtherType: with another one than its own the
+  // kernel looks into the frame (packet_parse_headers()), as it must to segment it.
+  std::optional<sockaddr_ll> to_;
   uint32_t turns_ = 0;
   std::unique_ptr<PacketInbox> in_;
   Gather gather_;
@@ -223,6 +227,10 @@ Drop PacketPort::Send(const OutFrame& frame) {
   msghdr message = {};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
+  if (to_.has_value()) {
+    message.msg_name = &*to_;
+    message.msg_namelen = sizeof(*to_);
+  }
   while (sendmsg(fd_.get(), &message, MSG_DONTWAIT) < 0) {
     if (errno != EINTR) return WriteDrop(errno);
   }
@@ -351,6 +359,13 @@ absl::StatusOr<UniqueFd> PacketPort::Reopen(bool receives) {
   }
   ASSIGN_OR_RETURN(UniqueFd other,
                    OpenPacketSocket(static_cast<IfIndex>(name.sll_ifindex), receives));
+  to_.reset();
+  if (!receives) {
+    to_.emplace();
+    to_->sll_family = AF_PACKET;
+    to_->sll_ifindex = name.sll_ifindex;
+    to_->sll_protocol = htons(ETH_P_ALL);
+  }
   return std::exchange(fd_, std::move(other));
 }
 

@@ -28,6 +28,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/offload/testing/packets.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/testing.h"
 
@@ -401,6 +402,15 @@ TEST_F(PacketPortTest, APortThatIsReopenedReceivesOrNot) {
     ASSERT_TRUE(Next(*pod_io, one, IsOurs, drops))
         << "sending goes on, and the frame of 100 came by";
     EXPECT_FALSE(Readable(*host_io, 0));
+    packets::Spec spec;
+    spec.payload = packets::Payload(20'000);
+    Offload offload;
+    const packets::Bytes super = packets::BuildSuper(spec, 1000, offload);
+    EXPECT_EQ(Write(*host_io, super, offload), Drop::kNone);
+    const std::optional<Frame> whole = Next(
+        *pod_io, one, [](const Frame& f) { return f.offload.gso == Gso::kTcp4; }, drops);
+    ASSERT_TRUE(whole) << "the kernel knows what it is";
+    EXPECT_EQ(whole->bytes.size(), super.size());
     host.Run([&] { EXPECT_TRUE(host_io->Reopen(true).ok()); });
     EXPECT_EQ(Write(*pod_io, PlainFrame(140)), Drop::kNone);
     const std::optional<Frame> after = Next(*host_io, one, IsOurs, drops);
