@@ -209,6 +209,65 @@ def test_odd_frames():
         no_checksum_errors(a, b, c, *members, n1, n2, n3)
 
 
+# Runs of 40 datagrams, each run one super-datagram (UDP_SEGMENT, udp(7)) as QUIC programs send it.
+RECEIVE_RUNS = """import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+s.settimeout(20)
+s.bind((sys.argv[1], 5001))
+print("listening", flush=True)
+got = [s.recv(65536) for _ in range(200)]
+print("got", len({g[:2] for g in got}), "of", {len(g) for g in got}, flush=True)"""
+SEND_RUNS = """import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(17, 103, 1200)
+for run in range(5):
+    s.sendto(b"".join(bytes([run, i]) + bytes(1198) for i in range(40)), (sys.argv[1], 5001))"""
+
+
+def test_super_datagrams_and_fragments():
+    """UDP_SEGMENT of a pod (QUIC) to the other node, the same one and a plain member; IP fragments between pods"""
+    for vnl in (V4, V6):
+        with Lab("quic") as lab:
+            (n1, n2, _), (a, b, c), (plug, _) = start(lab, vnl)
+            for to in (b, c, plug):
+                for address in (to.ip4, to.ip6):
+                    sink = to.start("sink", "/usr/bin/python3", "-c", RECEIVE_RUNS, address)
+                    sink.says("listening")
+                    a.run("/usr/bin/python3", "-c", SEND_RUNS, address)
+                    sink.says("got 200 of {1200}", timeout=30)
+                    # A plain member's own fragments are full-size frames, and too big for these pods.
+                    if to is not plug:
+                        wait_for(lambda: a.ping(address, count=2, size=4000), 10, f"fragments between {a} and {to}")
+            no_checksum_errors(a, b, c, plug, n1, n2)
+
+
+def test_fast_port_that_is_shut():
+    """a firewall in the way of one direction: that one goes as to a plain member, and no frame is lost"""
+    with Lab("shut") as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        n1.run("nft", "add table inet shut; add chain inet shut out { type filter hook output priority 0; }; "
+               "add rule inet shut out udp dport 15814-16837 counter drop")
+        pods = []
+        for node in (n1, n2):
+            node.start_agent({"datapath": "kernel"})
+            pod = node.pod("pod")
+            pod.add(node.net(V4))
+            pods.append(pod)
+        a, b = pods
+        a.reaches(b.ip4)
+        lab.settle()
+        wait_for(lambda: fast_peers(n2) == {fast_port(n1)}, 10, "the other way is open")
+        a.send_file(b, b.ip4, SIZE)
+        b.send_file(a, a.ip6, SIZE)
+        assert not fast_peers(n1), "nothing that was sent there has been answered"
+        assert "counter packets 0 " not in n1.run("nft", "list table inet shut").stdout, "nothing was sent there"
+        n1.run("nft", "delete table inet shut")
+        wait_for(lambda: fast_peers(n1) == {fast_port(n2)}, 60, "it is tried again with each Hello")
+        a.send_file(b, b.ip4, SIZE)
+        no_checksum_errors(a, b)
+
+
 def test_comes_and_goes():
     """an agent that is killed and started with datapath: user, and back; a pod that ends without DEL"""
     with Lab("goes") as lab:

@@ -225,11 +225,11 @@ void Cloud::CopyChange(const FdbChange& change) {
   const bool copied = std::holds_alternative<PortId>(change.where) || IsFast(change.where);
   switch (change.kind) {
     case FdbChange::Kind::kAdded:
-      if (copied) fast_->SetStation(change.mac, change.where, change.is_static, loop_->now());
+      if (copied) fast_->SetStation(change.mac, change.where, loop_->now());
       return;
     case FdbChange::Kind::kMoved:
       if (copied) {
-        fast_->SetStation(change.mac, change.where, change.is_static, loop_->now());
+        fast_->SetStation(change.mac, change.where, loop_->now());
       } else {
         fast_->ForgetStation(change.mac);
       }
@@ -243,7 +243,7 @@ void Cloud::CopyChange(const FdbChange& change) {
 
 void Cloud::CopyStationsAt(const Location& where) {
   fdb_.ForEachAt(where, [&](const MacAddress& mac, const FdbEntry& entry) {
-    fast_->SetStation(mac, where, entry.is_static, entry.seen);
+    fast_->SetStation(mac, where, entry.seen);
   });
 }
 

@@ -346,8 +346,6 @@ TEST_F(CloudFastTest, StationsAtPortsAreCopiedAlwaysAndThoseAtPeersWhileTheseAre
   FromPod(a, MakeFrame(MacAddress::Broadcast(), kNested));
   FromPeer(MakeFrame(kPodA, kFar));
   EXPECT_THAT(Copied(), ElementsAre(kPodA, kNested));
-  EXPECT_TRUE(fast().stations[kPodA].is_static);
-  EXPECT_FALSE(fast().stations[kNested].is_static);
   EXPECT_EQ(fast().stations[kNested].where, Location(kA));
   EXPECT_EQ(fast().stations[kNested].seen, now());
 
@@ -500,7 +498,6 @@ TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   cloud().Tick(now() + 1s);
   EXPECT_THAT(fast().ports, ElementsAre(Pair(kA, kHostEnd)));
   EXPECT_THAT(Copied(), ElementsAre(kPodA, kNested)) << "now as stations of a fast port";
-  EXPECT_TRUE(fast().stations[kPodA].is_static);
   cloud().Tick(now() + 2s);
   EXPECT_EQ(fast().port_attempts, 1);
 

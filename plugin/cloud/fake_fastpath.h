@@ -22,7 +22,6 @@ class FakeFastCloud : public FastCloud {
  public:
   struct Station {
     Location where;
-    bool is_static = false;
     Instant seen;
   };
   // Outlives the fast cloud, which the cloud owns.
@@ -80,9 +79,8 @@ class FakeFastCloud : public FastCloud {
     state_->peers.erase(peer);
     state_->peer_counters.erase(peer);
   }
-  void SetStation(const MacAddress& mac, const Location& where, bool is_static,
-                  Instant seen) override {
-    state_->stations[mac] = {where, is_static, seen};
+  void SetStation(const MacAddress& mac, const Location& where, Instant seen) override {
+    state_->stations[mac] = {where, seen};
   }
   void ForgetStation(const MacAddress& mac) override { state_->stations.erase(mac); }
   std::optional<Instant> LastSeen(const MacAddress& mac) const override {

@@ -166,8 +166,12 @@ static __always_inline void saw(struct fp_station *station) {
   if (station->seen_sec != now) station->seen_sec = now;
 }
 
-// Bytes from the inner Ethernet header to the payload of TCP or UDP; 0: neither, or not to be understood
-// at a glance. `at`: where the inner IP header stands.
+// Bytes from the inner Ethernet header to the payload of TCP; 0: something else, or not to be understood at
+// a glance. `at`: where the inner IP header stands.
+//
+// Super-datagrams (UDP_SEGMENT) do not pass: what was unpacked keeps its tunnel's GSO marks, and
+// udp4_ufo_fragment() would take the datagrams themselves for a tunnel when their socket wants them one by
+// one.
 static __always_inline __u32 headers_of(struct __sk_buff *skb, __be16 proto, __u32 at) {
   __u32 transport;
   __u8 protocol;
@@ -183,7 +187,6 @@ static __always_inline __u32 headers_of(struct __sk_buff *skb, __be16 proto, __u
     transport = sizeof(ip);
     protocol = ip.nexthdr;
   }
-  if (protocol == IPPROTO_UDP) return ETH_HLEN + transport + sizeof(struct udphdr);
   if (protocol != IPPROTO_TCP) return 0;
   __u8 offset;
   if (bpf_skb_load_bytes(skb, at + transport + TCP_OFFSET_AT, &offset, 1)) return 0;
@@ -334,7 +337,7 @@ int from_pod(struct __sk_buff *skb) {
   __u32 frames = 1;
   if (gso_size) {
     const __u32 headers = headers_of(skb, eth.h_proto, ETH_HLEN);
-    if (!headers) return punt_frame(skb, cloud, port, SLOW_ODD);
+    if (!headers) return punt_frame(skb, cloud, port, SLOW_KIND);
     if (headers + gso_size + around > peer->mtu || size + around > 65535) {
       return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
     }
@@ -391,7 +394,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     const __u32 at = added + ETH_HLEN;
     if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, SLOW_ODD);
     const __u32 headers = headers_of(skb, proto, at);
-    if (!headers) return punt_datagram(cloud, place, SLOW_ODD);
+    if (!headers) return punt_datagram(cloud, place, SLOW_KIND);
     frames = frames_of(size, headers, gso_size);
   } else if (size > to->mtu + ETH_HLEN) {
     return punt_datagram(cloud, place, SLOW_TOO_BIG);

@@ -47,7 +47,7 @@ enum class Slow : uint8_t {
   kGroup = 0,     // broadcast or multicast
   kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
   kMoved = 2,     // the source is unknown or elsewhere: to be learned
-  kKind = 3,      // not IPv4 or IPv6, or with a VLAN tag
+  kKind = 3,      // not IPv4 or IPv6, with a VLAN tag, or a super-frame that is not TCP
   kTooBig = 4,    // does not fit one datagram of the way there
   kSlowPort = 5,  // the destination's port is not a fast one (a tap)
   kSamePort = 6,  // to where it came from
@@ -112,8 +112,7 @@ class FastCloud {
   virtual void ForgetPeer(const Peer& peer) = 0;
 
   // A station that is at no fast port or peer is forgotten, or marked as one of a slow port.
-  virtual void SetStation(const MacAddress& mac, const Location& where, bool is_static,
-                          Instant seen) = 0;
+  virtual void SetStation(const MacAddress& mac, const Location& where, Instant seen) = 0;
   virtual void ForgetStation(const MacAddress& mac) = 0;
   // When the programs last saw a frame from it; nullopt: it has no entry.
   virtual std::optional<Instant> LastSeen(const MacAddress& mac) const = 0;

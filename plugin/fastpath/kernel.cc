@@ -15,20 +15,17 @@
 #include <cstring>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "plugin/base/status.h"
 #include "plugin/fastpath/fastpath_programs.skel.h"
+#include "plugin/fastpath/maps.h"
+#include "plugin/fastpath/tc.h"
 #include "plugin/os/port.h"
 #include "plugin/wire/header.h"
 
 namespace vxvde {
 namespace {
-
-// By which a filter of ours is known: "vx" and "vxvd" in ASCII. Other programs' filters stay.
-constexpr uint32_t kFilterPriority = 0x7678;
-constexpr uint32_t kFilterHandle = 0x76787664;
 
 constexpr absl::string_view kTunnelPrefix = "vxf";
 constexpr char kTunnelAlias[] = "vxvde: fast port";
@@ -37,58 +34,8 @@ constexpr int kTapMtu = 65521;  // the largest that tun.c allows for a tap
 // A fast port is this much above the cloud's unicast port, or a multiple of it, or below.
 constexpr int kFastPortStep = 1024;
 
-absl::Status BpfStatus(int error, absl::string_view what) {
-  return ErrnoStatus(error < 0 ? -error : error, what);
-}
-
 std::string Interface(IfIndex index) {
   return absl::StrCat("interface ", static_cast<uint32_t>(index));
-}
-
-bpf_tc_hook HookOf(IfIndex index) {
-  bpf_tc_hook hook = {};
-  hook.sz = sizeof(hook);
-  hook.ifindex = static_cast<int>(index);
-  hook.attach_point = BPF_TC_INGRESS;
-  return hook;
-}
-
-bpf_tc_opts FilterOf(int program) {
-  bpf_tc_opts filter = {};
-  filter.sz = sizeof(filter);
-  filter.prog_fd = program;
-  filter.handle = kFilterHandle;
-  filter.priority = kFilterPriority;
-  return filter;
-}
-
-// Replaces a filter of ours.
-absl::Status AttachProgram(IfIndex index, int program) {
-  bpf_tc_hook hook = HookOf(index);
-  if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST) {
-    return BpfStatus(error, absl::StrCat("add clsact to ", Interface(index)));
-  }
-  bpf_tc_opts filter = FilterOf(program);
-  filter.flags = BPF_TC_F_REPLACE;
-  if (const int error = bpf_tc_attach(&hook, &filter); error != 0) {
-    return BpfStatus(error, absl::StrCat("attach a program to ", Interface(index)));
-  }
-  return absl::OkStatus();
-}
-
-// True when there was one. The clsact qdisc stays: others may have filters there.
-bool DetachProgram(IfIndex index) {
-  bpf_tc_hook hook = HookOf(index);
-  bpf_tc_opts filter = FilterOf(0);
-  return bpf_tc_detach(&hook, &filter) == 0;
-}
-
-std::array<uint8_t, FP_ADDR_SIZE> Mapped(const IpAddress& address) {
-  std::array<uint8_t, FP_ADDR_SIZE> out = {};
-  const std::span<const uint8_t> wire = address.wire();
-  if (address.is_v4()) out[10] = out[11] = 0xff;
-  std::copy(wire.begin(), wire.end(), out.end() - static_cast<ptrdiff_t>(wire.size()));
-  return out;
 }
 
 uint32_t Seconds(Instant instant) {
@@ -96,45 +43,10 @@ uint32_t Seconds(Instant instant) {
       std::chrono::duration_cast<std::chrono::seconds>(instant.time_since_epoch()).count());
 }
 
-// Of all CPUs together.
-template <typename Value>
-Value Sum(const bpf_map* map, uint32_t place) {
-  const int cpus = libbpf_num_possible_cpus();
-  std::vector<Value> values(static_cast<size_t>(std::max(cpus, 1)));
-  Value sum = {};
-  if (cpus < 1 || bpf_map_lookup_elem(bpf_map__fd(map), &place, values.data()) != 0) return sum;
-  constexpr size_t kNumbers = sizeof(Value) / sizeof(__u64);
-  std::array<uint64_t, kNumbers> total = {};
-  for (const Value& value : values) {
-    std::array<uint64_t, kNumbers> numbers;
-    std::memcpy(numbers.data(), &value, sizeof(value));
-    for (size_t i = 0; i < kNumbers; ++i) total[i] += numbers[i];
-  }
-  std::memcpy(&sum, total.data(), sizeof(sum));
-  return sum;
-}
-
-template <typename Value>
-void Clear(const bpf_map* map, uint32_t place) {
-  const std::vector<Value> zeros(static_cast<size_t>(std::max(libbpf_num_possible_cpus(), 1)));
-  (void)bpf_map_update_elem(bpf_map__fd(map), &place, zeros.data(), BPF_ANY);
-}
-
-FastCounters Counters(const bpf_map* map, uint32_t place) {
-  const fp_counters sum = Sum<fp_counters>(map, place);
-  return {.from = {sum.from_frames, sum.from_bytes}, .to = {sum.to_frames, sum.to_bytes}};
-}
-
 // The last thing that the verifier or libbpf said.
 std::string LastLine(const std::string& log) {
   const std::vector<std::string> lines = absl::StrSplit(log.c_str(), '\n', absl::SkipWhitespace());
   return lines.empty() ? "" : absl::StrCat(": ", lines.back());
-}
-
-absl::Status RemoveLeftPrograms(Netlink& netlink) {
-  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
-  for (const LinkInfo& link : links) DetachProgram(link.index);
-  return absl::OkStatus();
 }
 
 bool IsTunnel(const LinkInfo& link) { return link.kind == "vxlan" && link.alias == kTunnelAlias; }
@@ -542,9 +454,7 @@ fp_station_key KernelFastCloud::KeyOf(const MacAddress& mac) const {
   return key;
 }
 
-void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, bool is_static,
-                                 Instant seen) {
-  (void)is_static;
+void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, Instant seen) {
   fp_station value = {};
   value.seen_sec = Seconds(seen);
   if (const auto* port = std::get_if<PortId>(&where)) {

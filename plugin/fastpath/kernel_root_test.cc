@@ -125,11 +125,11 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
 
   void Static(const MacAddress& mac, PortId port) {
     ASSERT_TRUE(fdb_.AddStatic(mac, port));
-    cloud_->SetStation(mac, port, true, kNow);
+    cloud_->SetStation(mac, port, kNow);
   }
   void Learn(const MacAddress& mac, const Location& where) {
     fdb_.Learn(mac, where, kNow);
-    cloud_->SetStation(mac, where, false, kNow);
+    cloud_->SetStation(mac, where, kNow);
   }
 
   // All addresses that can stand in a frame here.
@@ -418,13 +418,13 @@ TEST_P(KernelFastPathTest, WhatIsTakenAwayIsSlowAtOnce) {
   EXPECT_TRUE(to_peer().slow);
   EXPECT_THAT(cloud_->Explain(Mac(1), Mac(0x20)), HasSubstr("slow"));
   ASSERT_TRUE(cloud_->SetPeer(FastPeer(), kTheirFastPort).ok());
-  cloud_->SetStation(Mac(0x20), FastPeer(), false, kNow);
+  cloud_->SetStation(Mac(0x20), FastPeer(), kNow);
   EXPECT_EQ(to_peer().peer, FastPeer());
   cloud_->ForgetStation(Mac(0x20));
   EXPECT_TRUE(to_peer().slow);
-  cloud_->SetStation(Mac(0x20), PlainPeer(), false, kNow);
+  cloud_->SetStation(Mac(0x20), PlainPeer(), kNow);
   EXPECT_TRUE(to_peer().slow);
-  cloud_->SetStation(Mac(0x20), kPort2, false, kNow);
+  cloud_->SetStation(Mac(0x20), kPort2, kNow);
   EXPECT_EQ(to_peer().port, kPort2);
 
   cloud_->RemovePort(kPort1);

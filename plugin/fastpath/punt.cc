@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "plugin/base/vnet.h"
+#include "plugin/os/port.h"
 #include "plugin/wire/checksum.h"
 #include "plugin/wire/packet.h"
 
@@ -49,8 +50,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     }
     if (size < 0) {
       if (errno == EAGAIN || !out.empty()) return absl::OkStatus();
-      return ErrnoStatus(errno == EBADFD || errno == EFAULT ? ENODEV : errno,
-                         "read punted frames from a tap");
+      return TapReadError(errno);
     }
     // Without a tag of the programs': not a frame of a pod.
     if (static_cast<size_t>(size) < sizeof(header) + kMacs + kTagSize + 2) continue;
@@ -87,8 +87,7 @@ absl::Status DatagramsTap::Receive(Buffers& buffers, std::vector<InDatagram>& ou
     const ssize_t size = ReadTap(tap_.get(), parts);
     if (size < 0) {
       if (errno == EAGAIN || !out.empty()) return absl::OkStatus();
-      return ErrnoStatus(errno == EBADFD || errno == EFAULT ? ENODEV : errno,
-                         "read punted datagrams from a tap");
+      return TapReadError(errno);
     }
     if (static_cast<size_t>(size) < sizeof(header)) continue;
     const std::span<uint8_t> packet = room.first(static_cast<size_t>(size) - sizeof(header));

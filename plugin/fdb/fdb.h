@@ -44,7 +44,6 @@ struct FdbChange {
   Kind kind;
   MacAddress mac;
   Location where;  // the new place; the last one for kRemoved and kExpired
-  bool is_static = false;
 };
 
 class Fdb {
@@ -117,7 +116,7 @@ class Fdb {
     return !entry.is_static && now - entry.seen >= options_.expiry;
   }
   void Report(FdbChange::Kind kind, const MacAddress& mac, const FdbEntry& entry) const {
-    if (listener_) listener_({kind, mac, entry.where, entry.is_static});
+    if (listener_) listener_({kind, mac, entry.where});
   }
   size_t ForgetAt(const Location& where);
   // `dead` may change the entry that it is asked of.

@@ -144,16 +144,6 @@ TEST_F(FdbTest, VisitsWhoIsAtAPlace) {
   EXPECT_THAT(at(kPort1), ElementsAre(Pair(Mac(4), true)));
 }
 
-TEST_F(FdbTest, AChangeSaysWhetherTheStationIsStatic) {
-  fdb_.Learn(Mac(1), kPeerA, kStart);
-  fdb_.AddStatic(Mac(1), PortId{1});
-  fdb_.AddStatic(Mac(2), PortId{1});
-  fdb_.ForgetPort(PortId{1});
-  std::vector<bool> statics;
-  for (const FdbChange& change : changes_) statics.push_back(change.is_static);
-  EXPECT_THAT(statics, ElementsAre(false, true, true, true, true));
-}
-
 TEST_F(FdbTest, I5AStationThatHadExpiredIsNew) {
   fdb_.Learn(Mac(1), kPeerA, kStart);
   TakeKinds();

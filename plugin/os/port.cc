@@ -267,9 +267,7 @@ absl::Status TapPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCou
         continue;
       }
       if (!out.empty()) return absl::OkStatus();  // the next call finds it again
-      // EBADFD: the interface was deleted; EFAULT: it is being deleted.
-      const int error = errno == EBADFD || errno == EFAULT ? ENODEV : errno;
-      return ErrnoStatus(error, "read from a tap");
+      return TapReadError(errno);
     }
     const size_t frame_size = static_cast<size_t>(size) - std::min<size_t>(size, sizeof(header));
     if (frame_size < kEthernetHeaderSize) {
@@ -372,6 +370,11 @@ absl::StatusOr<UniqueFd> PacketPort::Reopen(bool receives) {
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenPacketSocket(interface, /*receives=*/true));
   return std::make_unique<PacketPort>(std::move(fd));
+}
+
+absl::Status TapReadError(int error) {
+  // EBADFD: it was deleted; EFAULT: it is being deleted.
+  return ErrnoStatus(error == EBADFD || error == EFAULT ? ENODEV : error, "read from a tap");
 }
 
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {

@@ -34,6 +34,9 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap);
 // non-blocking. AlreadyExists when `name` is another kind of interface or held by another process.
 absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent);
 
+// What the kernel said instead of a frame when a tap was read. NotFound: the interface was deleted.
+absl::Status TapReadError(int error);
+
 }  // namespace vxvde
 
 #endif  // VXVDE_PLUGIN_OS_PORT_H_
