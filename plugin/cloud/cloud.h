@@ -62,6 +62,8 @@ class Cloud {
   // A port becomes a fast one at the first Tick after this. Short-lived pods cost nothing more, and
   // who made the pair has finished with it.
   static constexpr Duration kFastAfter = std::chrono::seconds(1);
+  // In one turn of the loop, of which each takes a millisecond or so.
+  static constexpr int kMostMadeFast = 16;
 
   using Listener = std::function<void(const SwitchEvent&)>;
   using LocalAddresses = absl::flat_hash_set<IpAddress>;

@@ -119,10 +119,14 @@ void Cloud::TickFast(Instant now) {
     }
   }
   if (fast_ == nullptr) return;
+  int left = kMostMadeFast;
   for (const auto& [id, port] : ports_) {
+    if (left == 0) break;
     const bool may = !port->fast && !port->failed && port->why_not_fast.empty() &&
                      port->options.host_end != IfIndex::kNone;
-    if (may && now - port->added >= kFastAfter) SpeedUp(*port);
+    if (!may || now - port->added < kFastAfter) continue;
+    SpeedUp(*port);
+    --left;
   }
   if (now - last_hello_ >= kHelloPeriod) {
     last_hello_ = now;

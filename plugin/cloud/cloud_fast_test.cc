@@ -529,6 +529,18 @@ TEST_F(CloudFastTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
   }
 }
 
+TEST_F(CloudFastTest, ACrowdOfPortsBecomesFastBitByBit) {
+  Start();
+  constexpr int kPorts = Cloud::kMostMadeFast + 3;
+  for (int i = 1; i <= kPorts; ++i) {
+    AddPort(PortId{static_cast<uint32_t>(i)}, MacAddress({2, 0, 0, 0, 1, static_cast<uint8_t>(i)}));
+  }
+  cloud().Tick(now() + 1s);
+  EXPECT_THAT(fast().ports, SizeIs(Cloud::kMostMadeFast));
+  cloud().Tick(now() + 2s);
+  EXPECT_THAT(fast().ports, SizeIs(kPorts));
+}
+
 TEST_F(CloudFastTest, APortThatCannotBeFastGoesOnAndIsNotTriedAgain) {
   Start();
   fast().no_port = absl::FailedPreconditionError("it is enslaved to br0");
