@@ -128,7 +128,7 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
   }
   LinkChange node;
   node.mtu = spec.mtu;
-  node.gso_max_size = spec.gso_max_size;
+  if (spec.gso_max_size != 0) node.gso_max_size = spec.gso_max_size;
   node.no_ipv6 = true;  // a link-local address of the kernel's would have to be waited for
   RETURN_IF_ERROR(netlink.ChangeLink(ends.node->index, node));
   RETURN_IF_ERROR(SetAddresses(netlink, proc_sys, ends.node->index, spec));

@@ -64,6 +64,7 @@ TEST_F(NodeLinkTest, IsMadeFoundAgainAndRemoved) {
     netns_.Shell("ip link set vx-blue down; ip addr add 192.0.2.9/24 dev vx-blue");
     link_.addresses = {Prefix("10.43.0.1/16")};
     link_.mtu = 1400;
+    link_.gso_max_size = 0;  // the kernel's own
     EXPECT_EQ(ValueOrDie(kernel.ensure(link_)), end);
     EXPECT_TRUE(Link("vx-blue").up);
     EXPECT_EQ(Link("vx-blue").index, node.index);

@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import threading
+import time
 
 from tests.lib import runner
 from tests.lib.lab import Lab
@@ -22,6 +23,20 @@ def open_files(pid):
         except FileNotFoundError:  # closed in between
             pass
     return sorted(kinds)
+
+
+def steady(look):
+    """What `look` says when it has said the same for a second."""
+    value, since = look(), time.monotonic()
+
+    def same():
+        nonlocal value, since
+        now = look()
+        if now != value:
+            value, since = now, time.monotonic()
+        return time.monotonic() - since >= 1
+    wait_for(same, 30, "what the agent has open stays the same")
+    return value
 
 
 class Crowd:
@@ -71,7 +86,7 @@ def storm(mode, **section):
         crowd = Crowd(n1, network)
         crowd.at_once(crowd.come_and_go)  # also makes what is made once and stays
         before = n1.footprint(crowd.pods[0])
-        files = open_files(n1.agent.process.pid)
+        files = steady(lambda: open_files(n1.agent.process.pid))  # the agent ends ports a moment after their DEL
         results = crowd.at_once(crowd.add)
         for what, had in (("MAC", {pod.mac("eth0") for pod in crowd.pods}),
                           ("address", {pod.ip4 for pod in crowd.pods}),

@@ -31,7 +31,7 @@ def check_rows(n1, n2, pod, far, member, clouds, ports, peers, entries):
     cloud = clouds[0]
     assert (cloud["vnl"], cloud["group"], cloud["vni"]) == (VNL, "239.1.2.3", 42), cloud
     assert cloud["groupPort"] == 14789 and 14790 <= cloud["unicastPort"] <= 15813, cloud
-    assert cloud["uplink"] == "eth0" and cloud["uplinkMtu"] == 1500 and cloud["datapath"] == "user", cloud
+    assert cloud["uplink"] == "eth0" and cloud["uplinkMtu"] == 1500 and cloud["datapath"] == "kernel", cloud
     assert len(ports) == 1, ports
     port = ports[0]
     assert port["mac"] == pod.mac("eth0") and port["mtu"] == 1450, port

@@ -18,6 +18,7 @@ import ipaddress
 import itertools
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -243,7 +244,11 @@ class Node(Netns):
                 if not os.path.basename(p).startswith(("last_reserved_ip", "lock")) and os.path.getsize(p) > 0]
 
     def footprint(self, pod):
-        """All that attaching `pod` leaves on its node, for comparison."""
+        """All that attaching `pod` leaves on its node, for comparison. Devices of a fast path go a moment after their cloud."""
+        def devices():
+            return {name for name in self.links() if re.fullmatch("vx[tdf][0-9]+", name)}
+        fast = {f"vx{kind}{cloud['unicastPort']}" for cloud in self.agent.clouds() if cloud.get("fastPort") for kind in "tdf"}
+        wait_for(lambda: devices() == fast, 5, f"the fast path's devices of {self} are {fast}")
         status = self.agent.ctl_json("status")
         counts = {key: status.get(key, 0) for key in ("cloudCount", "portCount", "stationCount", "problemCount")}
         return {"links of the node": sorted(self.links()), "links of the pod": sorted(pod.links()),
