@@ -120,6 +120,8 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     node_.Run([&] {
       cloud_.reset();
       fast_.reset();
+      killed_cloud_.reset();
+      killed_.reset();
     });
   }
 
@@ -249,6 +251,8 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
   MacAddress uplink_mac_;
   std::unique_ptr<KernelFastPath> fast_;
   std::unique_ptr<FastCloud> cloud_;
+  std::unique_ptr<KernelFastPath> killed_;  // of an agent before
+  std::unique_ptr<FastCloud> killed_cloud_;
   Fdb fdb_{{.expiry = std::chrono::seconds(128)}};
 };
 
@@ -459,8 +463,8 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
       .bind = {}};
   node_.Run([&] {
     // As after a kill: only what the kernel keeps by itself is there.
-    cloud_.release();
-    fast_.release();
+    killed_cloud_ = std::move(cloud_);
+    killed_ = std::move(fast_);
   });
   node_.Shell("ip link del vxt14790; ip link del vxd14790");
   node_.Run([&] {
