@@ -6,12 +6,10 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <thread>
 #include <utility>
 
-#include "plugin/cloud/fake_fastpath.h"
-#include "plugin/cloud/fakes.h"
 #include "plugin/offload/testing/packets.h"
+#include "plugin/switch_fixture.h"
 #include "plugin/wire/checksum.h"
 #include "plugin/wire/header.h"
 #include "plugin/wire/packet.h"
@@ -21,35 +19,9 @@ namespace {
 
 using testing::Contains;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-using std::chrono_literals::operator""s;
-
-constexpr MacAddress kPodA({0x02, 0, 0, 0, 0, 0x0a});
-constexpr MacAddress kPodB({0x02, 0, 0, 0, 0, 0x0b});
-constexpr MacAddress kFar({0x02, 0, 0, 0, 0, 0xf1});
-constexpr MacAddress kNested({0x02, 0, 0, 0, 0, 0x77});
-const IpAddress kSelf = IpAddress::V4(192, 0, 2, 10);
-const Peer kPeer{IpAddress::V4(192, 0, 2, 1), 40001};
-const Peer kOther{IpAddress::V4(192, 0, 2, 2), 40002};
-const Peer kGroup{IpAddress::V4(239, 1, 2, 3), 14789};
-constexpr uint16_t kOurPort = 14790;
-
-Bytes MakeFrame(const MacAddress& to, const MacAddress& from, size_t size = 60) {
-  Bytes frame(size, 0);
-  std::copy(to.bytes().begin(), to.bytes().end(), frame.begin());
-  std::copy(from.bytes().begin(), from.bytes().end(), frame.begin() + 6);
-  frame[12] = 0x88;  // local experimental ethertype 1 (IEEE 802, RFC 9542)
-  frame[13] = 0xb5;
-  return frame;
-}
-
-// vxvde header of VNI 42, by hand.
-Bytes Wrap(const Bytes& frame, uint8_t vni = 42) {
-  Bytes out = {0x08, 0, 0, 0, 0, 0, vni, 0};
-  out.insert(out.end(), frame.begin(), frame.end());
-  return out;
-}
 
 // IPv4 TCP, `payload` bytes counting up, checksums finished.
 Bytes MakeTcp(const MacAddress& to, const MacAddress& from, uint32_t sequence, size_t payload) {
@@ -78,91 +50,6 @@ Bytes MakeTcp(const MacAddress& to, const MacAddress& from, uint32_t sequence, s
   StoreBe16(tcp + 16, ChecksumFinish(ChecksumAdd({tcp, 20 + payload}, pseudo)));
   return frame;
 }
-
-class SwitchTest : public testing::Test {
- protected:
-  void SetUp() override {
-    auto loop = EventLoop::Create();
-    ASSERT_TRUE(loop.ok()) << loop.status();
-    loop_ = *std::move(loop);
-    unicast_->port = kOurPort;
-    group_->port = kGroup.port;
-    thread_ = std::thread([this] { loop_->Run(); });
-    On([&] {
-      switch_ = std::make_unique<Switch>(
-          loop_.get(),
-          SwitchSockets{
-              .group = [this](const UdpOptions&) { return std::make_unique<FakeSocket>(group_); },
-              .unicast =
-                  [this](const UdpOptions&) { return std::make_unique<FakeSocket>(unicast_); }});
-      switch_->SetListener([this](const SwitchEvent& event) { events_.push_back(event); });
-      switch_->SetLocalAddresses({kSelf, IpAddress::V4(127, 0, 0, 1)});
-      options_.config.key = {kGroup.address, kGroup.port, *Vni::Make(42)};
-      EXPECT_TRUE(switch_->Join(options_).ok());
-    });
-  }
-  void TearDown() override {
-    if (!thread_.joinable()) return;
-    On([&] { switch_.reset(); });
-    loop_->Stop();
-    thread_.join();
-  }
-
-  // Runs on the loop. What was pushed into sockets and ports before has been read by then.
-  template <typename Function>
-  void On(Function function) {
-    const auto done = loop_->Call(
-        [&] {
-          function();
-          return true;
-        },
-        10s);
-    ASSERT_TRUE(done.ok()) << done.status();
-  }
-  const CloudKey& key() const { return options_.config.key; }
-
-  PortId AddPort(const MacAddress& mac, const std::shared_ptr<FakePort::State>& state) {
-    PortId id = PortId::kNone;
-    On([&] {
-      auto added = switch_->AddPort(key(), {.name = mac.ToString(), .mac = mac},
-                                    std::make_unique<FakePort>(state));
-      ASSERT_TRUE(added.ok()) << added.status();
-      id = *added;
-    });
-    return id;
-  }
-  void FromPeer(const std::shared_ptr<FakeSocket::State>& socket, Bytes bytes, const Peer& from,
-                uint16_t segment_size = 0) {
-    On([&] { socket->Push({std::move(bytes), from, segment_size}); });
-  }
-  void FromPod(const std::shared_ptr<FakePort::State>& port, Bytes bytes, Offload offload = {}) {
-    On([&] { port->Push({std::move(bytes), offload}); });
-  }
-  CloudSnapshot Snapshot() {
-    CloudSnapshot out;
-    On([&] {
-      const SwitchSnapshot all = switch_->Snapshot();
-      ASSERT_EQ(all.clouds.size(), 1u);
-      out = all.clouds[0];
-    });
-    return out;
-  }
-  static std::vector<Bytes> Frames(const FakePort::State& port) {
-    std::vector<Bytes> out;
-    for (const auto& item : port.out) out.push_back(item.bytes);
-    return out;
-  }
-
-  std::unique_ptr<EventLoop> loop_;
-  std::thread thread_;
-  std::shared_ptr<FakeSocket::State> group_ = std::make_shared<FakeSocket::State>();
-  std::shared_ptr<FakeSocket::State> unicast_ = std::make_shared<FakeSocket::State>();
-  std::shared_ptr<FakePort::State> a_ = std::make_shared<FakePort::State>();
-  std::shared_ptr<FakePort::State> b_ = std::make_shared<FakePort::State>();
-  CloudOptions options_;
-  std::unique_ptr<Switch> switch_;
-  std::vector<SwitchEvent> events_;
-};
 
 TEST_F(SwitchTest, AnUnknownStationIsAskedForInTheGroupAndAnsweredByUnicast) {
   AddPort(kPodA, a_);
@@ -576,127 +463,6 @@ TEST_F(SwitchTest, ReadNowReadsAllThatIsThere) {
     EXPECT_TRUE(switch_->ReadNow(key()).ok());
     EXPECT_THAT(Frames(*b_), SizeIs(3 * kMany));
     EXPECT_TRUE(absl::IsNotFound(switch_->ReadNow({})));
-  });
-}
-
-// ---------------------------------------------------------------- with a fast path
-
-class FastSwitchTest : public SwitchTest {
- protected:
-  void SetUp() override {
-    SwitchTest::SetUp();
-    On([&] {
-      switch_->Leave(key());
-      switch_ = std::make_unique<Switch>(
-          loop_.get(),
-          SwitchSockets{
-              .group = [this](const UdpOptions&) { return std::make_unique<FakeSocket>(group_); },
-              .unicast =
-                  [this](const UdpOptions&) { return std::make_unique<FakeSocket>(unicast_); }},
-          &path_);
-      options_.uplink = IfIndex{2};
-      options_.config.ttl = 3;
-      options_.config.bind = kSelf;
-      unicast_->out.clear();
-    });
-  }
-  void TearDown() override {
-    SwitchTest::TearDown();
-    EXPECT_FALSE(path_.cloud->alive);
-  }
-  absl::Status Join(Datapath datapath) {
-    absl::Status status;
-    options_.datapath = datapath;
-    On([&] { status = switch_->Join(options_); });
-    return status;
-  }
-
-  FakeFastPath path_;
-};
-
-TEST_F(FastSwitchTest, ACloudJoinsTheFastPathAsItself) {
-  for (const Datapath datapath : {Datapath::kAuto, Datapath::kKernel}) {
-    ASSERT_TRUE(Join(datapath).ok());
-    EXPECT_TRUE(path_.cloud->alive);
-    ASSERT_THAT(path_.joined, SizeIs(1));
-    EXPECT_EQ(path_.joined[0].group, kGroup.address);
-    EXPECT_EQ(path_.joined[0].vni, *Vni::Make(42));
-    EXPECT_EQ(path_.joined[0].unicast_port, kOurPort);
-    EXPECT_EQ(path_.joined[0].uplink, IfIndex{2});
-    EXPECT_EQ(path_.joined[0].ttl, 3);
-    EXPECT_EQ(path_.joined[0].bind, kSelf);
-    EXPECT_EQ(Snapshot().fast_port, 51105);
-    On([&] { EXPECT_TRUE(switch_->IsFast(key())); });
-    EXPECT_EQ(Snapshot().why_not_fast, "");
-    On([&] { switch_->Leave(key()); });
-    EXPECT_FALSE(path_.cloud->alive);
-    path_.joined.clear();
-  }
-}
-
-TEST_F(FastSwitchTest, WhoWantsUserSpaceGetsIt) {
-  On([&] { EXPECT_FALSE(switch_->IsFast(key())); });
-  ASSERT_TRUE(Join(Datapath::kUser).ok());
-  On([&] { EXPECT_FALSE(switch_->IsFast(key())); });
-  EXPECT_THAT(path_.joined, IsEmpty());
-  EXPECT_EQ(Snapshot().fast_port, 0);
-  EXPECT_EQ(Snapshot().why_not_fast, "");
-}
-
-TEST_F(FastSwitchTest, WhereTheKernelCannotAutoGoesOnAndSaysWhy) {
-  path_.refuse = absl::FailedPreconditionError("no tc programs on wg0");
-  ASSERT_TRUE(Join(Datapath::kAuto).ok());
-  EXPECT_EQ(Snapshot().fast_port, 0);
-  EXPECT_EQ(Snapshot().why_not_fast, "no tc programs on wg0");
-}
-
-TEST_F(FastSwitchTest, WhereTheKernelCannotWhoInsistsIsRefused) {
-  path_.refuse = absl::FailedPreconditionError("no tc programs on wg0");
-  const absl::Status refused = Join(Datapath::kKernel);
-  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
-  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("no tc programs on wg0"));
-  On([&] { EXPECT_FALSE(switch_->IsJoined(key())); });
-}
-
-TEST_F(SwitchTest, WithoutAFastPathAutoGoesOnAndWhoInsistsIsRefused) {
-  EXPECT_EQ(Snapshot().why_not_fast, "") << "it was to have none";
-  On([&] {
-    switch_->Leave(key());
-    options_.datapath = Datapath::kKernel;
-    const absl::Status refused = switch_->Join(options_);
-    EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
-    EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("datapath"));
-    EXPECT_FALSE(switch_->IsJoined(key()));
-  });
-}
-
-TEST_F(FastSwitchTest, LocalAddressesArePassedOn) {
-  On([&] { switch_->SetLocalAddresses({kSelf}); });
-  EXPECT_THAT(path_.local, ElementsAre(kSelf));
-}
-
-// By the loop alone: its timer, and both descriptors.
-TEST_F(FastSwitchTest, TheLoopReadsAndTicksTheFastPath) {
-  ASSERT_TRUE(Join(Datapath::kAuto).ok());
-  PortId id = PortId::kNone;
-  On([&] {
-    auto added = switch_->AddPort(key(), {.name = "a", .mac = kPodA, .host_end = IfIndex{12}},
-                                  std::make_unique<FakePort>(a_));
-    ASSERT_TRUE(added.ok()) << added.status();
-    id = *added;
-  });
-  const Instant deadline = Clock::now() + 20s;
-  while (!Snapshot().ports[0].fast && Clock::now() < deadline) std::this_thread::yield();
-  On([&] {
-    ASSERT_THAT(path_.cloud->ports, SizeIs(1));
-    path_.cloud->Punt(id, {MakeFrame(kFar, kPodA)});
-    path_.cloud->datagrams->Push({Wrap(MakeFrame(kPodA, kNested)), kPeer});
-  });
-  On([] {});
-  On([&] {
-    ASSERT_THAT(unicast_->out, SizeIs(1));
-    EXPECT_EQ(unicast_->out[0].bytes, Wrap(MakeFrame(kFar, kPodA)));
-    EXPECT_THAT(Frames(*a_), ElementsAre(MakeFrame(kPodA, kNested)));
   });
 }
 

@@ -1,0 +1,190 @@
+// Who says Hello to whom, and what comes of it (docs/PROTOCOL.md).
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "plugin/cloud/cloud_fast_fixture.h"
+
+namespace vxvde {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
+using testing::SizeIs;
+
+TEST_F(CloudFastTest, ACloudSaysHelloToTheGroupWhenItIsJoined) {
+  Start(node_);
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, kOurFastPort, true)))));
+}
+
+TEST_F(CloudFastTest, WithoutAFastPathItSaysThatItHasNone) {
+  Start(node_, /*with_fast=*/false);
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, 0, true)))));
+}
+
+TEST_F(CloudFastTest, AnAgentWithoutAnAddressSaysNothing) {
+  options_.agent_mac = {};
+  Start(node_);
+  FromPeer(MakeHello(kFarAgent, 5000, true));
+  cloud().Tick(now() + 31s);
+  EXPECT_THAT(TakeSent(), IsEmpty());
+}
+
+TEST_F(CloudFastTest, HelloIsSaidEvery30Seconds) {
+  Start();
+  cloud().Tick(now() + 29s);
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  for (const auto after : {30s, 60s}) {
+    cloud().Tick(now() + after);
+    EXPECT_THAT(TakeSent(),
+                ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, kOurFastPort, false)))));
+    cloud().Tick(now() + after + 1s);
+    EXPECT_THAT(TakeSent(), IsEmpty());
+  }
+}
+
+TEST_F(CloudFastTest, WithoutAFastPathHelloIsNotRepeated) {
+  Start(/*with_fast=*/false);
+  cloud().Tick(now() + 31s);
+  EXPECT_THAT(TakeSent(), IsEmpty());
+}
+
+TEST_F(CloudFastTest, AHelloIsAnsweredToItsSenderWhenItWantsThatOrIsNews) {
+  Start();
+  const auto answer = Pair(kPeer, Wrap(MakeHello(kAgent, kOurFastPort, false)));
+  const auto to_its_fast_port =
+      Pair(Peer{kPeer.address, 5000}, Wrap(MakeHello(kAgent, kOurFastPort, false)));
+  FromPeer(MakeHello(kFarAgent, 5000, false));
+  EXPECT_THAT(TakeSent(), ElementsAre(answer, to_its_fast_port)) << "the first of this peer";
+  FromPeer(MakeHello(kFarAgent, 5000, false));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  FromPeer(MakeHello(kFarAgent, 0, false));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  FromPeer(MakeHello(kFarAgent, 5000, true));
+  EXPECT_THAT(TakeSent(), ElementsAre(answer, to_its_fast_port));
+}
+
+TEST_F(CloudFastTest, AFastPortIsUsedWhenWhatWasSentThereWasAnswered) {
+  Start();
+  FromPeer(MakeHello(kFarAgent, 5000, false));
+  EXPECT_THAT(fast().peers, IsEmpty()) << "it may not get there";
+  TakeSent();
+  const auto tried =
+      ElementsAre(Pair(Peer{kPeer.address, 5000}, Wrap(MakeHello(kAgent, kOurFastPort, false))));
+  for (int i = 1; i < Cloud::kTries; ++i) {
+    cloud().Tick(now() + 1s);
+    EXPECT_THAT(TakeSent(), tried);
+  }
+  cloud().Tick(now() + 2s);
+  EXPECT_THAT(TakeSent(), IsEmpty()) << "until its next Hello";
+  FromPeer(MakeHello(kFarAgent, 5000, false, /*heard=*/true));
+  EXPECT_THAT(fast().peers, ElementsAre(Pair(kPeer, 5000)));
+  cloud().Tick(now() + 3s);
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  FromPeer(MakeHello(kFarAgent, 5001, false));
+  EXPECT_THAT(fast().peers, IsEmpty()) << "another port, of which nothing is known";
+}
+
+TEST_F(CloudFastTest, WhatComesToTheFastPortIsAnsweredAsHeard) {
+  Start();
+  const auto heard = Pair(kPeer, Wrap(MakeHello(kAgent, kOurFastPort, false, /*heard=*/true)));
+  for (int i = 0; i < 2; ++i) {
+    fast().datagrams->Push({Wrap(MakeHello(kFarAgent, 0, false)), kPeer});
+    cloud().ReadNow();
+    EXPECT_THAT(TakeSent(), ElementsAre(heard));
+  }
+}
+
+TEST_F(CloudFastTest, WhoHasNoFastPathTellsWhoHasOne) {
+  Start(/*with_fast=*/false);
+  const auto none = ElementsAre(Pair(kPeer, Wrap(MakeHello(kAgent, 0, false))));
+  for (int i = 0; i < 2; ++i) {
+    FromPeer(MakeHello(kFarAgent, 5000, false));
+    EXPECT_THAT(TakeSent(), none);
+  }
+  FromPeer(MakeHello(kFarAgent, 0, false));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+}
+
+// Each way round, what one says the other hears, until both are silent.
+TEST_F(CloudFastTest, TwoAgentsFindEachOtherAndFallSilent) {
+  for (const bool a_fast : {false, true}) {
+    for (const bool b_fast : {false, true}) {
+      Node a, b;
+      options_.agent_mac = kAgent;
+      Start(a, a_fast);
+      TakeSent(a);  // B is not there yet
+      options_.agent_mac = kFarAgent;
+      b.fast->fast_port = 5000;
+      Start(b, b_fast);
+      int said = 0;
+      const auto carry = [&](Node& from, Node& to, const Peer& as) {
+        bool any = false;
+        for (auto& [where, bytes] : TakeSent(from)) {
+          ++said;
+          any = true;
+          const bool fast = where.port == to.fast->fast_port;
+          (where == kGroup ? to.group
+           : fast          ? to.fast->datagrams
+                           : to.unicast)
+              ->Push({std::move(bytes), as});
+        }
+        to.cloud->ReadNow();
+        return any;
+      };
+      for (bool more = true; more && said < 20;) {
+        more = carry(b, a, kOther);
+        more |= carry(a, b, kPeer);
+      }
+      EXPECT_LE(said, 8) << a_fast << b_fast;
+      using Peers = std::map<Peer, uint16_t>;
+      EXPECT_EQ(a.fast->peers, a_fast && b_fast ? Peers({{kOther, 5000}}) : Peers());
+      EXPECT_EQ(b.fast->peers, a_fast && b_fast ? Peers({{kPeer, kOurFastPort}}) : Peers());
+      a.cloud->Tick(now() + 30s);
+      for (bool more = true; more && said < 20;) {
+        more = carry(a, b, kPeer);
+        more |= carry(b, a, kOther);
+      }
+      EXPECT_LE(said, 10) << a_fast << b_fast;
+    }
+  }
+}
+
+TEST_F(CloudFastTest, AHelloIsNeitherLearnedNorDeliveredNorLost) {
+  Start();
+  const auto a = AddPort(kA, kPodA);
+  Bytes unknown = MakeHello(kFarAgent, 5000, true);
+  unknown[19] = 2;  // a version of the future
+  FromPeer(MakeHello(kFarAgent, 5000, true));
+  FromPeer(unknown, kOther);
+  node_.group->Push({Wrap(MakeHello(kFarAgent, 5000, true)), kPeer});
+  cloud().ReadNow();
+  EXPECT_THAT(a->out, IsEmpty());
+  const CloudSnapshot snapshot = cloud().Snapshot();
+  EXPECT_THAT(snapshot.stations, SizeIs(1));  // the pod
+  EXPECT_EQ(snapshot.drops.Total(), 0u);
+  for (const auto& [to, bytes] : TakeSent()) EXPECT_EQ(to.address, kPeer.address);
+}
+
+TEST_F(CloudFastTest, AHelloOfAPodIsReserved) {
+  Start();
+  const auto a = AddPort(kA, kPodA);
+  const auto b = AddPort(kB, kPodB, IfIndex::kNone);
+  FromPod(a, MakeHello(kPodA, 5000, true));
+  cloud().Tick(now() + 1s);
+  Punt(kA, MakeHello(kPodA, 5000, true));
+  EXPECT_THAT(b->out, IsEmpty());
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  const CloudSnapshot snapshot = cloud().Snapshot();
+  EXPECT_EQ(snapshot.ports[0].drops[Drop::kReserved], 2u);
+  EXPECT_EQ(snapshot.ports[0].drops.Total(), 2u);
+}
+
+}  // namespace
+}  // namespace vxvde
