@@ -252,6 +252,8 @@ class Reader {
                  [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
                 {"masquerade",
                  [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
+                {"snooping",
+                 [&](const auto& v) { cloud.snooping = Truth(v, "snooping").value_or(true); }},
                 {"namespaces", [&](const auto& v) { cloud.namespaces = Texts(v, "namespaces"); }},
             });
     if (!map.IsMap()) return std::nullopt;
@@ -398,7 +400,7 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
          a.subnets == b.subnets && a.defend == b.defend && a.gateway == b.gateway &&
-         a.masquerade == b.masquerade && a.namespaces == b.namespaces;
+         a.snooping == b.snooping && a.masquerade == b.masquerade && a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

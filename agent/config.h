@@ -28,6 +28,7 @@ struct NamedCloud {
   std::vector<IpPrefix> subnets;
   bool defend = false;      // `conflicts: defend`: announce an address again that another has, too
   bool gateway = false;     // the node has an address in it, and pods may route through it
+  bool snooping = true;     // multicast only to pods that want it
   bool masquerade = false;  // what leaves it through the node gets the node's address
   // Kubernetes namespaces whose pods may use it, as globs (fnmatch); callers without a
   // namespace are not limited.

@@ -52,6 +52,7 @@ clouds:
     conflicts: defend
     gateway: true
     masquerade: true
+    snooping: false
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -70,9 +71,11 @@ clouds:
   EXPECT_EQ(blue.config.key.vni.value(), 42u);
   EXPECT_EQ(blue.mtu, 1400);
   EXPECT_TRUE(blue.defend);
+  EXPECT_FALSE(blue.snooping);
   EXPECT_THAT(blue.subnets,
               ElementsAre(*IpPrefix::Parse("10.42.0.0/16"), *IpPrefix::Parse("fd42::/64")));
   EXPECT_THAT(blue.namespaces, ElementsAre("team-*", "shop"));
+  EXPECT_TRUE(config->clouds[1].snooping);
   EXPECT_THAT(config->clouds[1].namespaces, ElementsAre("*"));
   EXPECT_EQ(config->FindByName("green"), &config->clouds[1]);
   EXPECT_EQ(config->FindByName("red"), nullptr);
@@ -150,6 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
              "masquerade: true needs gateway: true"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", snooping: auto}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.1/16]}]\n",
              "has host bits; write 10.42.0.0/16"},

@@ -321,6 +321,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
         Reload(flags, log, claims, attachments, node_ports, fast);
+        clouds.Follow(attachments.config());
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});

@@ -58,6 +58,9 @@ class Switch {
   // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
   // stay. An error leaves it where it was.
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
+  // As CloudOptions::snooping says it for clouds that are joined later. Nothing for one that is not
+  // joined.
+  void SetSnooping(const CloudKey& cloud, bool on);
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
   void Leave(const CloudKey& cloud);
 

@@ -43,6 +43,7 @@ Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
            [this](const FdbChange& change) { OnFdbChange(change); }),
       segmenter_(header_) {
   options_.unicast_port = unicast_->port();
+  SetSnooping(options_.snooping);
 }
 
 Cloud::~Cloud() {
@@ -113,6 +114,7 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
     return Annotate(watched, absl::StrCat("port ", options.name));
   }
   ports_.emplace(id, std::move(port));
+  if (snooper_.has_value()) snooper_->AddPort(id);
   Report({.kind = SwitchEvent::Kind::kPortAdded, .port = id});
   return absl::OkStatus();
 }
@@ -127,6 +129,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   SlowDown(*it->second);
   std::unique_ptr<FrameIo> io = std::move(it->second->io);
   ports_.erase(it);
+  if (snooper_.has_value()) snooper_->RemovePort(id);
   fdb_.ForgetPort(id);
   Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
   return io;
@@ -174,6 +177,7 @@ void Cloud::Tick(Instant now) {
     return true;
   });
   TickFast(now);
+  TickSnooper(now);
 }
 
 // ---------------------------------------------------------------- from the cloud
@@ -239,9 +243,13 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
     case Verdict::Action::kToPort:
       if (Port* port = FindPort(flow.verdict.port)) DeliverSegment(*port, frame);
       return;
-    case Verdict::Action::kFlood:
-      for (const auto& [id, port] : ports_) DeliverSegment(*port, frame);
+    case Verdict::Action::kFlood: {
+      const Snooper::Audience audience = AudienceOf(frame, /*checksum=*/true, from);
+      for (const auto& [id, port] : ports_) {
+        if (IsFor(audience, id)) DeliverSegment(*port, frame);
+      }
       return;
+    }
     case Verdict::Action::kToPeer:  // Forward never says so of a peer's frame
     case Verdict::Action::kDrop:
       drops_.Add(flow.verdict.drop);
@@ -301,13 +309,16 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
       SendFrame(port, frame, flow.verdict.peer,
                 flow.peer != nullptr ? &flow.peer->to_peer : nullptr);
       return;
-    case Verdict::Action::kFlood:
+    case Verdict::Action::kFlood: {
+      const Snooper::Audience audience =
+          AudienceOf(frame.bytes, /*checksum=*/!frame.offload.needs_checksum, port.id);
       // Ports first: they take the super-frame as it is, and SendFrame finishes checksums in place.
       for (const auto& [id, other] : ports_) {
-        if (id != port.id) DeliverWhole(*other, out);
+        if (id != port.id && IsFor(audience, id)) DeliverWhole(*other, out);
       }
       SendFrame(port, frame, group_address_, &to_group_);
       return;
+    }
     case Verdict::Action::kDrop:
       port.drops.Add(flow.verdict.drop, count);
       return;
@@ -455,6 +466,7 @@ CloudSnapshot Cloud::Snapshot() const {
   }
   std::sort(out.peers.begin(), out.peers.end(),
             [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
+  if (snooper_.has_value()) out.snooping = snooper_->Snapshot(now);
   AddFastTo(out);
   return out;
 }

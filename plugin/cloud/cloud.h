@@ -43,6 +43,7 @@
 #include "plugin/offload/segment.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/io.h"
+#include "plugin/snoop/snooper.h"
 #include "plugin/wire/header.h"
 
 namespace vxvde {
@@ -106,6 +107,8 @@ class Cloud {
   absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId id);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
   void ReadNow();
+
+  void SetSnooping(bool on);
 
   // What time brings; to be called every second. Forgets what has not been heard for too long,
   // makes ports fast ones, says Hello. `now` never runs backwards.
@@ -190,6 +193,11 @@ class Cloud {
   std::optional<Instant> LastSeen(const MacAddress& mac, const Location& where, Instant now);
   void AddFastTo(CloudSnapshot& snapshot) const;
 
+  // Who of the ports gets a flooded frame, and who is asked: cloud_snoop.cc.
+  Snooper::Audience AudienceOf(std::span<const uint8_t> frame, bool checksum, const Location& from);
+  bool IsFor(const Snooper::Audience& audience, PortId port);
+  void TickSnooper(Instant now);
+
   PeerState* FindPeer(const Peer& peer) const;
   PeerState* TouchPeer(const Peer& peer);
   Port* FindPort(PortId id) const;
@@ -211,6 +219,8 @@ class Cloud {
   std::unique_ptr<FastCloud> fast_;  // may be null
   std::string why_not_fast_;
   Instant last_hello_;
+
+  std::optional<Snooper> snooper_;
 
   Fdb fdb_;
   std::map<PortId, std::unique_ptr<Port>> ports_;

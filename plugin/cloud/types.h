@@ -16,6 +16,7 @@
 #include "plugin/cloud/forward.h"
 #include "plugin/fastpath/fastpath.h"
 #include "plugin/fdb/fdb.h"
+#include "plugin/snoop/snooper.h"
 #include "plugin/vnl/vnl.h"
 
 namespace vxvde {
@@ -32,6 +33,8 @@ struct CloudOptions {
   Datapath datapath = Datapath::kAuto;
   // Source of what the agent itself says in the cloud; no station: it says nothing.
   MacAddress agent_mac = {};
+  // Groups only to ports that want them. Not without a station that asks.
+  bool snooping = true;
 };
 
 struct PortOptions {
@@ -84,6 +87,7 @@ struct CloudSnapshot {
   uint16_t fast_port = 0;         // 0: it has no fast path
   std::string why_not_fast = {};  // empty when it has a fast path, and when it was to have none
   SlowCounters slow = {};         // what the programs left to us
+  std::optional<Snooper::State> snooping = {};  // absent: groups go to all ports
 };
 struct SwitchSnapshot {
   std::vector<CloudSnapshot> clouds;  // by key
