@@ -466,7 +466,7 @@ CloudSnapshot Cloud::Snapshot() const {
   }
   std::sort(out.peers.begin(), out.peers.end(),
             [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
-  if (snooper_.has_value()) out.snooping = snooper_->Snapshot(now);
+  if (snooper_.has_value()) out.snooping = snooper_->Snapshot();
   AddFastTo(out);
   return out;
 }

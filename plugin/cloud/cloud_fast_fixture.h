@@ -89,6 +89,7 @@ class CloudFastTest : public testing::Test {
     options_.config.key = {kGroup.address, kGroup.port, *Vni::Make(42)};
     options_.uplink = IfIndex{2};
     options_.agent_mac = kAgent;
+    options_.snooping = false;
   }
   void TearDown() override { node_.cloud.reset(); }
 

@@ -24,7 +24,7 @@ void Cloud::SetSnooping(bool on) {
 Snooper::Audience Cloud::AudienceOf(std::span<const uint8_t> frame, bool checksum,
                                     const Location& from) {
   if (!snooper_.has_value()) return {};
-  return snooper_->Hear(frame, checksum, from, loop_->now());
+  return snooper_->Hear(frame, checksum, from);
 }
 
 bool Cloud::IsFor(const Snooper::Audience& audience, PortId port) {

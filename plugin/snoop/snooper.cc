@@ -36,7 +36,7 @@ static_assert(Snooper::kQuiet + Snooper::kJitter + 2 * Snooper::kBetweenAsks +
               Snooper::kLife);
 
 Snooper::Snooper(const MacAddress& self, Instant now)
-    : self_(self), jitter_(JitterOf(self)), last_sweep_(now) {
+    : self_(self), jitter_(JitterOf(self)), now_(now), last_sweep_(now) {
   for (Asker& asker : askers_) asker.next = now + kListen + jitter_;
 }
 
@@ -61,15 +61,14 @@ void Snooper::RemovePort(PortId port) {
 
 // ---------------------------------------------------------------- frames
 
-Snooper::Audience Snooper::Hear(std::span<const uint8_t> frame, bool checksum, const Location& from,
-                                Instant now) {
+Snooper::Audience Snooper::Hear(std::span<const uint8_t> frame, bool checksum,
+                                const Location& from) {
   Audience out;
   const std::optional<IpAddress> to = GroupOf(frame);
   if (!to.has_value()) return out;
   out.v6 = to->is_v6();
-  out.now = now;
   if (ParseMembership(frame, checksum, message_)) {
-    Learn(*to, MacAddress::FromWire(frame.data() + MacAddress::kSize), from, now);
+    Learn(*to, MacAddress::FromWire(frame.data() + MacAddress::kSize), from);
     // Hosts that hear it would not answer: RFC 4541, section 2.1.1 (1).
     if (message_.silences) out.kind = Audience::Kind::kRouters;
     return out;
@@ -77,7 +76,7 @@ Snooper::Audience Snooper::Hear(std::span<const uint8_t> frame, bool checksum, c
   if (!MayBeKept(*to)) return out;
   const auto found = groups_.find(*to);
   if (found == groups_.end()) return out;
-  found->second.used = now;
+  found->second.used = now_;
   out.kind = Audience::Kind::kMembers;
   out.group = &found->second;
   return out;
@@ -88,30 +87,30 @@ bool Snooper::IsFor(const Audience& audience, PortId id) {
   const auto found = ports_.find(id);
   if (found == ports_.end()) return true;
   const Port& port = found->second;
-  bool wanted = port.router[audience.v6] > audience.now;
+  bool wanted = port.router[audience.v6] > now_;
   if (audience.kind == Audience::Kind::kMembers && !wanted) {
-    wanted = !IsSure(port, audience.now) || audience.group->Has(id, audience.now);
+    wanted = !IsSure(port) || audience.group->Has(id, now_);
   }
   if (!wanted) ++withheld_;
   return wanted;
 }
 
-bool Snooper::IsSure(const Port& port, Instant now) const {
-  return port.known.has_value() && now >= *port.known && now >= port.overfull;
+bool Snooper::IsSure(const Port& port) const {
+  return port.known.has_value() && now_ >= *port.known && now_ >= port.overfull;
 }
 
 // ---------------------------------------------------------------- what is said
 
-void Snooper::Learn(const IpAddress& to, const MacAddress& mac, const Location& from, Instant now) {
+void Snooper::Learn(const IpAddress& to, const MacAddress& mac, const Location& from) {
   switch (message_.kind) {
     case Membership::Kind::kQuery:
-      OnQuery(to, mac, from, now);
+      OnQuery(to, mac, from);
       return;
     case Membership::Kind::kReport:
-      for (const Membership::Record& record : message_.records) OnRecord(record, from, now);
+      for (const Membership::Record& record : message_.records) OnRecord(record, from);
       return;
     case Membership::Kind::kRouter:
-      MarkRouter(from, to.is_v6(), now);
+      MarkRouter(from, to.is_v6());
       return;
   }
 }
@@ -119,42 +118,41 @@ void Snooper::Learn(const IpAddress& to, const MacAddress& mac, const Location& 
 // Among agents the one with the lowest address asks on when two do. Whoever else asks is a router,
 // and they all leave it to him. Only a question that reaches all hosts, and that they answer soon,
 // counts: I4.
-void Snooper::OnQuery(const IpAddress& to, const MacAddress& mac, const Location& from,
-                      Instant now) {
+void Snooper::OnQuery(const IpAddress& to, const MacAddress& mac, const Location& from) {
   const Membership& query = message_;
   if (mac == self_) return;
   if (!query.of_agent) {
     // Another snooping switch's: RFC 4541, section 2.1.1 (1) (b).
     if (query.source.IsUnspecified()) return;
-    MarkRouter(from, to.is_v6(), now);
+    MarkRouter(from, to.is_v6());
   }
   if (query.group.has_value() || !IsAllHosts(to) || query.response > kMostResponse) return;
   Asker& asker = askers_[to.is_v6()];
   if (asker.ours && query.of_agent && mac > self_) return;
   asker.ours = false;
-  asker.next = now + kQuiet + jitter_;
+  asker.next = now_ + kQuiet + jitter_;
   asker.other = Querier{
       .source = query.source, .mac = mac, .where = from, .is_agent = query.of_agent, .idle = {}};
-  asker.heard = now;
+  asker.heard = now_;
 }
 
-void Snooper::MarkRouter(const Location& from, bool v6, Instant now) {
+void Snooper::MarkRouter(const Location& from, bool v6) {
   const auto* id = std::get_if<PortId>(&from);
   if (id == nullptr) return;
   if (const auto port = ports_.find(*id); port != ports_.end()) {
-    port->second.router[v6] = now + kQuiet;
+    port->second.router[v6] = now_ + kQuiet;
   }
 }
 
-void Snooper::OnRecord(const Membership::Record& record, const Location& from, Instant now) {
+void Snooper::OnRecord(const Membership::Record& record, const Location& from) {
   if (!MayBeKept(record.group)) return;
   if (const auto* id = std::get_if<PortId>(&from)) {
     const auto port = ports_.find(*id);
     if (port == ports_.end()) return;
     if (record.joined) {
-      OnJoin(port->second, *id, record.group, now);
+      OnJoin(port->second, *id, record.group);
     } else {
-      OnLeave(port->second, *id, record.group, now);
+      OnLeave(port->second, *id, record.group);
     }
     return;
   }
@@ -165,66 +163,67 @@ void Snooper::OnRecord(const Membership::Record& record, const Location& from, I
     if (groups_.size() >= kMostGroups / 2) return;
     group = groups_.try_emplace(record.group).first;
   }
-  group->second.used = now;
-  group->second.elsewhere = now + kLife;
+  group->second.used = now_;
+  group->second.elsewhere = now_ + kLife;
 }
 
-void Snooper::OnJoin(Port& port, PortId id, const IpAddress& address, Instant now) {
+void Snooper::OnJoin(Port& port, PortId id, const IpAddress& address) {
   auto group = groups_.find(address);
   if (group != groups_.end()) {
-    group->second.used = now;
+    group->second.used = now_;
     const auto member = group->second.At(id);
     if (member != group->second.members.end() && member->port == id) {
-      member->until = now + kLife;
+      member->until = now_ + kLife;
       return;
     }
   }
   const bool has_room = port.memberships < kMostGroupsOfPort && memberships_ < kMostMemberships &&
                         (group != groups_.end() || groups_.size() < kMostGroups);
   if (!has_room) {
-    port.overfull = now + kLife;
+    port.overfull = now_ + kLife;
     return;
   }
   if (group == groups_.end()) group = groups_.try_emplace(address).first;
-  group->second.used = now;
-  group->second.members.insert(group->second.At(id), {id, now + kLife});
+  group->second.used = now_;
+  group->second.members.insert(group->second.At(id), {id, now_ + kLife});
   ++port.memberships;
   ++memberships_;
 }
 
 // Another host behind the port may want it still: asked by a general query, for all groups at once.
-void Snooper::OnLeave(Port& port, PortId id, const IpAddress& address, Instant now) {
+void Snooper::OnLeave(Port& port, PortId id, const IpAddress& address) {
   const auto group = groups_.find(address);
   if (group == groups_.end()) return;
   const auto member = group->second.At(id);
   if (member == group->second.members.end() || member->port != id) return;
-  member->until = std::min(member->until, now + kLeaveLife);
+  member->until = std::min(member->until, now_ + kLeaveLife);
   port.asks_left = kAsks;
 }
 
 // ---------------------------------------------------------------- questions
 
 std::vector<Snooper::Question> Snooper::Tick(Instant now) {
-  if (now - last_sweep_ >= kSweepPeriod) Sweep(now);
+  now_ = now;
+  if (now - last_sweep_ >= kSweepPeriod) Sweep();
   std::vector<Question> out;
-  for (auto& [id, port] : ports_) Ask(port, id, now, out);
-  for (const bool v6 : {false, true}) AskAll(askers_[v6], v6, now, out);
+  for (auto& [id, port] : ports_) Ask(port, id, out);
+  for (const bool v6 : {false, true}) AskAll(askers_[v6], v6, out);
   return out;
 }
 
-void Snooper::Ask(Port& port, PortId id, Instant now, std::vector<Question>& out) {
-  if (port.asks_left == 0 || now < port.next_ask) return;
+void Snooper::Ask(Port& port, PortId id, std::vector<Question>& out) {
+  if (port.asks_left == 0 || now_ < port.next_ask) return;
   for (const bool v6 : {false, true}) {
     // It gets everything anyway, and in MLD our address might be the lower one.
-    if (port.router[v6] > now) continue;
+    if (port.router[v6] > now_) continue;
     out.push_back({.v6 = v6, .port = id, .response = kQuickResponse});
   }
-  port.next_ask = now + kBetweenAsks;
-  if (--port.asks_left == 0 && !port.known.has_value()) port.known = now + kAfterAsks;
+  port.next_ask = now_ + kBetweenAsks;
+  if (--port.asks_left == 0 && !port.known.has_value()) port.known = now_ + kAfterAsks;
 }
 
-void Snooper::AskAll(Asker& asker, bool v6, Instant now, std::vector<Question>& out) {
-  if (now < asker.next) return;
+void Snooper::AskAll(Asker& asker, bool v6, std::vector<Question>& out) {
+  if (now_ < asker.next) return;
   if (!asker.ours) {
     asker.ours = true;
     asker.other.reset();
@@ -233,49 +232,49 @@ void Snooper::AskAll(Asker& asker, bool v6, Instant now, std::vector<Question>& 
   const bool quick = asker.quick_left > 0;
   out.push_back({.v6 = v6, .port = std::nullopt, .response = quick ? kQuickResponse : kResponse});
   if (quick) --asker.quick_left;
-  asker.next = now + (asker.quick_left > 0 ? kBetweenAsks : kQueryInterval);
+  asker.next = now_ + (asker.quick_left > 0 ? kBetweenAsks : kQueryInterval);
 }
 
-void Snooper::Sweep(Instant now) {
-  last_sweep_ = now;
+void Snooper::Sweep() {
+  last_sweep_ = now_;
   absl::erase_if(groups_, [&](auto& item) {
     Group& group = item.second;
     std::erase_if(group.members, [&](const Member& member) {
-      if (member.until > now) return false;
+      if (member.until > now_) return false;
       --memberships_;
       if (const auto port = ports_.find(member.port); port != ports_.end()) {
         --port->second.memberships;
       }
       return true;
     });
-    return group.members.empty() && group.used + kLife <= now;
+    return group.members.empty() && group.used + kLife <= now_;
   });
 }
 
 // ---------------------------------------------------------------- what people ask
 
-Snooper::State Snooper::Snapshot(Instant now) const {
+Snooper::State Snooper::Snapshot() const {
   State out{.querier = {}, .groups = {}, .routers = {}, .unsure = {}, .withheld = withheld_};
   for (size_t i = 0; i < askers_.size(); ++i) {
     const Asker& asker = askers_[i];
     if (asker.other.has_value()) {
       out.querier[i] = *asker.other;
-      out.querier[i].idle = now - asker.heard;
+      out.querier[i].idle = now_ - asker.heard;
     }
     out.querier[i].ours = asker.ours;
   }
   for (const auto& [address, group] : groups_) {
-    GroupRow row{.group = address, .ports = {}, .elsewhere = group.elsewhere > now};
+    GroupRow row{.group = address, .ports = {}, .elsewhere = group.elsewhere > now_};
     for (const Member& member : group.members) {
-      if (member.until > now) row.ports.push_back(member.port);
+      if (member.until > now_) row.ports.push_back(member.port);
     }
     out.groups.push_back(std::move(row));
   }
   std::sort(out.groups.begin(), out.groups.end(),
             [](const GroupRow& a, const GroupRow& b) { return a.group < b.group; });
   for (const auto& [id, port] : ports_) {
-    if (port.router[false] > now || port.router[true] > now) out.routers.push_back(id);
-    if (!IsSure(port, now)) out.unsure.push_back(id);
+    if (port.router[false] > now_ || port.router[true] > now_) out.routers.push_back(id);
+    if (!IsSure(port)) out.unsure.push_back(id);
   }
   std::sort(out.routers.begin(), out.routers.end());
   std::sort(out.unsure.begin(), out.unsure.end());

@@ -1,6 +1,6 @@
 // Snooper: which ports of one cloud want which multicast group, learned by listening to what hosts
 // and routers say (RFC 4541), and when to ask them. Pure: frames and time in, audiences and
-// questions out.
+// questions out. Its clock is Tick's: a second more or less does not matter here.
 //
 // It decides about this node's own ports. What goes to other members goes to all of them, as ever:
 // plain ones hear the underlay's one group and know nothing of snooping.
@@ -92,12 +92,11 @@ class Snooper {
     enum class Kind { kAll, kMembers, kRouters };
     Kind kind = Kind::kAll;
     bool v6 = false;
-    Instant now;
     Group* group = nullptr;
   };
   // `frame` came from `from`, and is to be flooded. Learns what it says. `checksum`: its checksums
   // are complete.
-  Audience Hear(std::span<const uint8_t> frame, bool checksum, const Location& from, Instant now);
+  Audience Hear(std::span<const uint8_t> frame, bool checksum, const Location& from);
   // Is it for this port? Counts if not.
   bool IsFor(const Audience& audience, PortId port);
 
@@ -107,7 +106,7 @@ class Snooper {
     std::optional<PortId> port;  // nullopt: to all ports and all members
     Duration response{};
   };
-  // To be called every second or so.
+  // To be called every second. `now` never runs backwards.
   std::vector<Question> Tick(Instant now);
 
   // Who asks all members in one family. Neither ours nor a `source`: not heard yet.
@@ -131,7 +130,7 @@ class Snooper {
     std::vector<PortId> unsure;      // that get every group because it is not known what they want
     uint64_t withheld = 0;           // copies of frames that were not sent to a port
   };
-  State Snapshot(Instant now) const;
+  State Snapshot() const;
 
  private:
   struct Port {
@@ -150,19 +149,20 @@ class Snooper {
     Instant heard;  // the other
   };
 
-  void Learn(const IpAddress& to, const MacAddress& mac, const Location& from, Instant now);
-  void OnQuery(const IpAddress& to, const MacAddress& mac, const Location& from, Instant now);
-  void OnRecord(const Membership::Record& record, const Location& from, Instant now);
-  void OnJoin(Port& port, PortId id, const IpAddress& group, Instant now);
-  void OnLeave(Port& port, PortId id, const IpAddress& group, Instant now);
-  void MarkRouter(const Location& from, bool v6, Instant now);
-  void Ask(Port& port, PortId id, Instant now, std::vector<Question>& out);
-  void AskAll(Asker& asker, bool v6, Instant now, std::vector<Question>& out);
-  void Sweep(Instant now);
-  bool IsSure(const Port& port, Instant now) const;
+  void Learn(const IpAddress& to, const MacAddress& mac, const Location& from);
+  void OnQuery(const IpAddress& to, const MacAddress& mac, const Location& from);
+  void OnRecord(const Membership::Record& record, const Location& from);
+  void OnJoin(Port& port, PortId id, const IpAddress& group);
+  void OnLeave(Port& port, PortId id, const IpAddress& group);
+  void MarkRouter(const Location& from, bool v6);
+  void Ask(Port& port, PortId id, std::vector<Question>& out);
+  void AskAll(Asker& asker, bool v6, std::vector<Question>& out);
+  void Sweep();
+  bool IsSure(const Port& port) const;
 
   MacAddress self_;
   Duration jitter_;
+  Instant now_;  // of the last Tick
   absl::flat_hash_map<PortId, Port> ports_;
   absl::flat_hash_map<IpAddress, Group> groups_;
   std::array<Asker, 2> askers_;

@@ -28,17 +28,17 @@ void Run(std::span<const uint8_t> input) {
     const PortId port{what % 4u + 1};
     const Location from = (what & 4) != 0 ? Location(port) : Location(Peer{});
     if ((what & 8) != 0) now += std::chrono::seconds(1 << (what >> 5));
-    if ((what & 16) != 0) snooper.Tick(now);
-    const Snooper::Audience audience = snooper.Hear(frame, false, from, now);
+    snooper.Tick(now);
+    const Snooper::Audience audience = snooper.Hear(frame, false, from);
     const bool wanted = snooper.IsFor(audience, port);
     const auto group = GroupOf(frame);
     Check(wanted || group.has_value());
     Check(snooper.IsFor(audience, PortId{99}));
   }
-  const Snooper::State state = snooper.Snapshot(now);
+  const Snooper::State state = snooper.Snapshot();
   Check(state.groups.size() <= Snooper::kMostGroups);
   for (uint32_t port = 1; port <= 4; ++port) snooper.RemovePort(PortId{port});
-  for (const auto& row : snooper.Snapshot(now).groups) Check(row.ports.empty());
+  for (const auto& row : snooper.Snapshot().groups) Check(row.ports.empty());
 }
 
 }  // namespace

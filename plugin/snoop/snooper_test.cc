@@ -98,7 +98,7 @@ class SnooperTest : public testing::Test {
 
   // The ports that get it.
   std::vector<PortId> Hear(const Bytes& frame, const Location& from = kPeer) {
-    const Snooper::Audience audience = snooper_.Hear(frame, false, from, now_);
+    const Snooper::Audience audience = snooper_.Hear(frame, false, from);
     std::vector<PortId> out;
     for (const PortId port : {kA, kB, kC}) {
       if (Location(port) != from && snooper_.IsFor(audience, port)) out.push_back(port);
@@ -149,9 +149,7 @@ TEST_F(SnooperTest, NothingIsWithheldBeforeAPortWasAskedTwiceAndCouldAnswer) {
 
   const PortId late{4};
   snooper_.AddPort(late);
-  const auto gets = [&] {
-    return snooper_.IsFor(snooper_.Hear(Data(kGroup), false, kPeer, now_), late);
-  };
+  const auto gets = [&] { return snooper_.IsFor(snooper_.Hear(Data(kGroup), false, kPeer), late); };
   EXPECT_TRUE(gets());
   Settle();
   EXPECT_FALSE(gets());
@@ -167,7 +165,7 @@ TEST_F(SnooperTest, MembersGetTheirGroupInBothFamilies) {
     Hear(Join(group), kC);
     EXPECT_THAT(Receivers(group), ElementsAre(kB, kC));
   }
-  const Snooper::State state = snooper_.Snapshot(now_);
+  const Snooper::State state = snooper_.Snapshot();
   ASSERT_EQ(state.groups.size(), 2u);
   EXPECT_EQ(state.groups[0].group, kGroup);
   EXPECT_THAT(state.groups[0].ports, ElementsAre(kB, kC));
@@ -187,7 +185,7 @@ TEST_F(SnooperTest, AGroupThatIsWantedElsewhereOnlyGoesToNobodyHere) {
   Settle();
   Hear(Join(kGroup), kPeer);
   EXPECT_THAT(Receivers(), IsEmpty());
-  EXPECT_TRUE(snooper_.Snapshot(now_).groups[0].elsewhere);
+  EXPECT_TRUE(snooper_.Snapshot().groups[0].elsewhere);
 }
 
 TEST_F(SnooperTest, WhatAllHostsNeedIsNeverWithheld) {
@@ -198,7 +196,7 @@ TEST_F(SnooperTest, WhatAllHostsNeedIsNeverWithheld) {
     Hear(Join(group), kA);
     EXPECT_EQ(Receivers(group), all_) << text;
   }
-  EXPECT_TRUE(snooper_.Snapshot(now_).groups.empty());
+  EXPECT_TRUE(snooper_.Snapshot().groups.empty());
   Hear(Join(kGroup), kA);
   Bytes broadcast = Data(kGroup);
   std::fill_n(broadcast.begin(), 6, uint8_t{0xff});
@@ -254,7 +252,7 @@ TEST_F(SnooperTest, AMembershipEndsUnlessItIsSaidAgain) {
   Pass(280s);
   EXPECT_THAT(Receivers(), IsEmpty()) << "a stream that nobody wants any more";
   Pass(300s);
-  EXPECT_TRUE(snooper_.Snapshot(now_).groups.empty()) << "and has ended";
+  EXPECT_TRUE(snooper_.Snapshot().groups.empty()) << "and has ended";
   EXPECT_EQ(Receivers(), all_);
 }
 
@@ -267,7 +265,7 @@ TEST_F(SnooperTest, RoutersGetEverything) {
   EXPECT_THAT(Receivers(kGroup6), ElementsAre(kA)) << "of the one family";
   Hear(ToGroup(*IpAddress::Parse("ff02::d"), 103, {0x20, 0, 0, 0}), kC);
   EXPECT_THAT(Receivers(kGroup6), ElementsAre(kA, kC));
-  EXPECT_THAT(snooper_.Snapshot(now_).routers, ElementsAre(kB, kC));
+  EXPECT_THAT(snooper_.Snapshot().routers, ElementsAre(kB, kC));
   Pass(256s);
   EXPECT_THAT(Receivers(), ElementsAre(kA));
   // Another snooping switch is no router.
@@ -281,7 +279,7 @@ TEST_F(SnooperTest, ItListensFirstAndThenAsksAll) {
   EXPECT_EQ(ToAll(quick, false), 2u);
   EXPECT_EQ(ToAll(quick, true), 2u);
   for (const auto& question : quick) EXPECT_EQ(question.response, 1s);
-  EXPECT_TRUE(snooper_.Snapshot(now_).querier[0].ours);
+  EXPECT_TRUE(snooper_.Snapshot().querier[0].ours);
   const auto later = Pass(250s);
   EXPECT_EQ(ToAll(later), 2u);
   for (const auto& question : later) EXPECT_EQ(question.response, 10s);
@@ -295,31 +293,31 @@ TEST_F(SnooperTest, WhileSomebodyAsksItIsSilent) {
     EXPECT_EQ(ToAll(questions, false), 0u);
     EXPECT_EQ(ToAll(questions, true), 0u);
   }
-  const Snooper::Querier querier = snooper_.Snapshot(now_).querier[0];
+  const Snooper::Querier querier = snooper_.Snapshot().querier[0];
   EXPECT_FALSE(querier.ours);
   EXPECT_FALSE(querier.is_agent);
   EXPECT_EQ(querier.source, kAddress);
   EXPECT_EQ(querier.where, Location(kPeer));
   EXPECT_EQ(querier.idle, 200s);
-  EXPECT_TRUE(snooper_.Snapshot(now_).querier[1].is_agent);
+  EXPECT_TRUE(snooper_.Snapshot().querier[1].is_agent);
   EXPECT_EQ(ToAll(Pass(54s)), 0u);
   EXPECT_EQ(ToAll(Pass(4s)), 2u) << "255 s after the last one";
 }
 
 TEST_F(SnooperTest, OfTwoAgentsTheLowerOneAsksOnAndARouterWinsAlways) {
   Pass(140s);
-  ASSERT_TRUE(snooper_.Snapshot(now_).querier[0].ours);
+  ASSERT_TRUE(snooper_.Snapshot().querier[0].ours);
   Hear(BuildQuery(false, kHigher, 10s, 125s), kPeer);
-  EXPECT_TRUE(snooper_.Snapshot(now_).querier[0].ours);
+  EXPECT_TRUE(snooper_.Snapshot().querier[0].ours);
   Hear(BuildQuery(false, kLower, 10s, 125s), kPeer);
-  EXPECT_FALSE(snooper_.Snapshot(now_).querier[0].ours);
-  EXPECT_TRUE(snooper_.Snapshot(now_).querier[1].ours) << "the other family is another matter";
+  EXPECT_FALSE(snooper_.Snapshot().querier[0].ours);
+  EXPECT_TRUE(snooper_.Snapshot().querier[1].ours) << "the other family is another matter";
   Pass(260s);
-  ASSERT_TRUE(snooper_.Snapshot(now_).querier[0].ours);
+  ASSERT_TRUE(snooper_.Snapshot().querier[0].ours);
   Hear(BuildQuery(false, kSelf, 10s, 125s), kPeer);
-  EXPECT_TRUE(snooper_.Snapshot(now_).querier[0].ours) << "our own, by some way round";
+  EXPECT_TRUE(snooper_.Snapshot().querier[0].ours) << "our own, by some way round";
   Hear(RouterQuery(), kB);
-  EXPECT_FALSE(snooper_.Snapshot(now_).querier[0].ours);
+  EXPECT_FALSE(snooper_.Snapshot().querier[0].ours);
 }
 
 TEST_F(SnooperTest, QuestionsThatNotAllHostsAnswerSoonDoNotCount) {
@@ -364,7 +362,7 @@ TEST_F(SnooperTest, APortWhoseGroupsFindNoRoomGetsEverything) {
     Hear(Join(IpAddress::V4(239, 1, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i))), kA);
   }
   EXPECT_THAT(Receivers(), ElementsAre(kA, kB));
-  EXPECT_THAT(snooper_.Snapshot(now_).unsure, ElementsAre(kA));
+  EXPECT_THAT(snooper_.Snapshot().unsure, ElementsAre(kA));
   Pass(281s);
   Hear(Join(kGroup), kB);
   EXPECT_THAT(Receivers(), ElementsAre(kB)) << "it asks for few now";
@@ -375,7 +373,7 @@ TEST_F(SnooperTest, OthersCannotFillTheTable) {
   for (size_t i = 0; i < 3 * Snooper::kMostGroups; ++i) {
     Hear(Join(IpAddress::V4(239, 2, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i))), kPeer);
   }
-  EXPECT_EQ(snooper_.Snapshot(now_).groups.size(), Snooper::kMostGroups / 2);
+  EXPECT_EQ(snooper_.Snapshot().groups.size(), Snooper::kMostGroups / 2);
   Hear(Join(kGroup), kA);
   EXPECT_THAT(Receivers(), ElementsAre(kA));
 }
@@ -384,7 +382,7 @@ TEST_F(SnooperTest, ARemovedPortTakesItsMembershipsAlong) {
   Settle();
   Hear(Join(kGroup), kA);
   snooper_.RemovePort(kA);
-  EXPECT_THAT(snooper_.Snapshot(now_).groups[0].ports, IsEmpty());
+  EXPECT_THAT(snooper_.Snapshot().groups[0].ports, IsEmpty());
   snooper_.AddPort(kA);
   EXPECT_THAT(Receivers(), ElementsAre(kA)) << "not asked yet";
   Settle();
@@ -393,7 +391,7 @@ TEST_F(SnooperTest, ARemovedPortTakesItsMembershipsAlong) {
     for (size_t n = 0; n < Snooper::kMostGroupsOfPort; ++n) {
       Hear(Join(IpAddress::V4(239, 1, static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n))), kA);
     }
-    EXPECT_THAT(snooper_.Snapshot(now_).unsure, IsEmpty());
+    EXPECT_THAT(snooper_.Snapshot().unsure, IsEmpty());
     snooper_.RemovePort(kA);
     snooper_.AddPort(kA);
     Settle();
