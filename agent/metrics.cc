@@ -117,6 +117,24 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   }
 }
 
+// Of clouds where multicast goes only to ports that want it.
+void AddSnooping(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
+  Family groups(kGauge, "vxvde_multicast_groups", "Multicast groups that somebody wants.");
+  Family unsure(kGauge, "vxvde_multicast_unsure_ports",
+                "Ports that get every group because it is not known what they want.");
+  Family withheld(kCounter, "vxvde_multicast_withheld_total",
+                  "Copies of frames that were not sent to a port that does not want them.");
+  for (const CloudInfo& cloud : node.clouds) {
+    if (!cloud.state.snooping.has_value()) continue;
+    const Snooper::State& state = *cloud.state.snooping;
+    const ClientMetric::Label name{"cloud", cloud.name};
+    groups.Add({name}, state.groups.size());
+    unsure.Add({name}, state.unsure.size());
+    withheld.Add({name}, state.withheld);
+  }
+  for (Family* family : {&groups, &unsure, &withheld}) out.push_back(family->Take());
+}
+
 // Of clouds that the kernel forwards.
 void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family ports(kGauge, "vxvde_fastpath_ports", "Ports whose frames the kernel's programs take.");
@@ -239,6 +257,7 @@ class Collector final : public prometheus::Collectable {
     AddNode(node, loop_delay, out);
     AddClouds(node, out);
     AddFastPath(node, out);
+    AddSnooping(node, out);
     AddPorts(node, out);
     AddDrops(node, out);
     AddIpam(node, out);

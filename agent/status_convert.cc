@@ -148,6 +148,28 @@ absl::StatusOr<Clouds> Select(const NodeSnapshot& node, const std::string& filte
   return clouds;
 }
 
+std::string QuerierText(const Snooper::Querier& querier) {
+  if (querier.ours) return "this agent";
+  if (!querier.mac.has_value()) return "";
+  std::string where;
+  if (const auto* port = std::get_if<PortId>(&*querier.where)) {
+    where = absl::StrCat("port ", static_cast<uint32_t>(*port));
+  } else {
+    where = absl::StrCat("peer ", std::get<Peer>(*querier.where).ToString());
+  }
+  return querier.is_agent ? absl::StrCat("agent ", querier.mac->ToString(), " (", where, ")")
+                          : absl::StrCat("router ", querier.source.ToString(), " (", where, ")");
+}
+
+void Set(v1::Snooping* out, const Snooper::State& state) {
+  out->set_group_count(static_cast<uint32_t>(state.groups.size()));
+  out->set_igmp_querier(QuerierText(state.querier[0]));
+  out->set_mld_querier(QuerierText(state.querier[1]));
+  out->set_unsure_port_count(static_cast<uint32_t>(state.unsure.size()));
+  out->set_router_port_count(static_cast<uint32_t>(state.routers.size()));
+  out->set_withheld(state.withheld);
+}
+
 v1::Cloud ToCloud(const CloudInfo& cloud) {
   const CloudSnapshot& state = cloud.state;
   const CloudOptions& options = state.options;
@@ -178,6 +200,7 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
     slow->set_reason(std::string(SlowName(static_cast<Slow>(i))));
     slow->set_count(state.slow[i]);
   }
+  if (state.snooping.has_value()) Set(out.mutable_snooping(), *state.snooping);
   return out;
 }
 
@@ -308,6 +331,25 @@ v1::FdbEntry ToFdbEntry(const StationRow& row) {
   Set(out.mutable_location(), row.station->where, row.cloud);
   out.set_type(row.station->is_static ? v1::FdbEntry::STATIC : v1::FdbEntry::DYNAMIC);
   Set(out.mutable_idle(), row.station->idle);
+  return out;
+}
+
+struct GroupRow {
+  const CloudInfo* cloud;
+  const Snooper::GroupRow* group;
+
+  std::string SortKey() const {
+    const IpAddress& address = group->group;
+    return Key(cloud->name, absl::StrCat(BigEndian(address.is_v6(), 1), Bytes(address.wire())));
+  }
+};
+
+v1::MulticastGroup ToGroup(const GroupRow& row) {
+  v1::MulticastGroup out;
+  out.set_cloud(row.cloud->name);
+  out.set_group(row.group->group.ToString());
+  for (const PortId port : row.group->ports) Set(out.add_ports(), port, row.cloud);
+  out.set_elsewhere(row.group->elsewhere);
   return out;
 }
 
@@ -463,6 +505,21 @@ absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
                                      [](v1::ListFdbResponse* out, const StationRow& row) {
                                        *out->add_entries() = ToFdbEntry(row);
                                      });
+}
+
+absl::StatusOr<v1::ListGroupsResponse> ToResponse(const NodeSnapshot& node,
+                                                  const v1::ListGroupsRequest& request) {
+  ASSIGN_OR_RETURN(const Clouds clouds, Select(node, request.cloud()));
+  std::vector<GroupRow> rows;
+  for (const CloudInfo* cloud : clouds) {
+    if (!cloud->state.snooping.has_value()) continue;
+    for (const Snooper::GroupRow& group : cloud->state.snooping->groups) {
+      rows.push_back({cloud, &group});
+    }
+  }
+  return PageOf<v1::ListGroupsResponse>(
+      rows, request, request.cloud(),
+      [](v1::ListGroupsResponse* out, const GroupRow& row) { *out->add_groups() = ToGroup(row); });
 }
 
 absl::StatusOr<v1::ListDropsResponse> ToResponse(const NodeSnapshot& node,

@@ -160,6 +160,11 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
   rows.WideColumn("CONFLICTS", kRight);
   rows.WideColumn("NOT-LEARNED", kRight);
   rows.WideColumn("LEFT-BY-KERNEL", kRight);
+  rows.WideColumn("GROUPS", kRight);
+  rows.WideColumn("WITHHELD", kRight);
+  rows.WideColumn("UNSURE-PORTS", kRight);
+  rows.WideColumn("IGMP-QUERIER");
+  rows.WideColumn("MLD-QUERIER");
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
   rows.WideColumn("WHY-THIS-DATAPATH");
@@ -183,6 +188,12 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
     rows.WideCell(absl::StrCat(cloud.conflicts()));
     rows.WideCell(absl::StrCat(cloud.not_learned()));
     rows.WideCell(SlowText(cloud));
+    const v1::Snooping& snooping = cloud.snooping();
+    rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.group_count()) : "off");
+    rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.withheld()) : "");
+    rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.unsure_port_count()) : "");
+    rows.WideCell(snooping.igmp_querier());
+    rows.WideCell(snooping.mld_querier());
     rows.Count(cloud.drop_count());
     rows.Age(cloud.age());
     rows.WideCell(cloud.datapath_reason());
@@ -287,6 +298,26 @@ std::string FdbView(const v1::ListFdbResponse& list, bool wide) {
     rows.Cell(dynamic ? "dynamic" : "static");
     rows.Cell(LocationText(entry.location()));
     rows.Cell(dynamic ? HumanDuration(ToDuration(entry.idle())) : "");
+  }
+  return rows.Render();
+}
+
+std::string GroupsView(const v1::ListGroupsResponse& list, bool wide) {
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("GROUP");
+  rows.Column("ELSEWHERE");
+  rows.Column("PORTS");
+  for (const v1::MulticastGroup& group : list.groups()) {
+    std::vector<std::string> ports;
+    for (const v1::Location& port : group.ports()) {
+      ports.push_back(wide ? PortName(port.port(), port.port_name()) : absl::StrCat(port.port()));
+    }
+    rows.Next();
+    rows.Cell(group.cloud());
+    rows.Cell(group.group());
+    rows.Cell(group.elsewhere() ? "yes" : "");
+    rows.Cell(absl::StrJoin(ports, ","));
   }
   return rows.Render();
 }
