@@ -23,18 +23,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to allow its helpers
 
-// enum Slow of fastpath.h; the loader's test compares them.
-enum slow {
-  SLOW_GROUP = 0,
-  SLOW_UNKNOWN = 1,
-  SLOW_MOVED = 2,
-  SLOW_KIND = 3,
-  SLOW_TOO_BIG = 4,
-  SLOW_SLOW_PORT = 5,
-  SLOW_SAME_PORT = 6,
-  SLOW_ODD = 7,
-};
-
 // Linux 6.3 and later; older headers do not name them.
 #define ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
@@ -299,23 +287,23 @@ int from_pod(struct __sk_buff *skb) {
   struct ethhdr eth;
   if (skb->len <= ETH_HLEN || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
       (eth.h_source[0] & 1)) {
-    return punt_frame(skb, cloud, port, SLOW_ODD);
+    return punt_frame(skb, cloud, port, FP_SLOW_ODD);
   }
-  if (eth.h_dest[0] & 1) return punt_frame(skb, cloud, port, SLOW_GROUP);
+  if (eth.h_dest[0] & 1) return punt_frame(skb, cloud, port, FP_SLOW_GROUP);
   struct fp_station *from = find(port->cloud, eth.h_source);
   if (!from || (from->where != FP_AT_PORT && from->where != FP_AT_EGRESS) ||
       from->place != port->port) {
-    return punt_frame(skb, cloud, port, SLOW_MOVED);
+    return punt_frame(skb, cloud, port, FP_SLOW_MOVED);
   }
   const struct fp_station *to = find(port->cloud, eth.h_dest);
-  if (!to) return punt_frame(skb, cloud, port, SLOW_UNKNOWN);
-  if (to->where == FP_AT_SLOW_PORT) return punt_frame(skb, cloud, port, SLOW_SLOW_PORT);
+  if (!to) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
+  if (to->where == FP_AT_SLOW_PORT) return punt_frame(skb, cloud, port, FP_SLOW_SLOW_PORT);
 
   const __u32 size = skb->len;
   const __u32 gso_size = skb->gso_size;
   if (to->where != FP_AT_PEER) {
-    if (to->place == port->port) return punt_frame(skb, cloud, port, SLOW_SAME_PORT);
-    if (!gso_size && size > to->mtu + ETH_HLEN) return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+    if (to->place == port->port) return punt_frame(skb, cloud, port, FP_SLOW_SAME_PORT);
+    if (!gso_size && size > to->mtu + ETH_HLEN) return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
     const __u32 frames = gso_size && skb->gso_segs ? skb->gso_segs : 1;
     saw(from);
     count_from(&fp_port_counters, port->port, frames, size);
@@ -328,27 +316,27 @@ int from_pod(struct __sk_buff *skb) {
 
   if (skb->vlan_present ||
       (eth.h_proto != bpf_htons(ETH_P_IP) && eth.h_proto != bpf_htons(ETH_P_IPV6))) {
-    return punt_frame(skb, cloud, port, SLOW_KIND);
+    return punt_frame(skb, cloud, port, FP_SLOW_KIND);
   }
   const __u32 place = to->place;
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &place);
-  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, SLOW_UNKNOWN);
+  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
   const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
   __u32 frames = 1;
   if (gso_size) {
     const __u32 headers = headers_of(skb, eth.h_proto, ETH_HLEN);
-    if (!headers) return punt_frame(skb, cloud, port, SLOW_KIND);
+    if (!headers) return punt_frame(skb, cloud, port, FP_SLOW_KIND);
     if (headers + gso_size + around > peer->mtu || size + around > 65535) {
-      return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+      return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
     }
     frames = frames_of(size, headers, gso_size);
   } else if (size + around > peer->mtu) {
-    return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+    return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
   }
   const __u32 uplink = peer->uplink;
   if (cloud->v6 ? encapsulate6(skb, cloud, peer, &eth) : encapsulate4(skb, cloud, peer, &eth)) {
     // Only adjust_room fails in practice, and then the frame is whole.
-    return punt_frame(skb, cloud, port, SLOW_ODD);
+    return punt_frame(skb, cloud, port, FP_SLOW_ODD);
   }
   saw(from);
   count_from(&fp_port_counters, port->port, frames, size);
@@ -362,19 +350,19 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
                                    const __u8 *addr, __be16 port, const __u8 *header,
                                    const struct ethhdr *inner, __u32 added) {
   if (*(const __u64 *)header != *(const __u64 *)cloud->header || (inner->h_source[0] & 1)) {
-    return punt_datagram(cloud, place, SLOW_ODD);
+    return punt_datagram(cloud, place, FP_SLOW_ODD);
   }
-  if (inner->h_dest[0] & 1) return punt_datagram(cloud, place, SLOW_GROUP);
+  if (inner->h_dest[0] & 1) return punt_datagram(cloud, place, FP_SLOW_GROUP);
   struct fp_station *from = find(place, inner->h_source);
-  if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, place, SLOW_MOVED);
+  if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, place, FP_SLOW_MOVED);
   const __u32 peer_place = from->place;
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
   if (!peer || !peer->uplink || peer->port != port || !same_addr(peer->addr, addr)) {
-    return punt_datagram(cloud, place, SLOW_MOVED);
+    return punt_datagram(cloud, place, FP_SLOW_MOVED);
   }
   const struct fp_station *to = find(place, inner->h_dest);
-  if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, place, SLOW_UNKNOWN);
-  if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, place, SLOW_SLOW_PORT);
+  if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, place, FP_SLOW_UNKNOWN);
+  if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, place, FP_SLOW_SLOW_PORT);
 
   const __be16 proto = inner->h_proto;
   __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
@@ -383,7 +371,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
   } else if (proto == bpf_htons(ETH_P_IPV6)) {
     if (!cloud->v6) flags |= ADJ_ROOM_DECAP_L3_IPV6;
   } else {
-    return punt_datagram(cloud, place, SLOW_KIND);
+    return punt_datagram(cloud, place, FP_SLOW_KIND);
   }
   const __u32 size = skb->len - added;  // of the frame
   const __u32 gso_size = skb->gso_size;
@@ -392,12 +380,12 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there
     // the inner length is the first one's.
     const __u32 at = added + ETH_HLEN;
-    if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, SLOW_ODD);
+    if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, FP_SLOW_ODD);
     const __u32 headers = headers_of(skb, proto, at);
-    if (!headers) return punt_datagram(cloud, place, SLOW_KIND);
+    if (!headers) return punt_datagram(cloud, place, FP_SLOW_KIND);
     frames = frames_of(size, headers, gso_size);
   } else if (size > to->mtu + ETH_HLEN) {
-    return punt_datagram(cloud, place, SLOW_TOO_BIG);
+    return punt_datagram(cloud, place, FP_SLOW_TOO_BIG);
   }
   const struct ethhdr eth = *inner;
   bool plain = to->where != FP_AT_PORT;
@@ -406,7 +394,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     // through the host end, which looks for itself (eth_type_trans()).
     if (flags == BPF_F_ADJ_ROOM_FIXED_GSO ||
         bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
-      return punt_datagram(cloud, place, SLOW_ODD);
+      return punt_datagram(cloud, place, FP_SLOW_ODD);
     }
     plain = true;
   }
@@ -437,7 +425,7 @@ int from_uplink(struct __sk_buff *skb) {
     const __u32 size = bpf_ntohs(outer.ip.tot_len);
     if (cloud->v6 || outer.udp.check || size + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) + sizeof(outer.ip) != size) {
-      return punt_datagram(cloud, *place, SLOW_ODD);
+      return punt_datagram(cloud, *place, FP_SLOW_ODD);
     }
     __u8 from[FP_ADDR_SIZE] __attribute__((aligned(8)));
     map_ipv4(from, outer.ip.saddr);
@@ -459,7 +447,7 @@ int from_uplink(struct __sk_buff *skb) {
     const __u32 size = bpf_ntohs(outer.ip.payload_len);
     if (!cloud->v6 || outer.udp.check || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) != size) {
-      return punt_datagram(cloud, *place, SLOW_ODD);
+      return punt_datagram(cloud, *place, FP_SLOW_ODD);
     }
     __u8 from[FP_ADDR_SIZE] __attribute__((aligned(8)));
     __builtin_memcpy(from, &outer.ip.saddr, FP_ADDR_SIZE);
