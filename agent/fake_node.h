@@ -83,6 +83,8 @@ inline NodeSnapshot SampleNode() {
   state.stations.push_back({Mac(8), v4, false, 3s});
   state.stations.push_back({Mac(9), v4, false, 4s});
 
+  state.group_problem = "nobody is heard";
+  state.rejoins = 6;
   state.snooping = Snooper::State{
       .querier = {Snooper::Querier{.ours = true, .source = {}, .mac = {}, .where = {}, .idle = {}},
                   Snooper::Querier{.source = *IpAddress::Parse("fe80::1"),

@@ -96,6 +96,9 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
                  "Stations refused because the forwarding database was full.");
   Family frames(kCounter, "vxvde_group_frames_total", "Frames by multicast.");
   Family bytes(kCounter, "vxvde_group_bytes_total", "Bytes of frames by multicast.");
+  Family problems(kGauge, "vxvde_group_problem", "1: multicast fails on the underlay.");
+  Family rejoins(kCounter, "vxvde_group_rejoins_total",
+                 "How often the group was joined anew because nothing was heard by it.");
   for (const CloudInfo& cloud : node.clouds) {
     const CloudSnapshot& state = cloud.state;
     const ClientMetric::Label name{"cloud", cloud.name};
@@ -110,9 +113,11 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
     frames.Add({name, {"direction", "to_group"}}, state.to_group.frames);
     bytes.Add({name, {"direction", "from_group"}}, state.from_group.bytes);
     bytes.Add({name, {"direction", "to_group"}}, state.to_group.bytes);
+    problems.Add({name}, uint64_t{state.group_problem.empty() ? 0u : 1u});
+    rejoins.Add({name}, state.rejoins);
   }
-  for (Family* family :
-       {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &frames, &bytes}) {
+  for (Family* family : {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &frames,
+                         &bytes, &problems, &rejoins}) {
     out.push_back(family->Take());
   }
 }

@@ -200,6 +200,8 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
     slow->set_reason(std::string(SlowName(static_cast<Slow>(i))));
     slow->set_count(state.slow[i]);
   }
+  out.set_group_problem(state.group_problem);
+  out.set_rejoins(state.rejoins);
   if (state.snooping.has_value()) Set(out.mutable_snooping(), *state.snooping);
   return out;
 }
@@ -431,6 +433,10 @@ v1::Event::Type ToType(SwitchEvent::Kind kind) {
       return v1::Event::STATION_GONE;
     case SwitchEvent::Kind::kPortFailed:
       return v1::Event::PORT_FAILED;
+    case SwitchEvent::Kind::kGroupUnheard:
+      return v1::Event::GROUP_UNHEARD;
+    case SwitchEvent::Kind::kGroupHeard:
+      return v1::Event::GROUP_HEARD;
   }
   return v1::Event::TYPE_UNSPECIFIED;
 }
@@ -541,6 +547,7 @@ v1::Event ToEvent(const SwitchEvent& event, const std::string& cloud_name, Durat
   out.set_port(static_cast<uint32_t>(event.port));
   if (event.peer.has_value()) out.set_peer(event.peer->ToString());
   if (event.mac.has_value()) out.set_mac(event.mac->ToString());
+  out.set_text(event.text);
   return out;
 }
 

@@ -77,6 +77,7 @@ TEST(Clouds, ShowEveryField) {
     port_count: 2 peer_count: 2 station_count: 4
     from_group { frames: 10 bytes: 1000 } to_group { frames: 20 bytes: 2000 }
     moves: 1 conflicts: 2 not_learned: 3 drop_count: 13
+    group_problem: "nobody is heard" rejoins: 6
     snooping { group_count: 2 igmp_querier: "this agent"
       mld_querier: 'router fe80::1 (peer 192.0.2.2:14790)'
       unsure_port_count: 2 router_port_count: 1 withheld: 77 })");

@@ -125,6 +125,10 @@ const char* EventName(v1::Event::Type type) {
       return "station moved";
     case v1::Event::STATION_GONE:
       return "station gone";
+    case v1::Event::GROUP_UNHEARD:
+      return "group unheard";
+    case v1::Event::GROUP_HEARD:
+      return "group heard";
     default:
       return "?";  // a newer agent's
   }
@@ -165,6 +169,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
   rows.WideColumn("UNSURE-PORTS", kRight);
   rows.WideColumn("IGMP-QUERIER");
   rows.WideColumn("MLD-QUERIER");
+  rows.WideColumn("REJOINS", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
   rows.WideColumn("WHY-THIS-DATAPATH");
@@ -194,6 +199,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
     rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.unsure_port_count()) : "");
     rows.WideCell(snooping.igmp_querier());
     rows.WideCell(snooping.mld_querier());
+    rows.WideCell(absl::StrCat(cloud.rejoins()));
     rows.Count(cloud.drop_count());
     rows.Age(cloud.age());
     rows.WideCell(cloud.datapath_reason());
@@ -432,6 +438,11 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
     absl::StrAppend(&slower, "Datapath of ", Printable(cloud.name()), " is ",
                     Printable(cloud.datapath()), ": ", Printable(cloud.datapath_reason()), "\n");
   }
+  for (const v1::Cloud& cloud : clouds.clouds()) {
+    if (cloud.group_problem().empty()) continue;
+    absl::StrAppend(&slower, "Multicast of ", Printable(cloud.name()),
+                    " fails on the network: ", Printable(cloud.group_problem()), "\n");
+  }
   if (!slower.empty()) absl::StrAppend(&out, slower, "\n");
   if (clouds.clouds().empty() && ports.ports().empty()) {
     return absl::StrCat(out, "No cloud is joined: that happens with the first pod of one.\n");
@@ -494,6 +505,7 @@ std::string WatchLine(const v1::WatchResponse& response, absl::TimeZone zone) {
   if (!event.mac().empty()) what.push_back(event.mac());
   if (event.port() != 0) what.push_back(absl::StrCat("port ", event.port()));
   if (!event.peer().empty()) what.push_back(absl::StrCat("peer ", event.peer()));
+  if (!event.text().empty()) what.push_back(event.text());
   return Printable(WatchRow(absl::FormatTime("%H:%M:%E3S", time, zone), EventName(event.type()),
                             event.cloud(), absl::StrJoin(what, " at "))) +
          "\n";

@@ -38,6 +38,7 @@ Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
       fast_(std::move(fast.cloud)),
       why_not_fast_(std::move(fast.why_not)),
       last_hello_(joined_),
+      group_watch_(joined_),
       fdb_({.expiry = options_.config.expiry,
             .reserve = static_cast<size_t>(options_.config.table_size)},
            [this](const FdbChange& change) { OnFdbChange(change); }),
@@ -75,6 +76,7 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
   options_.uplink = uplink;
   options_.uplink_name = name;
   options_.uplink_mtu = mtu;
+  group_watch_.Reset(loop_->now());
   MoveFast();
   return absl::OkStatus();
 }
@@ -178,6 +180,7 @@ void Cloud::Tick(Instant now) {
   });
   TickFast(now);
   TickSnooper(now);
+  TickGroup(now);
 }
 
 // ---------------------------------------------------------------- from the cloud
@@ -195,8 +198,10 @@ void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
   const size_t datagrams = step == 0 ? 1 : (datagram.bytes.size() + step - 1) / step;
   if (datagram.from.port == unicast_->port() && local_->contains(datagram.from.address)) {
     drops_.Add(Drop::kOwnEcho, datagrams);
+    if (via == Via::kGroup) group_watch_.Echo(loop_->now());
     return;
   }
+  if (via == Via::kGroup) group_watch_.Heard(loop_->now());
   Flow flow;
   PeerState* peer = nullptr;
   std::span<const uint8_t> rest = datagram.bytes;
@@ -260,7 +265,9 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
 void Cloud::OnLeave(const Peer& from) {
   fdb_.ForgetPeer(from);
   if (PeerState* peer = FindPeer(from)) SlowDown(from, *peer);
-  if (peers_.erase(from) != 0) Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
+  if (peers_.erase(from) == 0) return;
+  group_watch_.Left(from);
+  Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
 }
 
 // ---------------------------------------------------------------- from a port
@@ -466,6 +473,8 @@ CloudSnapshot Cloud::Snapshot() const {
   }
   std::sort(out.peers.begin(), out.peers.end(),
             [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
+  out.group_problem = group_watch_.Problem(now);
+  out.rejoins = group_watch_.rejoins();
   if (snooper_.has_value()) out.snooping = snooper_->Snapshot();
   AddFastTo(out);
   return out;

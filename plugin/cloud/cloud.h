@@ -35,6 +35,7 @@
 #include "plugin/base/ids.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/group_watch.h"
 #include "plugin/cloud/tx_batch.h"
 #include "plugin/cloud/types.h"
 #include "plugin/fastpath/fastpath.h"
@@ -52,8 +53,7 @@ class Cloud {
  public:
   // Peers that are counted one by one; frames of further ones flow all the same.
   static constexpr size_t kMaxPeers = 65'536;
-  // Said to the group this often by a cloud with a fast path, and believed this long
-  // (docs/PROTOCOL.md, "Hello").
+  // Said to the group this often, and believed this long (docs/PROTOCOL.md, "Hello").
   static constexpr Duration kHelloPeriod = std::chrono::seconds(30);
   static constexpr Duration kHelloLife = std::chrono::seconds(128);
   // Between two tries of a fast port: without an answer, and with one.
@@ -198,6 +198,9 @@ class Cloud {
   bool IsFor(const Snooper::Audience& audience, PortId port);
   void TickSnooper(Instant now);
 
+  // Is the group heard, of which we are a member on the underlay? cloud_group.cc.
+  void TickGroup(Instant now);
+
   PeerState* FindPeer(const Peer& peer) const;
   PeerState* TouchPeer(const Peer& peer);
   Port* FindPort(PortId id) const;
@@ -221,6 +224,7 @@ class Cloud {
   Instant last_hello_;
 
   std::optional<Snooper> snooper_;
+  GroupWatch group_watch_;
 
   Fdb fdb_;
   std::map<PortId, std::unique_ptr<Port>> ports_;

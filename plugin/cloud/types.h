@@ -80,13 +80,15 @@ struct CloudSnapshot {
   DropCounters drops;                          // of datagrams; those of frames are with their port
   FlowCounters from_group;                     // received at the group socket, own echoes excluded
   FlowCounters to_group;
-  uint64_t moves = 0;             // stations that changed place
-  uint64_t conflicts = 0;         // frames that claimed a pod's MAC from elsewhere
-  uint64_t not_learned = 0;       // stations refused because the FDB is full
-  Duration age{};                 // since it was joined
-  uint16_t fast_port = 0;         // 0: it has no fast path
-  std::string why_not_fast = {};  // empty when it has a fast path, and when it was to have none
-  SlowCounters slow = {};         // what the programs left to us
+  uint64_t moves = 0;              // stations that changed place
+  uint64_t conflicts = 0;          // frames that claimed a pod's MAC from elsewhere
+  uint64_t not_learned = 0;        // stations refused because the FDB is full
+  Duration age{};                  // since it was joined
+  uint16_t fast_port = 0;          // 0: it has no fast path
+  std::string why_not_fast = {};   // empty when it has a fast path, and when it was to have none
+  SlowCounters slow = {};          // what the programs left to us
+  std::string group_problem = {};  // how multicast fails on the underlay; empty: not that we know
+  uint64_t rejoins = 0;            // of the group, because of that
   std::optional<Snooper::State> snooping = {};  // absent: groups go to all ports
 };
 struct SwitchSnapshot {
@@ -103,14 +105,17 @@ struct SwitchEvent {
     kPeerGone,  // left, or silent until its last station expired
     kStationAdded,
     kStationMoved,
-    kStationGone,  // removed or expired
-    kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
+    kStationGone,   // removed or expired
+    kPortFailed,    // its interface is gone or down for good; RemovePort is the owner's move
+    kGroupUnheard,  // multicast fails on the underlay: `text` says how
+    kGroupHeard,    // and works again
   };
   Kind kind;
   CloudKey cloud = {};
   PortId port = PortId::kNone;         // kPort*, or the station's place
   std::optional<Peer> peer = {};       // kPeer*, or the station's place
   std::optional<MacAddress> mac = {};  // kStation*
+  std::string text = {};               // kGroupUnheard
 };
 
 // What Forward() says of a frame, and why.

@@ -90,7 +90,10 @@ TEST_F(ProtocolTest, SaysWhatTheCodeDoes) {
   EXPECT_THAT(BuildProbe(mac, IpAddress::Parse("2001:db8::7").value(), mark),
               ElementsAreArray(Block("claim-ipv6")));
 
-  EXPECT_THAT(EncodeHello({.source = mac, .fast_port = 51105, .answer_wanted = true}),
+  EXPECT_THAT(EncodeHello({.source = mac,
+                           .fast_port = 51105,
+                           .answer_wanted = true,
+                           .repeated = true}),
               ElementsAreArray(Block("hello")));
 
   EXPECT_THAT(BuildQuery(false, mac, std::chrono::seconds(1), std::chrono::seconds(125)),
