@@ -95,10 +95,10 @@ FP_SIZE(struct fp_counters, 32);
 
 /* Value of fp_slow, by the cloud's place, for each CPU. Indices are those of enum Slow in
  * fastpath.h. */
-#define FP_SLOW_REASONS 8
+#define FP_SLOW_REASONS 9
 struct fp_slow {
   __u64 count[FP_SLOW_REASONS];
 };
-FP_SIZE(struct fp_slow, 64);
+FP_SIZE(struct fp_slow, 72);
 
 #endif /* VXVDE_PLUGIN_FASTPATH_ABI_H_ */
