@@ -17,6 +17,11 @@
 namespace vxvde {
 namespace {
 
+void CountLost(const FastLost& lost, DropCounters& drops) {
+  drops.Add(Drop::kPortOverrun, lost.frames);
+  drops.Add(Drop::kSocketOverrun, lost.datagrams);
+}
+
 void Add(FlowCounters& sum, const FlowCounters& more) {
   sum.frames += more.frames;
   sum.bytes += more.bytes;
@@ -291,6 +296,7 @@ void Cloud::LeaveFast(std::string why) {
   }
   for (const auto& [peer, state] : peers_) SlowDown(peer, *state);
   UnwatchFast();
+  CountLost(fast_->lost(), drops_);
   fast_.reset();
   why_not_fast_ = std::move(why);
   SayHello(group_address_, /*answer_wanted=*/false);
@@ -305,6 +311,7 @@ void Cloud::AddFastTo(CloudSnapshot& snapshot) const {
   const Instant now = loop_->now();
   snapshot.fast_port = fast_->fast_port();
   snapshot.slow = fast_->slow();
+  CountLost(fast_->lost(), snapshot.drops);
   for (PortSnapshot& out : snapshot.ports) {
     const Port& port = *FindPort(out.id);
     out.fast = port.fast;

@@ -381,6 +381,22 @@ TEST_F(CloudFastTest, WhatTheProgramsForwardedCounts) {
   EXPECT_EQ(after.slow[static_cast<size_t>(Slow::kUnknown)], 5u);
 }
 
+TEST_F(CloudFastTest, WhatWasPuntedAndLostIsCountedAlsoAfterTheFastPathIsGone) {
+  Start();
+  fast().lost = {.frames = 3, .datagrams = 4};
+  const auto lost = [&] {
+    const DropCounters drops = cloud().Snapshot().drops;
+    return std::pair(drops[Drop::kPortOverrun], drops[Drop::kSocketOverrun]);
+  };
+  EXPECT_THAT(lost(), Pair(3, 4));
+  fast().no_uplink = absl::FailedPreconditionError("wg0 has no Ethernet header");
+  node_.group = std::make_shared<FakeSocket::State>();
+  ASSERT_TRUE(
+      cloud().MoveTo(IfIndex{9}, "wg0", 1420, std::make_unique<FakeSocket>(node_.group)).ok());
+  EXPECT_FALSE(fast().alive);
+  EXPECT_THAT(lost(), Pair(3, 4));
+}
+
 TEST_F(CloudFastTest, ExplainSaysWhatTheProgramsWouldDo) {
   Start();
   EXPECT_EQ(cloud().Explain(kPodA, kFar).fast,

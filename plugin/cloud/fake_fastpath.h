@@ -35,6 +35,7 @@ class FakeFastCloud : public FastCloud {
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
     SlowCounters slow = {};
+    FastLost lost = {};
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
     std::function<void()> on_add_port = [] {};
     int port_attempts = 0;
@@ -102,6 +103,7 @@ class FakeFastCloud : public FastCloud {
     return it != state_->peer_counters.end() ? it->second : FastCounters{};
   }
   SlowCounters slow() const override { return state_->slow; }
+  FastLost lost() const override { return state_->lost; }
   std::string Explain(const MacAddress& source, const MacAddress& destination) const override {
     return absl::StrCat("From ", source.ToString(), " to ", destination.ToString(), ": fast.");
   }

@@ -93,9 +93,21 @@ struct fp_counters {
 };
 FP_SIZE(struct fp_counters, 32);
 
-/* Value of fp_slow, by the cloud's place, for each CPU. Indices are those of enum Slow in
- * fastpath.h. */
-#define FP_SLOW_REASONS 9
+/* Why a frame was left to the cloud: enum Slow of fastpath.h says what each means. */
+enum fp_slow_reason {
+  FP_SLOW_GROUP = 0,
+  FP_SLOW_UNKNOWN = 1,
+  FP_SLOW_MOVED = 2,
+  FP_SLOW_KIND = 3,
+  FP_SLOW_TOO_BIG = 4,
+  FP_SLOW_SLOW_PORT = 5,
+  FP_SLOW_SAME_PORT = 6,
+  FP_SLOW_ODD = 7,
+  FP_SLOW_GUARDED = 8,
+  FP_SLOW_REASONS = 9, /* how many */
+};
+
+/* Value of fp_slow, by the cloud's place, for each CPU. */
 struct fp_slow {
   __u64 count[FP_SLOW_REASONS];
 };

@@ -24,20 +24,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to allow its helpers
 
-// enum Slow of fastpath.h; the loader's test compares them.
-enum slow {
-  SLOW_GROUP = 0,
-  SLOW_UNKNOWN = 1,
-  SLOW_MOVED = 2,
-  SLOW_KIND = 3,
-  SLOW_TOO_BIG = 4,
-  SLOW_SLOW_PORT = 5,
-  SLOW_SAME_PORT = 6,
-  SLOW_ODD = 7,
-  SLOW_GUARDED = 8,
-  SLOW_NONE = FP_SLOW_REASONS,
-};
-
 // Linux 6.3 and later; older headers do not name them.
 #define ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
@@ -45,6 +31,7 @@ enum slow {
 #define IP_FRAGMENT 0x3fff  // more fragments, or an offset (RFC 791, section 3.1)
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
+#define NOT_SLOW FP_SLOW_REASONS
 #define IP_OFFSET 0x1fff  // of a fragment
 #define VLAN_ID 0x0fff
 // What plugin/cloud/guard.cc looks at; RFC 7401 and RFC 5533 for the two that linux/in6.h does not have.
@@ -246,35 +233,35 @@ static __always_inline bool is_server(struct __sk_buff *skb, __u32 at, __u16 ser
   return ports.source == bpf_htons(server) || ports.dest == bpf_htons(client);
 }
 
-// Why a pod's frame must be looked at by the guard, whatever the port may send; SLOW_NONE: it need not.
+// Why a pod's frame must be looked at by the guard, whatever the port may send; NOT_SLOW: it need not.
 // A source MAC that the port may not use is no station's there, and punted for that.
 static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
   // In a VLAN with a number is another network; number 0 is none.
-  if (skb->vlan_present) return skb->vlan_tci & VLAN_ID ? SLOW_NONE : SLOW_GUARDED;
+  if (skb->vlan_present) return skb->vlan_tci & VLAN_ID ? NOT_SLOW : FP_SLOW_GUARDED;
   if (proto == bpf_htons(ETH_P_IP)) {
     struct iphdr ip;
     if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
         ETH_HLEN + ip.ihl * 4 > skb->len) {
-      return SLOW_GUARDED;
+      return FP_SLOW_GUARDED;
     }
     // Ports are in the first fragment.
-    if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(IP_OFFSET))) return SLOW_NONE;
-    return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? SLOW_GUARDED : SLOW_NONE;
+    if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(IP_OFFSET))) return NOT_SLOW;
+    return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
   }
-  if (proto != bpf_htons(ETH_P_IPV6)) return SLOW_KIND;
+  if (proto != bpf_htons(ETH_P_IPV6)) return FP_SLOW_KIND;
   struct ipv6hdr ip;
   __u8 type;
-  if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 6) return SLOW_GUARDED;
+  if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 6) return FP_SLOW_GUARDED;
   switch (ip.nexthdr) {
     case IPPROTO_TCP:
-      return SLOW_NONE;
+      return NOT_SLOW;
     case IPPROTO_UDP:
       // Ports that the length does not reach are no ports.
-      if (ip.payload_len && bpf_ntohs(ip.payload_len) < 4) return SLOW_GUARDED;
-      return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? SLOW_GUARDED : SLOW_NONE;
+      if (ip.payload_len && bpf_ntohs(ip.payload_len) < 4) return FP_SLOW_GUARDED;
+      return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
     case IPPROTO_ICMPV6:
-      if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type))) return SLOW_GUARDED;
-      return type >= ND_FIRST && type <= ND_LAST ? SLOW_GUARDED : SLOW_NONE;
+      if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type))) return FP_SLOW_GUARDED;
+      return type >= ND_FIRST && type <= ND_LAST ? FP_SLOW_GUARDED : NOT_SLOW;
     // Extension headers, behind which anything can stand.
     case IPPROTO_HOPOPTS:
     case IPPROTO_ROUTING:
@@ -284,9 +271,9 @@ static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
     case IPPROTO_MH:
     case IPPROTO_HIP:
     case IPPROTO_SHIM6:
-      return SLOW_GUARDED;
+      return FP_SLOW_GUARDED;
     default:
-      return SLOW_NONE;
+      return NOT_SLOW;
   }
 }
 
@@ -365,25 +352,25 @@ int from_pod(struct __sk_buff *skb) {
   struct ethhdr eth;
   if (skb->len <= ETH_HLEN || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
       (eth.h_source[0] & 1)) {
-    return punt_frame(skb, cloud, port, SLOW_ODD);
+    return punt_frame(skb, cloud, port, FP_SLOW_ODD);
   }
-  if (eth.h_dest[0] & 1) return punt_frame(skb, cloud, port, SLOW_GROUP);
+  if (eth.h_dest[0] & 1) return punt_frame(skb, cloud, port, FP_SLOW_GROUP);
   struct fp_station *from = find(port->cloud, eth.h_source);
   if (!from || (from->where != FP_AT_PORT && from->where != FP_AT_EGRESS) ||
       from->place != port->port) {
-    return punt_frame(skb, cloud, port, SLOW_MOVED);
+    return punt_frame(skb, cloud, port, FP_SLOW_MOVED);
   }
   const __u32 look = guarded(skb, eth.h_proto);
-  if (look != SLOW_NONE) return punt_frame(skb, cloud, port, look);
+  if (look != NOT_SLOW) return punt_frame(skb, cloud, port, look);
   const struct fp_station *to = find(port->cloud, eth.h_dest);
-  if (!to) return punt_frame(skb, cloud, port, SLOW_UNKNOWN);
-  if (to->where == FP_AT_SLOW_PORT) return punt_frame(skb, cloud, port, SLOW_SLOW_PORT);
+  if (!to) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
+  if (to->where == FP_AT_SLOW_PORT) return punt_frame(skb, cloud, port, FP_SLOW_SLOW_PORT);
 
   const __u32 size = skb->len;
   const __u32 gso_size = skb->gso_size;
   if (to->where != FP_AT_PEER) {
-    if (to->place == port->port) return punt_frame(skb, cloud, port, SLOW_SAME_PORT);
-    if (!gso_size && size > to->mtu + ETH_HLEN) return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+    if (to->place == port->port) return punt_frame(skb, cloud, port, FP_SLOW_SAME_PORT);
+    if (!gso_size && size > to->mtu + ETH_HLEN) return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
     const __u32 frames = gso_size && skb->gso_segs ? skb->gso_segs : 1;
     saw(from);
     count_from(&fp_port_counters, port->port, frames, size);
@@ -394,26 +381,26 @@ int from_pod(struct __sk_buff *skb) {
                                    : bpf_redirect(to->ifindex, 0);
   }
 
-  if (skb->vlan_present) return punt_frame(skb, cloud, port, SLOW_KIND);
+  if (skb->vlan_present) return punt_frame(skb, cloud, port, FP_SLOW_KIND);
   const __u32 place = to->place;
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &place);
-  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, SLOW_UNKNOWN);
+  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
   const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
   __u32 frames = 1;
   if (gso_size) {
     const __u32 headers = headers_of(skb, eth.h_proto, ETH_HLEN);
-    if (!headers) return punt_frame(skb, cloud, port, SLOW_KIND);
+    if (!headers) return punt_frame(skb, cloud, port, FP_SLOW_KIND);
     if (headers + gso_size + around > peer->mtu || size + around > 65535) {
-      return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+      return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
     }
     frames = frames_of(size, headers, gso_size);
   } else if (size + around > peer->mtu) {
-    return punt_frame(skb, cloud, port, SLOW_TOO_BIG);
+    return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
   }
   const __u32 uplink = peer->uplink;
   if (cloud->v6 ? encapsulate6(skb, cloud, peer, &eth) : encapsulate4(skb, cloud, peer, &eth)) {
     // Only adjust_room fails in practice, and then the frame is whole.
-    return punt_frame(skb, cloud, port, SLOW_ODD);
+    return punt_frame(skb, cloud, port, FP_SLOW_ODD);
   }
   saw(from);
   count_from(&fp_port_counters, port->port, frames, size);
@@ -427,19 +414,19 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
                                    const __u8 *addr, __be16 port, const __u8 *header,
                                    const struct ethhdr *inner, __u32 added) {
   if (*(const __u64 *)header != *(const __u64 *)cloud->header || (inner->h_source[0] & 1)) {
-    return punt_datagram(cloud, place, SLOW_ODD);
+    return punt_datagram(cloud, place, FP_SLOW_ODD);
   }
-  if (inner->h_dest[0] & 1) return punt_datagram(cloud, place, SLOW_GROUP);
+  if (inner->h_dest[0] & 1) return punt_datagram(cloud, place, FP_SLOW_GROUP);
   struct fp_station *from = find(place, inner->h_source);
-  if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, place, SLOW_MOVED);
+  if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, place, FP_SLOW_MOVED);
   const __u32 peer_place = from->place;
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
   if (!peer || !peer->uplink || peer->port != port || !same_addr(peer->addr, addr)) {
-    return punt_datagram(cloud, place, SLOW_MOVED);
+    return punt_datagram(cloud, place, FP_SLOW_MOVED);
   }
   const struct fp_station *to = find(place, inner->h_dest);
-  if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, place, SLOW_UNKNOWN);
-  if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, place, SLOW_SLOW_PORT);
+  if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, place, FP_SLOW_UNKNOWN);
+  if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, place, FP_SLOW_SLOW_PORT);
 
   const __be16 proto = inner->h_proto;
   __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
@@ -448,7 +435,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
   } else if (proto == bpf_htons(ETH_P_IPV6)) {
     if (!cloud->v6) flags |= ADJ_ROOM_DECAP_L3_IPV6;
   } else {
-    return punt_datagram(cloud, place, SLOW_KIND);
+    return punt_datagram(cloud, place, FP_SLOW_KIND);
   }
   const __u32 size = skb->len - added;  // of the frame
   const __u32 gso_size = skb->gso_size;
@@ -457,12 +444,12 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there
     // the inner length is the first one's.
     const __u32 at = added + ETH_HLEN;
-    if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, SLOW_ODD);
+    if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, FP_SLOW_ODD);
     const __u32 headers = headers_of(skb, proto, at);
-    if (!headers) return punt_datagram(cloud, place, SLOW_KIND);
+    if (!headers) return punt_datagram(cloud, place, FP_SLOW_KIND);
     frames = frames_of(size, headers, gso_size);
   } else if (size > to->mtu + ETH_HLEN) {
-    return punt_datagram(cloud, place, SLOW_TOO_BIG);
+    return punt_datagram(cloud, place, FP_SLOW_TOO_BIG);
   }
   const struct ethhdr eth = *inner;
   bool plain = to->where != FP_AT_PORT;
@@ -471,7 +458,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     // through the host end, which looks for itself (eth_type_trans()).
     if (flags == BPF_F_ADJ_ROOM_FIXED_GSO ||
         bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
-      return punt_datagram(cloud, place, SLOW_ODD);
+      return punt_datagram(cloud, place, FP_SLOW_ODD);
     }
     plain = true;
   }
@@ -502,7 +489,7 @@ int from_uplink(struct __sk_buff *skb) {
     const __u32 size = bpf_ntohs(outer.ip.tot_len);
     if (cloud->v6 || outer.udp.check || size + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) + sizeof(outer.ip) != size) {
-      return punt_datagram(cloud, *place, SLOW_ODD);
+      return punt_datagram(cloud, *place, FP_SLOW_ODD);
     }
     __u8 from[FP_ADDR_SIZE] __attribute__((aligned(8)));
     map_ipv4(from, outer.ip.saddr);
@@ -524,7 +511,7 @@ int from_uplink(struct __sk_buff *skb) {
     const __u32 size = bpf_ntohs(outer.ip.payload_len);
     if (!cloud->v6 || outer.udp.check || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) != size) {
-      return punt_datagram(cloud, *place, SLOW_ODD);
+      return punt_datagram(cloud, *place, FP_SLOW_ODD);
     }
     __u8 from[FP_ADDR_SIZE] __attribute__((aligned(8)));
     __builtin_memcpy(from, &outer.ip.saddr, FP_ADDR_SIZE);

@@ -42,7 +42,7 @@
 
 namespace vxvde {
 
-// Why the programs left a frame to the cloud. Numbers are those of abi.h.
+// Why the programs left a frame to the cloud. Numbers are those of abi.h; kernel.cc compares them.
 enum class Slow : uint8_t {
   kGroup = 0,     // broadcast or multicast
   kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
@@ -62,6 +62,11 @@ absl::string_view SlowName(Slow reason);
 struct FastCounters {
   FlowCounters from;  // from the pod, or from the peer
   FlowCounters to;
+};
+// Punted, and lost because the cloud did not read them soon enough.
+struct FastLost {
+  uint64_t frames = 0;
+  uint64_t datagrams = 0;
 };
 using SlowCounters = std::array<uint64_t, kSlowReasons>;
 
@@ -127,6 +132,7 @@ class FastCloud {
   virtual FastCounters CountersOf(PortId port) const = 0;
   virtual FastCounters CountersOf(const Peer& peer) const = 0;
   virtual SlowCounters slow() const = 0;
+  virtual FastLost lost() const = 0;
   // What the programs would do with a frame from `source` to `destination`: one sentence.
   virtual std::string Explain(const MacAddress& source, const MacAddress& destination) const = 0;
 };

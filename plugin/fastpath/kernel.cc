@@ -49,6 +49,15 @@ std::string LastLine(const std::string& log) {
   return lines.empty() ? "" : absl::StrCat(": ", lines.back());
 }
 
+constexpr bool Is(Slow reason, fp_slow_reason number) {
+  return static_cast<int>(reason) == static_cast<int>(number);
+}
+static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKNOWN) &&
+              Is(Slow::kMoved, FP_SLOW_MOVED) && Is(Slow::kKind, FP_SLOW_KIND) &&
+              Is(Slow::kTooBig, FP_SLOW_TOO_BIG) && Is(Slow::kSlowPort, FP_SLOW_SLOW_PORT) &&
+              Is(Slow::kSamePort, FP_SLOW_SAME_PORT) && Is(Slow::kOdd, FP_SLOW_ODD) &&
+              Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
+
 bool IsTunnel(const LinkInfo& link) { return link.kind == "vxlan" && link.alias == kTunnelAlias; }
 
 }  // namespace
@@ -80,8 +89,7 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open() {
     if (error == -EPERM || error == -EACCES) {
       return absl::PermissionDeniedError(
           "loading tc programs is not permitted; it takes CAP_BPF and CAP_NET_ADMIN in the first "
-          "user "
-          "namespace (before Linux 5.8: CAP_SYS_ADMIN)");
+          "user namespace (before Linux 5.8: CAP_SYS_ADMIN)");
     }
     utsname kernel = {};
     uname(&kernel);
@@ -212,6 +220,11 @@ absl::Status KernelFastCloud::OpenTunnel() {
   }
   if (there.ok()) {
     ASSIGN_OR_RETURN(fast_port_, netlink.GetVxlanPort(there->index));
+    RETURN_IF_ERROR(Annotate(
+        netlink.ChangeLink(
+            there->index,
+            {.up = true, .mtu = {}, .mac = {}, .alias = {}, .gso_max_size = {}, .no_ipv6 = true}),
+        "fast port"));
     tunnel_ = there->index;
   }
   absl::Status status = absl::FailedPreconditionError("no UDP port is left for it");
@@ -274,8 +287,8 @@ absl::Status KernelFastCloud::OpenTaps() {
   };
   UniqueFd frames;
   UniqueFd datagrams;
-  ASSIGN_OR_RETURN(const IfIndex frames_index, open("vxt", frames));
-  ASSIGN_OR_RETURN(const IfIndex datagrams_index, open("vxd", datagrams));
+  ASSIGN_OR_RETURN(frames_tap_, open("vxt", frames));
+  ASSIGN_OR_RETURN(datagrams_tap_, open("vxd", datagrams));
   // So that the kernel segments and finishes checksums.
   if (ioctl(datagrams.get(), TUNSETOFFLOAD, 0) != 0) {
     return ErrnoStatus(errno, "turn a tap's offloads off");
@@ -290,8 +303,8 @@ absl::Status KernelFastCloud::OpenTaps() {
   const VxvdeHeader header = EncodeHeader(options_.vni);
   fp_cloud cloud = {};
   std::memcpy(cloud.header, header.data(), header.size());
-  cloud.frames_tap = static_cast<uint32_t>(frames_index);
-  cloud.datagrams_tap = static_cast<uint32_t>(datagrams_index);
+  cloud.frames_tap = static_cast<uint32_t>(frames_tap_);
+  cloud.datagrams_tap = static_cast<uint32_t>(datagrams_tap_);
   cloud.unicast_port = htons(options_.unicast_port);
   cloud.v6 = v6() ? 1 : 0;
   cloud.ttl = static_cast<uint8_t>(options_.ttl);
@@ -527,9 +540,14 @@ FastCounters KernelFastCloud::CountersOf(const Peer& peer) const {
 SlowCounters KernelFastCloud::slow() const {
   const struct fp_slow sum = Sum<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
   SlowCounters out;
-  static_assert(FP_SLOW_REASONS == kSlowReasons);
   std::copy(std::begin(sum.count), std::end(sum.count), out.begin());
   return out;
+}
+
+// A tap counts as dropped what its full queue did not take (tun_net_xmit()).
+FastLost KernelFastCloud::lost() const {
+  return {.frames = node_->netlink_.GetTxDropped(frames_tap_).value_or(0),
+          .datagrams = node_->netlink_.GetTxDropped(datagrams_tap_).value_or(0)};
 }
 
 std::string KernelFastCloud::Explain(const MacAddress& source,

@@ -109,6 +109,7 @@ class KernelFastCloud final : public FastCloud {
   FastCounters CountersOf(PortId port) const override;
   FastCounters CountersOf(const Peer& peer) const override;
   SlowCounters slow() const override;
+  FastLost lost() const override;
   std::string Explain(const MacAddress& source, const MacAddress& destination) const override;
 
  private:
@@ -136,6 +137,8 @@ class KernelFastCloud final : public FastCloud {
   bool attached_ = false;
   IfIndex tunnel_ = IfIndex::kNone;
   UniqueFd reserved_;  // holds the fast port where the kernel has no VXLAN
+  IfIndex frames_tap_ = IfIndex::kNone;
+  IfIndex datagrams_tap_ = IfIndex::kNone;
   std::unique_ptr<FramesTap> frames_;
   std::unique_ptr<DatagramsTap> datagrams_;
   std::map<PortId, Port> ports_;

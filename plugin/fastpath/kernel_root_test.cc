@@ -5,7 +5,9 @@
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
@@ -28,6 +30,7 @@ namespace vxvde {
 namespace {
 
 using packets::Bytes;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr Instant kNow{std::chrono::hours(1)};
@@ -510,6 +513,86 @@ TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
   }
 }
 
+// One frame for each reason, those that a pod sends and those that come in.
+TEST_P(KernelFastPathTest, EachReasonIsCounted) {
+  const auto frame = [](const MacAddress& destination, const MacAddress& source, size_t payload) {
+    packets::Spec spec;
+    spec.payload = packets::Payload(payload);
+    Bytes out = packets::Build(spec);
+    std::copy_n(destination.bytes().begin(), 6, out.begin());
+    std::copy_n(source.bytes().begin(), 6, out.begin() + 6);
+    return out;
+  };
+  const auto as_arp = [](Bytes out) {
+    StoreBe16(&out[12], kEtherTypeArp);
+    return out;
+  };
+  const MacAddress group = MacAddress::Broadcast();
+  struct Case {
+    Slow pod, peer;
+    Bytes from_pod, from_peer;
+  };
+  const std::vector<Case> cases = {
+      {Slow::kGroup, Slow::kGroup, frame(group, Mac(1), 9), frame(group, Mac(0x20), 9)},
+      {Slow::kUnknown, Slow::kUnknown, frame(Mac(0x50), Mac(1), 9), frame(Mac(0x50), Mac(0x20), 9)},
+      {Slow::kUnknown, Slow::kUnknown, frame(Mac(0x40), Mac(1), 9), frame(Mac(0x30), Mac(0x20), 9)},
+      {Slow::kMoved, Slow::kMoved, frame(Mac(2), Mac(0x20), 9), frame(Mac(2), Mac(0x30), 9)},
+      {Slow::kKind, Slow::kKind, as_arp(frame(Mac(0x20), Mac(1), 9)),
+       as_arp(frame(Mac(2), Mac(0x20), 9))},
+      {Slow::kTooBig, Slow::kTooBig, frame(Mac(0x20), Mac(1), 1460),
+       frame(Mac(2), Mac(0x20), 1500)},
+      {Slow::kSlowPort, Slow::kSlowPort, frame(Mac(3), Mac(1), 9), frame(Mac(3), Mac(0x20), 9)},
+      {Slow::kSamePort, Slow::kOdd, frame(Mac(0x11), Mac(1), 9), frame(Mac(2), group, 9)},
+      {Slow::kOdd, Slow::kOdd, frame(Mac(2), group, 9), frame(Mac(2), group, 9)},
+  };
+  std::set<Slow> seen;
+  for (const Case& one : cases) {
+    const auto counted = [&](int program, IfIndex interface, const Bytes& bytes) {
+      const SlowCounters before = cloud_->slow();
+      EXPECT_TRUE(Send(program, interface, bytes).slow);
+      const SlowCounters after = cloud_->slow();
+      std::set<Slow> reasons;
+      for (size_t i = 0; i < kSlowReasons; ++i) {
+        if (after[i] != before[i]) reasons.insert(static_cast<Slow>(i));
+      }
+      return reasons;
+    };
+    EXPECT_THAT(counted(fast_->from_pod(), end1_, one.from_pod), ElementsAre(one.pod));
+    EXPECT_THAT(counted(fast_->from_uplink(), uplink_, Datagram(one.from_peer, FastPeer())),
+                ElementsAre(one.peer));
+    seen.insert(one.pod);
+  }
+  EXPECT_EQ(seen.size(), kSlowReasons) << "a reason without a case";
+}
+
+// More than the taps' queues hold, and nobody reads them.
+TEST_P(KernelFastPathTest, WhatAFullTapDidNotTakeIsCounted) {
+  EXPECT_EQ(cloud_->lost().frames, 0u);
+  EXPECT_EQ(cloud_->lost().datagrams, 0u);
+  pod1_.SetUp("eth0", "198.51.100.1/24");
+  Bytes broadcast(60, 0);
+  std::fill_n(broadcast.begin(), 6, uint8_t{0xff});
+  std::copy_n(Mac(1).bytes().begin(), 6, broadcast.begin() + 6);
+  const Bytes datagram = Datagram(broadcast, FastPeer());
+  const auto flood = [](TestNetNs& from, const Bytes& frame, const auto& lost) {
+    from.Run([&] {
+      Netlink netlink = ValueOrDie(Netlink::Open());
+      const UniqueFd raw(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+      sockaddr_ll to = {};
+      to.sll_family = AF_PACKET;
+      to.sll_ifindex = static_cast<int>(ValueOrDie(netlink.GetLink("eth0")).index);
+      for (int i = 0; i < 100'000 && lost() == 0; ++i) {
+        sendto(raw.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&to),
+               sizeof(to));
+      }
+    });
+  };
+  flood(pod1_, broadcast, [&] { return cloud_->lost().frames; });
+  flood(fabric_, datagram, [&] { return cloud_->lost().datagrams; });
+  EXPECT_GT(cloud_->lost().frames, 0u);
+  EXPECT_GT(cloud_->lost().datagrams, 0u);
+}
+
 TEST_P(KernelFastPathTest, WhatIsTakenAwayIsSlowAtOnce) {
   packets::Spec spec;
   Bytes frame = packets::Build(spec);
@@ -567,12 +650,13 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
     killed_cloud_ = std::move(cloud_);
     killed_ = std::move(fast_);
   });
-  node_.Shell("ip link del vxt14790; ip link del vxd14790");
+  node_.Shell("ip link del vxt14790; ip link del vxd14790; ip link set vxf14790 down");
   node_.Run([&] {
     fast_ = ValueOrDie(KernelFastPath::Open());
     node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
     cloud_ = ValueOrDie(fast_->Join(options));
     EXPECT_EQ(cloud_->fast_port(), fast_port);
+    node_.Shell("ip link show up | grep -q vxf14790");
     cloud_.reset();
     fast_.reset();
   });

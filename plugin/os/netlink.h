@@ -141,6 +141,9 @@ class Netlink {
   // InvalidArgument when the link is no such device.
   absl::StatusOr<uint16_t> GetVxlanPort(IfIndex index);
 
+  // Frames that the link should have sent and dropped, since it was made.
+  absl::StatusOr<uint64_t> GetTxDropped(IfIndex index);
+
   // Of one link, those that the kernel makes by itself (noqueue) left out.
   absl::StatusOr<std::vector<QdiscInfo>> ListQdiscs(IfIndex index);
 

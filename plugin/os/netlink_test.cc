@@ -1,10 +1,12 @@
 #include "plugin/os/netlink.h"
 
+#include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <string>
@@ -443,6 +445,27 @@ TEST_F(NetlinkTest, AVxlanDeviceHasItsPortWhenItIsUp) {
   ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
   EXPECT_TRUE(
       absl::IsInvalidArgument(host.GetVxlanPort(ValueOrDie(host.GetLink("vx0")).index).status()));
+}
+
+TEST_F(NetlinkTest, FramesThatALinkDropped) {
+  ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
+  const IfIndex index = ValueOrDie(host.GetLink("vx0")).index;
+  EXPECT_EQ(ValueOrDie(host.GetTxDropped(index)), 0u);
+  // The other end is down: veth_xmit() has nobody to give it to.
+  host_ns.Shell("ip link set vx0 up");
+  host_ns.Run([&] {
+    const UniqueFd raw(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+    sockaddr_ll to = {};
+    to.sll_family = AF_PACKET;
+    to.sll_ifindex = static_cast<int>(index);
+    const std::array<uint8_t, 60> frame = {};
+    for (int i = 0; i < 3; ++i) {
+      sendto(raw.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&to),
+             sizeof(to));
+    }
+  });
+  EXPECT_EQ(ValueOrDie(host.GetTxDropped(index)), 3u);
+  EXPECT_TRUE(absl::IsNotFound(host.GetTxDropped(IfIndex{999}).status()));
 }
 
 TEST_F(NetlinkTest, QdiscsOfALink) {

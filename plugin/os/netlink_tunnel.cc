@@ -1,5 +1,6 @@
-// Netlink's VXLAN devices and queueing disciplines, for the fast path. Sources: linux/if_link.h,
-// vxlan_nl2conf() in drivers/net/vxlan/vxlan_core.c, tc_dump_qdisc() in net/sched/sch_api.c.
+// Netlink's VXLAN devices, statistics and queueing disciplines, for the fast path. Sources:
+// linux/if_link.h, vxlan_nl2conf() in drivers/net/vxlan/vxlan_core.c, rtnl_stats_get() in
+// net/core/rtnetlink.c, tc_dump_qdisc() in net/sched/sch_api.c.
 
 #include <arpa/inet.h>
 #include <linux/if_link.h>
@@ -7,6 +8,7 @@
 #include <linux/rtnetlink.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
@@ -57,6 +59,29 @@ absl::StatusOr<uint16_t> Netlink::GetVxlanPort(IfIndex index) {
     return absl::OkStatus();
   }));
   return port;
+}
+
+absl::StatusOr<uint64_t> Netlink::GetTxDropped(IfIndex index) {
+  const std::string what = absl::StrCat("get statistics of link ", static_cast<uint32_t>(index));
+  if_stats_msg header = {};
+  header.family = AF_UNSPEC;
+  header.ifindex = static_cast<uint32_t>(index);
+  header.filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
+  NetlinkRequest request(RTM_GETSTATS, 0, header);
+  absl::StatusOr<uint64_t> dropped = absl::InternalError(absl::StrCat(what, ": no answer"));
+  RETURN_IF_ERROR(Exchange(request, what, [&](const nlmsghdr* reply) {
+    if (reply->nlmsg_type != RTM_NEWSTATS) return absl::OkStatus();
+    const nlattr* stats = Attributes(reply, sizeof(if_stats_msg)).Find(IFLA_STATS_LINK_64);
+    constexpr size_t kAt = offsetof(rtnl_link_stats64, tx_dropped);
+    uint64_t value;
+    if (stats == nullptr || static_cast<size_t>(nla_len(stats)) < kAt + sizeof(value)) {
+      return absl::OkStatus();
+    }
+    std::memcpy(&value, static_cast<const uint8_t*>(nla_data(stats)) + kAt, sizeof(value));
+    dropped = value;
+    return absl::OkStatus();
+  }));
+  return dropped;
 }
 
 absl::StatusOr<std::vector<QdiscInfo>> Netlink::ListQdiscs(IfIndex index) {
