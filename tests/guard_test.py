@@ -24,15 +24,16 @@ s.bind(("eth0", 0))
 for frame in sys.argv[1:]:
     s.send(bytes.fromhex(frame))"""
 # Says each frame that comes in, until one has the EtherType of the last.
-HEAR = """import socket, sys
+HEAR = """import socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 s.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: tags
 s.bind((sys.argv[1], 0))
 print("listening", flush=True)
 while True:
     frame, more, _, _ = s.recvmsg(65536, 256)
-    tag = b"\\x81\\x00" if any(d[0] & 0x10 for _, _, d in more) else b""
-    print(tag.hex() + frame[12:].hex(), flush=True)
+    status, _, _, _, _, tci, kind = struct.unpack("IIIHHHH", more[0][2])
+    tag = struct.pack("!HH", kind, tci) if status & 0x10 else b""  # TP_STATUS_VLAN_VALID
+    print((tag + frame[12:]).hex(), flush=True)
     if frame[12:14] == bytes.fromhex("88b5"):
         break"""
 
@@ -189,7 +190,7 @@ def test_pretenders():
                 for reason, frames in bad.items():
                     assert after[reason] - before.get(reason, 0) == len(frames), (to, reason, before, after)
         at = {entry["mac"]: entry["location"] for entry in n1.agent.fdb()}
-        assert "port" in at[near.mac("eth0")] and "peer" in at[far.mac("eth0")], at
+        assert at[near.mac("eth0")].get("port") and at[far.mac("eth0")].get("peer"), at
         assert "02:00:5e:10:00:99" not in at, at
         for pod, other in ((near, far), (far, near)):
             for address in (other.ip4, other.ip6):
@@ -205,13 +206,11 @@ def test_pretenders():
 
 
 def virtual_router(pod):
-    """As keepalived's use_vmac makes it: an interface of its own for the virtual MAC."""
+    """As keepalived's use_vmac makes it: an interface of its own for the virtual MAC, which alone answers for the address."""
+    for key, value in (("all/arp_ignore", 1), ("all/arp_announce", 2), ("all/rp_filter", 0), ("default/rp_filter", 0)):
+        pod.sysctl(f"net/ipv4/conf/{key}", value)
     pod.ip("link", "add", "vrrp.10", "link", "eth0", "address", VRRP, "type", "macvlan", "mode", "private")
     pod.address("vrrp.10", f"{VIP}/32")
-    for key, value in (("eth0/arp_ignore", 1), ("all/arp_ignore", 1)):
-        pod.sysctl(f"net/ipv4/conf/{key}", value)
-    pod.sysctl("net/ipv4/conf/vrrp.10/rp_filter", 0)
-    pod.sysctl("net/ipv4/conf/all/rp_filter", 0)
 
 
 def announce(pod):
@@ -251,9 +250,10 @@ def test_virtual_router():
             announce(routers[step])
             for listener in listeners:
                 listener.reaches(VIP)
-                assert VRRP in {row.get("lladdr") for row in listener.ip_json("neigh", "show", VIP)}
+                seen = listener.ip_json("neigh", "show", VIP)
+                assert [row.get("lladdr") for row in seen] == [VRRP], (step, listener, seen, routers[step].links())
             place = next(entry["location"] for entry in n1.agent.fdb() if entry["mac"] == VRRP)
-            assert ("port" in place) == (step == 0), place
+            assert bool(place.get("port")) == (step == 0), place
             routers[step].ip("link", "del", "vrrp.10")
             if step == 0:
                 # What was allowed outlives the agent.
