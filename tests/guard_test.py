@@ -1,4 +1,4 @@
-"""Port security: a pod that pretends to be another, a router or a DHCP server gets nowhere, and good traffic goes on."""
+"""Port security: a pod that pretends to be another, a router or a DHCP server gets nowhere; good traffic goes on."""
 
 import ipaddress
 import json
@@ -13,8 +13,9 @@ from tests.lib.process import wait_for
 VNL = "vxvde://239.1.2.3/vni=7"
 CAPABILITY = "io.kubernetes.cri.pod-annotations"
 VRRP = "00:00:5e:00:01:0a"  # virtual router 10: RFC 5798, section 7.3
-VIP = "198.51.100.200"
-CLOUD = {"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/24", "2001:db8:42::/64"],
+# The agents give what is below .128, and what is above is on the link, too.
+VIP, MEMBER = "198.51.100.200", "198.51.100.209"
+CLOUD = {"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/25", "2001:db8:42::/64"],
          "allowByAnnotation": ["00:00:5e:00:01:00/40", VIP]}
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
@@ -123,8 +124,8 @@ def host_end(agent, pod):
 
 
 def heard(sender, listeners, frames):
-    """Which of `frames` arrive at each of `listeners`, (namespace, interface), when `sender` sends them and then a frame
-    that all must hear."""
+    """Which of `frames` arrive at each of `listeners`, (namespace, interface), when `sender` sends them, and then one that
+    all must hear."""
     ears = []
     for number, (listener, ifname) in enumerate(listeners):
         ears.append(listener.start(f"hear-{number}-{listener.lab.next_id()}", "/usr/bin/python3", "-c", HEAR, ifname))
@@ -149,9 +150,10 @@ def pods_of(lab, config=None):
             node.start_agent({"clouds": [config or CLOUD]})
         pod = node.pod(name)
         pod.add(network(node))
+        pod.ip("route", "add", "198.51.100.128/25", "dev", "eth0")
         pods.append(pod)
     member = n2.vdens("member", VNL)
-    member.address(member.ifname, "198.51.100.9/24", "2001:db8:42::9/64")
+    member.address(member.ifname, f"{MEMBER}/24", "2001:db8:42::9/64")
     good_traffic(pods, member)
     lab.settle()
     return (n1, n2), pods, member
@@ -170,7 +172,7 @@ def good_traffic(pods, member):
     for pod in pods:
         for other in [*pods, member]:
             if other is not pod:
-                for address in ("198.51.100.9", "2001:db8:42::9") if other is member else (other.ip4, other.ip6):
+                for address in (MEMBER, "2001:db8:42::9") if other is member else (other.ip4, other.ip6):
                     pod.reaches(address)
 
 
@@ -181,14 +183,16 @@ def test_pretenders():
         listeners = [(near, "eth0"), (far, "eth0"), (member, member.ifname)]
         assert all(port.get("guarded") for port in n1.agent.ports() if port.get("attachment")), n1.agent.ports()
         for victim in (near, far):
+            before = drops(n1.agent, attacker)
+            bad = {}
             for to in (BROADCAST, "33:33:00:00:00:01", near.mac("eth0"), far.mac("eth0"), member.mac(member.ifname)):
-                before = drops(n1.agent, attacker)
-                bad = attacks(attacker, victim, to)
-                arrived = heard(attacker, listeners, [one for frames in bad.values() for one in frames])
-                assert not any(arrived), [[one.hex() for one in frames] for frames in arrived]
-                after = drops(n1.agent, attacker)
-                for reason, frames in bad.items():
-                    assert after[reason] - before.get(reason, 0) == len(frames), (to, reason, before, after)
+                for reason, frames in attacks(attacker, victim, to).items():
+                    bad.setdefault(reason, []).extend(frames)
+            arrived = heard(attacker, listeners, [one for frames in bad.values() for one in frames])
+            assert not any(arrived), [[one.hex() for one in frames] for frames in arrived]
+            after = drops(n1.agent, attacker)
+            for reason, frames in bad.items():
+                assert after[reason] - before.get(reason, 0) == len(frames), (victim, reason, before, after)
         at = {entry["mac"]: entry["location"] for entry in n1.agent.fdb()}
         assert at[near.mac("eth0")].get("port") and at[far.mac("eth0")].get("peer"), at
         assert "02:00:5e:10:00:99" not in at, at
@@ -206,7 +210,7 @@ def test_pretenders():
 
 
 def virtual_router(pod):
-    """As keepalived's use_vmac makes it: an interface of its own for the virtual MAC, which alone answers for the address."""
+    """As keepalived's use_vmac makes it: an interface for the virtual MAC, which alone answers for the address."""
     for key, value in (("all/arp_ignore", 1), ("all/arp_announce", 2), ("all/rp_filter", 0), ("default/rp_filter", 0)):
         pod.sysctl(f"net/ipv4/conf/{key}", value)
     pod.ip("link", "add", "vrrp.10", "link", "eth0", "address", VRRP, "type", "macvlan", "mode", "private")
@@ -226,6 +230,7 @@ def test_virtual_router():
         for node in (n1, n2):
             pod = node.pod("router")
             pod.add(network(node), capability_args=annotated(f"{VRRP}, {VIP}"))
+            pod.ip("route", "add", "198.51.100.128/25", "dev", "eth0")
             assert row_of(node.agent, pod)["attachment"]["allow"] == [VRRP, VIP], row_of(node.agent, pod)
             routers.append(pod)
         for pod, beyond in ((near, "router"), (far, f"{VRRP}, 198.51.100.201"), (near, "all"), (far, "nonsense")):
@@ -278,6 +283,8 @@ def test_configuration():
             wait_for(lambda: row_of(n1.agent, attacker).get("guarded", False) == secure, 10, f"portSecurity: {secure}")
             arrived = heard(attacker, listeners, every)
             assert arrived == [[] if secure else every] * 3, [[one.hex() for one in frames] for frames in arrived]
+        for misled in (near, far, member):
+            misled.ip("neigh", "flush", "all")
         good_traffic((attacker, near, far), member)
 
         # Whoever has no lease may have any address but those that the agents give.
@@ -286,7 +293,7 @@ def test_configuration():
         flat.address("eth0", "203.0.113.7/24", "198.51.100.77/24")
         member.address(member.ifname, "203.0.113.9/24")
         flat.reaches("203.0.113.9")
-        assert not flat.ping("198.51.100.9"), "an address of the agents'"
+        assert not flat.ping(MEMBER), "an address of the agents'"
         assert drops(n1.agent, flat)["spoofed-address"] > 0
 
         server = n1.pod("server")
