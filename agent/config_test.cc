@@ -52,6 +52,8 @@ clouds:
     conflicts: defend
     gateway: true
     masquerade: true
+    portSecurity: false
+    allowByAnnotation: [00:00:5e:00:01:00/40, 10.42.0.200, "fd42::/120", router]
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -73,7 +75,12 @@ clouds:
   EXPECT_THAT(blue.subnets,
               ElementsAre(*IpPrefix::Parse("10.42.0.0/16"), *IpPrefix::Parse("fd42::/64")));
   EXPECT_THAT(blue.namespaces, ElementsAre("team-*", "shop"));
+  EXPECT_FALSE(blue.port_security);
+  EXPECT_THAT(FormatAllowed(blue.allow_by_annotation),
+              ElementsAre("00:00:5e:00:01:00/40", "10.42.0.200", "fd42::/120", "router"));
   EXPECT_THAT(config->clouds[1].namespaces, ElementsAre("*"));
+  EXPECT_TRUE(config->clouds[1].port_security);
+  EXPECT_TRUE(config->clouds[1].allow_by_annotation.empty());
   EXPECT_EQ(config->FindByName("green"), &config->clouds[1]);
   EXPECT_EQ(config->FindByName("red"), nullptr);
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
@@ -163,6 +170,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16]},"
              " {name: c, vnl: \"vxvde:///vni=2\", subnets: [10.0.0.0/8]}]\n",
              "10.0.0.0/8 overlaps with 10.42.0.0/16 of b"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", portSecurity: maybe}]\n",
+             "portSecurity: must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: router}]\n",
+             "must be a list"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: [anything]}]\n",
+             "allowByAnnotation: \"anything\" is neither"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [[x]]}]\n", "must be a text"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [\"\"]}]\n", "an entry is empty"}));
 

@@ -57,6 +57,7 @@ inline NodeSnapshot SampleNode() {
   port.drops.Add(Drop::kPortFull, 5);
   port.drops.Add(Drop::kTooBig, 1);
   port.fast = true;
+  port.options.guard.on = true;
   port.age = 120s;
   state.ports.push_back(port);
   port = {};
@@ -100,6 +101,7 @@ inline NodeSnapshot SampleNode() {
   first.host_ifname = "vx0000000000001";
   first.netns = "/run/netns/c1";
   first.addresses = {*IpPrefix::Parse("10.42.0.7/16"), *IpPrefix::Parse("2001:db8:42::7/64")};
+  first.allow = {"00:00:5e:00:01:0a", "10.42.0.200"};
   first.cloud = state.options.config.key;
   first.port = PortId{1};
   AttachmentInfo second;

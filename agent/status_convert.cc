@@ -246,6 +246,7 @@ v1::Port ToPort(const PortRow& row) {
     out.set_drop_count(row.port->drops.Total());
     out.set_datapath(row.port->fast ? "kernel" : "user");
     out.set_datapath_reason(WhyNotFast(*row.info, *row.port));
+    out.set_guarded(row.port->options.guard.on);
   }
   if (row.attachment != nullptr) {
     const AttachmentInfo& from = *row.attachment;
@@ -266,6 +267,7 @@ v1::Port ToPort(const PortRow& row) {
     to->set_host_ifname(from.host_ifname);
     to->set_netns(from.netns);
     for (const IpPrefix& address : from.addresses) to->add_addresses(address.ToString());
+    for (const std::string& one : from.allow) to->add_allow(one);
   }
   return out;
 }

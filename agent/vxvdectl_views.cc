@@ -138,6 +138,13 @@ std::string WatchRow(absl::string_view time, absl::string_view event, absl::stri
   return absl::StrCat(pad(time, 12), pad(event, 13), pad(cloud, 12), what);
 }
 
+// "no"; "yes", and what is allowed beside.
+std::string GuardText(const v1::Port& port) {
+  if (!port.guarded()) return "no";
+  if (port.attachment().allow().empty()) return "yes";
+  return absl::StrCat("yes +", absl::StrJoin(port.attachment().allow(), ",+"));
+}
+
 }  // namespace
 
 std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
@@ -212,6 +219,7 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
   rows.Column(wide ? "BYTES-TO-POD" : "TO-POD", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
+  rows.WideColumn("GUARDED");
   rows.WideColumn("WHY-THIS-DATAPATH");
   if (problems) rows.Column("PROBLEM");
   for (const v1::Port& port : list.ports()) {
@@ -236,6 +244,7 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
     rows.Count(port.to_pod().bytes());
     rows.Count(port.drop_count());
     rows.Cell(attached ? HumanDuration(ToDuration(port.age())) : "");
+    rows.WideCell(attached ? GuardText(port) : "");
     rows.WideCell(port.datapath_reason());
     if (problems) rows.Cell(port.problem());
   }

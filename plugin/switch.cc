@@ -158,6 +158,11 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Switch::TakePort(const CloudKey& cloud,
   return found->TakePort(port);
 }
 
+absl::Status Switch::SetGuard(const CloudKey& cloud, PortId port, PortGuard guard) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  return found->SetGuard(port, std::move(guard));
+}
+
 absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame) {
   ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
   return found->Inject(port, frame);

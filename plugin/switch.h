@@ -68,6 +68,8 @@ class Switch {
   // The same, for whoever wants to close the port's interface elsewhere: that may take the kernel
   // some 10 ms (packet_release() in net/packet/af_packet.c waits for RCU).
   absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(const CloudKey& cloud, PortId port);
+  // What it may send from now on; stations behind it are learned anew.
+  absl::Status SetGuard(const CloudKey& cloud, PortId port, PortGuard guard);
 
   // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
   absl::Status Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame);

@@ -78,6 +78,14 @@ int NumberOf(Drop drop) {
       return 19;
     case Drop::kReserved:
       return 20;
+    case Drop::kSpoofedMac:
+      return 21;
+    case Drop::kSpoofedAddress:
+      return 22;
+    case Drop::kRogueServer:
+      return 23;
+    case Drop::kUnreadable:
+      return 24;
   }
   return -1;
 }
@@ -91,6 +99,8 @@ TEST(Drop, NumbersAndNamesNeverChange) {
       "socket-full",    "send-failed",         "port-full",
       "port-down",      "too-big-for-port",    "truncated",
       "socket-overrun", "port-overrun",        "reserved",
+      "spoofed-mac",    "spoofed-address",     "rogue-server",
+      "unreadable",
   };
   ASSERT_EQ(std::size(names), kDropReasons);
   for (size_t i = 0; i < kDropReasons; ++i) {

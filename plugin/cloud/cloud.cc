@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/explain.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/wire/hello.h"
 #include "plugin/wire/packet.h"
 
@@ -130,6 +131,19 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   fdb_.ForgetPort(id);
   Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
   return io;
+}
+
+absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
+  Port* port = FindPort(id);
+  if (port == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
+  }
+  if (port->options.guard == guard) return absl::OkStatus();
+  port->options.guard = std::move(guard);
+  // The fast path asks nobody about a station that it knows.
+  fdb_.ForgetLearnedAt(id);
+  return absl::OkStatus();
 }
 
 absl::Status Cloud::Inject(PortId id, std::span<const uint8_t> frame) {
@@ -279,6 +293,12 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
   if (!given_back) Count(port.from_pod, count, frame.bytes.size());
   if (IsHello(frame.bytes)) {
     port.drops.Add(Drop::kReserved, count);
+    return;
+  }
+  // Before anything is learned from it.
+  if (const Drop refused = CheckFromPort(frame.bytes, port.options.mac, port.options.guard);
+      refused != Drop::kNone) {
+    port.drops.Add(refused, count);
     return;
   }
   const MacAddress destination = DestinationMac(frame.bytes);

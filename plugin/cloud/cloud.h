@@ -106,6 +106,8 @@ class Cloud {
   absl::Status AddPort(PortId id, const PortOptions& options, std::unique_ptr<FrameIo> io);
   // Removes it and gives back its interface. NotFound names the port.
   absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId id);
+  // For frames from now on. NotFound names the port.
+  absl::Status SetGuard(PortId id, PortGuard guard);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
   void ReadNow();
 

@@ -14,6 +14,7 @@
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/fastpath/fastpath.h"
 #include "plugin/fdb/fdb.h"
 #include "plugin/vnl/vnl.h"
@@ -40,6 +41,7 @@ struct PortOptions {
   int mtu = 0;       // of the pod's interface
   // This node's end of the pod's veth pair, if the port is one: it may become fast.
   IfIndex host_end = IfIndex::kNone;
+  PortGuard guard = {};  // what it may send
 };
 
 // What one turn of the event loop saw. Plain values, safe to hand to any thread.

@@ -98,6 +98,12 @@ size_t Fdb::ForgetPeer(const Peer& peer) { return ForgetAt(peer); }
 
 size_t Fdb::ForgetPort(PortId port) { return ForgetAt(port); }
 
+size_t Fdb::ForgetLearnedAt(PortId port) {
+  return EraseIf(FdbChange::Kind::kRemoved, [&](const MacAddress&, const FdbEntry& entry) {
+    return !entry.is_static && entry.where == Location(port);
+  });
+}
+
 size_t Fdb::Expire(Instant now) {
   return Expire(now, [](const MacAddress&, const Location&) { return std::nullopt; });
 }

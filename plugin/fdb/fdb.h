@@ -87,6 +87,7 @@ class Fdb {
   // Each returns how many entries died.
   size_t ForgetPeer(const Peer& peer);  // a leave
   size_t ForgetPort(PortId port);       // static ones too
+  size_t ForgetLearnedAt(PortId port);
   size_t Expire(Instant now);
   // The same where others see frames, too. `ask` says when they saw the station at `where` last;
   // nullopt: not at all. It is asked of learned entries that have no more than kAskBefore to live,
