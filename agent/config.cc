@@ -27,6 +27,7 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxConfigSize = 1 << 20;
+constexpr int kMostStorm = 100'000'000;  // frames a second; nobody sends more
 
 // One pass over the document, collecting what is wrong.
 class Reader {
@@ -252,6 +253,7 @@ class Reader {
                  [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
                 {"masquerade",
                  [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
+                {"storm", [&](const auto& v) { ReadStorm(v, cloud.storm); }},
                 {"namespaces", [&](const auto& v) { cloud.namespaces = Texts(v, "namespaces"); }},
             });
     if (!map.IsMap()) return std::nullopt;
@@ -303,6 +305,18 @@ class Reader {
       return;
     }
     mtu = *number;
+  }
+
+  void ReadStorm(const YAML::Node& value, StormLimits& storm) {
+    const auto limit = [&](const YAML::Node& v, const char* key, uint32_t& out) {
+      const auto number = Number(v, key, 0, kMostStorm);
+      if (number.has_value()) out = static_cast<uint32_t>(*number);
+    };
+    ReadMap(value, "storm",
+            {
+                {"port", [&](const auto& v) { limit(v, "storm.port", storm.port); }},
+                {"cloud", [&](const auto& v) { limit(v, "storm.cloud", storm.cloud); }},
+            });
   }
 
   void ReadConflicts(const YAML::Node& value, bool& defend) {
@@ -397,8 +411,8 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
-         a.subnets == b.subnets && a.defend == b.defend && a.gateway == b.gateway &&
-         a.masquerade == b.masquerade && a.namespaces == b.namespaces;
+         a.subnets == b.subnets && a.defend == b.defend && a.storm == b.storm &&
+         a.gateway == b.gateway && a.masquerade == b.masquerade && a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

@@ -29,6 +29,7 @@ struct NamedCloud {
   bool defend = false;      // `conflicts: defend`: announce an address again that another has, too
   bool gateway = false;     // the node has an address in it, and pods may route through it
   bool masquerade = false;  // what leaves it through the node gets the node's address
+  StormLimits storm = {};   // how much may be flooded
   // Kubernetes namespaces whose pods may use it, as globs (fnmatch); callers without a
   // namespace are not limited.
   std::vector<std::string> namespaces = {"*"};

@@ -33,6 +33,8 @@ constexpr std::array<Reason, kDropReasons> kReasons = {{
      "The kernel lost datagrams because the UDP socket's receive queue was full."},
     {"port-overrun", "The kernel lost frames because the port's receive queue was full."},
     {"reserved", "A pod sent a frame of a kind that only agents may send to each other."},
+    {"storm", "More frames to all were sent than one port, one peer or a cloud's peers may send."},
+    {"loop", "A frame came in a circle, or it was flooded from or to a port that is in a loop."},
 }};
 
 // Adding a reason without its row would leave an empty one at the end.

@@ -36,9 +36,11 @@ enum class Drop : uint8_t {
   kSocketOverrun = 18,       // lost by the kernel: the UDP socket's receive queue was full
   kPortOverrun = 19,         // lost by the kernel: the port's receive queue was full
   kReserved = 20,            // a pod sent a frame that only agents may send (plugin/wire/hello.h)
+  kStorm = 21,  // more frames to all, or Hellos, than one port, peer or cloud may cause
+  kLoop = 22,   // it came in a circle, or from or for a port that is in a loop
 };
 
-inline constexpr size_t kDropReasons = 21;
+inline constexpr size_t kDropReasons = 23;
 
 // "short-datagram", ...; the name in tables, JSON and metrics. "" when out of range.
 absl::string_view DropName(Drop drop);

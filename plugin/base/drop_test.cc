@@ -78,6 +78,10 @@ int NumberOf(Drop drop) {
       return 19;
     case Drop::kReserved:
       return 20;
+    case Drop::kStorm:
+      return 21;
+    case Drop::kLoop:
+      return 22;
   }
   return -1;
 }
@@ -91,6 +95,7 @@ TEST(Drop, NumbersAndNamesNeverChange) {
       "socket-full",    "send-failed",         "port-full",
       "port-down",      "too-big-for-port",    "truncated",
       "socket-overrun", "port-overrun",        "reserved",
+      "storm",          "loop",
   };
   ASSERT_EQ(std::size(names), kDropReasons);
   for (size_t i = 0; i < kDropReasons; ++i) {
