@@ -107,7 +107,7 @@ struct SwitchEvent {
     kStationAdded,
     kStationMoved,
     kStationGone,  // removed or expired
-    kStationHeld,  // it moves too often: it stays where it is for a while
+    kStationHeld,  // it moves too often: it stays where it was before for a while
     kPortBlocked,  // it is in a loop: nothing is flooded to or from it for a while
     kStorm,        // more is flooded than may be, by a port or by peers (`peer` is one): said once
     kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move

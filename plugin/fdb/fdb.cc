@@ -132,15 +132,26 @@ Fdb::Learned Fdb::Learn(const MacAddress& mac, const Location& where, Instant no
   return MoveTo(slot, index, where, now);
 }
 
+// A peer may have left since, but is an address all the same; a port is no more.
+void Fdb::TakeHome(Slot& slot, Index index) {
+  if (slot.entry.where == slot.home) return;
+  if (std::holds_alternative<PortId>(slot.home) && !place_of_.contains(slot.home)) return;
+  ++moves_;
+  Move(slot, index, slot.home);
+  Report(FdbChange::Kind::kMoved, slot.mac, slot.home);
+}
+
 Fdb::Learned Fdb::MoveTo(Slot& slot, Index index, const Location& where, Instant now) {
   if (now < slot.entry.held_until) return Learned::kHeld;
   if (slot.moves == 0 || now - slot.moved >= kHoldWithin) {
     slot.moves = 0;
     slot.moved = now;
+    slot.home = slot.entry.where;
   }
   if (slot.moves == kHoldMoves) {
     slot.moves = 0;
     slot.entry.held_until = now + kHoldFor;
+    TakeHome(slot, index);
     ++holds_;
     Report(FdbChange::Kind::kHeld, slot.mac, slot.entry.where);
     return Learned::kHeld;

@@ -15,8 +15,10 @@
 //   that
 //       a peer leaves behind, and those that expire, are not found from then on, and go when Sweep
 //       comes to them.
-//   I7  A station that moved kHoldMoves times within kHoldWithin stays where it is for kHoldFor,
-//       whatever claims it from elsewhere.
+//   I7  A station that moved kHoldMoves times within kHoldWithin is taken back, with the next move,
+//       to where it was before the first of them, and stays there for kHoldFor, whatever claims it
+//       from elsewhere. So who repeats another's frames, in a loop or in bad faith, does not get
+//       it.
 //
 // Pure: time is passed in, nothing is allocated for a refresh.
 
@@ -57,7 +59,7 @@ struct FdbChange {
     kMoved,
     kRemoved,
     kExpired,
-    kHeld,  // I7 begins; no change of location
+    kHeld,  // I7 begins; a kMoved, if it is taken back, came before
   };
   Kind kind;
   MacAddress mac;
@@ -156,13 +158,14 @@ class Fdb {
   // Entries keep their place in memory, so that Sweep can go through them bit by bit.
   struct Slot {
     MacAddress mac = {};
-    uint8_t moves = 0;  // since `moved`
+    uint8_t moves = 0;  // since `moved`, when it went away from `home`
     bool used = false;
     Index place = kNone;
     Index before = kNone;  // of the same place
     Index next = kNone;    // the same; of a free slot: the next free one
     FdbEntry entry = {};
     Instant moved{};
+    Location home = PortId::kNone;
   };
   static constexpr size_t kChunk = 1024;
   // absl of Debian 12 hashes its own variant only.
@@ -199,6 +202,7 @@ class Fdb {
   void Move(Slot& slot, Index index, const Location& where);
   Slot& Add(const MacAddress& mac, const FdbEntry& entry);
   void Erase(Index index, FdbChange::Kind kind);
+  void TakeHome(Slot& slot, Index index);
   Learned MoveTo(Slot& slot, Index index, const Location& where, Instant now);
 
   Options options_;
