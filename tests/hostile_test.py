@@ -156,5 +156,37 @@ def test_good_traffic_survives():
         print(f"   {first:.0f} MB before, {scene.memory():.0f} MB after; {drops}", flush=True)
 
 
+def test_a_pod_that_bridges_two_interfaces_of_one_cloud():
+    """what is flooded would circle for ever: one of them is kept out of floods, and everybody else goes on"""
+    with Lab("loop") as lab:
+        scene = Scene(lab)
+        bridge, c = scene.n1.pod("bridge"), scene.n1.pod("c")
+        c.add(scene.n1.net(VNL))
+        for ifname in ("eth0", "net1"):
+            bridge.add(scene.n1.net(VNL, ipam={}), ifname)
+        bridge.ip("link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
+        for ifname in ("eth0", "net1"):
+            bridge.ip("link", "set", ifname, "master", "br0")
+        lab.settle()
+        bridge.ip("link", "set", "br0", "up")
+        scene.a.run("ping", "-b", "-c", "3", "-i", "0.2", "198.51.100.255", check=False)  # to all
+
+        def blocked():
+            return [port for port in scene.n1.agent.ports() if "in a loop" in port.get("problem", "")]
+        wait_for(blocked, 10, "a port is blocked")
+        assert {port["attachment"]["containerId"] for port in blocked()} == {bridge.container}, blocked()
+        assert "event=loop" in scene.n1.agent.process.output()
+
+        def frames():
+            return sum(int(port.get(way, {}).get("frames", 0)) for port in scene.n1.agent.ports() for way in ("fromPod", "toPod"))
+
+        def storm():
+            """What the ports of the node send and get in a while."""
+            before = frames()
+            assert scene.a.ping(scene.b.ip4, count=20) and scene.a.ping(c.ip4, count=20) and c.ping(scene.b.ip4, count=20)
+            return frames() - before
+        wait_for(lambda: storm() < 500, 10, "nothing circles any more")
+
+
 if __name__ == "__main__":
     runner.main(globals())
