@@ -33,6 +33,7 @@ struct NamedCloud {
   bool port_security = true;  // ports send from their own MAC and addresses, and are no servers
   // What the annotations of pods may add to that for their own ports.
   std::vector<Allowed> allow_by_annotation;
+  StormLimits storm = {};   // how much may be flooded
   // Kubernetes namespaces whose pods may use it, as globs (fnmatch); callers without a
   // namespace are not limited.
   std::vector<std::string> namespaces = {"*"};

@@ -77,7 +77,7 @@ TEST(Clouds, ShowEveryField) {
     age { seconds: 3600 }
     port_count: 2 peer_count: 2 station_count: 4
     from_group { frames: 10 bytes: 1000 } to_group { frames: 20 bytes: 2000 }
-    moves: 1 conflicts: 2 not_learned: 3 drop_count: 13)");
+    moves: 1 conflicts: 2 not_learned: 3 drop_count: 13 holds: 4 peers_not_kept: 5)");
 }
 
 TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
@@ -102,6 +102,10 @@ TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
     })");
   EXPECT_EQ(response.ports(2).id(), 3u);
   EXPECT_EQ(response.ports(2).attachment().container_id(), "c3");
+  EXPECT_EQ(response.ports(2).blocked().seconds(), 21);
+  EXPECT_EQ(response.ports(2).block_count(), 2u);
+  EXPECT_THAT(response.ports(2).problem(), HasSubstr("in a loop"));
+  EXPECT_THAT(response.ports(2).problem(), HasSubstr("for 22 s"));
 }
 
 TEST(Ports, SayWhyTheyAreNotFast) {
@@ -148,6 +152,7 @@ TEST(FdbList, SaysWhereStationsAre) {
   ExpectProto(response.entries(2), R"(
     cloud: "blue" mac: "02:00:5e:10:00:08" type: DYNAMIC
     location { peer: "192.0.2.2:14790" } idle { seconds: 3 })");
+  EXPECT_TRUE(response.entries(3).held());
 }
 
 TEST(Drops, ListsThoseThatWereMet) {

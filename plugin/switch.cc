@@ -126,6 +126,11 @@ absl::Status Switch::Move(const CloudKey& cloud, IfIndex uplink, const std::stri
   return found->MoveTo(uplink, name, mtu, std::move(group));
 }
 
+void Switch::SetStorm(const CloudKey& cloud, const StormLimits& limits) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it != impl_->clouds.end()) it->second->SetStorm(limits);
+}
+
 bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
 
 bool Switch::IsFast(const CloudKey& cloud) const {
