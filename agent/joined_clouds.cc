@@ -30,6 +30,7 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
     return options;
   }
   ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config.uplink, *links_));
+  const NamedCloud* named = config.FindByKey(cloud.key);
   CloudOptions options{.config = cloud,
                        .uplink = uplink.index,
                        .uplink_name = uplink.name,
@@ -37,7 +38,8 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
                        .datapath = config.datapath,
                        .agent_mac = DeriveMac("vxvde-agent", config.node, cloud.key.ToString(),
                                               /*attempt=*/0),
-                       .storm = StormOf(config, cloud.key)};
+                       .storm = StormOf(config, cloud.key),
+                       .snooping = named == nullptr || named->snooping};
   RETURN_IF_ERROR(JoinOnFreePort(options, config));
 
   UnicastPorts ports = ports_;
@@ -150,21 +152,24 @@ void JoinedClouds::FollowUplinks(const Config& config) {
   }
 }
 
-void JoinedClouds::SetStorm(const Config& config) {
+void JoinedClouds::Follow(const Config& config) {
   for (auto& [key, options] : joined_) {
+    const NamedCloud* named = config.FindByKey(key);
+    options.snooping = named == nullptr || named->snooping;
+    switch_->SetSnooping(key, options.snooping);
     options.storm = StormOf(config, key);
     switch_->SetStorm(key, options.storm);
   }
 }
 
 const CloudOptions* JoinedClouds::Find(const CloudKey& cloud) const {
-  const auto found = joined_.find(cloud);
-  return found == joined_.end() ? nullptr : &found->second;
+      const auto found = joined_.find(cloud);
+      return found == joined_.end() ? nullptr : &found->second;
 }
 
 std::string NameOfCloud(const Config& config, const CloudConfig& cloud) {
-  const NamedCloud* named = config.FindByKey(cloud.key);
-  return named != nullptr ? named->name : FormatVnl(cloud);
+      const NamedCloud* named = config.FindByKey(cloud.key);
+      return named != nullptr ? named->name : FormatVnl(cloud);
 }
 
-}  // namespace vxvde
+  }  // namespace vxvde
