@@ -163,13 +163,13 @@ void JoinedClouds::Follow(const Config& config) {
 }
 
 const CloudOptions* JoinedClouds::Find(const CloudKey& cloud) const {
-      const auto found = joined_.find(cloud);
-      return found == joined_.end() ? nullptr : &found->second;
+  const auto found = joined_.find(cloud);
+  return found == joined_.end() ? nullptr : &found->second;
 }
 
 std::string NameOfCloud(const Config& config, const CloudConfig& cloud) {
-      const NamedCloud* named = config.FindByKey(cloud.key);
-      return named != nullptr ? named->name : FormatVnl(cloud);
+  const NamedCloud* named = config.FindByKey(cloud.key);
+  return named != nullptr ? named->name : FormatVnl(cloud);
 }
 
-  }  // namespace vxvde
+}  // namespace vxvde
