@@ -114,14 +114,13 @@ struct SwitchEvent {
     kPeerGone,  // left, or silent until its last station expired
     kStationAdded,
     kStationMoved,
-    kStationGone,  // removed or expired
-    kStationHeld,  // it moves too often: it stays where it was before for a while
-    kPortBlocked,  // it is in a loop: nothing is flooded to or from it for a while
-    kStorm,        // more is flooded than may be, by a port or by peers (`peer` is one): said once
-    kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
-    std::string group_problem = {};  // how multicast fails on the underlay; empty: not that we know
-    uint64_t rejoins = 0;            // of the group, because of that
-    std::optional<Snooper::State> snooping = {};  // absent: groups go to all ports
+    kStationGone,   // removed or expired
+    kStationHeld,   // it moves too often: it stays where it was before for a while
+    kPortBlocked,   // it is in a loop: nothing is flooded to or from it for a while
+    kStorm,         // more is flooded than may be, by a port or by peers (`peer` is one): said once
+    kPortFailed,    // its interface is gone or down for good; RemovePort is the owner's move
+    kGroupUnheard,  // multicast fails on the underlay: `text` says how
+    kGroupHeard,    // and works again
   };
   Kind kind;
   CloudKey cloud = {};
