@@ -12,6 +12,16 @@
 
 namespace vxvde {
 
+namespace {
+
+// A cloud without a name has the defaults.
+StormLimits StormOf(const Config& config, const CloudKey& key) {
+  const NamedCloud* named = config.FindByKey(key);
+  return named != nullptr ? named->storm : StormLimits{};
+}
+
+}  // namespace
+
 absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder,
                                                        const CloudConfig& cloud,
                                                        const Config& config) {
@@ -28,6 +38,7 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
                        .datapath = config.datapath,
                        .agent_mac = DeriveMac("vxvde-agent", config.node, cloud.key.ToString(),
                                               /*attempt=*/0),
+                       .storm = StormOf(config, cloud.key),
                        .snooping = named == nullptr || named->snooping};
   RETURN_IF_ERROR(JoinOnFreePort(options, config));
 
@@ -146,6 +157,8 @@ void JoinedClouds::Follow(const Config& config) {
     const NamedCloud* named = config.FindByKey(key);
     options.snooping = named == nullptr || named->snooping;
     switch_->SetSnooping(key, options.snooping);
+    options.storm = StormOf(config, key);
+    switch_->SetStorm(key, options.storm);
   }
 }
 

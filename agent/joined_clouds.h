@@ -56,7 +56,7 @@ class JoinedClouds {
   // (an interface that was made again has another index). To be called now and then.
   void FollowUplinks(const Config& config);
 
-  // What `config` says of clouds that are joined already and can be changed: `snooping`.
+  // What `config` says of clouds that are joined already and can be changed: `snooping`, `storm`.
   void Follow(const Config& config);
 
   // nullptr when it is not joined.
