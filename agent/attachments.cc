@@ -139,16 +139,15 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   entry.brought = request.brought;
   entry.ticket = static_cast<PlanTicket>(next_ticket_++);
 
-  PlannedAttachment planned{
-      .ticket = entry.ticket,
-      .id = id,
-      .mac = record.mac,
-      .mtu = record.mtu,
-      .host_ifname = record.host_ifname,
-      .alias = LinkAlias(id, MainId(record)),
-      .gso_max_size = GsoMaxSize(record.mtu, !record.tap && switch_->IsFast(cloud.key)),
-      .cloud = CloudName(cloud.key),
-      .vnl = record.vnl};
+  PlannedAttachment planned{.ticket = entry.ticket,
+                            .id = id,
+                            .mac = record.mac,
+                            .mtu = record.mtu,
+                            .host_ifname = record.host_ifname,
+                            .alias = LinkAlias(id, MainId(record)),
+                            .gso_max_size = GsoMaxSize(record.mtu, switch_->IsFast(cloud.key)),
+                            .cloud = CloudName(cloud.key),
+                            .vnl = record.vnl};
   entries_.emplace(id, std::move(entry));
   return planned;
 }

@@ -197,7 +197,7 @@ bool Cloud::ReadSocket(DatagramIo& io, Via via) {
   if (!io.Receive(*buffers_, datagrams_, drops_).ok()) return false;
   for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, via);
   FlushPorts();
-  return datagrams_.size() == buffers_->count();
+  return !datagrams_.empty();
 }
 
 void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
@@ -280,16 +280,17 @@ bool Cloud::ReadPort(Port& port) {
   Flow flow;
   for (Frame& frame : frames_) OnFrameFromPort(port, frame, flow);
   FlushSends();
-  return frames_.size() == buffers_->count();
+  return !frames_.empty();
 }
 
-void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
+void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
   if (frame.bytes.size() <= kEthernetHeaderSize) {
     port.drops.Add(Drop::kShortFrame);
     return;
   }
   const uint32_t count = SegmentCount(frame.offload, frame.bytes.size());
-  Count(port.from_pod, count, frame.bytes.size());
+  const bool given_back = punted && port.carried();
+  if (!given_back) Count(port.from_pod, count, frame.bytes.size());
   if (IsHello(frame.bytes)) {
     port.drops.Add(Drop::kReserved, count);
     return;
@@ -318,6 +319,12 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
       if (Port* to = FindPort(flow.verdict.port)) DeliverWhole(*to, out);
       return;
     case Verdict::Action::kToPeer:
+      if (port.carried() && !given_back && flow.peer != nullptr && flow.peer->fast) {
+        if (const Drop drop = fast_->Carry(port.id, out); drop != Drop::kNone) {
+          port.drops.Add(drop, count);
+        }
+        return;
+      }
       SendFrame(port, frame, flow.verdict.peer,
                 flow.peer != nullptr ? &flow.peer->to_peer : nullptr);
       return;

@@ -11,7 +11,9 @@
 // With a fast path (cloud_fast.cc) the kernel forwards part of the frames by a copy of the FDB:
 //   I4  The copy has the stations at all ports and at fast peers, each where the FDB has it. Fast
 //       is a peer that has answered from its fast port, and that FastCloud has taken.
-//   I5  A port's frames are read from its interface or by the fast path, never by both.
+//   I5  A port's frames are read from its interface or by the fast path, never by both. A carried
+//       port's, a tap's, are read from its interface and may be handed to the fast path, which
+//       gives back what it cannot send.
 
 #ifndef VXVDE_PLUGIN_CLOUD_CLOUD_H_
 #define VXVDE_PLUGIN_CLOUD_CLOUD_H_
@@ -124,12 +126,14 @@ class Cloud {
     Coalescer coalescer;
     bool coalescing = false;   // has frames of this turn in its coalescer
     bool failed = false;       // was reported as kPortFailed
-    bool fast = false;         // the fast path reads its frames (I5)
+    bool fast = false;         // the fast path reads its frames, or carries them (I5)
     std::string why_not_fast;  // not empty: it was tried once, and never will be again
     FlowCounters from_pod;
     FlowCounters to_pod;
     DropCounters drops;
     Instant added;
+
+    bool carried() const { return fast && options.host_end == IfIndex::kNone; }
   };
   struct PeerState {
     FlowCounters from_peer;
@@ -162,7 +166,8 @@ class Cloud {
                        Flow& flow);
   void OnLeave(const Peer& from);
   bool ReadPort(Port& port);
-  void OnFrameFromPort(Port& port, Frame& frame, Flow& flow);
+  // `punted`: the fast path has read it, or has given it back.
+  void OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted = false);
 
   void DeliverSegment(Port& port, std::span<const uint8_t> frame);
   void DeliverWhole(Port& port, const OutFrame& frame);
@@ -184,6 +189,7 @@ class Cloud {
   void SlowDown(const Peer& peer, PeerState& state);
   void PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last);
   void SpeedUp(Port& port);
+  void CarryOrNot(Port& port, Instant now);
   bool Reopen(Port& port, bool receives);
   void SlowDown(Port& port);
   void CopyChange(const FdbChange& change);
@@ -213,6 +219,7 @@ class Cloud {
   std::unique_ptr<FastCloud> fast_;  // may be null
   std::string why_not_fast_;
   Instant last_hello_;
+  std::optional<Instant> proof_;  // when frames for carried ports were last seen to come through
 
   Fdb fdb_;
   std::map<PortId, std::unique_ptr<Port>> ports_;

@@ -48,14 +48,25 @@ bool Cloud::ReadPunted() {
   PortId last = PortId::kNone;
   Flow flow;
   for (PuntedFrame& punted : punted_) {
-    Port* port = FindPort(punted.from);
+    if (punted.way == PuntedFrame::Way::kProof) {
+      proof_ = loop_->now();
+      continue;
+    }
+    Port* port = FindPort(punted.port);
     if (port == nullptr) continue;  // Receive leaves out the frames of ports that are gone
-    if (punted.from != last) flow.valid = false;
-    last = punted.from;
-    OnFrameFromPort(*port, punted.frame, flow);
+    if (punted.way == PuntedFrame::Way::kTo) {
+      const iovec whole{punted.frame.bytes.data(), punted.frame.bytes.size()};
+      DeliverWhole(*port, {.parts = {&whole, 1},
+                           .size = punted.frame.bytes.size(),
+                           .offload = punted.frame.offload});
+      continue;
+    }
+    if (punted.port != last) flow.valid = false;
+    last = punted.port;
+    OnFrameFromPort(*port, punted.frame, flow, /*punted=*/true);
   }
   FlushSends();
-  return punted_.size() == buffers_->count();
+  return !punted_.empty();
 }
 
 // ---------------------------------------------------------------- Hello
@@ -126,8 +137,8 @@ void Cloud::TickFast(Instant now) {
   if (fast_ == nullptr) return;
   int left = kMostMadeFast;
   for (const auto& [id, port] : ports_) {
-    if (left == 0) break;
-    const bool may = !port->fast && !port->failed && port->why_not_fast.empty() &&
+    if (port->options.host_end == IfIndex::kNone) CarryOrNot(*port, now);
+    const bool may = left > 0 && !port->fast && !port->failed && port->why_not_fast.empty() &&
                      port->options.host_end != IfIndex::kNone;
     if (!may || now - port->added < kFastAfter) continue;
     SpeedUp(*port);
@@ -162,6 +173,19 @@ void Cloud::SpeedUp(Port& port) {
   }
   port.why_not_fast = std::string(fast.message());
   if (!port.io->SetReceiving(true).ok()) FailPort(port);  // nobody would read it any more
+}
+
+// A tap has no interface on this node where a program could stand.
+void Cloud::CarryOrNot(Port& port, Instant now) {
+  const bool open = proof_.has_value() && now - *proof_ < kHelloLife;
+  if (port.fast && !open) SlowDown(port);
+  if (port.fast || !open || port.failed || !port.why_not_fast.empty()) return;
+  if (const absl::Status added = fast_->AddCarried(port.id); !added.ok()) {
+    port.why_not_fast = std::string(added.message());
+    return;
+  }
+  port.fast = true;
+  CopyStationsAt(port.id);
 }
 
 bool Cloud::Reopen(Port& port, bool receives) {
@@ -288,7 +312,7 @@ void Cloud::MoveFast() {
 void Cloud::LeaveFast(std::string why) {
   ReadNow();  // what was punted would be lost
   for (const auto& [id, port] : ports_) {
-    const bool deaf = port->fast;
+    const bool deaf = port->fast && !port->carried();
     SlowDown(*port);
     if (deaf && !Reopen(*port, /*receives=*/true) && !port->io->SetReceiving(true).ok()) {
       FailPort(*port);
@@ -315,9 +339,13 @@ void Cloud::AddFastTo(CloudSnapshot& snapshot) const {
   for (PortSnapshot& out : snapshot.ports) {
     const Port& port = *FindPort(out.id);
     out.fast = port.fast;
-    out.why_not_fast = port.options.host_end != IfIndex::kNone
-                           ? port.why_not_fast
-                           : "it is no veth pair with an end on this node";
+    out.why_not_fast = port.why_not_fast;
+    if (!port.fast && port.options.host_end == IfIndex::kNone && out.why_not_fast.empty()) {
+      out.why_not_fast = absl::StrCat(
+          "it is a tap, and no agent's Hello has come to UDP port ", fast_->fast_port(),
+          " through the node's own network stack (if there are agents with a fast path, let it "
+          "through the firewall)");
+    }
     if (!port.fast) continue;
     const FastCounters counters = fast_->CountersOf(port.id);
     Add(out.from_pod, counters.from);

@@ -71,11 +71,17 @@ struct FastLost {
 using SlowCounters = std::array<uint64_t, kSlowReasons>;
 
 struct PuntedFrame {
-  PortId from;
-  Frame frame;
+  enum class Way {
+    kFrom,   // from `port`, to be forwarded
+    kTo,     // to `port`, a carried one, to be delivered
+    kProof,  // what was unpacked for carried ports arrives; `port` is none
+  };
+  Way way = Way::kFrom;
+  PortId port = PortId::kNone;
+  Frame frame = {};
 };
 
-// Frames from pods that the programs left to us.
+// Frames that the programs left to us, or unpacked for us.
 class PuntIo {
  public:
   virtual ~PuntIo() = default;
@@ -110,6 +116,14 @@ class FastCloud {
   // otherwise. FailedPrecondition: this interface cannot be fast (the message says why), and
   // nothing has changed.
   virtual absl::Status AddPort(PortId port, IfIndex host_end) = 0;
+  // For a port that the cloud must read and write itself (a tap): a carried one. Its frames to
+  // peers may go by Carry(); frames for it from peers come unpacked and whole to frames(), through
+  // the node's own network stack, which must let the fast port through: Way::kProof says that it
+  // does.
+  virtual absl::Status AddCarried(PortId port) = 0;
+  // Sends `frame`, of a carried port and to a station at a peer; or gives it back at frames(), when
+  // the programs cannot. kPortFull and the like: it is lost.
+  virtual Drop Carry(PortId port, const OutFrame& frame) = 0;
   virtual void RemovePort(PortId port) = 0;
 
   // FailedPrecondition: there is no way to it for now (no route, another kind of interface); what

@@ -110,6 +110,8 @@ KernelFastPath::~KernelFastPath() {
 
 int KernelFastPath::from_pod() const { return bpf_program__fd(programs_->progs.from_pod); }
 int KernelFastPath::from_uplink() const { return bpf_program__fd(programs_->progs.from_uplink); }
+int KernelFastPath::from_cloud() const { return bpf_program__fd(programs_->progs.from_cloud); }
+int KernelFastPath::from_tunnel() const { return bpf_program__fd(programs_->progs.from_tunnel); }
 
 absl::StatusOr<std::unique_ptr<FastCloud>> KernelFastPath::Join(const FastCloudOptions& options) {
   WaitForBurials();  // of a cloud with the same port, perhaps
@@ -268,7 +270,7 @@ absl::Status KernelFastCloud::OpenTunnel() {
     }
   }
   if (tunnel_ == IfIndex::kNone) return Annotate(status, "fast port");
-  return AttachProgram(tunnel_, bpf_program__fd(node_->programs_->progs.no_way));
+  return AttachProgram(tunnel_, node_->from_tunnel());
 }
 
 absl::Status KernelFastCloud::OpenTaps() {
@@ -312,6 +314,14 @@ absl::Status KernelFastCloud::OpenTaps() {
                           BPF_ANY) != 0) {
     return ErrnoStatus(errno, "write the cloud's map");
   }
+  // Each frame says its port by itself.
+  const uint32_t index = static_cast<uint32_t>(frames_tap_);
+  const fp_port tap = {.cloud = place_, .port = 0};
+  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index, &tap, BPF_ANY) !=
+      0) {
+    return ErrnoStatus(errno, "write the ports' map");
+  }
+  RETURN_IF_ERROR(AttachProgram(frames_tap_, node_->from_cloud()));
   node_->joined_.emplace(place_, this);
   node_->WriteLocals();
   return absl::OkStatus();
@@ -334,6 +344,8 @@ KernelFastCloud::~KernelFastCloud() {
   }
   for (const fp_station_key& station : ours) (void)bpf_map_delete_elem(stations, &station);
   if (attached_) node_->Detach(options_.uplink);
+  const uint32_t index = static_cast<uint32_t>(frames_tap_);
+  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
   std::vector<UniqueFd> taps;
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
@@ -358,36 +370,56 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
     // It shapes what goes to the pod.
     if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") where = FP_AT_EGRESS;
   }
-  const std::optional<uint32_t> place = node_->ports_.Take();
-  if (!place.has_value()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
-  }
-  absl::Cleanup give_back = [&] { node_->ports_.GiveBack(*place); };
+  ASSIGN_OR_RETURN(const uint32_t place, TakePlace());
+  absl::Cleanup give_back = [&] { node_->ports_.GiveBack(place); };
   const auto& maps = node_->programs_->maps;
-  Clear<fp_counters>(maps.fp_port_counters, *place);
   if (const absl::Status attached = AttachProgram(host_end, node_->from_pod()); !attached.ok()) {
     return absl::FailedPreconditionError(attached.message());
   }
   // Until this is there the program lets all pass.
   const uint32_t index = static_cast<uint32_t>(host_end);
-  const fp_port value = {.cloud = place_, .port = *place};
+  const fp_port value = {.cloud = place_, .port = place};
   if (bpf_map_update_elem(bpf_map__fd(maps.fp_ports), &index, &value, BPF_ANY) != 0) {
     const absl::Status status = ErrnoStatus(errno, "write the ports' map");
     DetachProgram(host_end);
     return absl::FailedPreconditionError(status.message());
   }
   std::move(give_back).Cancel();
-  ports_[port] = {*place, host_end, where, static_cast<uint32_t>(link.mtu)};
-  port_at_[*place] = port;
+  ports_[port] = {place, host_end, where, static_cast<uint32_t>(link.mtu)};
+  port_at_[place] = port;
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> KernelFastCloud::TakePlace() {
+  const std::optional<uint32_t> place = node_->ports_.Take();
+  if (!place.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
+  }
+  Clear<fp_counters>(node_->programs_->maps.fp_port_counters, *place);
+  return *place;
+}
+
+absl::Status KernelFastCloud::AddCarried(PortId port) {
+  ASSIGN_OR_RETURN(const uint32_t place, TakePlace());
+  ports_[port] = {place, IfIndex::kNone, FP_AT_TAP, 0};
+  port_at_[place] = port;
+  return absl::OkStatus();
+}
+
+Drop KernelFastCloud::Carry(PortId port, const OutFrame& frame) {
+  const auto found = ports_.find(port);
+  if (found == ports_.end()) return Drop::kSendFailed;
+  return frames_->Send(static_cast<uint16_t>(found->second.place), frame);
 }
 
 void KernelFastCloud::RemovePort(PortId port) {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return;
-  const uint32_t index = static_cast<uint32_t>(found->second.host_end);
-  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+  if (found->second.host_end != IfIndex::kNone) {
+    const uint32_t index = static_cast<uint32_t>(found->second.host_end);
+    (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+  }
   node_->ports_.GiveBack(found->second.place);
   port_at_.erase(found->second.place);
   ports_.erase(found);
@@ -565,6 +597,10 @@ std::string KernelFastCloud::Explain(const MacAddress& source,
   }
   if (to->where == FP_AT_SLOW_PORT) {
     return absl::StrCat("slow: ", destination.ToString(), " is at a port that is not fast.");
+  }
+  const bool carried = from->where == FP_AT_TAP || to->where == FP_AT_TAP;
+  if (carried && from->where != FP_AT_PEER && to->where != FP_AT_PEER) {
+    return "slow: the agent carries frames to and from a tap itself.";
   }
   if (to->where != FP_AT_PEER) {
     if (from->where == FP_AT_PEER || from->place != to->place) {

@@ -2,9 +2,10 @@
 // maps. To the outside there is OpenKernelFastPath(); tests look inside.
 //
 // Devices of one cloud, named after its unicast port P: vxtP, the tap of punted frames; vxdP, the
-// tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one only makes the
-// kernel aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before
-// from_uplink sees it. It stays when the agent ends, and keeps the port for the next one.
+// tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one makes the kernel
+// aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before from_uplink
+// sees it, and unpacks what is for carried ports. It stays when the agent ends, and keeps the port
+// for the next one.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_H_
 #define VXVDE_PLUGIN_FASTPATH_KERNEL_H_
@@ -60,6 +61,8 @@ class KernelFastPath final : public FastPath {
   // Descriptors of the programs, for BPF_PROG_TEST_RUN.
   int from_pod() const;
   int from_uplink() const;
+  int from_cloud() const;
+  int from_tunnel() const;
 
  private:
   friend class KernelFastCloud;
@@ -98,6 +101,8 @@ class KernelFastCloud final : public FastCloud {
   DatagramIo& datagrams() override { return *datagrams_; }
   PuntIo& frames() override { return *frames_; }
   absl::Status AddPort(PortId port, IfIndex host_end) override;
+  absl::Status AddCarried(PortId port) override;
+  Drop Carry(PortId port, const OutFrame& frame) override;
   void RemovePort(PortId port) override;
   absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override;
   void ForgetPeer(const Peer& peer) override;
@@ -116,10 +121,11 @@ class KernelFastCloud final : public FastCloud {
   friend class KernelFastPath;
   struct Port {
     uint32_t place;
-    IfIndex host_end;
+    IfIndex host_end;  // kNone: a carried one
     fp_where where;
     uint32_t mtu;
   };
+  absl::StatusOr<uint32_t> TakePlace();
 
   KernelFastCloud(KernelFastPath* node, FastCloudOptions options, uint32_t place)
       : node_(node), options_(std::move(options)), place_(place) {}

@@ -7,10 +7,12 @@
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <random>
 #include <set>
 #include <string>
@@ -40,12 +42,15 @@ MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0, 0, 0, last}); }
 
 struct Ran {
   int action = 0;
+  uint32_t mark = 0;
   Bytes out;
 };
 
-Ran RunProgram(int program, IfIndex interface, const Bytes& frame) {
+Ran RunProgram(int program, IfIndex interface, const Bytes& frame, uint32_t mark = 0) {
   Ran run{.action = -1, .out = Bytes(frame.size() + 256)};
   __sk_buff context = {};
+  __sk_buff after = {};
+  context.mark = mark;
   context.ifindex = static_cast<uint32_t>(interface);
   bpf_test_run_opts options = {};
   options.sz = sizeof(options);
@@ -55,9 +60,12 @@ Ran RunProgram(int program, IfIndex interface, const Bytes& frame) {
   options.data_size_out = static_cast<uint32_t>(run.out.size());
   options.ctx_in = &context;
   options.ctx_size_in = sizeof(context);
+  options.ctx_out = &after;
+  options.ctx_size_out = sizeof(after);
   const int error = bpf_prog_test_run_opts(program, &options);
   EXPECT_EQ(error, 0) << std::strerror(-error) << ", frame of " << frame.size();
   run.action = static_cast<int>(options.retval);
+  run.mark = after.mark;
   run.out.resize(options.data_size_out);
   return run;
 }
@@ -71,7 +79,7 @@ uint64_t Total(const SlowCounters& slow) {
 // A node with an uplink, two fast ports, one slow one, and a cloud over IPv4 or IPv6.
 class KernelFastPathTest : public ::testing::TestWithParam<bool> {
  protected:
-  static constexpr PortId kPort1{1}, kPort2{2}, kSlowPort{3};
+  static constexpr PortId kPort1{1}, kPort2{2}, kSlowPort{3}, kTap{4};
 
   bool v6() const { return GetParam(); }
   IpAddress Address(uint8_t host) const {
@@ -126,6 +134,43 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
       fast_.reset();
       killed_cloud_.reset();
       killed_.reset();
+    });
+  }
+
+  // All frames that can be read within a while, which ends early when `enough`.
+  std::vector<std::pair<PuntedFrame, Bytes>> Punted(const std::function<bool(size_t)>& enough) {
+    std::vector<std::pair<PuntedFrame, Bytes>> all;
+    Buffers buffers(4);
+    std::vector<PuntedFrame> some;
+    DropCounters drops;
+    for (int i = 0; i < 100 && !enough(all.size()); ++i) {
+      pollfd wait = {.fd = cloud_->frames().fd(), .events = POLLIN, .revents = 0};
+      poll(&wait, 1, 100);
+      EXPECT_TRUE(cloud_->frames().Receive(buffers, some, drops).ok());
+      for (const PuntedFrame& one : some) {
+        all.emplace_back(one, Bytes(one.frame.bytes.begin(), one.frame.bytes.end()));
+      }
+    }
+    EXPECT_EQ(drops.Total(), 0u);
+    return all;
+  }
+  // From the fabric, through the uplink and whatever then takes it.
+  void SendForReal(Bytes packet) {
+    if (!v6()) {  // ip_rcv() looks at the header's checksum
+      uint32_t sum = 0;
+      for (size_t i = 14; i < 34; i += 2) sum += LoadBe16(&packet[i]);
+      while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+      StoreBe16(&packet[24], static_cast<uint16_t>(~sum));
+    }
+    fabric_.Run([&] {
+      Netlink netlink = ValueOrDie(Netlink::Open());
+      const UniqueFd raw(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+      sockaddr_ll to = {};
+      to.sll_family = AF_PACKET;
+      to.sll_ifindex = static_cast<int>(ValueOrDie(netlink.GetLink("eth0")).index);
+      ASSERT_EQ(sendto(raw.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&to),
+                       sizeof(to)),
+                static_cast<ssize_t>(packet.size()));
     });
   }
 
@@ -513,6 +558,110 @@ TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
   }
 }
 
+// ---------------------------------------------------------------- taps
+
+TEST_P(KernelFastPathTest, WhatIsForACarriedPortIsUnpackedByTheKernelAndReadByTheCloud) {
+  ASSERT_TRUE(cloud_->AddCarried(kTap).ok());
+  Static(Mac(5), kTap);
+  packets::Spec spec;
+  spec.payload = packets::Payload(700);
+  for (const bool tagged : {false, true}) {
+    spec.tags = tagged ? 1 : 0;
+    Bytes frame = packets::Build(spec);
+    std::copy_n(Mac(5).bytes().begin(), 6, frame.begin());
+    std::copy_n(Mac(0x20).bytes().begin(), 6, frame.begin() + 6);
+    const Bytes datagram = Datagram(frame, FastPeer());
+    const uint64_t counted = cloud_->CountersOf(FastPeer()).from.frames;
+    const Outcome outcome = Send(fast_->from_uplink(), uplink_, datagram);
+    EXPECT_EQ(outcome.run.action, TC_ACT_OK);
+    EXPECT_EQ(outcome.run.out, datagram) << "as it came";
+    EXPECT_EQ(outcome.run.mark & FP_MARK_MASK, FP_MARK);
+    EXPECT_FALSE(outcome.slow);
+    EXPECT_EQ(cloud_->CountersOf(FastPeer()).from.frames, counted + 1);
+
+    SendForReal(datagram);
+    const auto read = Punted([](size_t got) { return got == 1; });
+    ASSERT_EQ(read.size(), 1u);
+    EXPECT_EQ(read[0].first.way, PuntedFrame::Way::kTo);
+    EXPECT_EQ(read[0].first.port, kTap);
+    EXPECT_EQ(read[0].second, frame);
+  }
+  // From somebody else it is looked at by the cloud, and what has no mark is nobody's.
+  Bytes frame = packets::Build(spec);
+  std::copy_n(Mac(5).bytes().begin(), 6, frame.begin());
+  std::copy_n(Mac(0x20).bytes().begin(), 6, frame.begin() + 6);
+  EXPECT_TRUE(Send(fast_->from_uplink(), uplink_, Datagram(frame, OtherFastPeer())).slow);
+  node_.Run([&] {
+    EXPECT_EQ(RunProgram(fast_->from_tunnel(), uplink_, frame).action, TC_ACT_SHOT);
+    EXPECT_EQ(RunProgram(fast_->from_tunnel(), uplink_, frame, 0x76ff0000).action, TC_ACT_SHOT)
+        << "of a cloud that is none";
+  });
+  cloud_->RemovePort(kTap);
+  cloud_->SetStation(Mac(5), kTap, kNow);
+  EXPECT_TRUE(Send(fast_->from_uplink(), uplink_, Datagram(frame, FastPeer())).slow);
+}
+
+TEST_P(KernelFastPathTest, HelloComesBothWays) {
+  Bytes hello(60, 0);
+  const std::vector<uint8_t> agents = {0x03, 0x76, 0x78, 0x76, 0x64, 0x65};
+  std::copy(agents.begin(), agents.end(), hello.begin());
+  std::copy_n(Mac(0x40).bytes().begin(), 6, hello.begin() + 6);
+  StoreBe16(&hello[12], 0x88b5);
+  SendForReal(Datagram(hello, PlainPeer()));
+  const auto read = Punted([](size_t got) { return got == 1; });
+  ASSERT_EQ(read.size(), 1u);
+  EXPECT_EQ(read[0].first.way, PuntedFrame::Way::kProof);
+  Buffers buffers(4);
+  std::vector<InDatagram> datagrams;
+  DropCounters drops;
+  ASSERT_TRUE(cloud_->datagrams().Receive(buffers, datagrams, drops).ok());
+  ASSERT_EQ(datagrams.size(), 1u);
+  EXPECT_EQ(datagrams[0].from, PlainPeer());
+  EXPECT_EQ(Bytes(datagrams[0].bytes.begin() + 8, datagrams[0].bytes.end()), hello);
+  EXPECT_EQ(cloud_->slow()[static_cast<size_t>(Slow::kGroup)], 1u);
+}
+
+TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
+  ASSERT_TRUE(cloud_->AddCarried(kTap).ok());
+  Static(Mac(5), kTap);
+  const auto carry = [&](const MacAddress& destination, const MacAddress& source, bool arp) {
+    Bytes frame = packets::Build({});
+    std::copy_n(destination.bytes().begin(), 6, frame.begin());
+    std::copy_n(source.bytes().begin(), 6, frame.begin() + 6);
+    if (arp) StoreBe16(&frame[12], kEtherTypeArp);
+    const iovec whole{frame.data(), frame.size()};
+    EXPECT_EQ(cloud_->Carry(kTap, {.parts = {&whole, 1}, .size = frame.size(), .offload = {}}),
+              Drop::kNone);
+    return frame;
+  };
+  const auto sent = [&] { return cloud_->CountersOf(FastPeer()).to.frames; };
+  carry(Mac(0x20), Mac(5), false);
+  EXPECT_EQ(sent(), 1u);
+  EXPECT_EQ(cloud_->CountersOf(kTap).from.frames, 0u) << "the cloud has read it, and counted it";
+  EXPECT_NE(cloud_->LastSeen(Mac(5)), kNow);
+
+  struct Case {
+    MacAddress destination, source;
+    bool arp;
+  };
+  // Of another kind, from a station that is unknown or at another port, to one that is at no peer.
+  const std::vector<Case> cases = {
+      {Mac(0x20), Mac(5), true},  {Mac(0x20), Mac(0x50), false},
+      {Mac(0x20), Mac(1), false}, {Mac(2), Mac(5), false},
+      {Mac(0x50), Mac(5), false}, {MacAddress::Broadcast(), Mac(5), false}};
+  for (const Case& one : cases) {
+    const Bytes frame = carry(one.destination, one.source, one.arp);
+    const auto back = Punted([](size_t got) { return got == 1; });
+    ASSERT_EQ(back.size(), 1u);
+    EXPECT_EQ(back[0].first.way, PuntedFrame::Way::kFrom);
+    EXPECT_EQ(back[0].first.port, kTap);
+    EXPECT_EQ(back[0].second, frame);
+  }
+  EXPECT_EQ(sent(), 1u);
+  EXPECT_THAT(cloud_->Explain(Mac(5), Mac(0x20)), HasSubstr("to peer"));
+  EXPECT_THAT(cloud_->Explain(Mac(5), Mac(2)), HasSubstr("slow"));
+}
+
 // One frame for each reason, those that a pod sends and those that come in.
 TEST_P(KernelFastPathTest, EachReasonIsCounted) {
   const auto frame = [](const MacAddress& destination, const MacAddress& source, size_t payload) {
@@ -525,6 +674,11 @@ TEST_P(KernelFastPathTest, EachReasonIsCounted) {
   };
   const auto as_arp = [](Bytes out) {
     StoreBe16(&out[12], kEtherTypeArp);
+    return out;
+  };
+  const auto to_dhcp_client = [](Bytes out) {
+    out[14 + 9] = 17;  // UDP
+    StoreBe16(&out[14 + 20 + 2], 68);
     return out;
   };
   const MacAddress group = MacAddress::Broadcast();
@@ -544,6 +698,8 @@ TEST_P(KernelFastPathTest, EachReasonIsCounted) {
       {Slow::kSlowPort, Slow::kSlowPort, frame(Mac(3), Mac(1), 9), frame(Mac(3), Mac(0x20), 9)},
       {Slow::kSamePort, Slow::kOdd, frame(Mac(0x11), Mac(1), 9), frame(Mac(2), group, 9)},
       {Slow::kOdd, Slow::kOdd, frame(Mac(2), group, 9), frame(Mac(2), group, 9)},
+      {Slow::kGuarded, Slow::kGroup, to_dhcp_client(frame(Mac(2), Mac(1), 9)),
+       frame(group, Mac(0x20), 9)},
   };
   std::set<Slow> seen;
   for (const Case& one : cases) {
