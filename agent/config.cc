@@ -27,6 +27,7 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxConfigSize = 1 << 20;
+constexpr int kMostStorm = 100'000'000;  // frames a second; nobody sends more
 
 // One pass over the document, collecting what is wrong.
 class Reader {
@@ -253,6 +254,9 @@ class Reader {
              [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
             {"masquerade",
              [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
+            {"storm", [&](const auto& v) { ReadStorm(v, cloud.storm); }},
+            {"snooping",
+             [&](const auto& v) { cloud.snooping = Truth(v, "snooping").value_or(true); }},
             {"portSecurity",
              [&](const auto& v) { cloud.port_security = Truth(v, "portSecurity").value_or(true); }},
             {"allowByAnnotation",
@@ -308,6 +312,18 @@ class Reader {
       return;
     }
     mtu = *number;
+  }
+
+  void ReadStorm(const YAML::Node& value, StormLimits& storm) {
+    const auto limit = [&](const YAML::Node& v, const char* key, uint32_t& out) {
+      const auto number = Number(v, key, 0, kMostStorm);
+      if (number.has_value()) out = static_cast<uint32_t>(*number);
+    };
+    ReadMap(value, "storm",
+            {
+                {"port", [&](const auto& v) { limit(v, "storm.port", storm.port); }},
+                {"cloud", [&](const auto& v) { limit(v, "storm.cloud", storm.cloud); }},
+            });
   }
 
   void ReadConflicts(const YAML::Node& value, bool& defend) {
@@ -419,9 +435,10 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
-         a.subnets == b.subnets && a.defend == b.defend && a.gateway == b.gateway &&
-         a.masquerade == b.masquerade && a.port_security == b.port_security &&
-         a.allow_by_annotation == b.allow_by_annotation && a.namespaces == b.namespaces;
+         a.subnets == b.subnets && a.defend == b.defend && a.storm == b.storm &&
+         a.snooping == b.snooping && a.gateway == b.gateway && a.masquerade == b.masquerade &&
+         a.port_security == b.port_security && a.allow_by_annotation == b.allow_by_annotation &&
+         a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

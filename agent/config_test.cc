@@ -54,6 +54,8 @@ clouds:
     masquerade: true
     portSecurity: false
     allowByAnnotation: [00:00:5e:00:01:00/40, 10.42.0.200, "fd42::/120", router]
+    storm: {port: 500, cloud: 0}
+    snooping: false
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -72,12 +74,16 @@ clouds:
   EXPECT_EQ(blue.config.key.vni.value(), 42u);
   EXPECT_EQ(blue.mtu, 1400);
   EXPECT_TRUE(blue.defend);
+  EXPECT_EQ(blue.storm, (StormLimits{.port = 500, .cloud = 0}));
+  EXPECT_EQ(config->clouds[1].storm, StormLimits{});
   EXPECT_THAT(blue.subnets,
               ElementsAre(*IpPrefix::Parse("10.42.0.0/16"), *IpPrefix::Parse("fd42::/64")));
   EXPECT_THAT(blue.namespaces, ElementsAre("team-*", "shop"));
   EXPECT_FALSE(blue.port_security);
   EXPECT_THAT(FormatAllowed(blue.allow_by_annotation),
               ElementsAre("00:00:5e:00:01:00/40", "10.42.0.200", "fd42::/120", "router"));
+  EXPECT_FALSE(blue.snooping);
+  EXPECT_TRUE(config->clouds[1].snooping);
   EXPECT_THAT(config->clouds[1].namespaces, ElementsAre("*"));
   EXPECT_TRUE(config->clouds[1].port_security);
   EXPECT_TRUE(config->clouds[1].allow_by_annotation.empty());
@@ -157,7 +163,13 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
              "masquerade: true needs gateway: true"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", snooping: auto}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: 5}]\n", "storm: must be a map"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {port: -1}}]\n",
+             "storm.port: must be a whole number from 0"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {peer: 1}}]\n",
+             "no such key in storm; there are: port, cloud"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.1/16]}]\n",
              "has host bits; write 10.42.0.0/16"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0]}]\n", "10.42.0.0"},

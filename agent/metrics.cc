@@ -93,9 +93,16 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family conflicts(kCounter, "vxvde_mac_conflicts_total",
                    "Frames that claimed a pod's MAC from elsewhere.");
   Family refused(kCounter, "vxvde_stations_not_learned_total",
-                 "Stations refused because the forwarding database was full.");
+                 "Stations refused because the forwarding database, or a place's share, was full.");
+  Family holds(kCounter, "vxvde_station_holds_total",
+               "Stations that moved too often and were held where they were.");
+  Family strangers(kCounter, "vxvde_peers_not_kept_total",
+                   "Frames of peers beyond the number that are counted one by one.");
   Family frames(kCounter, "vxvde_group_frames_total", "Frames by multicast.");
   Family bytes(kCounter, "vxvde_group_bytes_total", "Bytes of frames by multicast.");
+  Family problems(kGauge, "vxvde_group_problem", "1: multicast fails on the underlay.");
+  Family rejoins(kCounter, "vxvde_group_rejoins_total",
+                 "How often the group was joined anew because nothing was heard by it.");
   for (const CloudInfo& cloud : node.clouds) {
     const CloudSnapshot& state = cloud.state;
     const ClientMetric::Label name{"cloud", cloud.name};
@@ -106,15 +113,37 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
     moves.Add({name}, state.moves);
     conflicts.Add({name}, state.conflicts);
     refused.Add({name}, state.not_learned);
+    holds.Add({name}, state.holds);
+    strangers.Add({name}, state.peers_not_kept);
     frames.Add({name, {"direction", "from_group"}}, state.from_group.frames);
     frames.Add({name, {"direction", "to_group"}}, state.to_group.frames);
     bytes.Add({name, {"direction", "from_group"}}, state.from_group.bytes);
     bytes.Add({name, {"direction", "to_group"}}, state.to_group.bytes);
+    problems.Add({name}, uint64_t{state.group_problem.empty() ? 0u : 1u});
+    rejoins.Add({name}, state.rejoins);
   }
-  for (Family* family :
-       {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &frames, &bytes}) {
+  for (Family* family : {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &holds,
+                         &strangers, &frames, &bytes, &problems, &rejoins}) {
     out.push_back(family->Take());
   }
+}
+
+// Of clouds where multicast goes only to ports that want it.
+void AddSnooping(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
+  Family groups(kGauge, "vxvde_multicast_groups", "Multicast groups that somebody wants.");
+  Family unsure(kGauge, "vxvde_multicast_unsure_ports",
+                "Ports that get every group because it is not known what they want.");
+  Family withheld(kCounter, "vxvde_multicast_withheld_total",
+                  "Copies of frames that were not sent to a port that does not want them.");
+  for (const CloudInfo& cloud : node.clouds) {
+    if (!cloud.state.snooping.has_value()) continue;
+    const Snooper::State& state = *cloud.state.snooping;
+    const ClientMetric::Label name{"cloud", cloud.name};
+    groups.Add({name}, state.groups.size());
+    unsure.Add({name}, state.unsure.size());
+    withheld.Add({name}, state.withheld);
+  }
+  for (Family* family : {&groups, &unsure, &withheld}) out.push_back(family->Take());
 }
 
 // Of clouds that the kernel forwards.
@@ -143,6 +172,8 @@ void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
 void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family frames(kCounter, "vxvde_port_frames_total", "Frames that passed a port.");
   Family bytes(kCounter, "vxvde_port_bytes_total", "Bytes of frames that passed a port.");
+  Family blocked(kGauge, "vxvde_port_blocked",
+                 "1 while a port is kept out of floods because it is in a loop.");
   for (const CloudInfo& cloud : node.clouds) {
     for (const PortSnapshot& port : cloud.state.ports) {
       const auto labels = [&](const char* direction) {
@@ -152,10 +183,11 @@ void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
       frames.Add(labels("to_pod"), port.to_pod.frames);
       bytes.Add(labels("from_pod"), port.from_pod.bytes);
       bytes.Add(labels("to_pod"), port.to_pod.bytes);
+      blocked.Add({{"cloud", cloud.name}, {"port", port.options.name}},
+                  port.blocked > Duration{} ? 1.0 : 0.0);
     }
   }
-  out.push_back(frames.Take());
-  out.push_back(bytes.Take());
+  for (Family* family : {&frames, &bytes, &blocked}) out.push_back(family->Take());
 }
 
 // A cloud shows all reasons, so that rate() sees the first drop; a port only those it met.
@@ -239,6 +271,7 @@ class Collector final : public prometheus::Collectable {
     AddNode(node, loop_delay, out);
     AddClouds(node, out);
     AddFastPath(node, out);
+    AddSnooping(node, out);
     AddPorts(node, out);
     AddDrops(node, out);
     AddIpam(node, out);

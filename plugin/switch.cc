@@ -126,11 +126,21 @@ absl::Status Switch::Move(const CloudKey& cloud, IfIndex uplink, const std::stri
   return found->MoveTo(uplink, name, mtu, std::move(group));
 }
 
+void Switch::SetStorm(const CloudKey& cloud, const StormLimits& limits) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it != impl_->clouds.end()) it->second->SetStorm(limits);
+}
+
 bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
 
 bool Switch::IsFast(const CloudKey& cloud) const {
   const auto it = impl_->clouds.find(cloud);
   return it != impl_->clouds.end() && it->second->FastPort() != 0;
+}
+
+void Switch::SetSnooping(const CloudKey& cloud, bool on) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it != impl_->clouds.end()) it->second->SetSnooping(on);
 }
 
 void Switch::Leave(const CloudKey& cloud) {

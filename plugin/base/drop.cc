@@ -37,6 +37,8 @@ constexpr std::array<Reason, kDropReasons> kReasons = {{
     {"spoofed-address", "A pod said by ARP or ND that it has an address that is not its own."},
     {"rogue-server", "A pod that may not sent as a DHCP server or a router."},
     {"unreadable", "A pod's frame has headers that cannot be followed as far as must be looked."},
+    {"storm", "More frames to all were sent than one port, one peer or a cloud's peers may send."},
+    {"loop", "A frame came in a circle, or it was flooded from or to a port that is in a loop."},
 }};
 
 // Adding a reason without its row would leave an empty one at the end.

@@ -86,6 +86,10 @@ int NumberOf(Drop drop) {
       return 23;
     case Drop::kUnreadable:
       return 24;
+    case Drop::kStorm:
+      return 25;
+    case Drop::kLoop:
+      return 26;
   }
   return -1;
 }
@@ -101,6 +105,7 @@ TEST(Drop, NumbersAndNamesNeverChange) {
       "socket-overrun", "port-overrun",        "reserved",
       "spoofed-mac",    "spoofed-address",     "rogue-server",
       "unreadable",
+      "storm",          "loop",
   };
   ASSERT_EQ(std::size(names), kDropReasons);
   for (size_t i = 0; i < kDropReasons; ++i) {

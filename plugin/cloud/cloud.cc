@@ -39,11 +39,13 @@ Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
       fast_(std::move(fast.cloud)),
       why_not_fast_(std::move(fast.why_not)),
       last_hello_(joined_),
+      group_watch_(joined_),
       fdb_({.expiry = options_.config.expiry,
             .reserve = static_cast<size_t>(options_.config.table_size)},
            [this](const FdbChange& change) { OnFdbChange(change); }),
       segmenter_(header_) {
   options_.unicast_port = unicast_->port();
+  SetSnooping(options_.snooping);
 }
 
 Cloud::~Cloud() {
@@ -75,6 +77,7 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
   options_.uplink = uplink;
   options_.uplink_name = name;
   options_.uplink_mtu = mtu;
+  group_watch_.Reset(loop_->now());
   MoveFast();
   return absl::OkStatus();
 }
@@ -114,6 +117,7 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
     return Annotate(watched, absl::StrCat("port ", options.name));
   }
   ports_.emplace(id, std::move(port));
+  if (snooper_.has_value()) snooper_->AddPort(id);
   Report({.kind = SwitchEvent::Kind::kPortAdded, .port = id});
   return absl::OkStatus();
 }
@@ -128,6 +132,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   SlowDown(*it->second);
   std::unique_ptr<FrameIo> io = std::move(it->second->io);
   ports_.erase(it);
+  if (snooper_.has_value()) snooper_->RemovePort(id);
   fdb_.ForgetPort(id);
   Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
   return io;
@@ -177,19 +182,6 @@ void Cloud::ReadNow() {
   }
 }
 
-void Cloud::Tick(Instant now) {
-  fdb_.Expire(
-      now, [&](const MacAddress& mac, const Location& where) { return LastSeen(mac, where, now); });
-  // After the stations: asking for them has told which peers are silent only to us.
-  absl::erase_if(peers_, [&](const auto& item) {
-    if (now - item.second->last < options_.config.expiry) return false;
-    SlowDown(item.first, *item.second);
-    Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = item.first});
-    return true;
-  });
-  TickFast(now);
-}
-
 // ---------------------------------------------------------------- from the cloud
 
 bool Cloud::ReadSocket(DatagramIo& io, Via via) {
@@ -205,8 +197,10 @@ void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
   const size_t datagrams = step == 0 ? 1 : (datagram.bytes.size() + step - 1) / step;
   if (datagram.from.port == unicast_->port() && local_->contains(datagram.from.address)) {
     drops_.Add(Drop::kOwnEcho, datagrams);
+    if (via == Via::kGroup) group_watch_.Echo(loop_->now());
     return;
   }
+  if (via == Via::kGroup) group_watch_.Heard(loop_->now());
   Flow flow;
   PeerState* peer = nullptr;
   std::span<const uint8_t> rest = datagram.bytes;
@@ -236,37 +230,37 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
   if (peer != nullptr) Count(peer->from_peer, 1, frame.size());
   if (via == Via::kGroup) Count(from_group_, 1, frame.size());
   if (IsHello(frame)) {
+    if (!MaySayHello(peer)) return drops_.Add(Drop::kStorm);
     OnHello(frame, from, peer, via);
     return;
   }
   const MacAddress destination = DestinationMac(frame);
   const MacAddress source = SourceMac(frame);
   if (!flow.valid || flow.destination != destination || flow.source != source) {
-    const Instant now = loop_->now();
-    fdb_.Learn(source, from, now);
+    flow.valid = false;
+    if (!LearnAt(from, source)) return drops_.Add(Drop::kLoop);
     flow = {.valid = true,
             .destination = destination,
             .source = source,
-            .verdict = Forward(destination, source, from, fdb_, now)};
+            .verdict = Forward(destination, source, from, fdb_, loop_->now())};
   }
   switch (flow.verdict.action) {
     case Verdict::Action::kToPort:
       if (Port* port = FindPort(flow.verdict.port)) DeliverSegment(*port, frame);
       return;
-    case Verdict::Action::kFlood:
-      for (const auto& [id, port] : ports_) DeliverSegment(*port, frame);
+    case Verdict::Action::kFlood: {
+      if (!MayFlood(from, peer)) return drops_.Add(Drop::kStorm);
+      const Snooper::Audience audience = AudienceOf(frame, /*checksum=*/true, from);
+      for (const auto& [id, port] : ports_) {
+        if (IsFor(audience, id) && TakesFloods(*port, 1)) DeliverSegment(*port, frame);
+      }
       return;
+    }
     case Verdict::Action::kToPeer:  // Forward never says so of a peer's frame
     case Verdict::Action::kDrop:
       drops_.Add(flow.verdict.drop);
       return;
   }
-}
-
-void Cloud::OnLeave(const Peer& from) {
-  fdb_.ForgetPeer(from);
-  if (PeerState* peer = FindPeer(from)) SlowDown(from, *peer);
-  if (peers_.erase(from) != 0) Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
 }
 
 // ---------------------------------------------------------------- from a port
@@ -292,6 +286,7 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
   const bool given_back = punted && port.carried();
   if (!given_back) Count(port.from_pod, count, frame.bytes.size());
   if (IsHello(frame.bytes)) {
+    OnHelloFromPort(port, SourceMac(frame.bytes));
     port.drops.Add(Drop::kReserved, count);
     return;
   }
@@ -304,12 +299,12 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
   const MacAddress destination = DestinationMac(frame.bytes);
   const MacAddress source = SourceMac(frame.bytes);
   if (!flow.valid || flow.destination != destination || flow.source != source) {
-    const Instant now = loop_->now();
-    fdb_.Learn(source, port.id, now);
+    flow.valid = false;
+    if (!LearnAt(port, source)) return port.drops.Add(Drop::kLoop, count);
     flow = {.valid = true,
             .destination = destination,
             .source = source,
-            .verdict = Forward(destination, source, port.id, fdb_, now)};
+            .verdict = Forward(destination, source, port.id, fdb_, loop_->now())};
     if (flow.verdict.action == Verdict::Action::kToPeer) flow.peer = FindPeer(flow.verdict.peer);
   }
   const iovec whole{frame.bytes.data(), frame.bytes.size()};
@@ -328,13 +323,20 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
       SendFrame(port, frame, flow.verdict.peer,
                 flow.peer != nullptr ? &flow.peer->to_peer : nullptr);
       return;
-    case Verdict::Action::kFlood:
+    case Verdict::Action::kFlood: {
+      if (const Drop drop = MayFlood(port, count); drop != Drop::kNone) {
+        return port.drops.Add(drop, count);
+      }
+      const Snooper::Audience audience =
+          AudienceOf(frame.bytes, /*checksum=*/!frame.offload.needs_checksum, port.id);
       // Ports first: they take the super-frame as it is, and SendFrame finishes checksums in place.
       for (const auto& [id, other] : ports_) {
-        if (id != port.id) DeliverWhole(*other, out);
+        if (id != port.id && IsFor(audience, id) && TakesFloods(*other, count))
+          DeliverWhole(*other, out);
       }
       SendFrame(port, frame, group_address_, &to_group_);
       return;
+    }
     case Verdict::Action::kDrop:
       port.drops.Add(flow.verdict.drop, count);
       return;
@@ -399,7 +401,10 @@ Cloud::PeerState* Cloud::TouchPeer(const Peer& peer) {
     known->last = now;
     return known;
   }
-  if (peers_.size() >= kMaxPeers) return nullptr;
+  if (peers_.size() >= kMaxPeers) {
+    ++peers_not_kept_;
+    return nullptr;
+  }
   auto state = std::make_unique<PeerState>();
   state->first = state->last = now;
   PeerState* raw = state.get();
@@ -424,6 +429,7 @@ void Cloud::OnFdbChange(const FdbChange& change) {
   SwitchEvent event{.kind = SwitchEvent::Kind::kStationGone, .mac = change.mac};
   if (change.kind == FdbChange::Kind::kAdded) event.kind = SwitchEvent::Kind::kStationAdded;
   if (change.kind == FdbChange::Kind::kMoved) event.kind = SwitchEvent::Kind::kStationMoved;
+  if (change.kind == FdbChange::Kind::kHeld) event.kind = SwitchEvent::Kind::kStationHeld;
   if (const auto* port = std::get_if<PortId>(&change.where)) {
     event.port = *port;
   } else {
@@ -454,6 +460,8 @@ CloudSnapshot Cloud::Snapshot() const {
                     .moves = fdb_.moves(),
                     .conflicts = fdb_.conflicts(),
                     .not_learned = fdb_.refused_full(),
+                    .holds = fdb_.holds(),
+                    .peers_not_kept = peers_not_kept_,
                     .age = now - joined_};
   for (const auto& [id, port] : ports_) {
     out.ports.push_back({.id = id,
@@ -461,7 +469,9 @@ CloudSnapshot Cloud::Snapshot() const {
                          .from_pod = port->from_pod,
                          .to_pod = port->to_pod,
                          .drops = port->drops,
-                         .age = now - port->added});
+                         .age = now - port->added,
+                         .blocked = std::max(port->loop.blocked_until - now, Duration{}),
+                         .blocks = port->loop.blocks});
   }
   absl::flat_hash_map<Peer, uint64_t> stations_of;
   for (const Fdb::Row& row : fdb_.Rows(now)) {
@@ -469,7 +479,8 @@ CloudSnapshot Cloud::Snapshot() const {
     out.stations.push_back({.mac = row.mac,
                             .where = row.entry.where,
                             .is_static = row.entry.is_static,
-                            .idle = row.entry.is_static ? Duration{} : now - row.entry.seen});
+                            .idle = row.entry.is_static ? Duration{} : now - row.entry.seen,
+                            .held = now < row.entry.held_until});
   }
   for (const auto& [peer, state] : peers_) {
     const auto stations = stations_of.find(peer);
@@ -482,6 +493,9 @@ CloudSnapshot Cloud::Snapshot() const {
   }
   std::sort(out.peers.begin(), out.peers.end(),
             [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
+  out.group_problem = group_watch_.Problem(now);
+  out.rejoins = group_watch_.rejoins();
+  if (snooper_.has_value()) out.snooping = snooper_->Snapshot();
   AddFastTo(out);
   return out;
 }

@@ -76,7 +76,8 @@ void Cloud::SayHello(const Peer& to, bool answer_wanted, bool heard) {
   const std::array<uint8_t, kHelloSize> frame = EncodeHello({.source = options_.agent_mac,
                                                              .fast_port = FastPort(),
                                                              .answer_wanted = answer_wanted,
-                                                             .heard = heard});
+                                                             .heard = heard,
+                                                             .repeated = true});
   sends_.Add(to, header_, frame);
   FlushSends();
 }
@@ -90,6 +91,7 @@ void Cloud::OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState*
   const std::optional<Hello> hello = DecodeHello(frame);
   if (!hello.has_value()) return;
   const Instant now = loop_->now();
+  if (hello->repeated) group_watch_.Hello(hello->source, from, via == Via::kGroup, now);
   const bool is_news = peer != nullptr && !peer->hello.has_value();
   if (peer != nullptr) {
     peer->hello = now;
@@ -143,10 +145,6 @@ void Cloud::TickFast(Instant now) {
     if (!may || now - port->added < kFastAfter) continue;
     SpeedUp(*port);
     --left;
-  }
-  if (now - last_hello_ >= kHelloPeriod) {
-    last_hello_ = now;
-    SayHello(group_address_, /*answer_wanted=*/false);
   }
 }
 
@@ -211,7 +209,7 @@ void Cloud::SlowDown(Port& port) {
 // ---------------------------------------------------------------- peers
 
 void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {
-  if (fast_ == nullptr) return;
+  if (fast_ == nullptr || stopped_.contains(peer)) return;
   if (state.fast_port == 0 || !state.heard.has_value()) {
     SlowDown(peer, state);
     return;
@@ -229,7 +227,12 @@ void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {
 void Cloud::SlowDown(const Peer& peer, PeerState& state) {
   if (!state.fast) return;
   PeerIsSlow(peer, state, fast_->CountersOf(peer));
-  fast_->ForgetPeer(peer);
+  if (fdb_.IsForgetting(peer)) {
+    fast_->StopPeer(peer);
+    stopped_.insert(peer);
+  } else {
+    fast_->ForgetPeer(peer);
+  }
 }
 
 void Cloud::PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last) {
@@ -255,7 +258,8 @@ bool Cloud::IsFast(const Location& where) const {
 // between two pods is not for a peer.
 void Cloud::CopyChange(const FdbChange& change) {
   if (fast_ == nullptr) return;
-  const bool copied = std::holds_alternative<PortId>(change.where) || IsFast(change.where);
+  const Peer* peer = std::get_if<Peer>(&change.where);
+  const bool copied = peer == nullptr || IsFast(change.where);
   switch (change.kind) {
     case FdbChange::Kind::kAdded:
       if (copied) fast_->SetStation(change.mac, change.where, loop_->now());
@@ -269,7 +273,9 @@ void Cloud::CopyChange(const FdbChange& change) {
       return;
     case FdbChange::Kind::kRemoved:
     case FdbChange::Kind::kExpired:
-      if (copied) fast_->ForgetStation(change.mac);
+      if (copied || stopped_.contains(*peer)) fast_->ForgetStation(change.mac);
+      return;
+    case FdbChange::Kind::kHeld:
       return;
   }
 }

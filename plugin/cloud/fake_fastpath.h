@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@ class FakeFastCloud : public FastCloud {
     IfIndex uplink = IfIndex::kNone;
     std::map<PortId, IfIndex> ports;  // kNone: a carried one
     std::map<Peer, uint16_t> peers;
+    std::set<Peer> stopped;                  // of these; gone with ForgetPeer
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
@@ -98,8 +100,10 @@ class FakeFastCloud : public FastCloud {
   }
   void ForgetPeer(const Peer& peer) override {
     state_->peers.erase(peer);
+    state_->stopped.erase(peer);
     state_->peer_counters.erase(peer);
   }
+  void StopPeer(const Peer& peer) override { state_->stopped.insert(peer); }
   void SetStation(const MacAddress& mac, const Location& where, Instant seen) override {
     state_->stations[mac] = {where, seen};
   }

@@ -130,6 +130,9 @@ class FastCloud {
   // was known of it is forgotten. Called again when its fast port or the routes may have changed.
   virtual absl::Status SetPeer(const Peer& peer, uint16_t fast_port) = 0;
   virtual void ForgetPeer(const Peer& peer) = 0;
+  // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it and
+  // take nothing from it any more, but its place is not another's. ForgetPeer follows.
+  virtual void StopPeer(const Peer& peer) = 0;
 
   // A station that is at no fast port or peer is forgotten, or marked as one of a slow port.
   virtual void SetStation(const MacAddress& mac, const Location& where, Instant seen) = 0;

@@ -482,12 +482,18 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
   return absl::OkStatus();
 }
 
-void KernelFastCloud::ForgetPeer(const Peer& peer) {
+void KernelFastCloud::StopPeer(const Peer& peer) {
   const auto found = peers_.find(peer);
   if (found == peers_.end()) return;
   const fp_peer none = {};
   (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &found->second, &none,
                             BPF_ANY);
+}
+
+void KernelFastCloud::ForgetPeer(const Peer& peer) {
+  StopPeer(peer);
+  const auto found = peers_.find(peer);
+  if (found == peers_.end()) return;
   node_->peers_.GiveBack(found->second);
   peers_.erase(found);
 }

@@ -106,6 +106,7 @@ class KernelFastCloud final : public FastCloud {
   void RemovePort(PortId port) override;
   absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override;
   void ForgetPeer(const Peer& peer) override;
+  void StopPeer(const Peer& peer) override;
   void SetStation(const MacAddress& mac, const Location& where, Instant seen) override;
   void ForgetStation(const MacAddress& mac) override;
   std::optional<Instant> LastSeen(const MacAddress& mac) const override;
