@@ -52,7 +52,10 @@ clouds:
     conflicts: defend
     gateway: true
     masquerade: true
+    portSecurity: false
+    allowByAnnotation: [00:00:5e:00:01:00/40, 10.42.0.200, "fd42::/120", router]
     storm: {port: 500, cloud: 0}
+    snooping: false
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -76,7 +79,14 @@ clouds:
   EXPECT_THAT(blue.subnets,
               ElementsAre(*IpPrefix::Parse("10.42.0.0/16"), *IpPrefix::Parse("fd42::/64")));
   EXPECT_THAT(blue.namespaces, ElementsAre("team-*", "shop"));
+  EXPECT_FALSE(blue.port_security);
+  EXPECT_THAT(FormatAllowed(blue.allow_by_annotation),
+              ElementsAre("00:00:5e:00:01:00/40", "10.42.0.200", "fd42::/120", "router"));
+  EXPECT_FALSE(blue.snooping);
+  EXPECT_TRUE(config->clouds[1].snooping);
   EXPECT_THAT(config->clouds[1].namespaces, ElementsAre("*"));
+  EXPECT_TRUE(config->clouds[1].port_security);
+  EXPECT_TRUE(config->clouds[1].allow_by_annotation.empty());
   EXPECT_EQ(config->FindByName("green"), &config->clouds[1]);
   EXPECT_EQ(config->FindByName("red"), nullptr);
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
@@ -153,6 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
              "masquerade: true needs gateway: true"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", snooping: auto}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: 5}]\n", "storm: must be a map"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {port: -1}}]\n",
@@ -171,6 +182,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16]},"
              " {name: c, vnl: \"vxvde:///vni=2\", subnets: [10.0.0.0/8]}]\n",
              "10.0.0.0/8 overlaps with 10.42.0.0/16 of b"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", portSecurity: maybe}]\n",
+             "portSecurity: must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: router}]\n",
+             "must be a list"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: [anything]}]\n",
+             "allowByAnnotation: \"anything\" is neither"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [[x]]}]\n", "must be a text"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [\"\"]}]\n", "an entry is empty"}));
 

@@ -138,6 +138,11 @@ bool Switch::IsFast(const CloudKey& cloud) const {
   return it != impl_->clouds.end() && it->second->FastPort() != 0;
 }
 
+void Switch::SetSnooping(const CloudKey& cloud, bool on) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it != impl_->clouds.end()) it->second->SetSnooping(on);
+}
+
 void Switch::Leave(const CloudKey& cloud) {
   const auto it = impl_->clouds.find(cloud);
   if (it == impl_->clouds.end()) return;
@@ -161,6 +166,11 @@ absl::Status Switch::RemovePort(const CloudKey& cloud, PortId port) {
 absl::StatusOr<std::unique_ptr<FrameIo>> Switch::TakePort(const CloudKey& cloud, PortId port) {
   ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
   return found->TakePort(port);
+}
+
+absl::Status Switch::SetGuard(const CloudKey& cloud, PortId port, PortGuard guard) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  return found->SetGuard(port, std::move(guard));
 }
 
 absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame) {

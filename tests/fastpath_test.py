@@ -185,7 +185,8 @@ def test_wire_ipv6():
 def test_odd_frames():
     """full-size frames of members and of pods, VLAN tags, a station that moves"""
     with Lab("odd") as lab:
-        (n1, n2, n3), (a, b, c), members = start(lab, V4, mtu=1500)
+        station = "02:00:5e:10:00:99"
+        (n1, n2, n3), (a, b, c), members = start(lab, V4, mtu=1500, allow=[station])
         for x, y in ((a, b), (a, c), *((m, p) for m in members for p in (a, b))):
             for one, other in ((x, y), (y, x)):
                 assert one.ping(other.ip4, count=2, size=1472, fragment=False), f"{one} -> {other}, 1500 bytes"
@@ -197,7 +198,6 @@ def test_odd_frames():
             arrive(to, "vlan 5 and udp", 20, lambda: send(source, frame, 20))
 
         # A station behind one pod and then behind others, of the same node and of the other one.
-        station = "02:00:5e:10:00:99"
         moves = [int(node.agent.clouds()[0].get("moves", 0)) for node in (n1, n2)]
         for pod in (a, c, b, a):
             send(pod, datagram("ff:ff:ff:ff:ff:ff", station), 1)

@@ -78,10 +78,18 @@ int NumberOf(Drop drop) {
       return 19;
     case Drop::kReserved:
       return 20;
-    case Drop::kStorm:
+    case Drop::kSpoofedMac:
       return 21;
-    case Drop::kLoop:
+    case Drop::kSpoofedAddress:
       return 22;
+    case Drop::kRogueServer:
+      return 23;
+    case Drop::kUnreadable:
+      return 24;
+    case Drop::kStorm:
+      return 25;
+    case Drop::kLoop:
+      return 26;
   }
   return -1;
 }
@@ -95,6 +103,8 @@ TEST(Drop, NumbersAndNamesNeverChange) {
       "socket-full",    "send-failed",         "port-full",
       "port-down",      "too-big-for-port",    "truncated",
       "socket-overrun", "port-overrun",        "reserved",
+      "spoofed-mac",    "spoofed-address",     "rogue-server",
+      "unreadable",
       "storm",          "loop",
   };
   ASSERT_EQ(std::size(names), kDropReasons);

@@ -112,13 +112,14 @@ enum fp_slow_reason {
   FP_SLOW_SLOW_PORT = 5,
   FP_SLOW_SAME_PORT = 6,
   FP_SLOW_ODD = 7,
-  FP_SLOW_REASONS = 8, /* how many */
+  FP_SLOW_GUARDED = 8,
+  FP_SLOW_REASONS = 9, /* how many */
 };
 
 /* Value of fp_slow, by the cloud's place, for each CPU. */
 struct fp_slow {
   __u64 count[FP_SLOW_REASONS];
 };
-FP_SIZE(struct fp_slow, 64);
+FP_SIZE(struct fp_slow, 72);
 
 #endif /* VXVDE_PLUGIN_FASTPATH_ABI_H_ */

@@ -47,13 +47,14 @@ enum class Slow : uint8_t {
   kGroup = 0,     // broadcast or multicast
   kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
   kMoved = 2,     // the source is unknown or elsewhere: to be learned
-  kKind = 3,      // not IPv4 or IPv6, with a VLAN tag, or a super-frame that is not TCP
+  kKind = 3,      // not IP; or to or from a peer with a VLAN tag, or a super-frame that is not TCP
   kTooBig = 4,    // does not fit one datagram of the way there
   kSlowPort = 5,  // the destination's port is not a fast one (a tap)
   kSamePort = 6,  // to where it came from
   kOdd = 7,       // headers that the programs do not understand
+  kGuarded = 8,   // from a pod: what a PortGuard may refuse (plugin/cloud/guard.h), or may hide it
 };
-inline constexpr size_t kSlowReasons = 8;
+inline constexpr size_t kSlowReasons = 9;
 // "group", "unknown", ...; "" when out of range.
 absl::string_view SlowName(Slow reason);
 

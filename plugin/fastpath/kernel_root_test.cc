@@ -22,6 +22,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/fastpath/kernel.h"
 #include "plugin/offload/testing/packets.h"
 #include "plugin/os/testing.h"
@@ -221,6 +222,14 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     return frames;
   }
 
+  // Of a pod that may do nothing: it has no address, and is no server.
+  static PortGuard Strict() {
+    return {.on = true,
+            .macs = {MacPrefix{.address = Mac(0x11)}},
+            .addresses = {},
+            .reserved = {IpPrefix::Parse("0.0.0.0/0").value(), IpPrefix::Parse("::/0").value()}};
+  }
+
   struct Outcome {
     bool slow = false;
     std::optional<PortId> port;
@@ -325,7 +334,8 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
         if (outcome.slow) {
           EXPECT_EQ(outcome.run.out, frame) << "punted as it came";
           const bool plain_ip = LoadBe16(&frame[12]) != kEtherTypeVlan &&
-                                LoadBe16(&frame[12]) != kEtherTypeArp && frame.size() < 1400;
+                                LoadBe16(&frame[12]) != kEtherTypeArp && frame.size() < 1400 &&
+                                CheckFromPort(frame, Mac(1), Strict()) != Drop::kUnreadable;
           if (!at_home || !plain_ip) continue;
           EXPECT_FALSE(verdict.action == Verdict::Action::kToPort && verdict.port == kPort2);
           EXPECT_FALSE(verdict.action == Verdict::Action::kToPeer && verdict.peer != PlainPeer());
@@ -369,6 +379,97 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
   }
   EXPECT_GT(fast_to_port, 10);
   EXPECT_GT(fast_to_peer, 20);
+}
+
+// Unicast that a guard must see, with headers in all places where they can stand.
+std::vector<Bytes> GuardedFrames() {
+  std::vector<Bytes> packets;  // from the EtherType on
+  const auto add = [&](Bytes head, const Bytes& rest) {
+    head.insert(head.end(), rest.begin(), rest.end());
+    packets.push_back(std::move(head));
+  };
+  const auto ipv6 = [&](uint8_t next, const Bytes& payload) {
+    Bytes head = {0x86, 0xdd, 0x60, 0, 0, 0, 0, static_cast<uint8_t>(payload.size()), next, 255};
+    head.resize(2 + 40, 0x20);
+    add(head, payload);
+  };
+  const auto ipv4 = [&](uint8_t words, uint16_t fragment, const Bytes& payload) {
+    Bytes head = {0x08, 0x00, static_cast<uint8_t>(0x40 + words), 0, 0, 0, 0, 1, 0, 0, 64, 17};
+    StoreBe16(&head[4], static_cast<uint16_t>(4 * words + payload.size()));
+    StoreBe16(&head[8], fragment);
+    head.resize(2 + size_t{4} * words, 1);
+    add(head, payload);
+  };
+  for (const uint8_t type : {133, 134, 135, 136, 137, 138, 128}) {
+    Bytes message = {type, 0, 0, 0, 0x20, 0, 0, 0};
+    message.resize(24, 0x20);
+    message.insert(message.end(), {2, 1, 2, 0, 0, 0, 0, 0x20});
+    ipv6(58, message);
+    for (const uint8_t kind : {0, 43, 44, 51, 60, 135, 139, 140}) {
+      Bytes behind = {58, 0, 0, 0, 0, 0, 0, 0};
+      behind.insert(behind.end(), message.begin(), message.end());
+      ipv6(kind, behind);
+    }
+  }
+  for (const auto& [source, destination] :
+       {std::pair<uint16_t, uint16_t>{67, 68}, {68, 67}, {1, 68}, {547, 546}, {1, 546}, {1, 2}}) {
+    Bytes udp(16, 0);
+    StoreBe16(&udp[0], source);
+    StoreBe16(&udp[2], destination);
+    ipv6(17, udp);
+    for (const uint16_t fragment : {0, 0x4000, 0x2000, 0x2001, 1}) {
+      ipv4(5, fragment, udp);
+      ipv4(15, fragment, udp);
+    }
+  }
+  packets.push_back({0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2, 2, 0,   0, 0, 0,
+                     1,    192,  0, 2, 1, 2, 0, 0, 0, 0, 2, 192, 0, 2, 2});
+  packets.push_back({0x00, 0x26, 0xaa, 0xaa, 3, 0, 0, 0, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2});
+  std::vector<Bytes> frames;
+  for (const Bytes& packet : packets) {
+    Bytes frame;
+    for (const MacAddress& mac : {Mac(2), Mac(1)}) {
+      frame.insert(frame.end(), mac.bytes().begin(), mac.bytes().end());
+    }
+    frame.insert(frame.end(), packet.begin(), packet.end());
+    frame.resize(std::max(frame.size(), size_t{60}));
+    frames.push_back(frame);
+    frame.insert(frame.begin() + 12, {0x81, 0x00, 0xe0, 0x00});
+    frames.push_back(frame);
+  }
+  return frames;
+}
+
+TEST_P(KernelFastPathTest, WhatAGuardMayRefuseIsPunted) {
+  std::mt19937 random(20);  // NOLINT: the same each time
+  int refused = 0;
+  int passed = 0;
+  const auto check = [&](const Bytes& frame) {
+    const Outcome outcome = Send(fast_->from_pod(), end1_, frame);
+    const Drop drop = CheckFromPort(frame, Mac(1), Strict());
+    if (drop != Drop::kNone) {
+      ++refused;
+      EXPECT_TRUE(outcome.slow) << DropName(drop);
+    } else if (!outcome.slow) {
+      ++passed;
+    }
+  };
+  const std::vector<Bytes> frames = GuardedFrames();
+  for (const Bytes& frame : frames) {
+    SCOPED_TRACE(::testing::PrintToString(frame));
+    check(frame);
+    for (int i = 0; i < 20; ++i) {
+      Bytes bad = frame;
+      const int changes = 1 + static_cast<int>(random() % 3);
+      for (int change = 0; change < changes; ++change) {
+        bad[12 + random() % (bad.size() - 12)] = static_cast<uint8_t>(random());
+      }
+      SCOPED_TRACE(::testing::PrintToString(bad));
+      check(bad);
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_GT(passed, 200) << "clients, later fragments, pings";
 }
 
 TEST_P(KernelFastPathTest, FromThePeersItDoesWhatForwardSaysOrPunts) {

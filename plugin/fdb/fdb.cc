@@ -237,6 +237,21 @@ void Fdb::StartSweep() {
   cursor_ = 0;
 }
 
+size_t Fdb::ForgetLearnedAt(PortId port) {
+  const auto found = place_of_.find(Location(port));
+  if (found == place_of_.end()) return 0;
+  size_t erased = 0;
+  for (Index at = places_[found->second].first; at != kNone;) {
+    const Index next = At(at).next;
+    if (!At(at).entry.is_static) {
+      Erase(at, FdbChange::Kind::kRemoved);
+      ++erased;
+    }
+    at = next;
+  }
+  return erased;
+}
+
 Fdb::Swept Fdb::Sweep(Instant now, size_t budget, Ask ask) {
   Swept out;
   while (!forgotten_.empty() && out.work < budget) {

@@ -114,6 +114,7 @@ class Fdb {
   // Both return how many entries it had.
   size_t ForgetPeer(const Peer& peer);  // a leave; reported by Sweep
   size_t ForgetPort(PortId port);       // static ones too; reported at once
+  size_t ForgetLearnedAt(PortId port);  // reported at once
   // Something that ForgetPeer(peer) took away is not reported yet.
   bool IsForgetting(const Peer& peer) const;
 

@@ -364,6 +364,19 @@ TEST_F(FdbTest, I7AHoldEndsWithThePlaceAndThereIsNoWayBackToOneThatIsGone) {
   EXPECT_EQ(Where(Mac(1), kStart), Location(kPeerB));
 }
 
+TEST_F(FdbTest, WhatAPortLearnedCanBeForgottenAlone) {
+  ASSERT_TRUE(fdb_.AddStatic(Mac(1), PortId{1}));
+  fdb_.Learn(Mac(2), PortId{1}, kStart);
+  fdb_.Learn(Mac(3), PortId{2}, kStart);
+  TakeKinds();
+  EXPECT_EQ(fdb_.ForgetLearnedAt(PortId{1}), 1u);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved));
+  EXPECT_EQ(Where(Mac(2), kStart), Location(PortId::kNone));
+  EXPECT_EQ(Where(Mac(1), kStart), Location(PortId{1}));
+  EXPECT_EQ(Where(Mac(3), kStart), Location(PortId{2}));
+  EXPECT_EQ(fdb_.learned(), 1u);
+}
+
 TEST_F(FdbTest, RowsAreSortedByMac) {
   for (const uint32_t n : {5u, 1u, 70000u, 3u}) fdb_.Learn(Mac(n), kPeerA, kStart);
   std::vector<MacAddress> macs;
