@@ -12,7 +12,7 @@ from tests.lib.lab import Lab, program
 from tests.lib.process import wait_for
 
 VNL, GROUP, GROUP_PORT, VNI = "vxvde://239.1.2.3/vni=42", "239.1.2.3", 14789, 42
-SECONDS = float(os.environ.get("HOSTILE_SECONDS", "2"))
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "1"))
 # Kinds of tests/lib/hostile.cc whose every datagram dies for one reason.
 REASONS = {"short": "short-datagram", "bad-header": "bad-header", "wrong-vni": "wrong-vni", "short-frame": "short-frame",
            "group-source": "bad-source"}
