@@ -333,7 +333,7 @@ def test_comes_and_goes():
                 wait_for(lambda: not fast_peers(n1), 20, "the other agent sends to the fast port no more")
                 port = n2.agent.ports()[0]
                 assert port["datapath"] == "user" and "datapath: user" in port["datapathReason"], port
-                links = [name for name in n2.links() if re.match("vx[tdf][0-9]", name)]
+                links = [name for name in n2.links() if re.fullmatch("vx[tdf][0-9]{1,5}", name)]
                 assert not links, f"devices of the agent before are left: {links}"
             else:
                 lab.settle()
