@@ -108,7 +108,11 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   port->options = options;
   port->io = std::move(io);
   port->added = loop_->now();
-  if (absl::Status watched = WatchPort(*port); !watched.ok()) {
+  // One that was kept may be deaf: it was a fast one.
+  absl::Status watched = absl::OkStatus();
+  if (!port->io->receives()) watched = port->io->Reopen(/*receives=*/true).status();
+  if (watched.ok()) watched = WatchPort(*port);
+  if (!watched.ok()) {
     fdb_.ForgetPort(id);
     return Annotate(watched, absl::StrCat("port ", options.name));
   }

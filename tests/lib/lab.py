@@ -100,6 +100,7 @@ class Agent:
         self.run_dir = run_dir or os.path.join(node.lab.dir, f"{node.name}-run")
         self.socket = os.path.join(self.run_dir, "handoff.sock")
         self.config_file = os.path.join(node.lab.dir, f"{node.name}.yaml")
+        self.program = program("agent/vxvde-agent")
         self.process = None
 
     def start(self, timeout=20):
@@ -108,7 +109,7 @@ class Agent:
         ready, theirs = os.pipe()
         try:
             self.process = self.node.start(
-                "agent", *self._prefix, program("agent/vxvde-agent"), "--config", self.config_file, "--run-dir", self.run_dir,
+                "agent", *self._prefix, self.program, "--config", self.config_file, "--run-dir", self.run_dir,
                 "--ready-fd", theirs, *self._options, pass_fds=[theirs])
         finally:
             os.close(theirs)
