@@ -174,11 +174,17 @@ struct NodeFastPath {
 };
 
 // An error only where `wanted` forbids to do without.
-absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const Log& log) {
+absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const Log& log) {
   std::string why = "the agent was started with `datapath: user`; restart it";
   if (wanted != Datapath::kUser) {
-    absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath();
-    if (fast.ok()) return NodeFastPath{*std::move(fast), ""};
+    absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath(store);
+    if (fast.ok()) {
+      if (const std::string anew = (*fast)->WhyAnew(); !anew.empty()) {
+        log.Warn("kernel datapath begun anew",
+                 {{"why", anew}, {"so", "pods' ports are the agent's for a moment"}});
+      }
+      return NodeFastPath{*std::move(fast), ""};
+    }
     if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
     why = std::string(fast.status().message());
     log.Info("no kernel datapath", {{"why", why}, {"instead", "user"}});
@@ -252,7 +258,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
 
   const std::string metrics_address = config.metrics;
-  ASSIGN_OR_RETURN(const NodeFastPath fast, OpenFastPath(config.datapath, log));
+  ASSIGN_OR_RETURN(const NodeFastPath fast, OpenFastPath(config.datapath, &kept, log));
   Switch the_switch(
       loop.get(),
       {.group = [&](const UdpOptions& options) { return OpenKeptGroupSocket(&kept, options); },
@@ -332,7 +338,10 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   }
 
   // However this ends: what all these objects have is for the next agent.
-  const absl::Cleanup seal = [&] { kept.Seal(); };
+  const absl::Cleanup seal = [&] {
+    kept.Seal();
+    if (fast.fast != nullptr) fast.fast->LeaveAll();
+  };
 
   // Ports come back before anyone can ask for new ones.
   RETURN_IF_ERROR(claims.Restore());
@@ -348,6 +357,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   }
   attachments.DetachQueued();
   kept.DropUnused();
+  if (fast.fast != nullptr) fast.fast->DropLeft();
   claims.Collect(Ids(attachments));
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));

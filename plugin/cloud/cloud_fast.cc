@@ -184,6 +184,50 @@ void Cloud::SlowDown(Port& port) {
   CopyStationsAt(port.id);
 }
 
+// ---------------------------------------------------------------- what an agent before us left
+
+// Its peers have had no reason to forget us, nor we them: what they said last is believed for as
+// long as if it had been said now.
+void Cloud::TakeOverPeers() {
+  if (fast_ == nullptr) return;
+  const Instant now = loop_->now();
+  for (const LeftPeer& left : fast_->LeftPeers()) {
+    PeerState* state = TouchPeer(left.peer);
+    if (state == nullptr) continue;
+    state->fast_port = left.fast_port;
+    state->hello = state->heard = now;
+    UpdatePeer(left.peer, *state);
+    if (state->fast) TakeOverStations(left.peer);
+  }
+}
+
+// The programs have had its frames all the time: what a socket has heard since it was opened are
+// copies.
+bool Cloud::TakeOverPort(PortId id, const PortOptions& options, FrameIo& io) {
+  if (fast_ == nullptr || !fast_->WasPort(options.host_end)) return false;
+  if (!fast_->AddPort(id, options.host_end).ok()) return false;
+  if (!io.receives()) return true;
+  if (!io.SetReceiving(false).ok()) {
+    fast_->RemovePort(id);
+    return false;
+  }
+  DropCounters copies;
+  while (io.Receive(*buffers_, frames_, copies).ok() && !frames_.empty()) continue;
+  absl::StatusOr<UniqueFd> before = io.Reopen(/*receives=*/false);
+  if (before.ok()) fast_->Discard(*std::move(before));
+  return true;
+}
+
+void Cloud::TakeOverStations(const Location& where) {
+  const Instant now = loop_->now();
+  for (const LeftStation& left : fast_->LeftStations(where)) {
+    const Instant seen = std::min(left.seen, now);
+    if (now - seen >= options_.config.expiry) continue;
+    const Fdb::Learned learned = fdb_.Learn(left.mac, where, seen);
+    if (learned == Fdb::Learned::kAdded) fast_->SetStation(left.mac, where, seen);
+  }
+}
+
 // ---------------------------------------------------------------- peers
 
 void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,10 @@ class FakeFastCloud : public FastCloud {
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
+    // Of an agent before.
+    std::set<IfIndex> left_ports;
+    std::vector<LeftPeer> left_peers;
+    std::map<Location, std::vector<LeftStation>> left_stations;
     SlowCounters slow = {};
     FastLost lost = {};
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
@@ -88,6 +93,12 @@ class FakeFastCloud : public FastCloud {
     const auto it = state_->stations.find(mac);
     if (it == state_->stations.end()) return std::nullopt;
     return it->second.seen;
+  }
+  bool WasPort(IfIndex host_end) const override { return state_->left_ports.contains(host_end); }
+  std::vector<LeftPeer> LeftPeers() const override { return state_->left_peers; }
+  std::vector<LeftStation> LeftStations(const Location& where) const override {
+    const auto it = state_->left_stations.find(where);
+    return it != state_->left_stations.end() ? it->second : std::vector<LeftStation>();
   }
   void Discard(UniqueFd) override { ++state_->discarded; }
   absl::Status MoveTo(IfIndex uplink) override {
@@ -150,6 +161,9 @@ class FakeFastPath : public FastPath {
     return std::make_unique<FakeFastCloud>(cloud);
   }
   void SetLocalAddresses(const std::vector<IpAddress>& addresses) override { local = addresses; }
+  std::string WhyAnew() const override { return ""; }
+  void DropLeft() override {}
+  void LeaveAll() override {}
 };
 
 }  // namespace vxvde

@@ -31,6 +31,14 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
 
+// No program looks into it: for the next agent.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct fp_node);
+} fp_node SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, FP_CLOUDS);

@@ -545,15 +545,16 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
       .uplink = uplink_,
       .bind = {}};
   node_.Run([&] {
-    // As after a kill: only what the kernel keeps by itself is there.
+    // Another cloud than that of the agent which was killed (kernel_left_root_test.cc).
     killed_cloud_ = std::move(cloud_);
     killed_ = std::move(fast_);
   });
   node_.Shell("ip link del vxt14790; ip link del vxd14790; ip link set vxf14790 down");
   node_.Run([&] {
     fast_ = ValueOrDie(KernelFastPath::Open());
-    node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
     cloud_ = ValueOrDie(fast_->Join(options));
+    fast_->DropLeft();
+    node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
     EXPECT_EQ(cloud_->fast_port(), fast_port);
     node_.Shell("ip link show up | grep -q vxf14790");
     cloud_.reset();
