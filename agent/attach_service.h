@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/allowed.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
@@ -55,6 +56,8 @@ struct PlanRequest {
   std::vector<IpAddress> addresses;
   std::vector<IpPrefix> brought;  // with addresses_by_caller: those that are known already
   std::vector<PortMapping> port_mappings;
+  std::vector<Allowed> allow;
+  std::vector<Allowed> allow_by_annotation;
 };
 
 // One plan, which is rolled back or committed once; never used again.

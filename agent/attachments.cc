@@ -133,19 +133,21 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
                   .wanted = std::move(wanted)};
   }
   record.port_mappings = request.port_mappings;
+  record.allow = request.allow;
+  record.allow.insert(record.allow.end(), request.allow_by_annotation.begin(),
+                      request.allow_by_annotation.end());
   entry.brought = request.brought;
   entry.ticket = static_cast<PlanTicket>(next_ticket_++);
 
-  PlannedAttachment planned{
-      .ticket = entry.ticket,
-      .id = id,
-      .mac = record.mac,
-      .mtu = record.mtu,
-      .host_ifname = record.host_ifname,
-      .alias = LinkAlias(id, MainId(record)),
-      .gso_max_size = GsoMaxSize(record.mtu, !record.tap && switch_->IsFast(cloud.key)),
-      .cloud = CloudName(cloud.key),
-      .vnl = record.vnl};
+  PlannedAttachment planned{.ticket = entry.ticket,
+                            .id = id,
+                            .mac = record.mac,
+                            .mtu = record.mtu,
+                            .host_ifname = record.host_ifname,
+                            .alias = LinkAlias(id, MainId(record)),
+                            .gso_max_size = GsoMaxSize(record.mtu, switch_->IsFast(cloud.key)),
+                            .cloud = CloudName(cloud.key),
+                            .vnl = record.vnl};
   entries_.emplace(id, std::move(entry));
   return planned;
 }
@@ -348,10 +350,13 @@ absl::StatusOr<PortId> Attachments::AddPort(const Entry& entry, std::unique_ptr<
   const AttachmentRecord& record = entry.record;
   const std::string name =
       record.tap ? absl::StrCat(record.container_id, "/", record.ifname) : record.host_ifname;
-  absl::StatusOr<PortId> port = switch_->AddPort(
-      entry.cloud.key,
-      {.name = name, .mac = record.mac, .mtu = record.mtu, .host_end = entry.host_end},
-      std::move(io));
+  absl::StatusOr<PortId> port = switch_->AddPort(entry.cloud.key,
+                                                 {.name = name,
+                                                  .mac = record.mac,
+                                                  .mtu = record.mtu,
+                                                  .host_end = entry.host_end,
+                                                  .guard = GuardOf(entry)},
+                                                 std::move(io));
   if (absl::IsAlreadyExists(port.status())) {
     return Refuse(AttachError::kMacInUse, port.status().message(), "ask for another MAC");
   }
@@ -438,6 +443,7 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .host_ifname = record.host_ifname,
                     .netns = record.netns,
                     .addresses = record.addresses,
+                    .allow = FormatAllowed(record.allow),
                     .cloud = entry.cloud.key,
                     .port = entry.port,
                     .problem = entry.problem});

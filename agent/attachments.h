@@ -70,8 +70,8 @@ class Attachments final : public AttachService {
   // whoever comes later finds us there.
   void DetachQueued();
 
-  // For plans from now on. A cloud in use goes on as it was joined, with a line in the log if
-  // the new configuration says something else.
+  // For plans from now on; portSecurity for the ports that there are, too. A cloud in use goes on
+  // as it was joined, with a line in the log if the new configuration says something else.
   void SetConfig(Config config);
   const Config& config() const { return config_; }
 
@@ -148,6 +148,8 @@ class Attachments final : public AttachService {
 
   absl::StatusOr<std::unique_ptr<FrameIo>> OpenPort(Entry& entry, UniqueFd tap);
   absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);
+  // What its port may send, by the configuration of now.
+  PortGuard GuardOf(const Entry& entry) const;
   void Announce(const Entry& entry);
   void AnnounceNowAndSoon(Entry& entry);
 

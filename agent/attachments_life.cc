@@ -194,6 +194,13 @@ void Attachments::SetConfig(Config config) {
                 {"why", "it is in use; the change counts once its last port here is gone"}});
   }
   config_ = std::move(config);
+  for (const auto& [id, entry] : entries_) {
+    if (entry.state != State::kAttached) continue;
+    const absl::Status set = switch_->SetGuard(entry.cloud.key, entry.port, GuardOf(entry));
+    if (!set.ok()) {
+      log_->Warn("port security not changed", {{"id", id}, {"error", std::string(set.message())}});
+    }
+  }
 }
 
 }  // namespace vxvde

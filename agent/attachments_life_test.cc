@@ -277,6 +277,29 @@ TEST_F(AttachmentsTest, AReloadChangesPlansFromNowOn) {
   EXPECT_FALSE(Joined(kVnl));
 }
 
+TEST_F(AttachmentsTest, APortIsBoundToItsLeaseAndToWhatIsAllowed) {
+  const auto guard = [&] { return Cloud().ports.at(0).options.guard; };
+  PlanRequest request = Request("c1", "routed");
+  request.allow = {*Allowed::Parse("00:00:5e:00:01:00/40")};
+  ASSERT_TRUE(Add(request, {"192.0.2.7/24"}).ok());
+  const PortGuard bound = {
+      .on = true,
+      .macs = {*MacPrefix::Parse("00:00:5e:00:01:00/40")},
+      .addresses = {*IpPrefix::Parse("192.0.2.7/32")},
+      .reserved = {*IpPrefix::Parse("0.0.0.0/0"), *IpPrefix::Parse("10.42.0.0/16")}};
+  EXPECT_EQ(guard(), bound);
+  EXPECT_THAT(agent_->attachments.List().at(0).allow, testing::ElementsAre("00:00:5e:00:01:00/40"));
+  Restart();
+  EXPECT_EQ(guard(), bound) << "it is in the record";
+
+  Config off = config_;
+  off.clouds[2].port_security = false;
+  agent_->attachments.SetConfig(off);
+  EXPECT_EQ(guard(), PortGuard{}) << "counts at once";
+  agent_->attachments.SetConfig(config_);
+  EXPECT_EQ(guard(), bound);
+}
+
 TEST_F(AttachmentsTest, TheNodeIsShown) {
   const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
                       &agent_->claims, &agent_->node_ports, NoGroups,

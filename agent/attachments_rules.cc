@@ -19,6 +19,33 @@ namespace {
 
 constexpr uint32_t kMaxMacAttempts = 16;
 
+// An annotation is written by the pod's owner: it may ask for no more than the operator lets.
+absl::Status CheckAllowed(const PlanRequest& request, const NamedCloud* named) {
+  const std::vector<Allowed> limit =
+      named != nullptr ? named->allow_by_annotation : std::vector<Allowed>();
+  for (const Allowed& one : request.allow_by_annotation) {
+    const bool covered = std::any_of(limit.begin(), limit.end(),
+                                     [&](const Allowed& most) { return most.Covers(one); });
+    if (covered) continue;
+    return Refuse(AttachError::kForbidden,
+                  absl::StrCat("a pod's annotation may not allow ", one.ToString(),
+                               named == nullptr
+                                   ? ": its cloud is not in the agent's configuration"
+                                   : absl::StrCat(": the rule of cloud \"", named->name,
+                                                  "\" is allowByAnnotation: [",
+                                                  absl::StrJoin(FormatAllowed(limit), ", "), "]")),
+                  "add it to the cloud's allowByAnnotation, or to \"allow\" of the network's "
+                  "configuration");
+  }
+  if (request.allow.size() + request.allow_by_annotation.size() <= kMaxAllowed) {
+    return absl::OkStatus();
+  }
+  return Refuse(kCniInvalidConfig,
+                absl::StrCat("allow: ", request.allow.size(), " entries of the configuration and ",
+                             request.allow_by_annotation.size(), " of annotations are too many"),
+                absl::StrCat("give at most ", kMaxAllowed));
+}
+
 }  // namespace
 
 std::string Attachments::Holder(const AttachmentRecord& record) {
@@ -62,6 +89,7 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
                                ": the rule is allowVnl: false"),
                   "name a cloud of the agent's configuration, or set allowVnl: true there");
   }
+  RETURN_IF_ERROR(CheckAllowed(request, named));
   if (named == nullptr) return absl::OkStatus();
   if (!MayUse(*named, request.pod_namespace)) {
     return Refuse(
@@ -72,6 +100,13 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
         "use another cloud, or change the rule in the agent's configuration");
   }
   return absl::OkStatus();
+}
+
+PortGuard Attachments::GuardOf(const Entry& entry) const {
+  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
+  if (named != nullptr && !named->port_security) return {};
+  return MakeGuard(entry.record.addresses,
+                   named != nullptr ? named->subnets : std::vector<IpPrefix>(), entry.record.allow);
 }
 
 bool Attachments::IsStale(const Entry& entry) const {

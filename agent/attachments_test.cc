@@ -75,6 +75,36 @@ TEST_F(AttachmentsTest, ThePortSaysWhatTheFastPathNeeds) {
   EXPECT_EQ(Cloud().ports[1].options.host_end, IfIndex::kNone) << "a tap has none here";
 }
 
+TEST_F(AttachmentsTest, AnAnnotationAllowsNoMoreThanTheCloudLets) {
+  config_.clouds[0].allow_by_annotation = {*Allowed::Parse("00:00:5e:00:01:00/40"),
+                                           *Allowed::Parse("10.42.0.200")};
+  agent_->attachments.SetConfig(config_);
+  PlanRequest request = Request("c1");
+  request.allow = {*Allowed::Parse("router")};  // the operator's
+  request.allow_by_annotation = {*Allowed::Parse("00:00:5e:00:01:0a"),
+                                 *Allowed::Parse("10.42.0.200")};
+  ASSERT_TRUE(Add(request).ok());
+  EXPECT_THAT(agent_->attachments.List().at(0).allow,
+              testing::ElementsAre("router", "00:00:5e:00:01:0a", "10.42.0.200"));
+
+  request = Request("c2");
+  request.allow_by_annotation = {*Allowed::Parse("router")};
+  Refusal why = Why(Plan(request).status());
+  EXPECT_EQ(why.code, Code(AttachError::kForbidden));
+  EXPECT_THAT(why.message, AllOf(HasSubstr("router"), HasSubstr("\"blue\""),
+                                 HasSubstr("[00:00:5e:00:01:00/40, 10.42.0.200]")));
+  EXPECT_THAT(why.remedy, HasSubstr("allowByAnnotation"));
+  request.cloud = "team";
+  request.pod_namespace = "team-a";
+  EXPECT_EQ(Why(Plan(request).status()).code, Code(AttachError::kForbidden)) << "an empty list";
+  request.cloud = "";
+  request.vnl = "vxvde://239.9.9.9";
+  why = Why(Plan(request).status());
+  EXPECT_EQ(why.code, Code(AttachError::kForbidden));
+  EXPECT_THAT(why.message, HasSubstr("not in the agent's configuration"));
+  EXPECT_THAT(Records(), SizeIs(1));
+}
+
 // Each node has an address of its own in each cloud, and keeps it.
 TEST_F(AttachmentsTest, ACloudIsJoinedWithTheAgentsAddressAndDatapath) {
   ASSERT_TRUE(Add(Request("c1")).ok());

@@ -27,6 +27,7 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxConfigSize = 1 << 20;
+constexpr int kMostStorm = 100'000'000;  // frames a second; nobody sends more
 
 // One pass over the document, collecting what is wrong.
 class Reader {
@@ -241,19 +242,25 @@ class Reader {
   std::optional<NamedCloud> ReadCloud(const YAML::Node& map) {
     NamedCloud cloud;
     std::string vnl;
-    ReadMap(map, "a cloud",
-            {
-                {"name", [&](const auto& v) { cloud.name = Text(v, "name").value_or(""); }},
-                {"vnl", [&](const auto& v) { vnl = Text(v, "vnl").value_or(""); }},
-                {"mtu", [&](const auto& v) { ReadMtu(v, cloud.mtu); }},
-                {"subnets", [&](const auto& v) { ReadSubnets(v, cloud.subnets); }},
-                {"conflicts", [&](const auto& v) { ReadConflicts(v, cloud.defend); }},
-                {"gateway",
-                 [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
-                {"masquerade",
-                 [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
-                {"namespaces", [&](const auto& v) { cloud.namespaces = Texts(v, "namespaces"); }},
-            });
+    ReadMap(
+        map, "a cloud",
+        {
+            {"name", [&](const auto& v) { cloud.name = Text(v, "name").value_or(""); }},
+            {"vnl", [&](const auto& v) { vnl = Text(v, "vnl").value_or(""); }},
+            {"mtu", [&](const auto& v) { ReadMtu(v, cloud.mtu); }},
+            {"subnets", [&](const auto& v) { ReadSubnets(v, cloud.subnets); }},
+            {"conflicts", [&](const auto& v) { ReadConflicts(v, cloud.defend); }},
+            {"gateway",
+             [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
+            {"masquerade",
+             [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
+            {"storm", [&](const auto& v) { ReadStorm(v, cloud.storm); }},
+            {"portSecurity",
+             [&](const auto& v) { cloud.port_security = Truth(v, "portSecurity").value_or(true); }},
+            {"allowByAnnotation",
+             [&](const auto& v) { ReadAllowed(v, cloud.allow_by_annotation); }},
+            {"namespaces", [&](const auto& v) { cloud.namespaces = Texts(v, "namespaces"); }},
+        });
     if (!map.IsMap()) return std::nullopt;
     if (cloud.gateway && cloud.subnets.empty()) {
       Mistake(map, "gateway",
@@ -305,6 +312,18 @@ class Reader {
     mtu = *number;
   }
 
+  void ReadStorm(const YAML::Node& value, StormLimits& storm) {
+    const auto limit = [&](const YAML::Node& v, const char* key, uint32_t& out) {
+      const auto number = Number(v, key, 0, kMostStorm);
+      if (number.has_value()) out = static_cast<uint32_t>(*number);
+    };
+    ReadMap(value, "storm",
+            {
+                {"port", [&](const auto& v) { limit(v, "storm.port", storm.port); }},
+                {"cloud", [&](const auto& v) { limit(v, "storm.cloud", storm.cloud); }},
+            });
+  }
+
   void ReadConflicts(const YAML::Node& value, bool& defend) {
     const auto text = Text(value, "conflicts");
     if (!text.has_value()) return;
@@ -313,6 +332,23 @@ class Reader {
       return;
     }
     defend = *text == "defend";
+  }
+
+  void ReadAllowed(const YAML::Node& value, std::vector<Allowed>& list) {
+    if (value.IsNull()) return;
+    const std::vector<std::string> texts = Texts(value, "allowByAnnotation");
+    if (texts.size() > kMaxAllowed) {
+      Mistake(value, "allowByAnnotation",
+              absl::StrCat(texts.size(), " entries are too many; give at most ", kMaxAllowed));
+    }
+    for (const std::string& text : texts) {
+      const absl::StatusOr<Allowed> one = Allowed::Parse(text);
+      if (one.ok()) {
+        list.push_back(*one);
+      } else {
+        Mistake(value, "allowByAnnotation", one.status().message());
+      }
+    }
   }
 
   void ReadSubnets(const YAML::Node& value, std::vector<IpPrefix>& subnets) {
@@ -397,8 +433,10 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
-         a.subnets == b.subnets && a.defend == b.defend && a.gateway == b.gateway &&
-         a.masquerade == b.masquerade && a.namespaces == b.namespaces;
+         a.subnets == b.subnets && a.defend == b.defend && a.storm == b.storm &&
+         a.gateway == b.gateway && a.masquerade == b.masquerade &&
+         a.port_security == b.port_security && a.allow_by_annotation == b.allow_by_annotation &&
+         a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

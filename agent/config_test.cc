@@ -52,6 +52,9 @@ clouds:
     conflicts: defend
     gateway: true
     masquerade: true
+    portSecurity: false
+    allowByAnnotation: [00:00:5e:00:01:00/40, 10.42.0.200, "fd42::/120", router]
+    storm: {port: 500, cloud: 0}
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -70,10 +73,17 @@ clouds:
   EXPECT_EQ(blue.config.key.vni.value(), 42u);
   EXPECT_EQ(blue.mtu, 1400);
   EXPECT_TRUE(blue.defend);
+  EXPECT_EQ(blue.storm, (StormLimits{.port = 500, .cloud = 0}));
+  EXPECT_EQ(config->clouds[1].storm, StormLimits{});
   EXPECT_THAT(blue.subnets,
               ElementsAre(*IpPrefix::Parse("10.42.0.0/16"), *IpPrefix::Parse("fd42::/64")));
   EXPECT_THAT(blue.namespaces, ElementsAre("team-*", "shop"));
+  EXPECT_FALSE(blue.port_security);
+  EXPECT_THAT(FormatAllowed(blue.allow_by_annotation),
+              ElementsAre("00:00:5e:00:01:00/40", "10.42.0.200", "fd42::/120", "router"));
   EXPECT_THAT(config->clouds[1].namespaces, ElementsAre("*"));
+  EXPECT_TRUE(config->clouds[1].port_security);
+  EXPECT_TRUE(config->clouds[1].allow_by_annotation.empty());
   EXPECT_EQ(config->FindByName("green"), &config->clouds[1]);
   EXPECT_EQ(config->FindByName("red"), nullptr);
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
@@ -151,6 +161,11 @@ INSTANTIATE_TEST_SUITE_P(
              "masquerade: true needs gateway: true"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: 5}]\n", "storm: must be a map"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {port: -1}}]\n",
+             "storm.port: must be a whole number from 0"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {peer: 1}}]\n",
+             "no such key in storm; there are: port, cloud"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.1/16]}]\n",
              "has host bits; write 10.42.0.0/16"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0]}]\n", "10.42.0.0"},
@@ -163,6 +178,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16]},"
              " {name: c, vnl: \"vxvde:///vni=2\", subnets: [10.0.0.0/8]}]\n",
              "10.0.0.0/8 overlaps with 10.42.0.0/16 of b"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", portSecurity: maybe}]\n",
+             "portSecurity: must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: router}]\n",
+             "must be a list"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: [anything]}]\n",
+             "allowByAnnotation: \"anything\" is neither"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [[x]]}]\n", "must be a text"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [\"\"]}]\n", "an entry is empty"}));
 

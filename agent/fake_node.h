@@ -47,6 +47,8 @@ inline NodeSnapshot SampleNode() {
   state.moves = 1;
   state.conflicts = 2;
   state.not_learned = 3;
+  state.holds = 4;
+  state.peers_not_kept = 5;
   state.drops.Add(Drop::kWrongVni, 7);
 
   PortSnapshot port;
@@ -57,6 +59,7 @@ inline NodeSnapshot SampleNode() {
   port.drops.Add(Drop::kPortFull, 5);
   port.drops.Add(Drop::kTooBig, 1);
   port.fast = true;
+  port.options.guard.on = true;
   port.age = 120s;
   state.ports.push_back(port);
   port = {};
@@ -64,6 +67,8 @@ inline NodeSnapshot SampleNode() {
   port.options = {.name = "c3/eth0", .mac = Mac(3), .mtu = 1450};
   port.why_not_fast = "it is a tap";
   port.age = 60s;
+  port.blocked = 21s + 500ms;
+  port.blocks = 2;
   state.ports.push_back(port);
 
   const Peer v4{IpAddress::V4(192, 0, 2, 2), 14790};
@@ -80,7 +85,7 @@ inline NodeSnapshot SampleNode() {
   state.stations.push_back({Mac(1), PortId{1}, true, {}});
   state.stations.push_back({Mac(3), PortId{3}, true, {}});
   state.stations.push_back({Mac(8), v4, false, 3s});
-  state.stations.push_back({Mac(9), v4, false, 4s});
+  state.stations.push_back({Mac(9), v4, false, 4s, /*held=*/true});
 
   CloudInfo green;
   green.name = "green";
@@ -100,6 +105,7 @@ inline NodeSnapshot SampleNode() {
   first.host_ifname = "vx0000000000001";
   first.netns = "/run/netns/c1";
   first.addresses = {*IpPrefix::Parse("10.42.0.7/16"), *IpPrefix::Parse("2001:db8:42::7/64")};
+  first.allow = {"00:00:5e:00:01:0a", "10.42.0.200"};
   first.cloud = state.options.config.key;
   first.port = PortId{1};
   AttachmentInfo second;

@@ -114,6 +114,14 @@ absl::StatusOr<PortMapping> CheckPortMapping(const pb::PortMapping& message) {
   return mapping;
 }
 
+absl::StatusOr<std::vector<Allowed>> CheckAllowed(
+    const google::protobuf::RepeatedPtrField<std::string>& texts) {
+  absl::StatusOr<std::vector<Allowed>> list = ParseAllowed({texts.begin(), texts.end()});
+  if (list.ok()) return list;
+  return Refuse(kCniInvalidConfig, absl::StrCat("allow: ", list.status().message()),
+                "correct the entry, or take it out");
+}
+
 absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   PlanRequest request;
   ASSIGN_OR_RETURN(request.key, CheckKey(message.key()));
@@ -195,6 +203,8 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
     ASSIGN_OR_RETURN(PortMapping checked, CheckPortMapping(mapping));
     request.port_mappings.push_back(std::move(checked));
   }
+  ASSIGN_OR_RETURN(request.allow, CheckAllowed(message.allow()));
+  ASSIGN_OR_RETURN(request.allow_by_annotation, CheckAllowed(message.allow_by_annotation()));
   return request;
 }
 

@@ -244,6 +244,13 @@ TEST_F(HandoffSessionTest, EachFieldOfAPlanIsChecked) {
       {"group address", kCniInvalidConfig,
        [](auto& p) { p.set_mac(std::string("\x01\x00\x5e\x00\x00\x01", 6)); }},
       {"zero", kCniInvalidConfig, [](auto& p) { p.set_mac(std::string(6, '\0')); }},
+      {"allow: \"anything\"", kCniInvalidConfig, [](auto& p) { p.add_allow("anything"); }},
+      {"10.42.0.7/16 has host bits", kCniInvalidConfig,
+       [](auto& p) { p.add_allow_by_annotation("10.42.0.7/16"); }},
+      {"65 entries are too many", kCniInvalidConfig,
+       [](auto& p) {
+         for (int i = 0; i < 65; ++i) p.add_allow("router");
+       }},
   };
   for (const Case& c : cases) {
     session_.emplace(&service_, KeepLater());
@@ -310,6 +317,15 @@ TEST_F(HandoffSessionTest, PlanOfAnAnnotationSaysSo) {
   ASSERT_TRUE(Ask(request).has_planned());
   EXPECT_EQ(service_.plan.main_ifname, "eth9");
   EXPECT_TRUE(service_.plan.by_annotation);
+}
+
+TEST_F(HandoffSessionTest, WhatIsAllowedIsReadOnceForEachWhoAsks) {
+  pb::Request request = GoodPlan();
+  request.mutable_plan()->add_allow("00:00:5E:00:01:00/40");
+  request.mutable_plan()->add_allow_by_annotation("10.42.0.200/32");
+  ASSERT_TRUE(Ask(request).has_planned());
+  EXPECT_THAT(FormatAllowed(service_.plan.allow), ElementsAre("00:00:5e:00:01:00/40"));
+  EXPECT_THAT(FormatAllowed(service_.plan.allow_by_annotation), ElementsAre("10.42.0.200"));
 }
 
 TEST_F(HandoffSessionTest, MainInterfaceNameIsChecked) {

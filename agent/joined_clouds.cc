@@ -12,6 +12,16 @@
 
 namespace vxvde {
 
+namespace {
+
+// A cloud without a name has the defaults.
+StormLimits StormOf(const Config& config, const CloudKey& key) {
+  const NamedCloud* named = config.FindByKey(key);
+  return named != nullptr ? named->storm : StormLimits{};
+}
+
+}  // namespace
+
 absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder,
                                                        const CloudConfig& cloud,
                                                        const Config& config) {
@@ -26,7 +36,8 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
                        .uplink_mtu = uplink.mtu,
                        .datapath = config.datapath,
                        .agent_mac = DeriveMac("vxvde-agent", config.node, cloud.key.ToString(),
-                                              /*attempt=*/0)};
+                                              /*attempt=*/0),
+                       .storm = StormOf(config, cloud.key)};
   RETURN_IF_ERROR(JoinOnFreePort(options, config));
 
   UnicastPorts ports = ports_;
@@ -136,6 +147,13 @@ void JoinedClouds::FollowUplinks(const Config& config) {
     options.uplink = uplink->index;
     options.uplink_name = uplink->name;
     options.uplink_mtu = uplink->mtu;
+  }
+}
+
+void JoinedClouds::SetStorm(const Config& config) {
+  for (auto& [key, options] : joined_) {
+    options.storm = StormOf(config, key);
+    switch_->SetStorm(key, options.storm);
   }
 }
 

@@ -56,6 +56,9 @@ class JoinedClouds {
   // (an interface that was made again has another index). To be called now and then.
   void FollowUplinks(const Config& config);
 
+  // Limits as configured now, for the clouds that are joined.
+  void SetStorm(const Config& config);
+
   // nullptr when it is not joined.
   const CloudOptions* Find(const CloudKey& cloud) const;
   const std::map<CloudKey, CloudOptions>& all() const { return joined_; }

@@ -128,6 +128,22 @@ void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud
       return log.Info("cloud left", {{"cloud", cloud}});
     case Kind::kPortFailed:
       return log.Warn("port failed", {{"cloud", cloud}, {"port", port}});
+    case Kind::kPortBlocked:
+      return log.Warn(
+          "loop", {{"cloud", cloud},
+                   {"port", port},
+                   {"seen", "frames of other ports come from it"},
+                   {"so", "nothing is flooded to or from it for 30 s; end the bridge behind it"}});
+    case Kind::kStorm:
+      if (event.port != PortId::kNone) {
+        return log.Warn("storm", {{"cloud", cloud}, {"port", port}});
+      }
+      return log.Warn("storm", {{"cloud", cloud}, {"from", "peers"}, {"one", peer}});
+    case Kind::kStationHeld:
+      return log.Warn("station held", {{"cloud", cloud},
+                                       {"mac", mac},
+                                       {"at", peer.empty() ? absl::StrCat("port ", port) : peer},
+                                       {"why", "it moves too often: a loop, or a MAC used twice"}});
     case Kind::kPortAdded:
       return log.Debug("port added", {{"cloud", cloud}, {"port", port}});
     case Kind::kPortRemoved:
@@ -196,7 +212,7 @@ absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const
 
 // A file that cannot be used is refused whole, and the running configuration stays.
 void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attachments,
-            HostPorts& node_ports, const NodeFastPath& fast) {
+            HostPorts& node_ports, JoinedClouds& clouds, const NodeFastPath& fast) {
   absl::StatusOr<Config> config = ReadConfig(flags);
   if (!config.ok()) {
     log.Error("configuration refused",
@@ -217,6 +233,7 @@ void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attac
   claims.SetConfig(*config);
   attachments.SetConfig(*std::move(config));
   node_ports.SetConfig(attachments.config());
+  clouds.SetStorm(attachments.config());
   log.Info("configuration reloaded",
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
 }
@@ -367,7 +384,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     while (const std::optional<int> signal = NextSignal(signals)) {
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
-        Reload(flags, log, claims, attachments, node_ports, fast);
+        Reload(flags, log, claims, attachments, node_ports, clouds, fast);
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});

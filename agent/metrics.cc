@@ -93,7 +93,11 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family conflicts(kCounter, "vxvde_mac_conflicts_total",
                    "Frames that claimed a pod's MAC from elsewhere.");
   Family refused(kCounter, "vxvde_stations_not_learned_total",
-                 "Stations refused because the forwarding database was full.");
+                 "Stations refused because the forwarding database, or a place's share, was full.");
+  Family holds(kCounter, "vxvde_station_holds_total",
+               "Stations that moved too often and were held where they were.");
+  Family strangers(kCounter, "vxvde_peers_not_kept_total",
+                   "Frames of peers beyond the number that are counted one by one.");
   Family frames(kCounter, "vxvde_group_frames_total", "Frames by multicast.");
   Family bytes(kCounter, "vxvde_group_bytes_total", "Bytes of frames by multicast.");
   for (const CloudInfo& cloud : node.clouds) {
@@ -106,13 +110,15 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
     moves.Add({name}, state.moves);
     conflicts.Add({name}, state.conflicts);
     refused.Add({name}, state.not_learned);
+    holds.Add({name}, state.holds);
+    strangers.Add({name}, state.peers_not_kept);
     frames.Add({name, {"direction", "from_group"}}, state.from_group.frames);
     frames.Add({name, {"direction", "to_group"}}, state.to_group.frames);
     bytes.Add({name, {"direction", "from_group"}}, state.from_group.bytes);
     bytes.Add({name, {"direction", "to_group"}}, state.to_group.bytes);
   }
-  for (Family* family :
-       {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &frames, &bytes}) {
+  for (Family* family : {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &holds,
+                         &strangers, &frames, &bytes}) {
     out.push_back(family->Take());
   }
 }
@@ -143,6 +149,8 @@ void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
 void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family frames(kCounter, "vxvde_port_frames_total", "Frames that passed a port.");
   Family bytes(kCounter, "vxvde_port_bytes_total", "Bytes of frames that passed a port.");
+  Family blocked(kGauge, "vxvde_port_blocked",
+                 "1 while a port is kept out of floods because it is in a loop.");
   for (const CloudInfo& cloud : node.clouds) {
     for (const PortSnapshot& port : cloud.state.ports) {
       const auto labels = [&](const char* direction) {
@@ -152,10 +160,11 @@ void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
       frames.Add(labels("to_pod"), port.to_pod.frames);
       bytes.Add(labels("from_pod"), port.from_pod.bytes);
       bytes.Add(labels("to_pod"), port.to_pod.bytes);
+      blocked.Add({{"cloud", cloud.name}, {"port", port.options.name}},
+                  port.blocked > Duration{} ? 1.0 : 0.0);
     }
   }
-  out.push_back(frames.Take());
-  out.push_back(bytes.Take());
+  for (Family* family : {&frames, &bytes, &blocked}) out.push_back(family->Take());
 }
 
 // A cloud shows all reasons, so that rate() sees the first drop; a port only those it met.

@@ -30,6 +30,7 @@ struct AttachmentInfo {
   std::string host_ifname;     // empty for taps
   std::string netns;           // path
   std::vector<IpPrefix> addresses;
+  std::vector<std::string> allow = {};  // to send beside what is its own
   CloudKey cloud;
   PortId port = PortId::kNone;  // kNone: recorded, but not attached now
   std::string problem;          // why not attached; empty when it is

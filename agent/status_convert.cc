@@ -171,6 +171,8 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
   out.set_moves(state.moves);
   out.set_conflicts(state.conflicts);
   out.set_not_learned(state.not_learned);
+  out.set_holds(state.holds);
+  out.set_peers_not_kept(state.peers_not_kept);
   out.set_drop_count(AllDrops(cloud));
   out.set_fast_port(state.fast_port);
   for (size_t i = 0; state.fast_port != 0 && i < kSlowReasons; ++i) {
@@ -187,6 +189,14 @@ std::string WhyNotFast(const CloudInfo& cloud, const PortSnapshot& port) {
   if (!port.why_not_fast.empty()) return port.why_not_fast;
   if (cloud.state.fast_port == 0) return cloud.datapath_reason;
   return "it is new: the kernel takes over in a moment";
+}
+
+// What people should know of `port`; empty when all is well.
+std::string ProblemOf(const PortSnapshot& port) {
+  if (port.blocked <= Duration{}) return "";
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(port.blocked).count();
+  return absl::StrCat("in a loop: nothing is flooded to or from it for ", seconds,
+                      " s; end the bridge behind it");
 }
 
 // A port, an attachment, or both.
@@ -246,6 +256,10 @@ v1::Port ToPort(const PortRow& row) {
     out.set_drop_count(row.port->drops.Total());
     out.set_datapath(row.port->fast ? "kernel" : "user");
     out.set_datapath_reason(WhyNotFast(*row.info, *row.port));
+    out.set_guarded(row.port->options.guard.on);
+    out.set_problem(ProblemOf(*row.port));
+    if (row.port->blocked > Duration{}) Set(out.mutable_blocked(), row.port->blocked);
+    out.set_block_count(row.port->blocks);
   }
   if (row.attachment != nullptr) {
     const AttachmentInfo& from = *row.attachment;
@@ -253,7 +267,7 @@ v1::Port ToPort(const PortRow& row) {
       out.set_name(from.host_ifname.empty() ? absl::StrCat(from.container_id, "/", from.ifname)
                                             : from.host_ifname);
     }
-    out.set_problem(from.problem);
+    if (row.port == nullptr) out.set_problem(from.problem);
     v1::Attachment* to = out.mutable_attachment();
     to->set_id(from.id);
     to->set_network(from.network);
@@ -266,6 +280,7 @@ v1::Port ToPort(const PortRow& row) {
     to->set_host_ifname(from.host_ifname);
     to->set_netns(from.netns);
     for (const IpPrefix& address : from.addresses) to->add_addresses(address.ToString());
+    for (const std::string& one : from.allow) to->add_allow(one);
   }
   return out;
 }
@@ -308,6 +323,7 @@ v1::FdbEntry ToFdbEntry(const StationRow& row) {
   Set(out.mutable_location(), row.station->where, row.cloud);
   out.set_type(row.station->is_static ? v1::FdbEntry::STATIC : v1::FdbEntry::DYNAMIC);
   Set(out.mutable_idle(), row.station->idle);
+  out.set_held(row.station->held);
   return out;
 }
 
@@ -387,6 +403,12 @@ v1::Event::Type ToType(SwitchEvent::Kind kind) {
       return v1::Event::STATION_MOVED;
     case SwitchEvent::Kind::kStationGone:
       return v1::Event::STATION_GONE;
+    case SwitchEvent::Kind::kStationHeld:
+      return v1::Event::STATION_HELD;
+    case SwitchEvent::Kind::kPortBlocked:
+      return v1::Event::PORT_BLOCKED;
+    case SwitchEvent::Kind::kStorm:
+      return v1::Event::STORM;
     case SwitchEvent::Kind::kPortFailed:
       return v1::Event::PORT_FAILED;
   }

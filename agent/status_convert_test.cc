@@ -73,10 +73,11 @@ TEST(Clouds, ShowEveryField) {
     slow { reason: "group" count: 30 } slow { reason: "unknown" }
     slow { reason: "moved" count: 4 } slow { reason: "kind" } slow { reason: "too-big" }
     slow { reason: "slow-port" } slow { reason: "same-port" } slow { reason: "odd" }
+    slow { reason: "guarded" }
     age { seconds: 3600 }
     port_count: 2 peer_count: 2 station_count: 4
     from_group { frames: 10 bytes: 1000 } to_group { frames: 20 bytes: 2000 }
-    moves: 1 conflicts: 2 not_learned: 3 drop_count: 13)");
+    moves: 1 conflicts: 2 not_learned: 3 drop_count: 13 holds: 4 peers_not_kept: 5)");
 }
 
 TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
@@ -92,15 +93,19 @@ TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
     cloud: "blue" id: 1 name: "vx0000000000001" mac: "02:00:5e:10:00:01" mtu: 1450
     age { seconds: 120 }
     from_pod { frames: 100 bytes: 150000 } to_pod { frames: 200 bytes: 1300000000 }
-    drop_count: 6 datapath: "kernel"
+    drop_count: 6 datapath: "kernel" guarded: true
     attachment {
       id: "0000000000001" network: "blue-net" container_id: "c1" ifname: "eth0"
       pod_namespace: "default" pod_name: "web-0" mode: "veth" host_ifname: "vx0000000000001"
       netns: "/run/netns/c1" addresses: "10.42.0.7/16" addresses: "2001:db8:42::7/64"
-      caller: "cni"
+      allow: "00:00:5e:00:01:0a" allow: "10.42.0.200" caller: "cni"
     })");
   EXPECT_EQ(response.ports(2).id(), 3u);
   EXPECT_EQ(response.ports(2).attachment().container_id(), "c3");
+  EXPECT_EQ(response.ports(2).blocked().seconds(), 21);
+  EXPECT_EQ(response.ports(2).block_count(), 2u);
+  EXPECT_THAT(response.ports(2).problem(), HasSubstr("in a loop"));
+  EXPECT_THAT(response.ports(2).problem(), HasSubstr("for 22 s"));
 }
 
 TEST(Ports, SayWhyTheyAreNotFast) {
@@ -147,6 +152,7 @@ TEST(FdbList, SaysWhereStationsAre) {
   ExpectProto(response.entries(2), R"(
     cloud: "blue" mac: "02:00:5e:10:00:08" type: DYNAMIC
     location { peer: "192.0.2.2:14790" } idle { seconds: 3 })");
+  EXPECT_TRUE(response.entries(3).held());
 }
 
 TEST(Drops, ListsThoseThatWereMet) {

@@ -112,6 +112,16 @@ absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
   return mapping;
 }
 
+absl::StatusOr<std::vector<Allowed>> AllowedOf(const Json& list) {
+  if (!list.is_array()) return absl::InvalidArgumentError("\"allow\" is no list");
+  std::vector<std::string> texts;
+  for (const Json& one : list) {
+    if (!one.is_string()) return absl::InvalidArgumentError("what is allowed is no text");
+    texts.push_back(one.get<std::string>());
+  }
+  return ParseAllowed(texts);
+}
+
 std::string Dump(Json json) {
   json["checksum"] = Checksum(DumpPlain(json));
   return DumpPlain(json) + "\n";
@@ -273,6 +283,7 @@ std::string FormatRecord(const AttachmentRecord& record) {
          {"host_ip", mapping.host_ip.has_value() ? mapping.host_ip->ToString() : ""}});
   }
   json["node_port"] = record.node_port;
+  json["allow"] = FormatAllowed(record.allow);
   json["vnl"] = record.vnl;
   return Dump(std::move(json));
 }
@@ -317,7 +328,7 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
   record.mtu = static_cast<int>(mtu);
   ASSIGN_OR_RETURN(record.addresses, Addresses(json));
-  // Those of 0.1.0 have none of the next two.
+  // Older ones have none of the next three.
   if (const auto mappings = json.find("port_mappings"); mappings != json.end()) {
     if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is no list");
     for (const Json& one : *mappings) {
@@ -328,6 +339,9 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   if (const auto node_port = json.find("node_port"); node_port != json.end()) {
     if (!node_port->is_boolean()) return absl::InvalidArgumentError("\"node_port\" is no boolean");
     record.node_port = node_port->get<bool>();
+  }
+  if (const auto allow = json.find("allow"); allow != json.end()) {
+    ASSIGN_OR_RETURN(record.allow, AllowedOf(*allow));
   }
   ASSIGN_OR_RETURN(record.vnl, Text(json, "vnl"));
   return record;

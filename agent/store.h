@@ -50,8 +50,9 @@ struct AttachmentRecord {
   std::vector<IpPrefix> addresses;
   std::vector<PortMapping> port_mappings;
   bool node_port =
-      false;        // it uses the node's own port in the cloud: routes or publishes through it
-  std::string vnl;  // canonical, of the cloud as it was joined
+      false;  // it uses the node's own port in the cloud: routes or publishes through it
+  std::vector<Allowed> allow;  // to send beside what is its own
+  std::string vnl;             // canonical, of the cloud as it was joined
 
   friend bool operator==(const AttachmentRecord&, const AttachmentRecord&) = default;
 };

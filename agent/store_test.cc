@@ -58,6 +58,8 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   tap.host_ifname = "";
   tap.addresses.clear();
   tap.caller = "netavark";
+  tap.allow = {*Allowed::Parse("00:00:5e:00:01:00/40"), *Allowed::Parse("10.42.0.200"),
+               *Allowed::Parse("router")};
   tap.node_port = true;
   tap.port_mappings = {{8080, 80, "tcp", std::nullopt},
                        {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}};
@@ -176,6 +178,9 @@ TEST(ParseRecordTest, RefusesWhatCannotBe) {
            {"1450", "99999999999999999999"},
            {"192.0.2.7/24", "192.0.2.7"},
            {"\"shop\"", "\"a\\u0000b\""},
+           {"\"allow\": []", "\"allow\": {}"},
+           {"\"allow\": []", "\"allow\": [7]"},
+           {"\"allow\": []", "\"allow\": [\"anything\"]"},
        }) {
     EXPECT_TRUE(absl::IsInvalidArgument(with(from, to).status())) << from << " -> " << to;
   }

@@ -125,6 +125,12 @@ const char* EventName(v1::Event::Type type) {
       return "station moved";
     case v1::Event::STATION_GONE:
       return "station gone";
+    case v1::Event::STATION_HELD:
+      return "station held";
+    case v1::Event::PORT_BLOCKED:
+      return "port blocked";
+    case v1::Event::STORM:
+      return "storm";
     default:
       return "?";  // a newer agent's
   }
@@ -136,6 +142,13 @@ std::string WatchRow(absl::string_view time, absl::string_view event, absl::stri
     return absl::StrCat(text, std::string(width - std::min(width, text.size()), ' '), "  ");
   };
   return absl::StrCat(pad(time, 12), pad(event, 13), pad(cloud, 12), what);
+}
+
+// "no"; "yes", and what is allowed beside.
+std::string GuardText(const v1::Port& port) {
+  if (!port.guarded()) return "no";
+  if (port.attachment().allow().empty()) return "yes";
+  return absl::StrCat("yes +", absl::StrJoin(port.attachment().allow(), ",+"));
 }
 
 }  // namespace
@@ -159,6 +172,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
   rows.WideColumn("MOVES", kRight);
   rows.WideColumn("CONFLICTS", kRight);
   rows.WideColumn("NOT-LEARNED", kRight);
+  rows.WideColumn("HOLDS", kRight);
   rows.WideColumn("LEFT-BY-KERNEL", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
@@ -182,6 +196,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
     rows.WideCell(absl::StrCat(cloud.moves()));
     rows.WideCell(absl::StrCat(cloud.conflicts()));
     rows.WideCell(absl::StrCat(cloud.not_learned()));
+    rows.WideCell(absl::StrCat(cloud.holds()));
     rows.WideCell(SlowText(cloud));
     rows.Count(cloud.drop_count());
     rows.Age(cloud.age());
@@ -206,12 +221,14 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
   rows.WideColumn("MTU", kRight);
   rows.WideColumn("NETWORK");
   rows.WideColumn("NETNS");
+  rows.WideColumn("BLOCKS", kRight);
   rows.WideColumn("FRAMES-FROM-POD", kRight);
   rows.WideColumn("FRAMES-TO-POD", kRight);
   rows.Column(wide ? "BYTES-FROM-POD" : "FROM-POD", kRight);
   rows.Column(wide ? "BYTES-TO-POD" : "TO-POD", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
+  rows.WideColumn("GUARDED");
   rows.WideColumn("WHY-THIS-DATAPATH");
   if (problems) rows.Column("PROBLEM");
   for (const v1::Port& port : list.ports()) {
@@ -230,12 +247,14 @@ std::string PortsView(const v1::ListPortsResponse& list, bool wide) {
     rows.WideCell(attached ? absl::StrCat(port.mtu()) : "");
     rows.WideCell(attachment.network());
     rows.WideCell(attachment.netns());
+    rows.WideCell(absl::StrCat(port.block_count()));
     rows.WideCell(absl::StrCat(port.from_pod().frames()));
     rows.WideCell(absl::StrCat(port.to_pod().frames()));
     rows.Count(port.from_pod().bytes());
     rows.Count(port.to_pod().bytes());
     rows.Count(port.drop_count());
     rows.Cell(attached ? HumanDuration(ToDuration(port.age())) : "");
+    rows.WideCell(attached ? GuardText(port) : "");
     rows.WideCell(port.datapath_reason());
     if (problems) rows.Cell(port.problem());
   }
@@ -284,7 +303,7 @@ std::string FdbView(const v1::ListFdbResponse& list, bool wide) {
     rows.Next();
     rows.Cell(entry.cloud());
     rows.Cell(entry.mac());
-    rows.Cell(dynamic ? "dynamic" : "static");
+    rows.Cell(entry.held() ? "held" : dynamic ? "dynamic" : "static");
     rows.Cell(LocationText(entry.location()));
     rows.Cell(dynamic ? HumanDuration(ToDuration(entry.idle())) : "");
   }

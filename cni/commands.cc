@@ -70,6 +70,8 @@ attach::v1::Plan PlanOf(const Request& request) {
     mapping.set_protocol(port.protocol);
     if (port.host_ip) mapping.set_host_ip(port.host_ip->ToString());
   }
+  for (const std::string& one : request.allow) plan.add_allow(one);
+  for (const std::string& one : request.allow_by_annotation) plan.add_allow_by_annotation(one);
   plan.set_main_ifname(request.main_ifname);
   plan.set_by_annotation(!request.asked_by.empty());
   return plan;

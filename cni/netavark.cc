@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "cni/capabilities.h"
 #include "cni/error.h"
 #include "cni/json.h"
@@ -73,6 +74,7 @@ struct Options {
   bool no_default_route = false;
   uint32_t metric = kDefaultMetric;
   Ports ports = Ports::kPublish;
+  std::vector<std::string> allow;
 };
 
 absl::Status BadOption(absl::string_view key, const std::string& value, absl::string_view why) {
@@ -118,6 +120,12 @@ absl::Status SetPorts(const std::string& value, Options& options) {
   return absl::OkStatus();
 }
 
+// podman separates options by commas, so these are separated by spaces or ';'.
+absl::Status SetAllow(const std::string& value, Options& options) {
+  options.allow = absl::StrSplit(value, absl::ByAnyChar("; "), absl::SkipEmpty());
+  return absl::OkStatus();
+}
+
 struct Option {
   absl::string_view key;
   absl::Status (*set)(const std::string& value, Options& options);
@@ -145,6 +153,7 @@ constexpr Option kOptions[] = {
        return BadOption("metric", value, "use a whole number");
      }},
     {"ports", SetPorts},
+    {"allow", SetAllow},
 };
 
 absl::Status ReadOptions(const Json& object, Options& options) {
@@ -486,6 +495,7 @@ absl::StatusOr<Request> ParseSetup(absl::string_view netns, absl::string_view in
   ASSIGN_OR_RETURN(const bool internal, AsBool(network, "internal"));
   request.gateway_wanted = !internal && !options.no_default_route;
   request.gateway_metric = options.metric;
+  request.allow = options.allow;
   if (request.gateway_wanted) AddDefaultRoutes(subnets, options, request);
   return request;
 }

@@ -235,6 +235,9 @@ TEST(ParseSetupTest, OptionsOfTheContainerWin) {
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->cloud, "green");
   EXPECT_EQ(request->vnl, "") << "one of the two";
+  request = with(R"("allow":"00:00:5e:00:01:0a 10.42.0.200;router")");
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_THAT(request->allow, ElementsAre("00:00:5e:00:01:0a", "10.42.0.200", "router"));
   EXPECT_THAT(with(R"("foo":"bar")").status().message(), HasSubstr("\"foo\" is unknown"));
 }
 

@@ -17,7 +17,7 @@ namespace vxvde {
 namespace {
 
 constexpr absl::string_view kVnlScheme = "vxvde://";
-constexpr char kOwnKeys[] = "name, vnl, interface, ips, mac";
+constexpr char kOwnKeys[] = "name, vnl, interface, ips, mac, allow";
 
 // What an agent's configuration may call a cloud.
 bool IsCloudName(absl::string_view text) {
@@ -90,10 +90,11 @@ absl::Status SetDefaultRoute(const Json& entry, WantedNetwork& network) {
   return absl::OkStatus();
 }
 
-// {name|vnl, interface, ips, mac}
+// {name|vnl, interface, ips, mac, allow}
 absl::Status ReadOwn(const Json& entry, WantedNetwork& network) {
   for (const auto& [key, value] : entry.items()) {
-    if (absl::c_linear_search(std::array{"name", "vnl", "interface", "ips", "mac"}, key)) continue;
+    if (absl::c_linear_search(std::array{"name", "vnl", "interface", "ips", "mac", "allow"}, key))
+      continue;
     return absl::InvalidArgumentError(
         absl::StrCat("unknown key ", Show(Json(key)), "; there are ", kOwnKeys));
   }
@@ -115,6 +116,9 @@ absl::Status ReadOwn(const Json& entry, WantedNetwork& network) {
     RETURN_IF_ERROR(SetInterface(ifname, network));
   }
   RETURN_IF_ERROR(SetMac(entry, network));
+  if (const Json* allow = Find(entry, "allow")) {
+    ASSIGN_OR_RETURN(network.allow, AsStrings(*allow, "allow"));
+  }
   return SetIps(entry, network);
 }
 
@@ -273,6 +277,12 @@ absl::StatusOr<PodNetworks> ParsePodNetworks(const std::map<std::string, std::st
       WantedNetwork& first = networks.first.emplace();
       first.asked_by = absl::StrCat("annotation ", kCloudAnnotation);
       RETURN_IF_ERROR(Annotate(SetPlace(place, first), first.asked_by));
+    }
+  }
+  if (const auto it = annotations.find(kAllowAnnotation); it != annotations.end()) {
+    for (const absl::string_view one : absl::StrSplit(it->second, ',')) {
+      const absl::string_view text = absl::StripAsciiWhitespace(one);
+      if (!text.empty()) networks.allow.emplace_back(text);
     }
   }
   Reader reader(std::move(taken));

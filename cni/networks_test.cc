@@ -107,6 +107,18 @@ TEST(Networks, CloudOfTheFirst) {
               AllOf(HasSubstr("vxvde.io/cloud"), HasSubstr("a b")));
 }
 
+TEST(Networks, WhatMayBeSentBeside) {
+  const auto networks = ParsePodNetworks(
+      {{"vxvde.io/allow", " 00:00:5e:00:01:0a,10.42.0.200 , "},
+       {"vxvde.io/networks", R"([{"name": "blue", "allow": ["router", "10.43.0.0/24"]}])"}},
+      {});
+  ASSERT_TRUE(networks.ok()) << networks.status();
+  EXPECT_THAT(networks->allow, ElementsAre("00:00:5e:00:01:0a", "10.42.0.200"));
+  EXPECT_FALSE(networks->first) << "whatever its cloud is";
+  ASSERT_THAT(networks->others, SizeIs(1));
+  EXPECT_THAT(networks->others[0].allow, ElementsAre("router", "10.43.0.0/24"));
+}
+
 TEST(Networks, NpwgNamesMayBeSomebodyElses) {
   const std::vector<WantedNetwork> wanted = Npwg("blue, kube-system/green@net7");
   EXPECT_THAT(Places(wanted), ElementsAre("blue @ net1", "green @ net7"));
@@ -173,6 +185,7 @@ TEST(Networks, M2_AMistakeNamesAnnotationEntryAndValue) {
            {R"([{"name": "a", "ips": ["192.0.2.300/24"]}])", {"192.0.2.300"}},
            {R"([{"name": "a", "mac": "ff:ff:ff:ff:ff:ff"}])", {"ff:ff:ff:ff:ff:ff"}},
            {R"([{"name": "a", "mac": "soft"}])", {"soft"}},
+           {R"([{"name": "a", "allow": "router"}])", {"allow", "router"}},
            {many, {"\"c32\"", "at most 32"}}}) {
     const auto networks = ParsePodNetworks({{own, c.text}}, {"lo", "eth0"});
     ASSERT_FALSE(networks.ok()) << c.text;

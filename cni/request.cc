@@ -235,6 +235,9 @@ absl::Status ReadWishes(const CniArgs& cni_args, const Json& config, Request& re
     }
     if (!wish.empty()) request.dns = wish;
   }
+  if (const Json* allow = Find(config, "allow")) {
+    ASSIGN_OR_RETURN(request.allow, AsStrings(*allow, "allow"));
+  }
   if (const Json* routes = Find(config, "routes")) {
     ASSIGN_OR_RETURN(request.routes, AsRoutes(*routes));
   }
@@ -335,7 +338,8 @@ absl::StatusOr<std::map<std::string, std::string>> PodAnnotations(const Json& co
     return absl::InvalidArgumentError(absl::StrCat(
         "runtimeConfig.io.kubernetes.cri.pod-annotations: not an object but ", Show(*all)));
   }
-  for (const char* key : {kCloudAnnotation, kNetworksAnnotation, kNpwgAnnotation}) {
+  for (const char* key :
+       {kCloudAnnotation, kAllowAnnotation, kNetworksAnnotation, kNpwgAnnotation}) {
     const Json* value = Find(*all, key);
     if (value == nullptr) continue;
     ASSIGN_OR_RETURN(annotations[key], AsString(*value, absl::StrCat("annotation ", key)));
@@ -359,12 +363,17 @@ absl::Status ReadNetworks(const Json& config, Request& request) {
                                                    ToString(request.version),
                                                    " cannot be chained; set 0.3.0 or later"));
   }
-  if (!networks.first) return absl::OkStatus();
-  if (request.previous_result) {
-    return absl::InvalidArgumentError(absl::StrCat(networks.first->asked_by, ": ", request.ifname,
+  const auto not_ours = [&](absl::string_view annotation) {
+    return absl::InvalidArgumentError(absl::StrCat(annotation, ": ", request.ifname,
                                                    " is another plugin's on this node; ask with ",
                                                    kNetworksAnnotation, " for a cloud beside"));
+  };
+  if (request.previous_result && !networks.allow.empty()) {
+    return not_ours(absl::StrCat("annotation ", kAllowAnnotation));
   }
+  request.allow_by_annotation = std::move(networks.allow);
+  if (!networks.first) return absl::OkStatus();
+  if (request.previous_result) return not_ours(networks.first->asked_by);
   request.cloud = networks.first->cloud;
   request.vnl = networks.first->vnl;
   request.asked_by = networks.first->asked_by;
@@ -476,6 +485,8 @@ std::vector<Request> AttachmentsOf(const Request& request) {
     one.ports.clear();
     one.bandwidth = Bandwidth();
     one.dns = Dns();
+    one.allow.clear();
+    one.allow_by_annotation = network.allow;
     one.maybe_foreign = network.maybe_foreign;
     one.problem = network.problem;
     attachments.push_back(std::move(one));

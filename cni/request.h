@@ -73,6 +73,7 @@ struct WantedNetwork {
   // Each with a length; none: layer 2 only. Absent: the agent's own, from the cloud's subnets.
   std::optional<std::vector<RequestedIp>> ips;
   std::vector<ResultRoute> routes;
+  std::vector<std::string> allow;  // as Request has it
   // An unknown cloud is another plugin's network. Only once it is known that it is ours, a
   // `problem` with the entry matters.
   bool maybe_foreign = false;
@@ -134,6 +135,9 @@ struct Request {
   std::optional<uint32_t> gateway_metric;  // of that route
   std::vector<PublishedPort> ports;
   Bandwidth bandwidth;
+  // What it may send beside what is its own, as it is written; the agent reads it.
+  std::vector<std::string> allow;
+  std::vector<std::string> allow_by_annotation;
   Dns dns;                    // empty: the IPAM plugin's
   std::string pod_namespace;  // the three are empty outside Kubernetes
   std::string pod_name;

@@ -78,7 +78,8 @@ TEST(Request, ReadsOurSection) {
       AddEnvironment(),
       With(R"("vnl": "vxvde://239.1.2.3/vni=42", "mode": "tap", "mtu": 1400, "agent": "/a/b.sock",
               "ipam": {"type": "host-local"}, "dns": {"nameservers": ["192.0.2.53"]},
-              "routes": [{"dst": "198.51.100.0/24", "gw": "192.0.2.1"}])"));
+              "routes": [{"dst": "198.51.100.0/24", "gw": "192.0.2.1"}],
+              "allow": ["00:00:5e:00:01:0a", "router"])"));
   EXPECT_EQ(request.vnl, "vxvde://239.1.2.3/vni=42");
   EXPECT_EQ(request.mode, LinkMode::kTap);
   EXPECT_EQ(request.mtu, 1400u);
@@ -89,6 +90,8 @@ TEST(Request, ReadsOurSection) {
   EXPECT_THAT(request.dns.nameservers, ElementsAre("192.0.2.53"));
   ASSERT_EQ(request.routes.size(), 1u);
   EXPECT_EQ(request.routes[0].destination.ToString(), "198.51.100.0/24");
+  EXPECT_THAT(request.allow, ElementsAre("00:00:5e:00:01:0a", "router"));
+  EXPECT_THAT(request.allow_by_annotation, IsEmpty());
 }
 
 TEST(Request, E2_NoCommandIsAbout) {
@@ -322,6 +325,24 @@ TEST(Request, M2_NetworksByAnnotation) {
   EXPECT_EQ(all[2].cloud, "green");
   EXPECT_TRUE(all[2].maybe_foreign);
   EXPECT_EQ(all[2].ipam.kind, Ipam::Kind::kAgent);
+}
+
+TEST(Request, WhatMayBeSentBesideIsOfOneInterface) {
+  const Request request = Parsed(AddEnvironment(), With(R"("allow": ["router"], "runtimeConfig": {
+        "io.kubernetes.cri.pod-annotations": {"vxvde.io/allow": "10.42.0.200",
+          "vxvde.io/networks": "[{\"name\": \"blue\", \"allow\": [\"all\"]}, {\"name\": \"red\"}]"}})"));
+  const std::vector<Request> all = AttachmentsOf(request);
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_THAT(all[0].allow, ElementsAre("router"));
+  EXPECT_THAT(all[0].allow_by_annotation, ElementsAre("10.42.0.200"));
+  EXPECT_THAT(all[1].allow, IsEmpty()) << "said of the first";
+  EXPECT_THAT(all[1].allow_by_annotation, ElementsAre("all"));
+  EXPECT_THAT(all[2].allow_by_annotation, IsEmpty());
+
+  const absl::StatusOr<Request> chained = ParseRequest(
+      AddEnvironment(), Annotated(R"("vxvde.io/allow": "router")", R"("prevResult": {}, )"));
+  EXPECT_THAT(std::string(chained.status().message()),
+              HasSubstr("annotation vxvde.io/allow: eth0"));
 }
 
 TEST(Request, A4_ChainedAttachesOnlyWhatIsAskedForByAnnotation) {

@@ -126,6 +126,11 @@ absl::Status Switch::Move(const CloudKey& cloud, IfIndex uplink, const std::stri
   return found->MoveTo(uplink, name, mtu, std::move(group));
 }
 
+void Switch::SetStorm(const CloudKey& cloud, const StormLimits& limits) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it != impl_->clouds.end()) it->second->SetStorm(limits);
+}
+
 bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
 
 bool Switch::IsFast(const CloudKey& cloud) const {
@@ -156,6 +161,11 @@ absl::Status Switch::RemovePort(const CloudKey& cloud, PortId port) {
 absl::StatusOr<std::unique_ptr<FrameIo>> Switch::TakePort(const CloudKey& cloud, PortId port) {
   ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
   return found->TakePort(port);
+}
+
+absl::Status Switch::SetGuard(const CloudKey& cloud, PortId port, PortGuard guard) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  return found->SetGuard(port, std::move(guard));
 }
 
 absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame) {

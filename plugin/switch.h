@@ -58,6 +58,8 @@ class Switch {
   // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
   // stay. An error leaves it where it was.
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
+  // How much may be flooded from now on. Nothing happens when the cloud is not joined.
+  void SetStorm(const CloudKey& cloud, const StormLimits& limits);
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
   void Leave(const CloudKey& cloud);
 
@@ -68,6 +70,8 @@ class Switch {
   // The same, for whoever wants to close the port's interface elsewhere: that may take the kernel
   // some 10 ms (packet_release() in net/packet/af_packet.c waits for RCU).
   absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(const CloudKey& cloud, PortId port);
+  // What it may send from now on; stations behind it are learned anew.
+  absl::Status SetGuard(const CloudKey& cloud, PortId port, PortGuard guard);
 
   // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
   absl::Status Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame);

@@ -281,6 +281,44 @@ TEST_F(SwitchTest, AStationBehindAPodIsLearnedThere) {
   On([&] { EXPECT_THAT(Frames(*a_), ElementsAre(MakeFrame(kNested, kPodB))); });
 }
 
+TEST_F(SwitchTest, WhatAGuardRefusesGoesNowhereAndTeachesNothing) {
+  const PortId port = AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, {.on = true}).ok()); });
+  FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
+  for (const MacAddress& source : {kFar, kPodB, kNested}) {
+    FromPod(a_, MakeFrame(MacAddress::Broadcast(), source));
+  }
+  CloudSnapshot seen = Snapshot();
+  EXPECT_EQ(seen.ports[0].drops[Drop::kSpoofedMac], 3u);
+  EXPECT_TRUE(b_->out.empty());
+  EXPECT_TRUE(unicast_->out.empty());
+  EXPECT_EQ(seen.moves, 0u) << "the peer's station is where it was";
+  EXPECT_EQ(seen.conflicts, 0u);
+  EXPECT_EQ(seen.stations.size(), 3u);
+
+  FromPod(a_, MakeFrame(kPodB, kPodA));
+  EXPECT_EQ(Snapshot().ports[0].drops.Total(), 3u);
+  EXPECT_EQ(b_->out.size(), 1u);
+}
+
+TEST_F(SwitchTest, AnotherGuardForgetsWhatThePortHadTaught) {
+  const PortId port = AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  const PortGuard nested{.on = true, .macs = {MacPrefix{.address = kNested}}};
+  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, nested).ok()); });
+  FromPod(a_, MakeFrame(kPodB, kNested));
+  EXPECT_EQ(b_->out.size(), 1u);
+  EXPECT_EQ(Snapshot().stations.size(), 3u);
+  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, nested).ok()); });
+  EXPECT_EQ(Snapshot().stations.size(), 3u) << "nothing has changed";
+  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, {.on = true}).ok()); });
+  EXPECT_EQ(Snapshot().stations.size(), 2u);
+  FromPod(a_, MakeFrame(kPodB, kNested));
+  EXPECT_EQ(b_->out.size(), 1u);
+  On([&] { EXPECT_TRUE(absl::IsNotFound(switch_->SetGuard(key(), PortId{99}, {}))); });
+}
+
 TEST_F(SwitchTest, OnlyALeavingCloudSaysSo) {
   const PortId id = AddPort(kPodA, a_);
   On([&] {

@@ -10,7 +10,7 @@ def bridged(lab, node, mode):
     """A pod whose eth0 is a bridge's port, and a guest behind that bridge; (network, pod, guest, result of the ADD)."""
     pod = node.pod(mode)
     network = node.network({"cniVersion": "1.1.0", "name": "vm", "plugins": [
-        {"type": "vxvde", "vnl": VNL, "mode": mode, "ipam": {}}]})
+        {"type": "vxvde", "vnl": VNL, "mode": mode, "ipam": {}, "allow": ["00:00:00:00:00:00/0"]}]})
     result = pod.add(network)
     guest = lab.netns(f"{node.name}-{mode}-guest")
     pod.ip("link", "add", "br0", "type", "bridge", "mcast_snooping", "0")

@@ -13,10 +13,12 @@ V4, V6 = "vxvde://239.1.2.3", "vxvde://ff05:56de::1"
 SIZE = 24 << 20
 
 
-def start(lab, vnl, **section):
+def start(lab, vnl, wall="", **section):
     """Two nodes with an agent and a pod each, a second pod on the first, plain members on a third node and on the
-    second; all know each other, and what the kernel can forward it does."""
+    second; all know each other, and what the kernel can forward it does. `wall`: nft's, on the second node."""
     n1, n2, n3 = lab.node("n1"), lab.node("n2"), lab.node("n3")
+    if wall:
+        n2.run("nft", wall)
     pods = []
     for node, name in ((n1, "a"), (n2, "b"), (n1, "c")):
         if node.agent is None:
@@ -183,7 +185,8 @@ def test_wire_ipv6():
 def test_odd_frames():
     """full-size frames of members and of pods, VLAN tags, a station that moves"""
     with Lab("odd") as lab:
-        (n1, n2, n3), (a, b, c), members = start(lab, V4, mtu=1500)
+        station = "02:00:5e:10:00:99"
+        (n1, n2, n3), (a, b, c), members = start(lab, V4, mtu=1500, allow=[station])
         for x, y in ((a, b), (a, c), *((m, p) for m in members for p in (a, b))):
             for one, other in ((x, y), (y, x)):
                 assert one.ping(other.ip4, count=2, size=1472, fragment=False), f"{one} -> {other}, 1500 bytes"
@@ -195,7 +198,6 @@ def test_odd_frames():
             arrive(to, "vlan 5 and udp", 20, lambda: send(source, frame, 20))
 
         # A station behind one pod and then behind others, of the same node and of the other one.
-        station = "02:00:5e:10:00:99"
         moves = [int(node.agent.clouds()[0].get("moves", 0)) for node in (n1, n2)]
         for pod in (a, c, b, a):
             send(pod, datagram("ff:ff:ff:ff:ff:ff", station), 1)
@@ -241,6 +243,52 @@ def test_super_datagrams_and_fragments():
                     if to is not plug:
                         wait_for(lambda: a.ping(address, count=2, size=4000), 10, f"fragments between {a} and {to}")
             no_checksum_errors(a, b, c, plug, n1, n2)
+
+
+def test_taps():
+    """pods with taps, to each other and to veth pods of another node; super-frames whole; a firewall on one node"""
+    for vnl in (V4, V6):
+        with Lab("taps") as lab:
+            (n1, n2, _), (a, b, c), (plug, _) = start(lab, vnl, mode="tap")
+            veth = n2.pod("veth")
+            veth.add(n2.net(vnl))
+            veth.reaches(a.ip4)
+            lab.settle()
+            wait_for(lambda: all_in_kernel(n1) and all_in_kernel(n2), 30, "the taps are known to the programs")
+            slow = slow_frames(n1) + slow_frames(n2)
+            for to in (b, veth):
+                a.send_file(to, to.ip4, SIZE)
+                to.send_file(a, a.ip6, SIZE)
+            slow = slow_frames(n1) + slow_frames(n2) - slow
+            assert slow < 1000, f"left to the agents: {slow}, {n1.agent.clouds()}, {n2.agent.clouds()}"
+            a.send_file(c, c.ip4, SIZE)
+            a.send_file(plug, plug.ip4, SIZE // 4)
+            plug.send_file(a, a.ip6, SIZE // 4)
+            for to in (b, veth):
+                assert a.ping(to.ip4, count=2, size=4000), f"fragments between {a} and {to}"
+                sink = to.start("sink", "/usr/bin/python3", "-c", RECEIVE_RUNS, to.ip4, 2)
+                sink.says("listening")
+                a.run("/usr/bin/python3", "-c", SEND_RUNS, to.ip4, 2)
+                sink.says("got 80 of {1200}", timeout=30)
+            no_checksum_errors(a, b, c, veth, plug, n1, n2)
+
+    with Lab("wall") as lab:
+        (n1, n2, _), (a, b, _), _ = start(
+            lab, V4, wall="add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "
+            "add rule inet wall in udp dport 15814-16837 drop", mode="tap")
+        wait_for(lambda: all_in_kernel(n1), 30, "the open node's tap is known to its programs")
+        port = n2.agent.ports()[0]
+        assert port["datapath"] == "user" and f"UDP port {fast_port(n2)}" in port["datapathReason"], port
+        a.send_file(b, b.ip4, SIZE // 4)
+        b.send_file(a, a.ip6, SIZE // 4)
+        n2.run("nft", "delete table inet wall")
+        wait_for(lambda: all_in_kernel(n2), 60, "it is tried again with each Hello")
+        a.send_file(b, b.ip4, SIZE)
+        no_checksum_errors(a, b)
+
+
+def all_in_kernel(node):
+    return {port.get("datapath") for port in node.agent.ports()} == {"kernel"}
 
 
 def test_fast_port_that_is_shut():

@@ -92,7 +92,7 @@ def replace(lab, agent, how, number, meanwhile):
 def expect_as_before(agent, kernel, stations):
     """What a new agent knows at once, without a frame of anybody's."""
     if kernel:
-        slow = [port for port in agent.ports() if port["datapath"] != "kernel"]
+        slow = [port for port in agent.ports() if port["datapath"] != "kernel" and port["mode"] != "tap"]
         assert not slow, f"{agent.node}: fast before, and not right after the start: {slow}"
         known = {entry["mac"] for entry in agent.fdb()}
         assert stations <= known, f"{agent.node} has forgotten {stations - known}"
@@ -102,17 +102,20 @@ def lossless(how):
     with Lab("lossless") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         agents = [n1.start_agent(), n2.start_agent()]
-        near, beside, far = n1.pod("near"), n1.pod("beside"), n2.pod("far")
+        near, beside, far, tap = n1.pod("near"), n1.pod("beside"), n2.pod("far"), n1.pod("tap")
         for pod in (near, beside, far):
             pod.add(pod.node.net(VNL))
+        tap.add(n1.net(VNL, mode="tap"))
         near.reaches(beside.ip4)
         near.reaches(far.ip4)
         beside.reaches(far.ip6)
+        tap.reaches(far.ip4)
         lab.settle()
         kernel = all(cloud["datapath"] == "kernel" for agent in agents for cloud in agent.clouds())
         assert kernel or DATAPATH == "user", "this test is about the kernel's datapath as well"
-        stations = {pod.mac("eth0") for pod in (near, beside, far)}
+        stations = {pod.mac("eth0") for pod in (near, beside, far, tap)}
         pings = [Ping(near, beside.ip4), Ping(near, far.ip4), Ping(far, beside.ip6)]
+        to_tap = Ping(far, tap.ip4)  # which waits for an agent in any case
         streams = [Stream(near, beside, beside.ip4, 5301), Stream(near, far, far.ip4, 5302),
                    Stream(far, beside, beside.ip6, 5303)]
         go_on(pings, 20)
@@ -122,8 +125,8 @@ def lossless(how):
             # The kernel goes on without an agent; else all waits.
             away.append(replace(lab, agent, how, number, lambda: go_on(pings, 20) if kernel else time.sleep(ABSENT)))
             expect_as_before(agent, kernel, stations)
-            go_on(pings, 50)
-        results = [(ping.what, *ping.end()) for ping in pings]
+            go_on([*pings, to_tap], 50)
+        results = [(ping.what, *ping.end()) for ping in [*pings, to_tap]]
         pauses = [(stream.what, stream.end()) for stream in streams]
         print(f"  {how}: {len(away)} times, {max(away):.2f} s at most; "
               + "; ".join(f"{what}: {sent} sent, {len(lost)} lost, {twice} twice" for what, sent, lost, twice in results)

@@ -129,7 +129,8 @@ def test_main_plugin():
             member.address("vde0", f"203.0.113.{16 * number + 9}/28")
         for mode in ("veth", "tap"):
             pod = node.pod(f"pod-{mode}")
-            network = node.net("vxvde://239.8.8.8", mode=mode, capabilities=SECTION["capabilities"])
+            network = node.net("vxvde://239.8.8.8", mode=mode, capabilities=SECTION["capabilities"],
+                               allow=["203.0.113.7"])  # beside its lease, below
             before = baseline(network, pod)
             result = network.add(pod, args=IN_SHOP, capability_args=asks(
                 "green, vxvde://239.9.9.9@lab0", cloud="blue"))

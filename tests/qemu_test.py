@@ -21,14 +21,14 @@ def test_guest_in_a_pod():
         member = n2.vdens("member", VNL).join(9)
         for host, mode in enumerate(("tap", "veth"), 40):
             pod = n1.pod(mode)
-            network = n1.net(VNL, mode=mode, ipam={})
+            mac = f"02:00:5e:10:00:{host}"
+            network = n1.net(VNL, mode=mode, ipam={}, allow=[mac])
             network.add(pod)
             pod.ip("link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
             pod.ip("tuntap", "add", "vm0", "mode", "tap")
             for port in ("eth0", "vm0"):
                 pod.ip("link", "set", port, "mtu", "1450", "master", "br0", "up")
             pod.ip("link", "set", "br0", "up")
-            mac = f"02:00:5e:10:00:{host}"
             guest = Guest(pod, f"vm-{mode}", f"198.51.100.{host}/24", mac, TAP)
             guest.up()
             guest.reaches(member.ip4)

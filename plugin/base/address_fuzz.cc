@@ -24,6 +24,7 @@ void CheckRoundTrip(absl::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view text(reinterpret_cast<const char*>(data), size);
   CheckRoundTrip<vxvde::MacAddress>(text);
+  CheckRoundTrip<vxvde::MacPrefix>(text);
   CheckRoundTrip<vxvde::IpAddress>(text);
   CheckRoundTrip<vxvde::IpPrefix>(text);
 

@@ -54,6 +54,36 @@ TEST(MacAddress, KnowsGroupsAndStations) {
   EXPECT_TRUE(MacAddress({2, 0, 0, 0, 0, 0}).IsStation());
 }
 
+TEST(MacPrefix, StandsForAllThatBeginsSo) {
+  const auto vrrp = MacPrefix::Parse("00:00:5e:00:01:00/40");
+  ASSERT_TRUE(vrrp.ok()) << vrrp.status();
+  EXPECT_TRUE(vrrp->Contains(MacAddress({0, 0, 0x5e, 0, 1, 0xff})));
+  EXPECT_FALSE(vrrp->Contains(MacAddress({0, 0, 0x5e, 0, 2, 0})));
+  EXPECT_EQ(vrrp->ToString(), "00:00:5e:00:01:00/40");
+  const MacPrefix one = MacPrefix::Parse("00-00-5E-00-01-0A").value();
+  EXPECT_EQ(one.ToString(), "00:00:5e:00:01:0a");
+  EXPECT_EQ(MacPrefix::Parse("00:00:5e:00:01:0a/48").value(), one);
+  EXPECT_TRUE(one.Contains(one.address));
+  EXPECT_FALSE(one.Contains(MacAddress({0, 0, 0x5e, 0, 1, 0x0b})));
+  EXPECT_TRUE(vrrp->Contains(one));
+  EXPECT_FALSE(one.Contains(*vrrp));
+  const MacPrefix all = MacPrefix::Parse("00:00:00:00:00:00/0").value();
+  EXPECT_TRUE(all.Contains(MacAddress::Broadcast()));
+  EXPECT_TRUE(all.Contains(*vrrp));
+}
+
+TEST(MacPrefix, RefusesAllElseAndNamesIt) {
+  for (const char* text :
+       {"", "/40", "00:00:5e:00:01:00/", "00:00:5e:00:01:00/49", "00:00:5e:00:01:00/+4",
+        "00:00:5e:00:01:00/-1", "00:00:5e:00:01:00/ 4", "00:00:5e:00:01:00/040",
+        "00:00:5e:00:01:01/40", "80:00:00:00:00:00/0"}) {
+    const auto parsed = MacPrefix::Parse(text);
+    ASSERT_FALSE(parsed.ok()) << text;
+    EXPECT_TRUE(absl::IsInvalidArgument(parsed.status()));
+    EXPECT_NE(parsed.status().message().find(text), string_view::npos) << parsed.status();
+  }
+}
+
 // RFC 5952, sections 4 and 5: the examples of the text.
 TEST(IpAddress, WritesIpv6AsRfc5952Says) {
   const std::array<std::pair<const char*, const char*>, 8> cases = {{

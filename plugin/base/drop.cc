@@ -33,6 +33,12 @@ constexpr std::array<Reason, kDropReasons> kReasons = {{
      "The kernel lost datagrams because the UDP socket's receive queue was full."},
     {"port-overrun", "The kernel lost frames because the port's receive queue was full."},
     {"reserved", "A pod sent a frame of a kind that only agents may send to each other."},
+    {"spoofed-mac", "A pod sent from a MAC address that is not its own, or named it in ARP or ND."},
+    {"spoofed-address", "A pod said by ARP or ND that it has an address that is not its own."},
+    {"rogue-server", "A pod that may not sent as a DHCP server or a router."},
+    {"unreadable", "A pod's frame has headers that cannot be followed as far as must be looked."},
+    {"storm", "More frames to all were sent than one port, one peer or a cloud's peers may send."},
+    {"loop", "A frame came in a circle, or it was flooded from or to a port that is in a loop."},
 }};
 
 // Adding a reason without its row would leave an empty one at the end.

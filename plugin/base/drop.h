@@ -36,9 +36,16 @@ enum class Drop : uint8_t {
   kSocketOverrun = 18,       // lost by the kernel: the UDP socket's receive queue was full
   kPortOverrun = 19,         // lost by the kernel: the port's receive queue was full
   kReserved = 20,            // a pod sent a frame that only agents may send (plugin/wire/hello.h)
+  // What a port may not send (plugin/cloud/guard.h):
+  kSpoofedMac = 21,      // from another MAC than its own, or with one in ARP or ND
+  kSpoofedAddress = 22,  // ARP or ND for an address that is not its own
+  kRogueServer = 23,     // a DHCP server's message, a router's advertisement or redirect
+  kUnreadable = 24,      // headers behind which any of these could hide
+  kStorm = 25,  // more frames to all, or Hellos, than one port, peer or cloud may cause
+  kLoop = 26,   // it came in a circle, or from or for a port that is in a loop
 };
 
-inline constexpr size_t kDropReasons = 21;
+inline constexpr size_t kDropReasons = 27;
 
 // "short-datagram", ...; the name in tables, JSON and metrics. "" when out of range.
 absl::string_view DropName(Drop drop);

@@ -78,6 +78,18 @@ int NumberOf(Drop drop) {
       return 19;
     case Drop::kReserved:
       return 20;
+    case Drop::kSpoofedMac:
+      return 21;
+    case Drop::kSpoofedAddress:
+      return 22;
+    case Drop::kRogueServer:
+      return 23;
+    case Drop::kUnreadable:
+      return 24;
+    case Drop::kStorm:
+      return 25;
+    case Drop::kLoop:
+      return 26;
   }
   return -1;
 }
@@ -91,6 +103,9 @@ TEST(Drop, NumbersAndNamesNeverChange) {
       "socket-full",    "send-failed",         "port-full",
       "port-down",      "too-big-for-port",    "truncated",
       "socket-overrun", "port-overrun",        "reserved",
+      "spoofed-mac",    "spoofed-address",     "rogue-server",
+      "unreadable",
+      "storm",          "loop",
   };
   ASSERT_EQ(std::size(names), kDropReasons);
   for (size_t i = 0; i < kDropReasons; ++i) {

@@ -1,4 +1,5 @@
 // MacAddress: 48 bits in wire order. Text form: six lower-case hex pairs with colons.
+// MacPrefix: all addresses that begin with the same bits.
 
 #ifndef VXVDE_PLUGIN_BASE_MAC_ADDRESS_H_
 #define VXVDE_PLUGIN_BASE_MAC_ADDRESS_H_
@@ -55,6 +56,23 @@ class MacAddress {
 
  private:
   Bytes bytes_ = {};
+};
+
+struct MacPrefix {
+  MacAddress address;   // the bits behind `length` are zero
+  uint8_t length = 48;  // bits; at most 48
+
+  // "02:00:5e:10:00:01", which stands for itself, or "00:00:5e:00:01:00/40". InvalidArgument names
+  // the text; bits behind the length are an error.
+  static absl::StatusOr<MacPrefix> Parse(absl::string_view text);
+
+  bool Contains(const MacAddress& mac) const;
+  bool Contains(const MacPrefix& other) const {
+    return length <= other.length && Contains(other.address);
+  }
+  std::string ToString() const;  // without the length when it is 48
+
+  friend bool operator==(const MacPrefix&, const MacPrefix&) = default;
 };
 
 }  // namespace vxvde

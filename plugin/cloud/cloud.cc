@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/explain.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/wire/hello.h"
 #include "plugin/wire/packet.h"
 
@@ -145,6 +146,19 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   return io;
 }
 
+absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
+  Port* port = FindPort(id);
+  if (port == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
+  }
+  if (port->options.guard == guard) return absl::OkStatus();
+  port->options.guard = std::move(guard);
+  // The fast path asks nobody about a station that it knows.
+  fdb_.ForgetLearnedAt(id);
+  return absl::OkStatus();
+}
+
 absl::Status Cloud::Inject(PortId id, std::span<const uint8_t> frame) {
   Port* port = FindPort(id);
   if (port == nullptr) {
@@ -176,19 +190,6 @@ void Cloud::ReadNow() {
   }
 }
 
-void Cloud::Tick(Instant now) {
-  fdb_.Expire(
-      now, [&](const MacAddress& mac, const Location& where) { return LastSeen(mac, where, now); });
-  // After the stations: asking for them has told which peers are silent only to us.
-  absl::erase_if(peers_, [&](const auto& item) {
-    if (now - item.second->last < options_.config.expiry) return false;
-    SlowDown(item.first, *item.second);
-    Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = item.first});
-    return true;
-  });
-  TickFast(now);
-}
-
 // ---------------------------------------------------------------- from the cloud
 
 bool Cloud::ReadSocket(DatagramIo& io, Via via) {
@@ -196,7 +197,7 @@ bool Cloud::ReadSocket(DatagramIo& io, Via via) {
   if (!io.Receive(*buffers_, datagrams_, drops_).ok()) return false;
   for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, via);
   FlushPorts();
-  return datagrams_.size() == buffers_->count();
+  return !datagrams_.empty();
 }
 
 void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
@@ -235,37 +236,35 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
   if (peer != nullptr) Count(peer->from_peer, 1, frame.size());
   if (via == Via::kGroup) Count(from_group_, 1, frame.size());
   if (IsHello(frame)) {
+    if (!MaySayHello(peer)) return drops_.Add(Drop::kStorm);
     OnHello(frame, from, peer, via);
     return;
   }
   const MacAddress destination = DestinationMac(frame);
   const MacAddress source = SourceMac(frame);
   if (!flow.valid || flow.destination != destination || flow.source != source) {
-    const Instant now = loop_->now();
-    fdb_.Learn(source, from, now);
+    flow.valid = false;
+    if (!LearnAt(from, source)) return drops_.Add(Drop::kLoop);
     flow = {.valid = true,
             .destination = destination,
             .source = source,
-            .verdict = Forward(destination, source, from, fdb_, now)};
+            .verdict = Forward(destination, source, from, fdb_, loop_->now())};
   }
   switch (flow.verdict.action) {
     case Verdict::Action::kToPort:
       if (Port* port = FindPort(flow.verdict.port)) DeliverSegment(*port, frame);
       return;
     case Verdict::Action::kFlood:
-      for (const auto& [id, port] : ports_) DeliverSegment(*port, frame);
+      if (!MayFlood(from, peer)) return drops_.Add(Drop::kStorm);
+      for (const auto& [id, port] : ports_) {
+        if (TakesFloods(*port, 1)) DeliverSegment(*port, frame);
+      }
       return;
     case Verdict::Action::kToPeer:  // Forward never says so of a peer's frame
     case Verdict::Action::kDrop:
       drops_.Add(flow.verdict.drop);
       return;
   }
-}
-
-void Cloud::OnLeave(const Peer& from) {
-  fdb_.ForgetPeer(from);
-  if (PeerState* peer = FindPeer(from)) SlowDown(from, *peer);
-  if (peers_.erase(from) != 0) Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
 }
 
 // ---------------------------------------------------------------- from a port
@@ -279,29 +278,37 @@ bool Cloud::ReadPort(Port& port) {
   Flow flow;
   for (Frame& frame : frames_) OnFrameFromPort(port, frame, flow);
   FlushSends();
-  return frames_.size() == buffers_->count();
+  return !frames_.empty();
 }
 
-void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
+void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
   if (frame.bytes.size() <= kEthernetHeaderSize) {
     port.drops.Add(Drop::kShortFrame);
     return;
   }
   const uint32_t count = SegmentCount(frame.offload, frame.bytes.size());
-  Count(port.from_pod, count, frame.bytes.size());
+  const bool given_back = punted && port.carried();
+  if (!given_back) Count(port.from_pod, count, frame.bytes.size());
   if (IsHello(frame.bytes)) {
+    OnHelloFromPort(port, SourceMac(frame.bytes));
     port.drops.Add(Drop::kReserved, count);
+    return;
+  }
+  // Before anything is learned from it.
+  if (const Drop refused = CheckFromPort(frame.bytes, port.options.mac, port.options.guard);
+      refused != Drop::kNone) {
+    port.drops.Add(refused, count);
     return;
   }
   const MacAddress destination = DestinationMac(frame.bytes);
   const MacAddress source = SourceMac(frame.bytes);
   if (!flow.valid || flow.destination != destination || flow.source != source) {
-    const Instant now = loop_->now();
-    fdb_.Learn(source, port.id, now);
+    flow.valid = false;
+    if (!LearnAt(port, source)) return port.drops.Add(Drop::kLoop, count);
     flow = {.valid = true,
             .destination = destination,
             .source = source,
-            .verdict = Forward(destination, source, port.id, fdb_, now)};
+            .verdict = Forward(destination, source, port.id, fdb_, loop_->now())};
     if (flow.verdict.action == Verdict::Action::kToPeer) flow.peer = FindPeer(flow.verdict.peer);
   }
   const iovec whole{frame.bytes.data(), frame.bytes.size()};
@@ -311,13 +318,22 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow) {
       if (Port* to = FindPort(flow.verdict.port)) DeliverWhole(*to, out);
       return;
     case Verdict::Action::kToPeer:
+      if (port.carried() && !given_back && flow.peer != nullptr && flow.peer->fast) {
+        if (const Drop drop = fast_->Carry(port.id, out); drop != Drop::kNone) {
+          port.drops.Add(drop, count);
+        }
+        return;
+      }
       SendFrame(port, frame, flow.verdict.peer,
                 flow.peer != nullptr ? &flow.peer->to_peer : nullptr);
       return;
     case Verdict::Action::kFlood:
+      if (const Drop drop = MayFlood(port, count); drop != Drop::kNone) {
+        return port.drops.Add(drop, count);
+      }
       // Ports first: they take the super-frame as it is, and SendFrame finishes checksums in place.
       for (const auto& [id, other] : ports_) {
-        if (id != port.id) DeliverWhole(*other, out);
+        if (id != port.id && TakesFloods(*other, count)) DeliverWhole(*other, out);
       }
       SendFrame(port, frame, group_address_, &to_group_);
       return;
@@ -385,7 +401,10 @@ Cloud::PeerState* Cloud::TouchPeer(const Peer& peer) {
     known->last = now;
     return known;
   }
-  if (peers_.size() >= kMaxPeers) return nullptr;
+  if (peers_.size() >= kMaxPeers) {
+    ++peers_not_kept_;
+    return nullptr;
+  }
   auto state = std::make_unique<PeerState>();
   state->first = state->last = now;
   PeerState* raw = state.get();
@@ -410,6 +429,7 @@ void Cloud::OnFdbChange(const FdbChange& change) {
   SwitchEvent event{.kind = SwitchEvent::Kind::kStationGone, .mac = change.mac};
   if (change.kind == FdbChange::Kind::kAdded) event.kind = SwitchEvent::Kind::kStationAdded;
   if (change.kind == FdbChange::Kind::kMoved) event.kind = SwitchEvent::Kind::kStationMoved;
+  if (change.kind == FdbChange::Kind::kHeld) event.kind = SwitchEvent::Kind::kStationHeld;
   if (const auto* port = std::get_if<PortId>(&change.where)) {
     event.port = *port;
   } else {
@@ -440,6 +460,8 @@ CloudSnapshot Cloud::Snapshot() const {
                     .moves = fdb_.moves(),
                     .conflicts = fdb_.conflicts(),
                     .not_learned = fdb_.refused_full(),
+                    .holds = fdb_.holds(),
+                    .peers_not_kept = peers_not_kept_,
                     .age = now - joined_};
   for (const auto& [id, port] : ports_) {
     out.ports.push_back({.id = id,
@@ -447,7 +469,9 @@ CloudSnapshot Cloud::Snapshot() const {
                          .from_pod = port->from_pod,
                          .to_pod = port->to_pod,
                          .drops = port->drops,
-                         .age = now - port->added});
+                         .age = now - port->added,
+                         .blocked = std::max(port->loop.blocked_until - now, Duration{}),
+                         .blocks = port->loop.blocks});
   }
   absl::flat_hash_map<Peer, uint64_t> stations_of;
   for (const Fdb::Row& row : fdb_.Rows(now)) {
@@ -455,7 +479,8 @@ CloudSnapshot Cloud::Snapshot() const {
     out.stations.push_back({.mac = row.mac,
                             .where = row.entry.where,
                             .is_static = row.entry.is_static,
-                            .idle = row.entry.is_static ? Duration{} : now - row.entry.seen});
+                            .idle = row.entry.is_static ? Duration{} : now - row.entry.seen,
+                            .held = now < row.entry.held_until});
   }
   for (const auto& [peer, state] : peers_) {
     const auto stations = stations_of.find(peer);

@@ -6,14 +6,19 @@
 // Invariants:
 //   I1  Every frame that comes in is delivered, sent, or counted under one Drop.
 //   I2  A frame's bytes are read until the end of the turn in which it came and never after it.
-//   I3  What is said of a port or peer after it is gone: nothing. Its stations go with it.
+//   I3  What is said of a port or peer after it is gone: nothing. Its stations go with it; where a
+//       peer leaves more of them than one turn can take, the rest is said to be gone in the next
+//       ones.
+//   I6  No turn takes longer because there are many stations (cloud_age.cc).
 //
 // With a fast path (cloud_fast.cc) the kernel forwards part of the frames by a copy of the FDB:
 //   I4  The copy has the stations at all ports and at fast peers, each where the FDB has it. Fast
 //       is a peer that has answered from its fast port, and that FastCloud has taken.
 //       So it is from the first turn of the loop on when it takes over what an agent before it
 //       left.
-//   I5  A port's frames are read from its interface or by the fast path, never by both.
+//   I5  A port's frames are read from its interface or by the fast path, never by both. A carried
+//       port's, a tap's, are read from its interface and may be handed to the fast path, which
+//       gives back what it cannot send.
 
 #ifndef VXVDE_PLUGIN_CLOUD_CLOUD_H_
 #define VXVDE_PLUGIN_CLOUD_CLOUD_H_
@@ -37,6 +42,7 @@
 #include "plugin/base/ids.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/storm.h"
 #include "plugin/cloud/tx_batch.h"
 #include "plugin/cloud/types.h"
 #include "plugin/fastpath/fastpath.h"
@@ -51,8 +57,10 @@ namespace vxvde {
 
 class Cloud {
  public:
-  // Peers that are counted one by one; frames of further ones flow all the same.
-  static constexpr size_t kMaxPeers = 65'536;
+  // Peers that are counted one by one; frames of further ones flow all the same, the slow way.
+  static constexpr size_t kMaxPeers = 4096;
+  // Of Fdb::Sweep, in one turn: some 1000 stations that go, or a look at all of 16,000.
+  static constexpr size_t kSweepPerTurn = 16'384;
   // Said to the group this often by a cloud with a fast path, and believed this long
   // (docs/PROTOCOL.md, "Hello").
   static constexpr Duration kHelloPeriod = std::chrono::seconds(30);
@@ -66,6 +74,14 @@ class Cloud {
   static constexpr Duration kFastAfter = std::chrono::seconds(1);
   // In one turn of the loop, of which each takes a millisecond or so.
   static constexpr int kMostMadeFast = 16;
+
+  // Half of what all peers may flood is kept for those that have been known so long.
+  static constexpr Duration kKnownAfter = std::chrono::seconds(10);
+  // A second: Hellos of one peer and of all whose fast port we do not use; frames from peers whose
+  // source is a pod of ours.
+  static constexpr uint32_t kMostHellosOfPeer = 10;
+  static constexpr uint32_t kMostHellos = 2000;
+  static constexpr uint32_t kMostConflicts = 100;
 
   using Listener = std::function<void(const SwitchEvent&)>;
   using LocalAddresses = absl::flat_hash_set<IpAddress>;
@@ -98,6 +114,7 @@ class Cloud {
   // 0: it has no fast path.
   uint16_t FastPort() const { return fast_ != nullptr ? fast_->fast_port() : 0; }
   bool has_ports() const { return !ports_.empty(); }
+  void SetStorm(const StormLimits& limits) { options_.storm = limits; }
 
   // The datagram that makes others forget us.
   void SendLeave();
@@ -106,6 +123,8 @@ class Cloud {
   absl::Status AddPort(PortId id, const PortOptions& options, std::unique_ptr<FrameIo> io);
   // Removes it and gives back its interface. NotFound names the port.
   absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId id);
+  // For frames from now on. NotFound names the port.
+  absl::Status SetGuard(PortId id, PortGuard guard);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
   void ReadNow();
 
@@ -124,12 +143,17 @@ class Cloud {
     Coalescer coalescer;
     bool coalescing = false;   // has frames of this turn in its coalescer
     bool failed = false;       // was reported as kPortFailed
-    bool fast = false;         // the fast path reads its frames (I5)
+    bool fast = false;         // the fast path reads its frames, or carries them (I5)
     std::string why_not_fast;  // not empty: it was tried once, and never will be again
     FlowCounters from_pod;
     FlowCounters to_pod;
     DropCounters drops;
     Instant added;
+    TokenBucket floods;
+    StormWatch storm;
+    LoopGuard::PortState loop;
+
+    bool carried() const { return fast && options.host_end == IfIndex::kNone; }
   };
   struct PeerState {
     FlowCounters from_peer;
@@ -142,6 +166,8 @@ class Cloud {
     std::optional<Instant> tried;  // when it was last asked that
     int tries = 0;                 // without an answer
     bool fast = false;             // I4
+    TokenBucket floods;
+    TokenBucket hellos;
   };
   enum class Via { kUnicast, kGroup, kFastPort };
   // The verdict on the frame before, which most often is the verdict on this one too.
@@ -160,15 +186,30 @@ class Cloud {
   void OnDatagram(const InDatagram& datagram, Via via);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, PeerState* peer, Via via,
                        Flow& flow);
-  void OnLeave(const Peer& from);
   bool ReadPort(Port& port);
-  void OnFrameFromPort(Port& port, Frame& frame, Flow& flow);
+  // `punted`: the fast path has read it, or has given it back.
+  void OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted = false);
 
   void DeliverSegment(Port& port, std::span<const uint8_t> frame);
   void DeliverWhole(Port& port, const OutFrame& frame);
   void SendFrame(Port& port, Frame& frame, const Peer& to, FlowCounters* counters);
   void FlushPorts();
   void FlushSends();
+
+  // Who goes: cloud_age.cc.
+  void OnLeave(const Peer& from);
+  void Sweep(Instant now);
+  void ForgetSilentPeers(Instant now);
+
+  // Storms and loops: cloud_storm.cc. LearnAt: false when the frame is not to be forwarded.
+  bool LearnAt(Port& port, const MacAddress& source);
+  bool LearnAt(const Peer& peer, const MacAddress& source);
+  Drop MayFlood(Port& port, uint32_t frames);
+  bool MayFlood(const Peer& from, PeerState* peer);
+  bool MaySayHello(PeerState* peer);
+  bool TakesFloods(Port& port, uint32_t frames);
+  void OnHelloFromPort(Port& port, const MacAddress& source);
+  void ReportLoop(const Port& port);
 
   // The fast path: cloud_fast.cc. All may be called without one.
   absl::Status WatchFast();
@@ -187,6 +228,7 @@ class Cloud {
   void TakeOverPeers();
   bool TakeOverPort(PortId id, const PortOptions& options, FrameIo& io);
   void TakeOverStations(const Location& where);
+  void CarryOrNot(Port& port, Instant now);
   bool Reopen(Port& port, bool receives);
   void SlowDown(Port& port);
   void CopyChange(const FdbChange& change);
@@ -216,11 +258,26 @@ class Cloud {
   std::unique_ptr<FastCloud> fast_;  // may be null
   std::string why_not_fast_;
   Instant last_hello_;
+  std::optional<Instant> proof_;  // when frames for carried ports were last seen to come through
 
   Fdb fdb_;
   std::map<PortId, std::unique_ptr<Port>> ports_;
   // Values keep their place: Flow points at them within a turn.
   absl::flat_hash_map<Peer, std::unique_ptr<PeerState>> peers_;
+  // Of this turn, what is left for Sweep.
+  Instant sweep_turn_;
+  size_t sweep_left_ = 0;
+  bool sweep_posted_ = false;
+  bool expiring_ = false;  // silent peers are looked for when the sweep is through
+  // The fast path must not give their places to others before their last station is gone there.
+  absl::flat_hash_set<Peer> stopped_;
+  TokenBucket floods_;  // of all peers
+  TokenBucket floods_of_uncounted_;
+  TokenBucket hellos_;
+  TokenBucket conflicts_;
+  StormWatch storm_;
+  LoopGuard loops_;
+  uint64_t peers_not_kept_ = 0;
   Segmenter segmenter_;
   TxBatch sends_;
   DropCounters drops_;

@@ -12,7 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/cloud.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/wire/hello.h"
+#include "plugin/wire/packet.h"
 
 namespace vxvde {
 namespace {
@@ -20,6 +22,12 @@ namespace {
 void CountLost(const FastLost& lost, DropCounters& drops) {
   drops.Add(Drop::kPortOverrun, lost.frames);
   drops.Add(Drop::kSocketOverrun, lost.datagrams);
+}
+
+bool MaySendFrom(const MacAddress& source, const PortOptions& port) {
+  std::array<uint8_t, kEthernetHeaderSize + 1> frame = {};  // of no protocol
+  std::copy(source.bytes().begin(), source.bytes().end(), frame.begin() + source.bytes().size());
+  return CheckFromPort(frame, port.mac, port.guard) == Drop::kNone;
 }
 
 void Add(FlowCounters& sum, const FlowCounters& more) {
@@ -48,14 +56,25 @@ bool Cloud::ReadPunted() {
   PortId last = PortId::kNone;
   Flow flow;
   for (PuntedFrame& punted : punted_) {
-    Port* port = FindPort(punted.from);
+    if (punted.way == PuntedFrame::Way::kProof) {
+      proof_ = loop_->now();
+      continue;
+    }
+    Port* port = FindPort(punted.port);
     if (port == nullptr) continue;  // Receive leaves out the frames of ports that are gone
-    if (punted.from != last) flow.valid = false;
-    last = punted.from;
-    OnFrameFromPort(*port, punted.frame, flow);
+    if (punted.way == PuntedFrame::Way::kTo) {
+      const iovec whole{punted.frame.bytes.data(), punted.frame.bytes.size()};
+      DeliverWhole(*port, {.parts = {&whole, 1},
+                           .size = punted.frame.bytes.size(),
+                           .offload = punted.frame.offload});
+      continue;
+    }
+    if (punted.port != last) flow.valid = false;
+    last = punted.port;
+    OnFrameFromPort(*port, punted.frame, flow, /*punted=*/true);
   }
   FlushSends();
-  return punted_.size() == buffers_->count();
+  return !punted_.empty();
 }
 
 // ---------------------------------------------------------------- Hello
@@ -126,8 +145,8 @@ void Cloud::TickFast(Instant now) {
   if (fast_ == nullptr) return;
   int left = kMostMadeFast;
   for (const auto& [id, port] : ports_) {
-    if (left == 0) break;
-    const bool may = !port->fast && !port->failed && port->why_not_fast.empty() &&
+    if (port->options.host_end == IfIndex::kNone) CarryOrNot(*port, now);
+    const bool may = left > 0 && !port->fast && !port->failed && port->why_not_fast.empty() &&
                      port->options.host_end != IfIndex::kNone;
     if (!may || now - port->added < kFastAfter) continue;
     SpeedUp(*port);
@@ -162,6 +181,19 @@ void Cloud::SpeedUp(Port& port) {
   }
   port.why_not_fast = std::string(fast.message());
   if (!port.io->SetReceiving(true).ok()) FailPort(port);  // nobody would read it any more
+}
+
+// A tap has no interface on this node where a program could stand.
+void Cloud::CarryOrNot(Port& port, Instant now) {
+  const bool open = proof_.has_value() && now - *proof_ < kHelloLife;
+  if (port.fast && !open) SlowDown(port);
+  if (port.fast || !open || port.failed || !port.why_not_fast.empty()) return;
+  if (const absl::Status added = fast_->AddCarried(port.id, port.options.mac); !added.ok()) {
+    port.why_not_fast = std::string(added.message());
+    return;
+  }
+  port.fast = true;
+  CopyStationsAt(port.id);
 }
 
 bool Cloud::Reopen(Port& port, bool receives) {
@@ -204,7 +236,13 @@ void Cloud::TakeOverPeers() {
 // The programs have had its frames all the time: what a socket has heard since it was opened are
 // copies.
 bool Cloud::TakeOverPort(PortId id, const PortOptions& options, FrameIo& io) {
-  if (fast_ == nullptr || !fast_->WasPort(options.host_end)) return false;
+  if (fast_ == nullptr) return false;
+  if (options.host_end == IfIndex::kNone && fast_->WasCarried(options.mac)) {
+    if (!fast_->AddCarried(id, options.mac).ok()) return false;
+    proof_ = loop_->now();  // so it was, and so it is believed, as of the peers
+    return true;
+  }
+  if (!fast_->WasPort(options.host_end)) return false;
   if (!fast_->AddPort(id, options.host_end).ok()) return false;
   if (!io.receives()) return true;
   if (!io.SetReceiving(false).ok()) {
@@ -220,18 +258,23 @@ bool Cloud::TakeOverPort(PortId id, const PortOptions& options, FrameIo& io) {
 
 void Cloud::TakeOverStations(const Location& where) {
   const Instant now = loop_->now();
+  const auto* id = std::get_if<PortId>(&where);
+  const Port* port = id != nullptr ? FindPort(*id) : nullptr;
   for (const LeftStation& left : fast_->LeftStations(where)) {
     const Instant seen = std::min(left.seen, now);
     if (now - seen >= options_.config.expiry) continue;
-    const Fdb::Learned learned = fdb_.Learn(left.mac, where, seen);
-    if (learned == Fdb::Learned::kAdded) fast_->SetStation(left.mac, where, seen);
+    // It may have another guard by now.
+    if (port != nullptr && !MaySendFrom(left.mac, port->options)) continue;
+    if (fdb_.Find(left.mac, now) != nullptr) continue;  // its own MAC; and nothing gets younger
+    if (fdb_.Learn(left.mac, where, seen) != Fdb::Learned::kAdded) continue;
+    fast_->SetStation(left.mac, where, seen);
   }
 }
 
 // ---------------------------------------------------------------- peers
 
 void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {
-  if (fast_ == nullptr) return;
+  if (fast_ == nullptr || stopped_.contains(peer)) return;
   if (state.fast_port == 0 || !state.heard.has_value()) {
     SlowDown(peer, state);
     return;
@@ -249,7 +292,12 @@ void Cloud::UpdatePeer(const Peer& peer, PeerState& state) {
 void Cloud::SlowDown(const Peer& peer, PeerState& state) {
   if (!state.fast) return;
   PeerIsSlow(peer, state, fast_->CountersOf(peer));
-  fast_->ForgetPeer(peer);
+  if (fdb_.IsForgetting(peer)) {
+    fast_->StopPeer(peer);
+    stopped_.insert(peer);
+  } else {
+    fast_->ForgetPeer(peer);
+  }
 }
 
 void Cloud::PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last) {
@@ -275,7 +323,8 @@ bool Cloud::IsFast(const Location& where) const {
 // between two pods is not for a peer.
 void Cloud::CopyChange(const FdbChange& change) {
   if (fast_ == nullptr) return;
-  const bool copied = std::holds_alternative<PortId>(change.where) || IsFast(change.where);
+  const Peer* peer = std::get_if<Peer>(&change.where);
+  const bool copied = peer == nullptr || IsFast(change.where);
   switch (change.kind) {
     case FdbChange::Kind::kAdded:
       if (copied) fast_->SetStation(change.mac, change.where, loop_->now());
@@ -289,7 +338,9 @@ void Cloud::CopyChange(const FdbChange& change) {
       return;
     case FdbChange::Kind::kRemoved:
     case FdbChange::Kind::kExpired:
-      if (copied) fast_->ForgetStation(change.mac);
+      if (copied || stopped_.contains(*peer)) fast_->ForgetStation(change.mac);
+      return;
+    case FdbChange::Kind::kHeld:
       return;
   }
 }
@@ -332,7 +383,7 @@ void Cloud::MoveFast() {
 void Cloud::LeaveFast(std::string why) {
   ReadNow();  // what was punted would be lost
   for (const auto& [id, port] : ports_) {
-    const bool deaf = port->fast;
+    const bool deaf = port->fast && !port->carried();
     SlowDown(*port);
     if (deaf && !Reopen(*port, /*receives=*/true) && !port->io->SetReceiving(true).ok()) {
       FailPort(*port);
@@ -359,9 +410,13 @@ void Cloud::AddFastTo(CloudSnapshot& snapshot) const {
   for (PortSnapshot& out : snapshot.ports) {
     const Port& port = *FindPort(out.id);
     out.fast = port.fast;
-    out.why_not_fast = port.options.host_end != IfIndex::kNone
-                           ? port.why_not_fast
-                           : "it is no veth pair with an end on this node";
+    out.why_not_fast = port.why_not_fast;
+    if (!port.fast && port.options.host_end == IfIndex::kNone && out.why_not_fast.empty()) {
+      out.why_not_fast = absl::StrCat(
+          "it is a tap, and no agent's Hello has come to UDP port ", fast_->fast_port(),
+          " through the node's own network stack (if there are agents with a fast path, let it "
+          "through the firewall)");
+    }
     if (!port.fast) continue;
     const FastCounters counters = fast_->CountersOf(port.id);
     Add(out.from_pod, counters.from);

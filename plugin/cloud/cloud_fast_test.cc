@@ -186,7 +186,7 @@ TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   const CloudSnapshot snapshot = cloud().Snapshot();
   EXPECT_TRUE(snapshot.ports[0].fast);
   EXPECT_FALSE(snapshot.ports[1].fast);
-  EXPECT_THAT(snapshot.ports[1].why_not_fast, HasSubstr("veth"));
+  EXPECT_THAT(snapshot.ports[1].why_not_fast, HasSubstr("it is a tap"));
 }
 
 TEST_F(CloudFastTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
@@ -293,6 +293,95 @@ TEST_F(CloudFastTest, APortThatIsRemovedOrFailsIsNoFastOne) {
   cloud().Tick(now() + 5s);
   EXPECT_THAT(fast().ports, IsEmpty()) << "nor is it tried again";
   EXPECT_EQ(cloud().Snapshot().ports[0].from_pod.frames, 7u) << "no counter runs backwards";
+}
+
+// ---------------------------------------------------------------- taps
+
+TEST_F(CloudFastTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough) {
+  Start();
+  const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
+  Hello();
+  FromPeer(MakeFrame(kPodA, kFar));
+  cloud().Tick(now() + 2s);
+  EXPECT_THAT(fast().ports, IsEmpty());
+  EXPECT_THAT(cloud().Snapshot().ports[0].why_not_fast, HasSubstr("UDP port 51105"));
+  TakeSent();
+  FromPod(tap, MakeFrame(kFar, kPodA));
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeFrame(kFar, kPodA)))));
+
+  fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
+  cloud().ReadNow();
+  cloud().Tick(now() + 3s);
+  EXPECT_THAT(fast().ports, ElementsAre(Pair(kA, IfIndex::kNone)));
+  EXPECT_TRUE(fast().stations.contains(kPodA));
+  EXPECT_TRUE(cloud().Snapshot().ports[0].fast);
+  EXPECT_EQ(cloud().Snapshot().ports[0].why_not_fast, "");
+
+  cloud().Tick(now() + Cloud::kHelloLife - 1s);
+  Hello();  // the peer stays fast
+  cloud().Tick(now() + Cloud::kHelloLife + 1s);
+  EXPECT_THAT(fast().ports, IsEmpty()) << "a firewall may be in the way by now";
+  EXPECT_FALSE(cloud().Snapshot().ports[0].fast);
+}
+
+TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
+  Start();
+  const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
+  const auto veth = AddPort(kB, kPodB);
+  Hello();
+  FromPeer(MakeFrame(kPodA, kFar));
+  FromPeer(MakeFrame(kPodA, kFar2), kOther);
+  fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
+  cloud().ReadNow();
+  cloud().Tick(now() + 2s);
+  TakeSent();
+
+  const Bytes to_fast = MakeFrame(kFar, kPodA);
+  FromPod(tap, to_fast);
+  EXPECT_THAT(fast().carried, ElementsAre(Pair(kA, to_fast)));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  const Bytes to_plain = MakeFrame(kFar2, kPodA);
+  FromPod(tap, to_plain);
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kOther, Wrap(to_plain))));
+  FromPod(tap, MakeFrame(kPodB, kPodA));
+  EXPECT_THAT(veth->out, SizeIs(1));
+  EXPECT_THAT(fast().carried, SizeIs(1));
+
+  // Given back: sent as to a plain member, and counted once.
+  const uint64_t counted = cloud().Snapshot().ports[0].from_pod.frames;
+  Punt(kA, to_fast);
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(to_fast))));
+  EXPECT_THAT(fast().carried, SizeIs(1));
+  EXPECT_EQ(cloud().Snapshot().ports[0].from_pod.frames, counted);
+
+  // What the kernel has unpacked for it.
+  tap->out.clear();
+  fast().Push({PuntedFrame::Way::kTo, kA, {MakeFrame(kPodA, kFar)}});
+  cloud().ReadNow();
+  EXPECT_THAT(tap->out, SizeIs(1));
+
+  fast().no_carry = Drop::kSendFailed;
+  FromPod(tap, to_fast);
+  EXPECT_EQ(cloud().Snapshot().ports[0].drops[Drop::kSendFailed], 1u);
+}
+
+TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
+  Start();
+  const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
+  Hello();
+  FromPeer(MakeFrame(kPodA, kFar));
+  fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
+  cloud().ReadNow();
+  cloud().Tick(now() + 2s);
+  ASSERT_TRUE(cloud().Snapshot().ports[0].fast);
+  fast().no_uplink = absl::FailedPreconditionError("wg0 has no Ethernet header");
+  node_.group = std::make_shared<FakeSocket::State>();
+  ASSERT_TRUE(
+      cloud().MoveTo(IfIndex{9}, "wg0", 1420, std::make_unique<FakeSocket>(node_.group)).ok());
+  TakeSent();
+  FromPod(tap, MakeFrame(kFar, kPodA));
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeFrame(kFar, kPodA)))));
+  EXPECT_FALSE(cloud().Snapshot().ports[0].fast);
 }
 
 // ---------------------------------------------------------------- the whole cloud

@@ -93,6 +93,27 @@ TEST_F(CloudLeftTest, APortIsFastAtOnce) {
   EXPECT_FALSE(fast().ports.contains(kA));
 }
 
+TEST_F(CloudLeftTest, ATapIsCarriedAtOnce) {
+  fast().left_carried = {kPodA};
+  Start();
+  const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
+  EXPECT_TRUE(fast().ports.contains(kA));
+  EXPECT_TRUE(tap->receiving) << "the cloud reads it itself";
+  cloud().Tick(now() + 1s);
+  EXPECT_TRUE(fast().ports.contains(kA)) << "that its frames come through is believed for a while";
+}
+
+TEST_F(CloudLeftTest, AStationThatMayNotBeThereAnyMoreIsForgotten) {
+  fast().left_stations[kA] = {{.mac = kNested, .seen = now()}};
+  Start();
+  ASSERT_TRUE(cloud()
+                  .AddPort(kA,
+                           {.name = "a", .mac = kPodA, .host_end = kHostEnd, .guard = {.on = true}},
+                           std::make_unique<FakePort>(std::make_shared<FakePort::State>()))
+                  .ok());
+  EXPECT_EQ(Station(kNested), nullptr);
+}
+
 TEST_F(CloudLeftTest, OneThatCannotBeFastAnyMoreIsRead) {
   fast().no_port = absl::FailedPreconditionError("an ingress qdisc");
   Start();

@@ -30,13 +30,15 @@ class FakeFastCloud : public FastCloud {
     bool alive = false;
     uint16_t fast_port = 51105;
     IfIndex uplink = IfIndex::kNone;
-    std::map<PortId, IfIndex> ports;
+    std::map<PortId, IfIndex> ports;  // kNone: a carried one
     std::map<Peer, uint16_t> peers;
+    std::set<Peer> stopped;                  // of these; gone with ForgetPeer
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
     // Of an agent before.
     std::set<IfIndex> left_ports;
+    std::set<MacAddress> left_carried;
     std::vector<LeftPeer> left_peers;
     std::map<Location, std::vector<LeftStation>> left_stations;
     SlowCounters slow = {};
@@ -46,10 +48,20 @@ class FakeFastCloud : public FastCloud {
     int port_attempts = 0;
     int discarded = 0;  // descriptors
     std::shared_ptr<FakeSocket::State> datagrams = std::make_shared<FakeSocket::State>();
-    std::deque<std::pair<PortId, FakePort::Item>> punted;
+    struct Punted {
+      PuntedFrame::Way way;
+      PortId port;
+      FakePort::Item item;
+    };
+    std::deque<Punted> punted;
     ReadyFd ready;
+    std::vector<std::pair<PortId, std::vector<uint8_t>>> carried;
+    Drop no_carry = Drop::kNone;  // what Carry answers
     void Punt(PortId from, FakePort::Item frame) {
-      punted.emplace_back(from, std::move(frame));
+      Push({PuntedFrame::Way::kFrom, from, std::move(frame)});
+    }
+    void Push(Punted frame) {
+      punted.push_back(std::move(frame));
       ready.Set(true);
     }
   };
@@ -69,6 +81,18 @@ class FakeFastCloud : public FastCloud {
     if (state_->no_port.ok()) state_->ports[port] = host_end;
     return state_->no_port;
   }
+  absl::Status AddCarried(PortId port, const MacAddress&) override {
+    return AddPort(port, IfIndex::kNone);
+  }
+  Drop Carry(PortId port, const OutFrame& frame) override {
+    std::vector<uint8_t> bytes;
+    for (const iovec& part : frame.parts) {
+      const auto* first = static_cast<const uint8_t*>(part.iov_base);
+      bytes.insert(bytes.end(), first, first + part.iov_len);
+    }
+    if (state_->no_carry == Drop::kNone) state_->carried.emplace_back(port, std::move(bytes));
+    return state_->no_carry;
+  }
   void RemovePort(PortId port) override {
     state_->ports.erase(port);
     state_->port_counters.erase(port);
@@ -83,8 +107,10 @@ class FakeFastCloud : public FastCloud {
   }
   void ForgetPeer(const Peer& peer) override {
     state_->peers.erase(peer);
+    state_->stopped.erase(peer);
     state_->peer_counters.erase(peer);
   }
+  void StopPeer(const Peer& peer) override { state_->stopped.insert(peer); }
   void SetStation(const MacAddress& mac, const Location& where, Instant seen) override {
     state_->stations[mac] = {where, seen};
   }
@@ -95,6 +121,9 @@ class FakeFastCloud : public FastCloud {
     return it->second.seen;
   }
   bool WasPort(IfIndex host_end) const override { return state_->left_ports.contains(host_end); }
+  bool WasCarried(const MacAddress& mac) const override {
+    return state_->left_carried.contains(mac);
+  }
   std::vector<LeftPeer> LeftPeers() const override { return state_->left_peers; }
   std::vector<LeftStation> LeftStations(const Location& where) const override {
     const auto it = state_->left_stations.find(where);
@@ -127,12 +156,12 @@ class FakeFastCloud : public FastCloud {
     absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out, DropCounters&) override {
       out.clear();
       while (!state_->punted.empty() && out.size() < buffers.count()) {
-        const auto [from, item] = std::move(state_->punted.front());
+        const auto [way, port, item] = std::move(state_->punted.front());
         state_->punted.pop_front();
-        if (!state_->ports.contains(from)) continue;
+        if (way != PuntedFrame::Way::kProof && !state_->ports.contains(port)) continue;
         const std::span<uint8_t> buffer = buffers[out.size()].first(item.bytes.size());
         std::copy(item.bytes.begin(), item.bytes.end(), buffer.begin());
-        out.push_back({.from = from, .frame = {buffer, item.offload}});
+        out.push_back({.way = way, .port = port, .frame = {buffer, item.offload}});
       }
       if (state_->punted.empty()) state_->ready.Set(false);
       return absl::OkStatus();

@@ -14,6 +14,8 @@
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/guard.h"
+#include "plugin/cloud/storm.h"
 #include "plugin/fastpath/fastpath.h"
 #include "plugin/fdb/fdb.h"
 #include "plugin/vnl/vnl.h"
@@ -32,6 +34,7 @@ struct CloudOptions {
   Datapath datapath = Datapath::kAuto;
   // Source of what the agent itself says in the cloud; no station: it says nothing.
   MacAddress agent_mac = {};
+  StormLimits storm = {};
 };
 
 struct PortOptions {
@@ -40,6 +43,7 @@ struct PortOptions {
   int mtu = 0;       // of the pod's interface
   // This node's end of the pod's veth pair, if the port is one: it may become fast.
   IfIndex host_end = IfIndex::kNone;
+  PortGuard guard = {};  // what it may send
 };
 
 // What one turn of the event loop saw. Plain values, safe to hand to any thread.
@@ -51,8 +55,10 @@ struct PortSnapshot {
   DropCounters drops;  // of frames from this port and of frames that it could not take
   bool fast = false;   // its frames pass the kernel's programs first
   std::string why_not_fast =
-      {};          // empty when it is, when it is soon to be, and without a fast path
-  Duration age{};  // since it was added
+      {};               // empty when it is, when it is soon to be, and without a fast path
+  Duration age{};       // since it was added
+  Duration blocked{};   // for so long it is still kept out of floods because it is in a loop
+  uint64_t blocks = 0;  // how often that was so
 };
 struct PeerSnapshot {
   Peer peer;
@@ -67,7 +73,8 @@ struct StationSnapshot {
   MacAddress mac;
   Location where;
   bool is_static = false;
-  Duration idle{};  // since its last frame; zero when static
+  Duration idle{};    // since its last frame; zero when static
+  bool held = false;  // it moved too often, and stays here for a while
 };
 struct CloudSnapshot {
   CloudOptions options;                        // unicast_port as bound
@@ -77,9 +84,11 @@ struct CloudSnapshot {
   DropCounters drops;                          // of datagrams; those of frames are with their port
   FlowCounters from_group;                     // received at the group socket, own echoes excluded
   FlowCounters to_group;
-  uint64_t moves = 0;             // stations that changed place
-  uint64_t conflicts = 0;         // frames that claimed a pod's MAC from elsewhere
-  uint64_t not_learned = 0;       // stations refused because the FDB is full
+  uint64_t moves = 0;        // stations that changed place
+  uint64_t conflicts = 0;    // frames that claimed a pod's MAC from elsewhere
+  uint64_t not_learned = 0;  // stations refused because the FDB, or the share of a place, is full
+  uint64_t holds = 0;        // how often a station was held where it is
+  uint64_t peers_not_kept = 0;    // frames of peers beyond those that are counted one by one
   Duration age{};                 // since it was joined
   uint16_t fast_port = 0;         // 0: it has no fast path
   std::string why_not_fast = {};  // empty when it has a fast path, and when it was to have none
@@ -100,6 +109,9 @@ struct SwitchEvent {
     kStationAdded,
     kStationMoved,
     kStationGone,  // removed or expired
+    kStationHeld,  // it moves too often: it stays where it was before for a while
+    kPortBlocked,  // it is in a loop: nothing is flooded to or from it for a while
+    kStorm,        // more is flooded than may be, by a port or by peers (`peer` is one): said once
     kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
   };
   Kind kind;

@@ -43,12 +43,20 @@ struct fp_cloud {
 };
 FP_SIZE(struct fp_cloud, 20);
 
-/* Value of fp_ports, by interface index of the pod's host end. */
+/* Value of fp_ports, by interface index of the pod's host end, or of a cloud's frames_tap: there
+ * each frame says by its tag which port it is from. */
 struct fp_port {
   __u32 cloud; /* place */
   __u32 port;  /* place; the tag of its punted frames */
 };
 FP_SIZE(struct fp_port, 8);
+
+/* skb->mark of a datagram that from_uplink leaves to the kernel's own stack, which unpacks it for
+ * from_tunnel: FP_MARK, 8 bits of the cloud's place, 16 of the port's, which may be FP_PROOF. No
+ * bit of 0xe000 is ever set: kube-proxy's are there. */
+#define FP_MARK 0x76000000u
+#define FP_MARK_MASK 0xff000000u
+#define FP_PROOF 0x1fff
 
 /* Key of fp_stations. */
 struct fp_station_key {
@@ -62,12 +70,13 @@ enum fp_where {
   FP_AT_PORT = 1,   /* deliver into the namespace of the pod's end */
   FP_AT_EGRESS = 2, /* deliver through the host end: it shapes, or both ends are in one namespace */
   FP_AT_SLOW_PORT = 3, /* a port that the cloud serves itself */
+  FP_AT_TAP = 4,       /* a port without an interface here: the cloud carries its frames, whole */
 };
 
 /* Value of fp_stations. Alive until the cloud takes it away, which it does when it has expired. */
 struct fp_station {
   __u32 where;    /* enum fp_where */
-  __u32 place;    /* of the port or peer; of a slow port: none */
+  __u32 place;    /* of the port or peer; FP_AT_SLOW_PORT: none */
   __u32 ifindex;  /* FP_AT_PORT, FP_AT_EGRESS: the host end */
   __u32 mtu;      /* FP_AT_PORT, FP_AT_EGRESS: of the host end */
   __u32 seen_sec; /* CLOCK_MONOTONIC; the programs write this and nothing else */
@@ -113,13 +122,14 @@ enum fp_slow_reason {
   FP_SLOW_SLOW_PORT = 5,
   FP_SLOW_SAME_PORT = 6,
   FP_SLOW_ODD = 7,
-  FP_SLOW_REASONS = 8, /* how many */
+  FP_SLOW_GUARDED = 8,
+  FP_SLOW_REASONS = 9, /* how many */
 };
 
 /* Value of fp_slow, by the cloud's place, for each CPU. */
 struct fp_slow {
   __u64 count[FP_SLOW_REASONS];
 };
-FP_SIZE(struct fp_slow, 64);
+FP_SIZE(struct fp_slow, 72);
 
 #endif /* VXVDE_PLUGIN_FASTPATH_ABI_H_ */

@@ -1,5 +1,6 @@
-// The programs: from_pod at the host end of each fast port, from_uplink where datagrams come in, no_way
-// on the device that makes the kernel aggregate them (kernel.cc). Invariants F1-F4 are in fastpath.h.
+// The programs: from_pod at the host end of each fast port, from_cloud where the cloud hands in frames of
+// taps, from_uplink where datagrams come in, from_tunnel on the VXLAN device that makes the kernel aggregate
+// them and unpacks some (kernel.cc). Invariants F1-F4 are in fastpath.h.
 //
 // A frame is looked at, and changed only when it is certain that it can be sent: whatever is not known,
 // small enough and of a kind that the helpers handle is punted as it came.
@@ -10,6 +11,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
@@ -30,6 +32,20 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 #define IP_FRAGMENT 0x3fff  // more fragments, or an offset (RFC 791, section 3.1)
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
+#define NOT_SLOW FP_SLOW_REASONS
+#define IP_OFFSET 0x1fff  // of a fragment
+#define VLAN_ID 0x0fff
+// What plugin/cloud/guard.cc looks at; RFC 7401 and RFC 5533 for the two that linux/in6.h does not have.
+#define IPPROTO_HIP 139
+#define IPPROTO_SHIM6 140
+#define DHCP_SERVER 67
+#define DHCP_CLIENT 68
+#define DHCP6_SERVER 547
+#define DHCP6_CLIENT 546
+#define ND_FIRST 133
+#define ND_LAST 137
+
+_Static_assert(FP_CLOUDS <= 256 && FP_PORTS <= FP_PROOF, "both fit into a mark");
 
 // No program looks into it: for the next agent.
 struct {
@@ -143,6 +159,11 @@ static __always_inline bool same_addr(const __u8 *a, const __u8 *b) {
   return left[0] == right[0] && left[1] == right[1];
 }
 
+// The address of Hello (plugin/wire/hello.h).
+static __always_inline bool is_hello(const __u8 *mac) {
+  return mac[0] == 0x03 && mac[1] == 0x76 && mac[2] == 0x78 && mac[3] == 0x76 && mac[4] == 0x64 && mac[5] == 0x65;
+}
+
 static __always_inline void map_ipv4(__u8 *out, __be32 addr) {
   __builtin_memset(out, 0, 10);
   out[10] = 0xff;
@@ -220,6 +241,58 @@ static __always_inline int punt_datagram(const struct fp_cloud *cloud, __u32 pla
   return bpf_redirect(cloud->datagrams_tap, 0);
 }
 
+static __always_inline bool is_server(struct __sk_buff *skb, __u32 at, __u16 server, __u16 client) {
+  struct {
+    __be16 source, dest;
+  } ports;
+  if (bpf_skb_load_bytes(skb, at, &ports, sizeof(ports))) return true;
+  return ports.source == bpf_htons(server) || ports.dest == bpf_htons(client);
+}
+
+// Why a pod's frame must be looked at by the guard, whatever the port may send; NOT_SLOW: it need not.
+// A source MAC that the port may not use is no station's there, and punted for that.
+static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
+  // In a VLAN with a number is another network; number 0 is none.
+  if (skb->vlan_present) return skb->vlan_tci & VLAN_ID ? NOT_SLOW : FP_SLOW_GUARDED;
+  if (proto == bpf_htons(ETH_P_IP)) {
+    struct iphdr ip;
+    if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
+        ETH_HLEN + ip.ihl * 4 > skb->len) {
+      return FP_SLOW_GUARDED;
+    }
+    // Ports are in the first fragment.
+    if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(IP_OFFSET))) return NOT_SLOW;
+    return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
+  }
+  if (proto != bpf_htons(ETH_P_IPV6)) return FP_SLOW_KIND;
+  struct ipv6hdr ip;
+  __u8 type;
+  if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 6) return FP_SLOW_GUARDED;
+  switch (ip.nexthdr) {
+    case IPPROTO_TCP:
+      return NOT_SLOW;
+    case IPPROTO_UDP:
+      // Ports that the length does not reach are no ports.
+      if (ip.payload_len && bpf_ntohs(ip.payload_len) < 4) return FP_SLOW_GUARDED;
+      return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
+    case IPPROTO_ICMPV6:
+      if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type))) return FP_SLOW_GUARDED;
+      return type >= ND_FIRST && type <= ND_LAST ? FP_SLOW_GUARDED : NOT_SLOW;
+    // Extension headers, behind which anything can stand.
+    case IPPROTO_HOPOPTS:
+    case IPPROTO_ROUTING:
+    case IPPROTO_FRAGMENT:
+    case IPPROTO_AH:
+    case IPPROTO_DSTOPTS:
+    case IPPROTO_MH:
+    case IPPROTO_HIP:
+    case IPPROTO_SHIM6:
+      return FP_SLOW_GUARDED;
+    default:
+      return NOT_SLOW;
+  }
+}
+
 static __always_inline __sum16 ip_checksum(const void *ip) {
   const __u16 *words = ip;
   __u32 sum = 0;
@@ -284,6 +357,42 @@ static __always_inline long encapsulate6(struct __sk_buff *skb, const struct fp_
   return bpf_skb_store_bytes(skb, 0, &outer, sizeof(outer), 0);
 }
 
+// To another agent, or back to the cloud. `from` is what sends, as `eth` says; `count`: nobody has counted it
+// for its port yet.
+static __always_inline int send_to_peer(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                        const struct fp_port *port, const struct ethhdr *eth,
+                                        struct fp_station *from, __u32 place, bool count) {
+  const __u32 size = skb->len;
+  const __u32 gso_size = skb->gso_size;
+  if (skb->vlan_present ||
+      (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))) {
+    return punt_frame(skb, cloud, port, FP_SLOW_KIND);
+  }
+  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &place);
+  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
+  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
+  __u32 frames = 1;
+  if (gso_size) {
+    const __u32 headers = headers_of(skb, eth->h_proto, ETH_HLEN);
+    if (!headers) return punt_frame(skb, cloud, port, FP_SLOW_KIND);
+    if (headers + gso_size + around > peer->mtu || size + around > 65535) {
+      return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
+    }
+    frames = frames_of(size, headers, gso_size);
+  } else if (size + around > peer->mtu) {
+    return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
+  }
+  const __u32 uplink = peer->uplink;
+  if (cloud->v6 ? encapsulate6(skb, cloud, peer, eth) : encapsulate4(skb, cloud, peer, eth)) {
+    // Only adjust_room fails in practice, and then the frame is whole.
+    return punt_frame(skb, cloud, port, FP_SLOW_ODD);
+  }
+  saw(from);
+  if (count) count_from(&fp_port_counters, port->port, frames, size);
+  count_to(&fp_peer_counters, place, frames, size);
+  return bpf_redirect_neigh(uplink, NULL, 0, 0);
+}
+
 SEC("tc")
 int from_pod(struct __sk_buff *skb) {
   const __u32 ifindex = skb->ifindex;
@@ -303,76 +412,96 @@ int from_pod(struct __sk_buff *skb) {
       from->place != port->port) {
     return punt_frame(skb, cloud, port, FP_SLOW_MOVED);
   }
+  const __u32 look = guarded(skb, eth.h_proto);
+  if (look != NOT_SLOW) return punt_frame(skb, cloud, port, look);
   const struct fp_station *to = find(port->cloud, eth.h_dest);
   if (!to) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
-  if (to->where == FP_AT_SLOW_PORT) return punt_frame(skb, cloud, port, FP_SLOW_SLOW_PORT);
-
+  if (to->where == FP_AT_PEER) return send_to_peer(skb, cloud, port, &eth, from, to->place, true);
+  if (to->where != FP_AT_PORT && to->where != FP_AT_EGRESS) {
+    return punt_frame(skb, cloud, port, FP_SLOW_SLOW_PORT);
+  }
+  if (to->place == port->port) return punt_frame(skb, cloud, port, FP_SLOW_SAME_PORT);
   const __u32 size = skb->len;
-  const __u32 gso_size = skb->gso_size;
-  if (to->where != FP_AT_PEER) {
-    if (to->place == port->port) return punt_frame(skb, cloud, port, FP_SLOW_SAME_PORT);
-    if (!gso_size && size > to->mtu + ETH_HLEN) return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
-    const __u32 frames = gso_size && skb->gso_segs ? skb->gso_segs : 1;
-    saw(from);
-    count_from(&fp_port_counters, port->port, frames, size);
-    count_to(&fp_port_counters, to->place, frames, size);
-    // It was sent to the pod's address, which is not the host end's.
-    bpf_skb_change_type(skb, PACKET_HOST);
-    return to->where == FP_AT_PORT ? bpf_redirect_peer(to->ifindex, 0)
-                                   : bpf_redirect(to->ifindex, 0);
-  }
-
-  if (skb->vlan_present ||
-      (eth.h_proto != bpf_htons(ETH_P_IP) && eth.h_proto != bpf_htons(ETH_P_IPV6))) {
-    return punt_frame(skb, cloud, port, FP_SLOW_KIND);
-  }
-  const __u32 place = to->place;
-  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &place);
-  if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
-  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
-  __u32 frames = 1;
-  if (gso_size) {
-    const __u32 headers = headers_of(skb, eth.h_proto, ETH_HLEN);
-    if (!headers) return punt_frame(skb, cloud, port, FP_SLOW_KIND);
-    if (headers + gso_size + around > peer->mtu || size + around > 65535) {
-      return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
-    }
-    frames = frames_of(size, headers, gso_size);
-  } else if (size + around > peer->mtu) {
+  if (!skb->gso_size && size > to->mtu + ETH_HLEN) {
     return punt_frame(skb, cloud, port, FP_SLOW_TOO_BIG);
   }
-  const __u32 uplink = peer->uplink;
-  if (cloud->v6 ? encapsulate6(skb, cloud, peer, &eth) : encapsulate4(skb, cloud, peer, &eth)) {
-    // Only adjust_room fails in practice, and then the frame is whole.
-    return punt_frame(skb, cloud, port, FP_SLOW_ODD);
-  }
+  const __u32 frames = skb->gso_size && skb->gso_segs ? skb->gso_segs : 1;
   saw(from);
   count_from(&fp_port_counters, port->port, frames, size);
-  count_to(&fp_peer_counters, place, frames, size);
-  return bpf_redirect_neigh(uplink, NULL, 0, 0);
+  count_to(&fp_port_counters, to->place, frames, size);
+  // It was sent to the pod's address, which is not the host end's.
+  bpf_skb_change_type(skb, PACKET_HOST);
+  return to->where == FP_AT_PORT ? bpf_redirect_peer(to->ifindex, 0) : bpf_redirect(to->ifindex, 0);
 }
 
-// A datagram to a fast port of ours: its outer headers, `added` bytes behind the Ethernet header, are in
-// order, and it has come from `addr` and `port`.
+// What the cloud has read from a tap, with the tag of its port, and wants to have at a peer. What cannot go
+// there goes back to it as a punted frame of that port.
+SEC("tc")
+int from_cloud(struct __sk_buff *skb) {
+  const __u32 ifindex = skb->ifindex;
+  const struct fp_port *tap = bpf_map_lookup_elem(&fp_ports, &ifindex);
+  if (!tap || !skb->vlan_present || skb->vlan_proto != bpf_htons(ETH_P_8021AD)) return TC_ACT_SHOT;
+  const struct fp_port port = {.cloud = tap->cloud, .port = skb->vlan_tci & 0xffff};
+  const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &port.cloud);
+  if (!cloud || !cloud->frames_tap || bpf_skb_vlan_pop(skb)) return TC_ACT_SHOT;
+
+  struct ethhdr eth;
+  if (skb->len <= ETH_HLEN || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth))) {
+    return punt_frame(skb, cloud, &port, FP_SLOW_ODD);
+  }
+  struct fp_station *from = find(port.cloud, eth.h_source);
+  if (!from || from->where != FP_AT_TAP || from->place != port.port) {
+    return punt_frame(skb, cloud, &port, FP_SLOW_MOVED);
+  }
+  const struct fp_station *to = find(port.cloud, eth.h_dest);
+  if (!to || to->where != FP_AT_PEER) return punt_frame(skb, cloud, &port, FP_SLOW_UNKNOWN);
+  return send_to_peer(skb, cloud, &port, &eth, from, to->place, false);
+}
+
+// A datagram to a fast port of ours: lengths in its outer headers, `added` bytes behind the Ethernet header,
+// are in order, and it has come from `addr`.
 static __always_inline int receive(struct __sk_buff *skb, __u32 place, const struct fp_cloud *cloud,
-                                   const __u8 *addr, __be16 port, const __u8 *header,
+                                   const __u8 *addr, const struct udphdr *udp, const __u8 *header,
                                    const struct ethhdr *inner, __u32 added) {
   if (*(const __u64 *)header != *(const __u64 *)cloud->header || (inner->h_source[0] & 1)) {
     return punt_datagram(cloud, place, FP_SLOW_ODD);
   }
+  // It goes both ways, so that the cloud learns whether the other one is open: nobody but the node's
+  // firewall knows.
+  if (is_hello(inner->h_dest) && !bpf_clone_redirect(skb, cloud->datagrams_tap, 0)) {
+    count_slow(place, FP_SLOW_GROUP);
+    skb->mark = FP_MARK | place << 16 | FP_PROOF;
+    return TC_ACT_OK;
+  }
+  if (udp->check) return punt_datagram(cloud, place, FP_SLOW_ODD);  // ours have none
   if (inner->h_dest[0] & 1) return punt_datagram(cloud, place, FP_SLOW_GROUP);
   struct fp_station *from = find(place, inner->h_source);
   if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, place, FP_SLOW_MOVED);
   const __u32 peer_place = from->place;
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
-  if (!peer || !peer->uplink || peer->port != port || !same_addr(peer->addr, addr)) {
+  if (!peer || !peer->uplink || peer->port != udp->source || !same_addr(peer->addr, addr)) {
     return punt_datagram(cloud, place, FP_SLOW_MOVED);
   }
   const struct fp_station *to = find(place, inner->h_dest);
   if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, place, FP_SLOW_UNKNOWN);
   if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, place, FP_SLOW_SLOW_PORT);
-
   const __be16 proto = inner->h_proto;
+  const bool ip = proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
+  const __u32 size = skb->len - added;  // of the frame
+  const __u32 gso_size = skb->gso_size;
+  // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there the inner
+  // length is the first one's.
+  if (gso_size && (!ip || ip_size(skb, proto, added + ETH_HLEN) + ETH_HLEN != size)) {
+    return punt_datagram(cloud, place, FP_SLOW_ODD);
+  }
+  // A tap takes super-frames only without the tunnel's GSO marks, which but the VXLAN device can take off.
+  if (to->where == FP_AT_TAP) {
+    saw(from);
+    count_from(&fp_peer_counters, peer_place, gso_size && skb->gso_segs ? skb->gso_segs : 1, size);
+    skb->mark = FP_MARK | place << 16 | (to->place & 0xffff);
+    return TC_ACT_OK;
+  }
+
   __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
   if (proto == bpf_htons(ETH_P_IP)) {
     if (cloud->v6) flags |= ADJ_ROOM_DECAP_L3_IPV4;
@@ -381,15 +510,9 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
   } else {
     return punt_datagram(cloud, place, FP_SLOW_KIND);
   }
-  const __u32 size = skb->len - added;  // of the frame
-  const __u32 gso_size = skb->gso_size;
   __u32 frames = 1;
   if (gso_size) {
-    // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there
-    // the inner length is the first one's.
-    const __u32 at = added + ETH_HLEN;
-    if (ip_size(skb, proto, at) + ETH_HLEN != size) return punt_datagram(cloud, place, FP_SLOW_ODD);
-    const __u32 headers = headers_of(skb, proto, at);
+    const __u32 headers = headers_of(skb, proto, added + ETH_HLEN);
     if (!headers) return punt_datagram(cloud, place, FP_SLOW_KIND);
     frames = frames_of(size, headers, gso_size);
   } else if (size > to->mtu + ETH_HLEN) {
@@ -431,7 +554,7 @@ int from_uplink(struct __sk_buff *skb) {
     const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, place);
     if (!cloud || !cloud->datagrams_tap) return TC_ACT_OK;
     const __u32 size = bpf_ntohs(outer.ip.tot_len);
-    if (cloud->v6 || outer.udp.check || size + ETH_HLEN != skb->len ||
+    if (cloud->v6 || size + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) + sizeof(outer.ip) != size) {
       return punt_datagram(cloud, *place, FP_SLOW_ODD);
     }
@@ -440,7 +563,8 @@ int from_uplink(struct __sk_buff *skb) {
     __u64 header;
     __builtin_memcpy(&header, outer.vxvde, sizeof(header));
     const struct ethhdr inner = outer.inner;
-    return receive(skb, *place, cloud, from, outer.udp.source, (const __u8 *)&header, &inner, ADDED4);
+    const struct udphdr udp = outer.udp;
+    return receive(skb, *place, cloud, from, &udp, (const __u8 *)&header, &inner, ADDED4);
   }
   if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
     struct outer6 outer;
@@ -453,7 +577,7 @@ int from_uplink(struct __sk_buff *skb) {
     const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, place);
     if (!cloud || !cloud->datagrams_tap) return TC_ACT_OK;
     const __u32 size = bpf_ntohs(outer.ip.payload_len);
-    if (!cloud->v6 || outer.udp.check || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
+    if (!cloud->v6 || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) != size) {
       return punt_datagram(cloud, *place, FP_SLOW_ODD);
     }
@@ -462,15 +586,24 @@ int from_uplink(struct __sk_buff *skb) {
     __u64 header;
     __builtin_memcpy(&header, outer.vxvde, sizeof(header));
     const struct ethhdr inner = outer.inner;
-    return receive(skb, *place, cloud, from, outer.udp.source, (const __u8 *)&header, &inner, ADDED6);
+    const struct udphdr udp = outer.udp;
+    return receive(skb, *place, cloud, from, &udp, (const __u8 *)&header, &inner, ADDED6);
   }
   return TC_ACT_OK;
 }
 
-// What from_uplink did not see (it came in by another interface, or in fragments) and the device has
-// unpacked: nobody's, and no business of the node's own stack.
+// What the VXLAN device has unpacked goes to the cloud, with a tag that says to which port. What from_uplink
+// did not send here (it came in by another interface, or in fragments) is nobody's, and no business of the
+// node's own stack.
 SEC("tc")
-int no_way(struct __sk_buff *skb) {
-  (void)skb;
-  return TC_ACT_SHOT;
+int from_tunnel(struct __sk_buff *skb) {
+  const __u32 mark = skb->mark;
+  if ((mark & FP_MARK_MASK) != FP_MARK) return TC_ACT_SHOT;
+  const __u32 place = (mark >> 16) & 0xff;
+  const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &place);
+  if (!cloud || !cloud->frames_tap) return TC_ACT_SHOT;
+  const __u32 tap = cloud->frames_tap;
+  skb->mark = 0;
+  if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), mark & 0xffff)) return TC_ACT_SHOT;
+  return bpf_redirect(tap, 0);
 }

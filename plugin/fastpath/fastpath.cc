@@ -20,6 +20,8 @@ absl::string_view SlowName(Slow reason) {
       return "same-port";
     case Slow::kOdd:
       return "odd";
+    case Slow::kGuarded:
+      return "guarded";
   }
   return "";
 }

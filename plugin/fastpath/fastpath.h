@@ -48,13 +48,14 @@ enum class Slow : uint8_t {
   kGroup = 0,     // broadcast or multicast
   kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
   kMoved = 2,     // the source is unknown or elsewhere: to be learned
-  kKind = 3,      // not IPv4 or IPv6, with a VLAN tag, or a super-frame that is not TCP
+  kKind = 3,      // not IP; or to or from a peer with a VLAN tag, or a super-frame that is not TCP
   kTooBig = 4,    // does not fit one datagram of the way there
   kSlowPort = 5,  // the destination's port is not a fast one (a tap)
   kSamePort = 6,  // to where it came from
   kOdd = 7,       // headers that the programs do not understand
+  kGuarded = 8,   // from a pod: what a PortGuard may refuse (plugin/cloud/guard.h), or may hide it
 };
-inline constexpr size_t kSlowReasons = 8;
+inline constexpr size_t kSlowReasons = 9;
 // "group", "unknown", ...; "" when out of range.
 absl::string_view SlowName(Slow reason);
 
@@ -71,11 +72,17 @@ struct FastLost {
 using SlowCounters = std::array<uint64_t, kSlowReasons>;
 
 struct PuntedFrame {
-  PortId from;
-  Frame frame;
+  enum class Way {
+    kFrom,   // from `port`, to be forwarded
+    kTo,     // to `port`, a carried one, to be delivered
+    kProof,  // what was unpacked for carried ports arrives; `port` is none
+  };
+  Way way = Way::kFrom;
+  PortId port = PortId::kNone;
+  Frame frame = {};
 };
 
-// Frames from pods that the programs left to us.
+// Frames that the programs left to us, or unpacked for us.
 class PuntIo {
  public:
   virtual ~PuntIo() = default;
@@ -120,12 +127,24 @@ class FastCloud {
   // otherwise. FailedPrecondition: this interface cannot be fast (the message says why), and
   // nothing has changed.
   virtual absl::Status AddPort(PortId port, IfIndex host_end) = 0;
+  // For a port that the cloud must read and write itself (a tap): a carried one. Its frames to
+  // peers may go by Carry(); frames for it from peers come unpacked and whole to frames(), through
+  // the node's own network stack, which must let the fast port through: Way::kProof says that it
+  // does.
+  // `mac`: the port's own.
+  virtual absl::Status AddCarried(PortId port, const MacAddress& mac) = 0;
+  // Sends `frame`, of a carried port and to a station at a peer; or gives it back at frames(), when
+  // the programs cannot. kPortFull and the like: it is lost.
+  virtual Drop Carry(PortId port, const OutFrame& frame) = 0;
   virtual void RemovePort(PortId port) = 0;
 
   // FailedPrecondition: there is no way to it for now (no route, another kind of interface); what
   // was known of it is forgotten. Called again when its fast port or the routes may have changed.
   virtual absl::Status SetPeer(const Peer& peer, uint16_t fast_port) = 0;
   virtual void ForgetPeer(const Peer& peer) = 0;
+  // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it
+  // and take nothing from it any more, but its place is not another's. ForgetPeer follows.
+  virtual void StopPeer(const Peer& peer) = 0;
 
   // A station that is at no fast port or peer is forgotten, or marked as one of a slow port.
   virtual void SetStation(const MacAddress& mac, const Location& where, Instant seen) = 0;
@@ -137,6 +156,7 @@ class FastCloud {
   // when there was none. It is to be taken over as if it were new, ports by AddPort and peers by
   // SetPeer, then the stations there by SetStation; what is not is gone with FastPath::DropLeft().
   virtual bool WasPort(IfIndex host_end) const = 0;
+  virtual bool WasCarried(const MacAddress& mac) const = 0;
   virtual std::vector<LeftPeer> LeftPeers() const = 0;
   virtual std::vector<LeftStation> LeftStations(const Location& where) const = 0;
 

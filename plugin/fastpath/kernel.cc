@@ -57,7 +57,7 @@ static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKN
               Is(Slow::kMoved, FP_SLOW_MOVED) && Is(Slow::kKind, FP_SLOW_KIND) &&
               Is(Slow::kTooBig, FP_SLOW_TOO_BIG) && Is(Slow::kSlowPort, FP_SLOW_SLOW_PORT) &&
               Is(Slow::kSamePort, FP_SLOW_SAME_PORT) && Is(Slow::kOdd, FP_SLOW_ODD) &&
-              kSlowReasons == FP_SLOW_REASONS);
+              Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
 
 bool IsTunnel(const LinkInfo& link) { return link.kind == "vxlan" && link.alias == kTunnelAlias; }
 bool IsPuntTap(const LinkInfo& link) { return link.kind == "tun" && link.alias == kTapAlias; }
@@ -147,6 +147,8 @@ KernelFastPath::~KernelFastPath() {
 
 int KernelFastPath::from_pod() const { return bpf_program__fd(programs_->progs.from_pod); }
 int KernelFastPath::from_uplink() const { return bpf_program__fd(programs_->progs.from_uplink); }
+int KernelFastPath::from_cloud() const { return bpf_program__fd(programs_->progs.from_cloud); }
+int KernelFastPath::from_tunnel() const { return bpf_program__fd(programs_->progs.from_tunnel); }
 
 absl::StatusOr<std::unique_ptr<FastCloud>> KernelFastPath::Join(const FastCloudOptions& options) {
   WaitForBurials();  // of a cloud with the same port, perhaps
@@ -308,7 +310,7 @@ absl::Status KernelFastCloud::OpenTunnel() {
     }
   }
   if (tunnel_ == IfIndex::kNone) return Annotate(status, "fast port");
-  return AttachProgram(tunnel_, bpf_program__fd(node_->programs_->progs.no_way));
+  return AttachProgram(tunnel_, node_->from_tunnel());
 }
 
 // It is persistent, so that its index, which is in the maps, is the next agent's as well.
@@ -374,6 +376,14 @@ absl::Status KernelFastCloud::OpenTaps() {
                           BPF_ANY) != 0) {
     return ErrnoStatus(errno, "write the cloud's map");
   }
+  // Each frame says its port by itself.
+  const uint32_t index = static_cast<uint32_t>(frames_tap_);
+  const fp_port tap = {.cloud = place_, .port = 0};
+  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index, &tap, BPF_ANY) !=
+      0) {
+    return ErrnoStatus(errno, "write the ports' map");
+  }
+  RETURN_IF_ERROR(AttachProgram(frames_tap_, node_->from_cloud()));
   node_->joined_.emplace(place_, this);
   node_->WriteLocals();
   return absl::OkStatus();
@@ -401,6 +411,8 @@ KernelFastCloud::~KernelFastCloud() {
   }
   for (const fp_station_key& station : ours) (void)bpf_map_delete_elem(stations, &station);
   if (attached_) node_->Detach(options_.uplink);
+  const uint32_t index = static_cast<uint32_t>(frames_tap_);
+  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
   std::vector<UniqueFd> taps;
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
@@ -411,7 +423,6 @@ KernelFastCloud::~KernelFastCloud() {
 absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
   const uint32_t index = static_cast<uint32_t>(host_end);
   std::optional<uint32_t> place = TakeLeftPort(host_end);
-  const bool is_new = !place.has_value();
   absl::Cleanup undo = [&] {
     (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
     if (place.has_value()) node_->ports_.GiveBack(*place);
@@ -432,13 +443,10 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
     // It shapes what goes to the pod.
     if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") where = FP_AT_EGRESS;
   }
-  if (is_new) place = node_->ports_.Take();
   if (!place.has_value()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
+    ASSIGN_OR_RETURN(place, TakePlace());
   }
   const auto& maps = node_->programs_->maps;
-  if (is_new) Clear<fp_counters>(maps.fp_port_counters, *place);
   if (const absl::Status attached = AttachProgram(host_end, node_->from_pod()); !attached.ok()) {
     return absl::FailedPreconditionError(attached.message());
   }
@@ -455,11 +463,39 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint32_t> KernelFastCloud::TakePlace() {
+  const std::optional<uint32_t> place = node_->ports_.Take();
+  if (!place.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
+  }
+  Clear<fp_counters>(node_->programs_->maps.fp_port_counters, *place);
+  return *place;
+}
+
+absl::Status KernelFastCloud::AddCarried(PortId port, const MacAddress& mac) {
+  std::optional<uint32_t> place = TakeLeftCarried(mac);
+  if (!place.has_value()) {
+    ASSIGN_OR_RETURN(place, TakePlace());
+  }
+  ports_[port] = {*place, IfIndex::kNone, FP_AT_TAP, 0};
+  port_at_[*place] = port;
+  return absl::OkStatus();
+}
+
+Drop KernelFastCloud::Carry(PortId port, const OutFrame& frame) {
+  const auto found = ports_.find(port);
+  if (found == ports_.end()) return Drop::kSendFailed;
+  return frames_->Send(static_cast<uint16_t>(found->second.place), frame);
+}
+
 void KernelFastCloud::RemovePort(PortId port) {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return;
-  const uint32_t index = static_cast<uint32_t>(found->second.host_end);
-  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+  if (found->second.host_end != IfIndex::kNone) {
+    const uint32_t index = static_cast<uint32_t>(found->second.host_end);
+    (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+  }
   node_->ports_.GiveBack(found->second.place);
   port_at_.erase(found->second.place);
   ports_.erase(found);
@@ -523,13 +559,19 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
   return absl::OkStatus();
 }
 
-void KernelFastCloud::ForgetPeer(const Peer& peer) {
+void KernelFastCloud::StopPeer(const Peer& peer) {
   const auto found = peers_.find(peer);
   if (found == peers_.end()) return;
   const fp_peer none = {};
   (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &found->second, &none,
                             BPF_ANY);
   left_.peers.erase(found->second);
+}
+
+void KernelFastCloud::ForgetPeer(const Peer& peer) {
+  StopPeer(peer);
+  const auto found = peers_.find(peer);
+  if (found == peers_.end()) return;
   node_->peers_.GiveBack(found->second);
   peers_.erase(found);
 }
@@ -641,6 +683,10 @@ std::string KernelFastCloud::Explain(const MacAddress& source,
   }
   if (to->where == FP_AT_SLOW_PORT) {
     return absl::StrCat("slow: ", destination.ToString(), " is at a port that is not fast.");
+  }
+  const bool carried = from->where == FP_AT_TAP || to->where == FP_AT_TAP;
+  if (carried && from->where != FP_AT_PEER && to->where != FP_AT_PEER) {
+    return "slow: the agent carries frames to and from a tap itself.";
   }
   if (to->where != FP_AT_PEER) {
     if (from->where == FP_AT_PEER || from->place != to->place) {

@@ -6,9 +6,9 @@
 // and peers keep their places.
 //
 // Devices of one cloud, named after its unicast port P: vxtP, the tap of punted frames; vxdP, the
-// tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one only makes the
-// kernel aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before
-// from_uplink sees it. They all stay when the agent ends.
+// tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one makes the kernel
+// aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before from_uplink
+// sees it, and unpacks what is for carried ports. They all stay when the agent ends.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_H_
 #define VXVDE_PLUGIN_FASTPATH_KERNEL_H_
@@ -71,6 +71,8 @@ class KernelFastPath final : public FastPath {
   // Descriptors of the programs, for BPF_PROG_TEST_RUN.
   int from_pod() const;
   int from_uplink() const;
+  int from_cloud() const;
+  int from_tunnel() const;
 
  private:
   friend class KernelFastCloud;
@@ -120,13 +122,17 @@ class KernelFastCloud final : public FastCloud {
   DatagramIo& datagrams() override { return *datagrams_; }
   PuntIo& frames() override { return *frames_; }
   absl::Status AddPort(PortId port, IfIndex host_end) override;
+  absl::Status AddCarried(PortId port, const MacAddress& mac) override;
+  Drop Carry(PortId port, const OutFrame& frame) override;
   void RemovePort(PortId port) override;
   absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override;
   void ForgetPeer(const Peer& peer) override;
+  void StopPeer(const Peer& peer) override;
   void SetStation(const MacAddress& mac, const Location& where, Instant seen) override;
   void ForgetStation(const MacAddress& mac) override;
   std::optional<Instant> LastSeen(const MacAddress& mac) const override;
   bool WasPort(IfIndex host_end) const override;
+  bool WasCarried(const MacAddress& mac) const override;
   std::vector<LeftPeer> LeftPeers() const override;
   std::vector<LeftStation> LeftStations(const Location& where) const override;
   void Discard(UniqueFd fd) override;
@@ -141,10 +147,11 @@ class KernelFastCloud final : public FastCloud {
   friend class KernelFastPath;
   struct Port {
     uint32_t place;
-    IfIndex host_end;
+    IfIndex host_end;  // kNone: a carried one
     fp_where where;
     uint32_t mtu;
   };
+  absl::StatusOr<uint32_t> TakePlace();
 
   KernelFastCloud(KernelFastPath* node, FastCloudOptions options, uint32_t place)
       : node_(node), options_(std::move(options)), place_(place) {}
@@ -156,6 +163,7 @@ class KernelFastCloud final : public FastCloud {
   // kernel_left.cc.
   void TakeOver(LeftCloud left);
   std::optional<uint32_t> TakeLeftPort(IfIndex host_end);
+  std::optional<uint32_t> TakeLeftCarried(const MacAddress& mac);
   // And says which interfaces it has.
   void DropLeft(std::set<IfIndex>& ours);
   bool v6() const { return options_.group.is_v6(); }

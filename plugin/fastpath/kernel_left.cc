@@ -164,8 +164,9 @@ void KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
                                 clouds.push_back(place);
                               });
   ForEach<uint32_t, fp_port>(bpf_map__fd(maps.fp_ports), [&](uint32_t index, const fp_port& value) {
-    if (value.port >= FP_PORTS) return;
-    left_[value.cloud].ports[IfIndex{index}] = value.port;
+    LeftCloud& cloud = left_[value.cloud];
+    if (value.port >= FP_PORTS || index == cloud.value.frames_tap) return;
+    cloud.ports[IfIndex{index}] = value.port;
     ports.push_back(value.port);
   });
   ForEach<uint32_t, fp_peer>(bpf_map__fd(maps.fp_peers), [&](uint32_t place, const fp_peer& value) {
@@ -181,6 +182,10 @@ void KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
         const MacAddress mac(bytes);
         cloud.stations.insert(mac);
         if (value.where == FP_AT_SLOW_PORT) return;
+        if (value.where == FP_AT_TAP && value.place < FP_PORTS) {
+          cloud.carried[mac] = value.place;
+          ports.push_back(value.place);
+        }
         cloud.at[{value.where == FP_AT_PEER, value.place}].push_back(
             {.mac = mac, .seen = SeenOf(value)});
       });
@@ -244,6 +249,12 @@ void KernelFastPath::Forget(uint32_t place, const LeftCloud& left) {
     (void)bpf_map_update_elem(bpf_map__fd(maps.fp_peers), &at, &none, BPF_ANY);
     peers_.GiveBack(at);
   }
+  if (left.value.frames_tap != 0) {
+    (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_ports), &left.value.frames_tap);
+  }
+  std::set<uint32_t> carried;
+  for (const auto& [mac, port] : left.carried) carried.insert(port);
+  for (const uint32_t port : carried) ports_.GiveBack(port);
   for (const MacAddress& mac : left.stations) {
     fp_station_key key = {};
     std::memcpy(key.mac, mac.bytes().data(), sizeof(key.mac));
@@ -292,8 +303,22 @@ std::optional<uint32_t> KernelFastCloud::TakeLeftPort(IfIndex host_end) {
   return place;
 }
 
+bool KernelFastCloud::WasCarried(const MacAddress& mac) const {
+  return left_.carried.contains(mac);
+}
+
+std::optional<uint32_t> KernelFastCloud::TakeLeftCarried(const MacAddress& mac) {
+  const auto found = left_.carried.find(mac);
+  if (found == left_.carried.end()) return std::nullopt;
+  const uint32_t place = found->second;
+  // Those of all stations behind it.
+  std::erase_if(left_.carried, [&](const auto& one) { return one.second == place; });
+  return place;
+}
+
 void KernelFastCloud::DropLeft(std::set<IfIndex>& ours) {
   LeftCloud left = std::exchange(left_, {});
+  if (left.value.frames_tap == static_cast<uint32_t>(frames_tap_)) left.value = {};
   for (const auto& [place, value] : left.peers) peers_.erase(PeerOf(value));
   node_->Forget(place_, left);
   ours.insert({tunnel_, frames_tap_, datagrams_tap_});

@@ -252,7 +252,7 @@ TEST_F(KernelLeftTest, WhatWasPuntedMeanwhileWaitsInTheTap) {
   const bool came = WaitFor([&] {
     if (!cloud_->frames().Receive(buffers, punted, drops).ok()) return false;
     return std::any_of(punted.begin(), punted.end(), [](const PuntedFrame& frame) {
-      return frame.from == PortId{1} && frame.frame.bytes[0] == 0xff;
+      return frame.port == PortId{1} && frame.frame.bytes[0] == 0xff;
     });
   });
   EXPECT_TRUE(came);

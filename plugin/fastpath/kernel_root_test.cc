@@ -7,10 +7,12 @@
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <random>
 #include <set>
 #include <string>
@@ -20,6 +22,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/fastpath/kernel.h"
 #include "plugin/offload/testing/packets.h"
 #include "plugin/os/testing.h"
@@ -39,12 +42,15 @@ MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0, 0, 0, last}); }
 
 struct Ran {
   int action = 0;
+  uint32_t mark = 0;
   Bytes out;
 };
 
-Ran RunProgram(int program, IfIndex interface, const Bytes& frame) {
+Ran RunProgram(int program, IfIndex interface, const Bytes& frame, uint32_t mark = 0) {
   Ran run{.action = -1, .out = Bytes(frame.size() + 256)};
   __sk_buff context = {};
+  __sk_buff after = {};
+  context.mark = mark;
   context.ifindex = static_cast<uint32_t>(interface);
   bpf_test_run_opts options = {};
   options.sz = sizeof(options);
@@ -54,9 +60,12 @@ Ran RunProgram(int program, IfIndex interface, const Bytes& frame) {
   options.data_size_out = static_cast<uint32_t>(run.out.size());
   options.ctx_in = &context;
   options.ctx_size_in = sizeof(context);
+  options.ctx_out = &after;
+  options.ctx_size_out = sizeof(after);
   const int error = bpf_prog_test_run_opts(program, &options);
   EXPECT_EQ(error, 0) << std::strerror(-error) << ", frame of " << frame.size();
   run.action = static_cast<int>(options.retval);
+  run.mark = after.mark;
   run.out.resize(options.data_size_out);
   return run;
 }
@@ -70,7 +79,7 @@ uint64_t Total(const SlowCounters& slow) {
 // A node with an uplink, two fast ports, one slow one, and a cloud over IPv4 or IPv6.
 class KernelFastPathTest : public ::testing::TestWithParam<bool> {
  protected:
-  static constexpr PortId kPort1{1}, kPort2{2}, kSlowPort{3};
+  static constexpr PortId kPort1{1}, kPort2{2}, kSlowPort{3}, kTap{4};
 
   bool v6() const { return GetParam(); }
   IpAddress Address(uint8_t host) const {
@@ -128,6 +137,43 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     });
   }
 
+  // All frames that can be read within a while, which ends early when `enough`.
+  std::vector<std::pair<PuntedFrame, Bytes>> Punted(const std::function<bool(size_t)>& enough) {
+    std::vector<std::pair<PuntedFrame, Bytes>> all;
+    Buffers buffers(4);
+    std::vector<PuntedFrame> some;
+    DropCounters drops;
+    for (int i = 0; i < 100 && !enough(all.size()); ++i) {
+      pollfd wait = {.fd = cloud_->frames().fd(), .events = POLLIN, .revents = 0};
+      poll(&wait, 1, 100);
+      EXPECT_TRUE(cloud_->frames().Receive(buffers, some, drops).ok());
+      for (const PuntedFrame& one : some) {
+        all.emplace_back(one, Bytes(one.frame.bytes.begin(), one.frame.bytes.end()));
+      }
+    }
+    EXPECT_EQ(drops.Total(), 0u);
+    return all;
+  }
+  // From the fabric, through the uplink and whatever then takes it.
+  void SendForReal(Bytes packet) {
+    if (!v6()) {  // ip_rcv() looks at the header's checksum
+      uint32_t sum = 0;
+      for (size_t i = 14; i < 34; i += 2) sum += LoadBe16(&packet[i]);
+      while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+      StoreBe16(&packet[24], static_cast<uint16_t>(~sum));
+    }
+    fabric_.Run([&] {
+      Netlink netlink = ValueOrDie(Netlink::Open());
+      const UniqueFd raw(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+      sockaddr_ll to = {};
+      to.sll_family = AF_PACKET;
+      to.sll_ifindex = static_cast<int>(ValueOrDie(netlink.GetLink("eth0")).index);
+      ASSERT_EQ(sendto(raw.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&to),
+                       sizeof(to)),
+                static_cast<ssize_t>(packet.size()));
+    });
+  }
+
   void Static(const MacAddress& mac, PortId port) {
     ASSERT_TRUE(fdb_.AddStatic(mac, port));
     cloud_->SetStation(mac, port, kNow);
@@ -174,6 +220,14 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
       std::copy(source.bytes().begin(), source.bytes().end(), frame.begin() + 6);
     }
     return frames;
+  }
+
+  // Of a pod that may do nothing: it has no address, and is no server.
+  static PortGuard Strict() {
+    return {.on = true,
+            .macs = {MacPrefix{.address = Mac(0x11)}},
+            .addresses = {},
+            .reserved = {IpPrefix::Parse("0.0.0.0/0").value(), IpPrefix::Parse("::/0").value()}};
   }
 
   struct Outcome {
@@ -280,7 +334,8 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
         if (outcome.slow) {
           EXPECT_EQ(outcome.run.out, frame) << "punted as it came";
           const bool plain_ip = LoadBe16(&frame[12]) != kEtherTypeVlan &&
-                                LoadBe16(&frame[12]) != kEtherTypeArp && frame.size() < 1400;
+                                LoadBe16(&frame[12]) != kEtherTypeArp && frame.size() < 1400 &&
+                                CheckFromPort(frame, Mac(1), Strict()) != Drop::kUnreadable;
           if (!at_home || !plain_ip) continue;
           EXPECT_FALSE(verdict.action == Verdict::Action::kToPort && verdict.port == kPort2);
           EXPECT_FALSE(verdict.action == Verdict::Action::kToPeer && verdict.peer != PlainPeer());
@@ -324,6 +379,97 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
   }
   EXPECT_GT(fast_to_port, 10);
   EXPECT_GT(fast_to_peer, 20);
+}
+
+// Unicast that a guard must see, with headers in all places where they can stand.
+std::vector<Bytes> GuardedFrames() {
+  std::vector<Bytes> packets;  // from the EtherType on
+  const auto add = [&](Bytes head, const Bytes& rest) {
+    head.insert(head.end(), rest.begin(), rest.end());
+    packets.push_back(std::move(head));
+  };
+  const auto ipv6 = [&](uint8_t next, const Bytes& payload) {
+    Bytes head = {0x86, 0xdd, 0x60, 0, 0, 0, 0, static_cast<uint8_t>(payload.size()), next, 255};
+    head.resize(2 + 40, 0x20);
+    add(head, payload);
+  };
+  const auto ipv4 = [&](uint8_t words, uint16_t fragment, const Bytes& payload) {
+    Bytes head = {0x08, 0x00, static_cast<uint8_t>(0x40 + words), 0, 0, 0, 0, 1, 0, 0, 64, 17};
+    StoreBe16(&head[4], static_cast<uint16_t>(4 * words + payload.size()));
+    StoreBe16(&head[8], fragment);
+    head.resize(2 + size_t{4} * words, 1);
+    add(head, payload);
+  };
+  for (const uint8_t type : {133, 134, 135, 136, 137, 138, 128}) {
+    Bytes message = {type, 0, 0, 0, 0x20, 0, 0, 0};
+    message.resize(24, 0x20);
+    message.insert(message.end(), {2, 1, 2, 0, 0, 0, 0, 0x20});
+    ipv6(58, message);
+    for (const uint8_t kind : {0, 43, 44, 51, 60, 135, 139, 140}) {
+      Bytes behind = {58, 0, 0, 0, 0, 0, 0, 0};
+      behind.insert(behind.end(), message.begin(), message.end());
+      ipv6(kind, behind);
+    }
+  }
+  for (const auto& [source, destination] :
+       {std::pair<uint16_t, uint16_t>{67, 68}, {68, 67}, {1, 68}, {547, 546}, {1, 546}, {1, 2}}) {
+    Bytes udp(16, 0);
+    StoreBe16(&udp[0], source);
+    StoreBe16(&udp[2], destination);
+    ipv6(17, udp);
+    for (const uint16_t fragment : {0, 0x4000, 0x2000, 0x2001, 1}) {
+      ipv4(5, fragment, udp);
+      ipv4(15, fragment, udp);
+    }
+  }
+  packets.push_back({0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2, 2, 0,   0, 0, 0,
+                     1,    192,  0, 2, 1, 2, 0, 0, 0, 0, 2, 192, 0, 2, 2});
+  packets.push_back({0x00, 0x26, 0xaa, 0xaa, 3, 0, 0, 0, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2});
+  std::vector<Bytes> frames;
+  for (const Bytes& packet : packets) {
+    Bytes frame;
+    for (const MacAddress& mac : {Mac(2), Mac(1)}) {
+      frame.insert(frame.end(), mac.bytes().begin(), mac.bytes().end());
+    }
+    frame.insert(frame.end(), packet.begin(), packet.end());
+    frame.resize(std::max(frame.size(), size_t{60}));
+    frames.push_back(frame);
+    frame.insert(frame.begin() + 12, {0x81, 0x00, 0xe0, 0x00});
+    frames.push_back(frame);
+  }
+  return frames;
+}
+
+TEST_P(KernelFastPathTest, WhatAGuardMayRefuseIsPunted) {
+  std::mt19937 random(20);  // NOLINT: the same each time
+  int refused = 0;
+  int passed = 0;
+  const auto check = [&](const Bytes& frame) {
+    const Outcome outcome = Send(fast_->from_pod(), end1_, frame);
+    const Drop drop = CheckFromPort(frame, Mac(1), Strict());
+    if (drop != Drop::kNone) {
+      ++refused;
+      EXPECT_TRUE(outcome.slow) << DropName(drop);
+    } else if (!outcome.slow) {
+      ++passed;
+    }
+  };
+  const std::vector<Bytes> frames = GuardedFrames();
+  for (const Bytes& frame : frames) {
+    SCOPED_TRACE(::testing::PrintToString(frame));
+    check(frame);
+    for (int i = 0; i < 20; ++i) {
+      Bytes bad = frame;
+      const int changes = 1 + static_cast<int>(random() % 3);
+      for (int change = 0; change < changes; ++change) {
+        bad[12 + random() % (bad.size() - 12)] = static_cast<uint8_t>(random());
+      }
+      SCOPED_TRACE(::testing::PrintToString(bad));
+      check(bad);
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_GT(passed, 200) << "clients, later fragments, pings";
 }
 
 TEST_P(KernelFastPathTest, FromThePeersItDoesWhatForwardSaysOrPunts) {
@@ -410,6 +556,110 @@ TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
                                  Bytes(good.begin(), good.begin() + static_cast<ptrdiff_t>(size)));
     EXPECT_FALSE(outcome.port.has_value()) << size;
   }
+}
+
+// ---------------------------------------------------------------- taps
+
+TEST_P(KernelFastPathTest, WhatIsForACarriedPortIsUnpackedByTheKernelAndReadByTheCloud) {
+  ASSERT_TRUE(cloud_->AddCarried(kTap, Mac(4)).ok());
+  Static(Mac(5), kTap);
+  packets::Spec spec;
+  spec.payload = packets::Payload(700);
+  for (const bool tagged : {false, true}) {
+    spec.tags = tagged ? 1 : 0;
+    Bytes frame = packets::Build(spec);
+    std::copy_n(Mac(5).bytes().begin(), 6, frame.begin());
+    std::copy_n(Mac(0x20).bytes().begin(), 6, frame.begin() + 6);
+    const Bytes datagram = Datagram(frame, FastPeer());
+    const uint64_t counted = cloud_->CountersOf(FastPeer()).from.frames;
+    const Outcome outcome = Send(fast_->from_uplink(), uplink_, datagram);
+    EXPECT_EQ(outcome.run.action, TC_ACT_OK);
+    EXPECT_EQ(outcome.run.out, datagram) << "as it came";
+    EXPECT_EQ(outcome.run.mark & FP_MARK_MASK, FP_MARK);
+    EXPECT_FALSE(outcome.slow);
+    EXPECT_EQ(cloud_->CountersOf(FastPeer()).from.frames, counted + 1);
+
+    SendForReal(datagram);
+    const auto read = Punted([](size_t got) { return got == 1; });
+    ASSERT_EQ(read.size(), 1u);
+    EXPECT_EQ(read[0].first.way, PuntedFrame::Way::kTo);
+    EXPECT_EQ(read[0].first.port, kTap);
+    EXPECT_EQ(read[0].second, frame);
+  }
+  // From somebody else it is looked at by the cloud, and what has no mark is nobody's.
+  Bytes frame = packets::Build(spec);
+  std::copy_n(Mac(5).bytes().begin(), 6, frame.begin());
+  std::copy_n(Mac(0x20).bytes().begin(), 6, frame.begin() + 6);
+  EXPECT_TRUE(Send(fast_->from_uplink(), uplink_, Datagram(frame, OtherFastPeer())).slow);
+  node_.Run([&] {
+    EXPECT_EQ(RunProgram(fast_->from_tunnel(), uplink_, frame).action, TC_ACT_SHOT);
+    EXPECT_EQ(RunProgram(fast_->from_tunnel(), uplink_, frame, 0x76ff0000).action, TC_ACT_SHOT)
+        << "of a cloud that is none";
+  });
+  cloud_->RemovePort(kTap);
+  cloud_->SetStation(Mac(5), kTap, kNow);
+  EXPECT_TRUE(Send(fast_->from_uplink(), uplink_, Datagram(frame, FastPeer())).slow);
+}
+
+TEST_P(KernelFastPathTest, HelloComesBothWays) {
+  Bytes hello(60, 0);
+  const std::vector<uint8_t> agents = {0x03, 0x76, 0x78, 0x76, 0x64, 0x65};
+  std::copy(agents.begin(), agents.end(), hello.begin());
+  std::copy_n(Mac(0x40).bytes().begin(), 6, hello.begin() + 6);
+  StoreBe16(&hello[12], 0x88b5);
+  SendForReal(Datagram(hello, PlainPeer()));
+  const auto read = Punted([](size_t got) { return got == 1; });
+  ASSERT_EQ(read.size(), 1u);
+  EXPECT_EQ(read[0].first.way, PuntedFrame::Way::kProof);
+  Buffers buffers(4);
+  std::vector<InDatagram> datagrams;
+  DropCounters drops;
+  ASSERT_TRUE(cloud_->datagrams().Receive(buffers, datagrams, drops).ok());
+  ASSERT_EQ(datagrams.size(), 1u);
+  EXPECT_EQ(datagrams[0].from, PlainPeer());
+  EXPECT_EQ(Bytes(datagrams[0].bytes.begin() + 8, datagrams[0].bytes.end()), hello);
+  EXPECT_EQ(cloud_->slow()[static_cast<size_t>(Slow::kGroup)], 1u);
+}
+
+TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
+  ASSERT_TRUE(cloud_->AddCarried(kTap, Mac(4)).ok());
+  Static(Mac(5), kTap);
+  const auto carry = [&](const MacAddress& destination, const MacAddress& source, bool arp) {
+    Bytes frame = packets::Build({});
+    std::copy_n(destination.bytes().begin(), 6, frame.begin());
+    std::copy_n(source.bytes().begin(), 6, frame.begin() + 6);
+    if (arp) StoreBe16(&frame[12], kEtherTypeArp);
+    const iovec whole{frame.data(), frame.size()};
+    EXPECT_EQ(cloud_->Carry(kTap, {.parts = {&whole, 1}, .size = frame.size(), .offload = {}}),
+              Drop::kNone);
+    return frame;
+  };
+  const auto sent = [&] { return cloud_->CountersOf(FastPeer()).to.frames; };
+  carry(Mac(0x20), Mac(5), false);
+  EXPECT_EQ(sent(), 1u);
+  EXPECT_EQ(cloud_->CountersOf(kTap).from.frames, 0u) << "the cloud has read it, and counted it";
+  EXPECT_NE(cloud_->LastSeen(Mac(5)), kNow);
+
+  struct Case {
+    MacAddress destination, source;
+    bool arp;
+  };
+  // Of another kind, from a station that is unknown or at another port, to one that is at no peer.
+  const std::vector<Case> cases = {
+      {Mac(0x20), Mac(5), true},  {Mac(0x20), Mac(0x50), false},
+      {Mac(0x20), Mac(1), false}, {Mac(2), Mac(5), false},
+      {Mac(0x50), Mac(5), false}, {MacAddress::Broadcast(), Mac(5), false}};
+  for (const Case& one : cases) {
+    const Bytes frame = carry(one.destination, one.source, one.arp);
+    const auto back = Punted([](size_t got) { return got == 1; });
+    ASSERT_EQ(back.size(), 1u);
+    EXPECT_EQ(back[0].first.way, PuntedFrame::Way::kFrom);
+    EXPECT_EQ(back[0].first.port, kTap);
+    EXPECT_EQ(back[0].second, frame);
+  }
+  EXPECT_EQ(sent(), 1u);
+  EXPECT_THAT(cloud_->Explain(Mac(5), Mac(0x20)), HasSubstr("to peer"));
+  EXPECT_THAT(cloud_->Explain(Mac(5), Mac(2)), HasSubstr("slow"));
 }
 
 // One frame for each reason, those that a pod sends and those that come in.

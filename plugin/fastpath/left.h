@@ -45,6 +45,7 @@ struct LeftCloud {
   std::map<uint32_t, fp_peer> peers = {};                                 // by place
   std::map<std::pair<bool, uint32_t>, std::vector<LeftStation>> at = {};  // a peer?, its place
   absl::flat_hash_set<MacAddress> stations = {};
+  std::map<MacAddress, uint32_t> carried = {};  // place of its port, by station
 };
 
 // Devices of clouds (kernel.h) other than `ours`.

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "plugin/base/vnet.h"
+#include "plugin/fastpath/abi.h"
 #include "plugin/os/port.h"
 #include "plugin/wire/checksum.h"
 #include "plugin/wire/packet.h"
@@ -35,7 +36,8 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
                                 DropCounters& drops) {
   out.clear();
   const size_t batch = std::min(buffers.count(), kBatch);
-  for (size_t reads = 0; reads < batch; ++reads) {
+  size_t bytes = 0;
+  for (size_t reads = 0; reads < batch && bytes < BatchSize::kBytes; ++reads) {
     const std::span<uint8_t> room = buffers[out.size()];
     VnetHeader header;
     std::array<uint8_t, kTagSize> tag;
@@ -52,12 +54,21 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
       if (errno == EAGAIN || !out.empty()) return absl::OkStatus();
       return TapReadError(errno);
     }
-    // Without a tag of the programs': not a frame of a pod.
+    bytes += static_cast<size_t>(size);
+    // Without a tag of the programs': the kernel's own talk.
     if (static_cast<size_t>(size) < sizeof(header) + kMacs + kTagSize + 2) continue;
-    if (LoadBe16(tag.data()) != kEtherTypeQinQ) continue;
-    const PortId port = port_at_(LoadBe16(tag.data() + 2));
-    if (port == PortId::kNone) continue;
-    PuntedFrame punted{.from = port, .frame = {}};
+    const uint16_t kind = LoadBe16(tag.data());
+    const uint16_t place = LoadBe16(tag.data() + 2);
+    PuntedFrame punted;
+    if (kind == kEtherTypeQinQ) {
+      punted.way = PuntedFrame::Way::kFrom;
+    } else if (kind == kEtherTypeVlan) {
+      punted.way = place == FP_PROOF ? PuntedFrame::Way::kProof : PuntedFrame::Way::kTo;
+    } else {
+      continue;
+    }
+    punted.port = punted.way == PuntedFrame::Way::kProof ? PortId::kNone : port_at_(place);
+    if (punted.port == PortId::kNone && punted.way != PuntedFrame::Way::kProof) continue;
     punted.frame.bytes = room.first(static_cast<size_t>(size) - sizeof(header) - kTagSize);
     if (punted.frame.bytes.size() == room.size()) {  // a tap cuts without a word
       drops.Add(Drop::kTruncated);
@@ -73,6 +84,26 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     out.push_back(punted);
   }
   return absl::OkStatus();
+}
+
+Drop FramesTap::Send(uint16_t place, const OutFrame& frame) {
+  // Addresses, tag, and the rest of the first part, which has all headers.
+  const iovec& first = frame.parts.front();
+  if (first.iov_len <= kMacs || frame.parts.size() > OutFrame::kMaxParts) return Drop::kShortFrame;
+  VnetHeader header = ToVnet(frame.offload);
+  if ((header.flags & VnetHeader::kNeedsChecksum) != 0) header.csum_start += kTagSize;
+  if (header.hdr_len != 0) header.hdr_len += kTagSize;
+  std::array<uint8_t, kTagSize> tag;
+  StoreBe16(tag.data(), kEtherTypeQinQ);
+  StoreBe16(tag.data() + 2, place);
+  std::array<iovec, OutFrame::kMaxParts + 3> parts = {
+      iovec{&header, sizeof(header)}, iovec{first.iov_base, kMacs}, iovec{tag.data(), tag.size()},
+      iovec{static_cast<uint8_t*>(first.iov_base) + kMacs, first.iov_len - kMacs}};
+  std::copy(frame.parts.begin() + 1, frame.parts.end(), parts.begin() + 4);
+  while (writev(tap_.get(), parts.data(), static_cast<int>(frame.parts.size() + 3)) < 0) {
+    if (errno != EINTR) return errno == EINVAL ? Drop::kBadOffload : Drop::kSendFailed;
+  }
+  return Drop::kNone;
 }
 
 absl::Status DatagramsTap::Receive(Buffers& buffers, std::vector<InDatagram>& out,

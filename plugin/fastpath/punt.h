@@ -19,7 +19,8 @@
 
 namespace vxvde {
 
-// Frames of pods, each with one 802.1ad tag in front whose TCI is the place of its port.
+// Frames of pods, each with one 802.1ad tag in front whose TCI is the place of its port; and frames
+// for carried ports, with an 802.1Q tag.
 class FramesTap final : public PuntIo {
  public:
   // `port_at`: which port has that place; kNone: none (any more).
@@ -29,6 +30,8 @@ class FramesTap final : public PuntIo {
   int fd() const override { return tap_.get(); }
   absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
                        DropCounters& drops) override;
+  // To the program behind the tap, as a frame of the port at `place`.
+  Drop Send(uint16_t place, const OutFrame& frame);
   UniqueFd Release() && { return std::move(tap_); }
 
  private:

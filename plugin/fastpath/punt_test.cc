@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -47,10 +48,10 @@ struct Tap {
   UniqueFd kernel, ours;
 };
 
-// With an 802.1ad tag between MACs and EtherType.
-Bytes Tagged(const Bytes& frame, uint16_t tci) {
+// With an 802.1ad or other tag between MACs and EtherType.
+Bytes Tagged(const Bytes& frame, uint16_t tci, uint16_t kind = 0x88a8) {
   Bytes out(frame.begin(), frame.begin() + 12);
-  for (const int byte : {0x88, 0xa8, tci >> 8, tci & 0xff})
+  for (const int byte : {kind >> 8, kind & 0xff, tci >> 8, tci & 0xff})
     out.push_back(static_cast<uint8_t>(byte));
   out.insert(out.end(), frame.begin() + 12, frame.end());
   return out;
@@ -134,14 +135,65 @@ TEST(FramesTap, TheTagNamesThePortAndIsGone) {
   });
   ASSERT_TRUE(reader.Receive(buffers, frames, drops).ok());
   ASSERT_EQ(frames.size(), 2u);
-  EXPECT_EQ(frames[0].from, PortId{1});
+  EXPECT_EQ(frames[0].port, PortId{1});
   EXPECT_EQ(Bytes(frames[0].frame.bytes.begin(), frames[0].frame.bytes.end()), super);
   EXPECT_EQ(frames[0].frame.offload.gso, Gso::kTcp4);
   EXPECT_EQ(frames[0].frame.offload.gso_size, 1000);
   EXPECT_EQ(frames[0].frame.offload.checksum_start, offload.checksum_start);
-  EXPECT_EQ(frames[1].from, PortId{2});
+  EXPECT_EQ(frames[1].port, PortId{2});
   EXPECT_EQ(Bytes(frames[1].frame.bytes.begin(), frames[1].frame.bytes.end()), with_tag);
   EXPECT_EQ(drops.Total(), 0u);
+}
+
+TEST(FramesTap, AnotherTagMeansTheOtherWay) {
+  Tap tap;
+  Buffers buffers(4);
+  std::vector<PuntedFrame> frames;
+  DropCounters drops;
+  const Bytes frame = packets::Build({});
+  tap.Write(VnetHeader{}, Tagged(frame, 7, 0x8100));
+  tap.Write(VnetHeader{}, Tagged(frame, 8, 0x8100));  // of a port that is gone
+  tap.Write(VnetHeader{}, Tagged(frame, 0x1fff, 0x8100));
+  FramesTap reader(std::move(tap.ours),
+                   [](uint16_t place) { return place == 7 ? PortId{2} : PortId::kNone; });
+  ASSERT_TRUE(reader.Receive(buffers, frames, drops).ok());
+  ASSERT_EQ(frames.size(), 2u);
+  EXPECT_EQ(frames[0].way, PuntedFrame::Way::kTo);
+  EXPECT_EQ(frames[0].port, PortId{2});
+  EXPECT_EQ(Bytes(frames[0].frame.bytes.begin(), frames[0].frame.bytes.end()), frame);
+  EXPECT_EQ(frames[1].way, PuntedFrame::Way::kProof);
+  EXPECT_EQ(drops.Total(), 0u);
+}
+
+TEST(FramesTap, SendsWithTheTagThatItReads) {
+  Tap tap;
+  packets::Spec spec;
+  spec.payload = packets::Payload(5000);
+  Offload offload;
+  Bytes super = packets::BuildSuper(spec, 1000, offload);
+  FramesTap writer(std::move(tap.ours), [](uint16_t) { return PortId::kNone; });
+  const std::array<iovec, 2> parts = {iovec{super.data(), 100},
+                                      iovec{super.data() + 100, super.size() - 100}};
+  const OutFrame frame{.parts = parts, .size = super.size(), .offload = offload};
+  ASSERT_EQ(writer.Send(0x0abc, frame), Drop::kNone);
+
+  Bytes got(65536);
+  got.resize(static_cast<size_t>(read(tap.kernel.get(), got.data(), got.size())));
+  VnetHeader header;
+  ASSERT_GT(got.size(), sizeof(header));
+  std::memcpy(&header, got.data(), sizeof(header));
+  const VnetHeader plain = ToVnet(offload);
+  EXPECT_EQ(header.csum_start, plain.csum_start + 4);
+  EXPECT_EQ(header.csum_offset, plain.csum_offset);
+  EXPECT_EQ(header.hdr_len, plain.hdr_len + 4);
+  EXPECT_EQ(header.gso_size, 1000);
+  EXPECT_EQ(Bytes(got.begin() + sizeof(header), got.end()), Tagged(super, 0x0abc));
+
+  tap.kernel.Reset();
+  EXPECT_EQ(writer.Send(0x0abc, frame), Drop::kSendFailed);
+  const iovec only_macs{super.data(), 12};
+  EXPECT_EQ(writer.Send(1, {.parts = {&only_macs, 1}, .size = 12, .offload = {}}),
+            Drop::kShortFrame);
 }
 
 TEST(DatagramsTap, ReadsABatchAndCountsWhatIsNone) {

@@ -33,6 +33,16 @@ MacAddress Mac(uint32_t n) {
                      static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)});
 }
 
+std::optional<Instant> Nobody(const MacAddress&, const Location&) { return std::nullopt; }
+
+// One whole sweep; how many have expired.
+size_t Expire(Fdb& fdb, Instant now, Fdb::Ask ask = Nobody) {
+  fdb.StartSweep();
+  const Fdb::Swept swept = fdb.Sweep(now, /*budget=*/1'000'000, ask);
+  EXPECT_FALSE(swept.more);
+  return swept.expired;
+}
+
 class FdbTest : public ::testing::Test {
  protected:
   static Fdb::Options Options(size_t max_entries = 1000) {
@@ -83,9 +93,9 @@ TEST_F(FdbTest, ExpiresWithTheLastFrameNotWithTheFirst) {
   EXPECT_THAT(fdb_.Rows(dead), IsEmpty());
   TakeKinds();
 
-  EXPECT_EQ(fdb_.Expire(dead - Duration(1)), 0u);
-  EXPECT_EQ(fdb_.Expire(dead), 1u);
-  EXPECT_EQ(fdb_.Expire(dead), 0u);
+  EXPECT_EQ(Expire(fdb_, dead - Duration(1)), 0u);
+  EXPECT_EQ(Expire(fdb_, dead), 1u);
+  EXPECT_EQ(Expire(fdb_, dead), 0u);
   EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kExpired));
   EXPECT_EQ(fdb_.size(), 0u);
   EXPECT_EQ(fdb_.learned(), 0u);
@@ -105,14 +115,14 @@ TEST_F(FdbTest, WhoOthersHaveSeenLivesOnAndIsNotReported) {
     };
   };
   const Instant soon = kStart + kExpiry - Fdb::kAskBefore;
-  EXPECT_EQ(fdb_.Expire(soon - Duration(1), ask(soon)), 0u);
+  EXPECT_EQ(Expire(fdb_, soon - Duration(1), ask(soon)), 0u);
   EXPECT_THAT(asked, IsEmpty()) << "they have a while to live";
 
-  EXPECT_EQ(fdb_.Expire(soon, ask(soon - seconds(10))), 0u);
+  EXPECT_EQ(Expire(fdb_, soon, ask(soon - seconds(10))), 0u);
   EXPECT_THAT(asked, UnorderedElementsAre(Pair(Mac(1), Location(kPeerA)), Pair(Mac(2), kPort1)));
   asked.clear();
   const Instant now = kStart + kExpiry;
-  EXPECT_EQ(fdb_.Expire(now, ask(kStart)), 1u) << "an answer that is old news takes nothing away";
+  EXPECT_EQ(Expire(fdb_, now, ask(kStart)), 1u) << "an answer that is old news takes nothing away";
   EXPECT_THAT(asked, UnorderedElementsAre(Pair(Mac(2), kPort1), Pair(Mac(3), Location(kPeerA))))
       << "not of who was refreshed";
   EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kExpired));
@@ -120,7 +130,7 @@ TEST_F(FdbTest, WhoOthersHaveSeenLivesOnAndIsNotReported) {
   EXPECT_EQ(fdb_.Find(Mac(1), now)->seen, soon - seconds(10));
 
   const Instant later = soon - seconds(10) + kExpiry - seconds(1);
-  EXPECT_EQ(fdb_.Expire(later, ask(later + seconds(5))), 1u);
+  EXPECT_EQ(Expire(fdb_, later, ask(later + seconds(5))), 1u);
   ASSERT_NE(fdb_.Find(Mac(1), later), nullptr);
   EXPECT_EQ(fdb_.Find(Mac(1), later)->seen, later) << "nobody is seen in the future";
   EXPECT_EQ(fdb_.learned(), 1u);
@@ -140,7 +150,7 @@ TEST_F(FdbTest, VisitsWhoIsAtAPlace) {
   EXPECT_THAT(at(kPeerA), ElementsAre(Pair(Mac(1), false)));
   EXPECT_THAT(at(kPort1), ElementsAre(Pair(Mac(3), false), Pair(Mac(4), true)));
   EXPECT_THAT(at(kPort2), IsEmpty());
-  fdb_.Expire(kStart + kExpiry);
+  Expire(fdb_, kStart + kExpiry);
   EXPECT_THAT(at(kPort1), ElementsAre(Pair(Mac(4), true)));
 }
 
@@ -172,7 +182,7 @@ TEST_F(FdbTest, I1StaticEntriesAreNeitherMovedNorExpired) {
   EXPECT_EQ(fdb_.learned(), 0u);
 
   const Instant later = kStart + 1000 * kExpiry;
-  EXPECT_EQ(fdb_.Expire(later), 0u);
+  EXPECT_EQ(Expire(fdb_, later), 0u);
   EXPECT_EQ(Where(Mac(1), later), kPort1);
   ASSERT_EQ(fdb_.Rows(later).size(), 1u);
   EXPECT_TRUE(fdb_.Rows(later)[0].entry.is_static);
@@ -202,39 +212,169 @@ TEST_F(FdbTest, GroupAndZeroAddressesAreNoStations) {
 }
 
 TEST_F(FdbTest, I2WhenFullNobodyIsEvicted) {
-  Fdb fdb(Options(2));
+  Fdb fdb(Options(3));
   fdb.AddStatic(Mac(10), PortId{1});  // does not count
   EXPECT_EQ(fdb.Learn(Mac(1), kPeerA, kStart), Learned::kAdded);
-  EXPECT_EQ(fdb.Learn(Mac(2), kPeerA, kStart), Learned::kAdded);
-  EXPECT_EQ(fdb.Learn(Mac(3), kPeerA, kStart), Learned::kFull);
+  EXPECT_EQ(fdb.Learn(Mac(2), kPeerB, kStart), Learned::kAdded);
+  EXPECT_EQ(fdb.Learn(Mac(3), kPort1, kStart), Learned::kAdded);
+  EXPECT_EQ(fdb.Learn(Mac(4), kPort2, kStart), Learned::kFull);
   EXPECT_EQ(fdb.refused_full(), 1u);
-  EXPECT_THAT(fdb.Find(Mac(3), kStart), IsNull());
+  EXPECT_THAT(fdb.Find(Mac(4), kStart), IsNull());
   EXPECT_EQ(fdb.Learn(Mac(1), kPeerB, kStart), Learned::kMoved) << "who is in may move";
   EXPECT_TRUE(fdb.AddStatic(Mac(11), PortId{1})) << "pods always fit";
 
-  EXPECT_EQ(fdb.Expire(kStart + kExpiry), 2u);
-  EXPECT_EQ(fdb.Learn(Mac(3), kPeerA, kStart + kExpiry), Learned::kAdded);
+  EXPECT_EQ(Expire(fdb, kStart + kExpiry), 3u);
+  EXPECT_EQ(fdb.Learn(Mac(4), kPeerA, kStart + kExpiry), Learned::kAdded);
 }
 
-TEST_F(FdbTest, ForgetsWhatIsBehindAPeerOrAPort) {
-  fdb_.Learn(Mac(1), kPeerA, kStart);
-  fdb_.Learn(Mac(2), kPeerA, kStart);
-  fdb_.Learn(Mac(3), kPeerB, kStart);
-  fdb_.Learn(Mac(4), kPort1, kStart);
-  fdb_.AddStatic(Mac(5), PortId{1});
-  fdb_.AddStatic(Mac(6), PortId{2});
+// Of 1000 places a peer that floods gets 500, the next one 250, and so on; all that they add later
+// changes nothing.
+TEST_F(FdbTest, I2WhoFloodsLeavesRoomForOthers) {
+  uint32_t n = 0;
+  const auto flood = [&](const Location& where) {
+    size_t added = 0;
+    for (int i = 0; i < 5000; ++i) added += fdb_.Learn(Mac(++n), where, kStart) == Learned::kAdded;
+    return added;
+  };
+  EXPECT_EQ(flood(kPeerA), 500u);
+  EXPECT_EQ(flood(kPeerB), 250u);
+  EXPECT_EQ(flood(kPeerA), 0u);
+  EXPECT_EQ(fdb_.CountAt(kPeerA), 500u);
+  const Peer late{IpAddress::V4(192, 0, 2, 9), 14790};
+  EXPECT_EQ(fdb_.Learn(Mac(++n), late, kStart), Learned::kAdded);
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, kStart), Learned::kRefreshed) << "who was there stays";
+
+  Fdb small({.expiry = kExpiry, .max_entries = 1000, .max_at_port = 10});
+  for (uint32_t i = 1; i <= 20; ++i) small.Learn(Mac(i), kPort1, kStart);
+  EXPECT_EQ(small.CountAt(kPort1), 10u);
+  EXPECT_EQ(small.Learn(Mac(30), kPort2, kStart), Learned::kAdded);
+  EXPECT_EQ(small.refused_full(), 10u);
+}
+
+TEST_F(FdbTest, I6WhatManyLeaveBehindGoesBitByBit) {
+  constexpr size_t kMany = 1000;
+  Fdb fdb(Options(100'000), [this](const FdbChange& change) { changes_.push_back(change); });
+  for (uint32_t n = 1; n <= kMany; ++n) fdb.Learn(Mac(n), kPeerA, kStart);
+  for (uint32_t n = 1; n <= 20; ++n) fdb.Learn(Mac(10'000 + n), kPeerB, kStart);
   TakeKinds();
 
-  EXPECT_EQ(fdb_.ForgetPeer(kPeerA), 2u);
-  EXPECT_EQ(fdb_.ForgetPeer(kPeerA), 0u);
-  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kRemoved));
-  EXPECT_EQ(Where(Mac(3), kStart), Location(kPeerB)) << "same address, another port: not the same";
+  EXPECT_EQ(fdb.ForgetPeer(kPeerA), kMany);
+  EXPECT_THAT(changes_, IsEmpty());
+  EXPECT_THAT(fdb.Rows(kStart), testing::SizeIs(20));
+  // One that comes back at once, and one that is somebody's own now.
+  EXPECT_EQ(fdb.Learn(Mac(7), kPeerA, kStart), Learned::kAdded);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kAdded));
+  EXPECT_TRUE(fdb.AddStatic(Mac(8), PortId{1}));
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kAdded));
 
-  EXPECT_EQ(fdb_.ForgetPort(PortId{1}), 2u);
-  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kRemoved));
-  EXPECT_EQ(Where(Mac(6), kStart), kPort2);
+  size_t calls = 0;
+  size_t reported = 0;
+  constexpr size_t kBudget = 50 * (Fdb::kCost + 1);
+  for (bool more = true; more; ++calls) {
+    more = fdb.Sweep(kStart, kBudget, Nobody).more;
+    EXPECT_LE(changes_.size(), 50u);
+    reported += changes_.size();
+    changes_.clear();
+  }
+  EXPECT_EQ(reported, kMany - 2);
+  EXPECT_EQ(calls, 20u);
+  EXPECT_EQ(fdb.size(), 22u);
+  EXPECT_EQ(fdb.CountAt(kPeerA), 1u);
+
+  // Who expires goes as slowly, and is not found from the first moment on.
+  for (uint32_t n = 1; n <= kMany; ++n) fdb.Learn(Mac(n), kPeerB, kStart);
+  changes_.clear();
+  EXPECT_THAT(fdb.Rows(kStart + kExpiry), testing::SizeIs(1));
+  fdb.StartSweep();
+  for (bool more = true; more;) {
+    more = fdb.Sweep(kStart + kExpiry, kBudget, Nobody).more;
+    fdb.StartSweep();  // the next second has come: nothing begins anew before it is done
+    EXPECT_LE(changes_.size(), 50u);
+    changes_.clear();
+    if (fdb.size() == 1) break;
+  }
+  EXPECT_EQ(fdb.size(), 1u);
+}
+
+TEST_F(FdbTest, SlotsAreUsedAgain) {
+  for (uint32_t round = 0; round < 50; ++round) {
+    for (uint32_t n = 0; n < 100; ++n) fdb_.Learn(Mac(round * 100 + n + 1), kPeerA, kStart);
+    EXPECT_EQ(fdb_.ForgetPeer(kPeerA), 100u);
+    // 100 slots and one place are all that there is to look at.
+    fdb_.StartSweep();
+    EXPECT_FALSE(fdb_.Sweep(kStart, 100 * (Fdb::kCost + 1) + 1 + 100 + 1, Nobody).more);
+    EXPECT_EQ(fdb_.size(), 0u);
+  }
+}
+
+TEST_F(FdbTest, I7AStationThatMovesTooOftenIsTakenBackAndStays) {
+  const auto move = [&](Instant now) {
+    return fdb_.Learn(Mac(1), Where(Mac(1), now) == Location(kPeerA) ? kPort1 : kPeerA, now);
+  };
+  fdb_.AddStatic(Mac(9), PortId{1});
+  fdb_.Learn(Mac(1), kPort1, kStart);
+  for (int i = 1; i <= Fdb::kHoldMoves; ++i) EXPECT_EQ(move(kStart + seconds(i)), Learned::kMoved);
+  const Instant held = kStart + seconds(7);
+  EXPECT_EQ(Where(Mac(1), held), Location(kPeerA));
+  TakeKinds();
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerB, held), Learned::kHeld);
+  EXPECT_EQ(Where(Mac(1), held), kPort1) << "where it was when it was quiet";
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, held + Fdb::kHoldFor - Duration(1)), Learned::kHeld);
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort1, held + seconds(1)), Learned::kRefreshed);
+  EXPECT_EQ(Where(Mac(1), held), kPort1);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kMoved, Kind::kHeld)) << "said once";
+  EXPECT_EQ(fdb_.holds(), 1u);
+  EXPECT_EQ(fdb_.Find(Mac(1), held)->held_until, held + Fdb::kHoldFor);
+
+  EXPECT_EQ(move(held + Fdb::kHoldFor), Learned::kMoved);
+  // Who moves every two or three seconds is left alone.
+  for (int i = 1; i <= 20; ++i) {
+    EXPECT_EQ(move(held + Fdb::kHoldFor + seconds(5 * i / 2)), Learned::kMoved) << i;
+  }
+  EXPECT_EQ(fdb_.holds(), 1u);
+}
+
+// A stranger who says a pod's MAC a thousand times as often as the pod has it for a moment in 10 s.
+TEST_F(FdbTest, I7WhoRepeatsAStationDoesNotKeepIt) {
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  int hijacked = 0;
+  for (int ms = 1; ms <= 60'000; ++ms) {
+    const Instant now = kStart + std::chrono::milliseconds(ms);
+    fdb_.Learn(Mac(1), kPeerB, now);
+    if (ms % 20 == 0) fdb_.Learn(Mac(1), kPeerA, now);
+    hijacked += Where(Mac(1), now) == Location(kPeerB) ? 1 : 0;
+  }
+  EXPECT_LT(hijacked, 60'000 / 100);
+}
+
+TEST_F(FdbTest, I7AHoldEndsWithThePlaceAndThereIsNoWayBackToOneThatIsGone) {
+  const auto flap = [&](const Location& one, const Location& other) {
+    for (int i = 0; i <= Fdb::kHoldMoves; ++i) {
+      fdb_.Learn(Mac(1), i % 2 == 0 ? one : other, kStart);
+    }
+  };
+  flap(kPeerA, kPeerB);
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort1, kStart), Learned::kHeld);
+  fdb_.ForgetPeer(kPeerA);
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort1, kStart), Learned::kAdded);
+
+  fdb_.ForgetPort(PortId{1});
+  flap(kPort1, kPeerB);  // and nobody else is at that port: it is gone
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, kStart), Learned::kHeld);
+  EXPECT_EQ(Where(Mac(1), kStart), Location(kPeerB));
+}
+
+TEST_F(FdbTest, WhatAPortLearnedCanBeForgottenAlone) {
+  ASSERT_TRUE(fdb_.AddStatic(Mac(1), PortId{1}));
+  fdb_.Learn(Mac(2), PortId{1}, kStart);
+  fdb_.Learn(Mac(3), PortId{2}, kStart);
+  TakeKinds();
+  EXPECT_EQ(fdb_.ForgetLearnedAt(PortId{1}), 1u);
+  EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved));
+  EXPECT_EQ(Where(Mac(2), kStart), Location(PortId::kNone));
+  EXPECT_EQ(Where(Mac(1), kStart), Location(PortId{1}));
+  EXPECT_EQ(Where(Mac(3), kStart), Location(PortId{2}));
   EXPECT_EQ(fdb_.learned(), 1u);
-  EXPECT_EQ(fdb_.size(), 2u);
 }
 
 TEST_F(FdbTest, RowsAreSortedByMac) {

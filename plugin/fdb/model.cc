@@ -17,6 +17,7 @@ using Learned = Fdb::Learned;
 
 constexpr Duration kExpiry = std::chrono::seconds(128);
 constexpr size_t kMaxEntries = 6;
+constexpr size_t kMaxAtPort = 2;
 constexpr int kStations = 12;
 constexpr int kPlaces = 6;
 
@@ -44,7 +45,12 @@ Location Place(int n) {
 struct Station {
   Location where;
   bool is_static = false;
-  Instant seen;
+  Instant seen = {};
+  bool forgotten = false;  // and not reported yet
+  int moves = 0;
+  Instant moved = {};
+  Instant held_until = {};
+  Location home = PortId::kNone;
 };
 using Table = std::map<MacAddress, Station>;
 
@@ -53,24 +59,53 @@ class Model {
   Learned Learn(const MacAddress& mac, const Location& where, Instant now) {
     if ((mac.bytes()[0] & 1) != 0 || mac == MacAddress()) return Learned::kNotStation;
     if (!table.contains(mac)) {
-      if (CountLearned() >= kMaxEntries) return Learned::kFull;
-      table[mac] = {where, false, now};
+      const size_t free = kMaxEntries - CountLearned();
+      const size_t share = std::holds_alternative<PortId>(where) ? kMaxAtPort : free;
+      if (free == 0 || CountLearnedAt(where) >= share) return Learned::kFull;
+      table[mac] = {.where = where, .seen = now};
       return Learned::kAdded;
     }
     Station& station = table[mac];
     if (station.is_static) {
       return station.where == where ? Learned::kStatic : Learned::kConflict;
     }
-    const Station before = station;
-    station = {where, false, now};
-    if (now - before.seen >= kExpiry) return Learned::kAdded;
-    return before.where == where ? Learned::kRefreshed : Learned::kMoved;
+    if (station.forgotten || now - station.seen >= kExpiry) {
+      station = {.where = where, .seen = now};
+      return Learned::kAdded;
+    }
+    if (station.where != where) {
+      if (now < station.held_until) return Learned::kHeld;
+      if (station.moves == 0 || now - station.moved >= Fdb::kHoldWithin) {
+        station.moves = 0;
+        station.moved = now;
+        station.home = station.where;
+      }
+      if (station.moves == Fdb::kHoldMoves) {
+        station.moves = 0;
+        station.held_until = now + Fdb::kHoldFor;
+        const bool home_is_left = std::holds_alternative<PortId>(station.home) &&
+                                  !std::any_of(table.begin(), table.end(), [&](const auto& item) {
+                                    return item.second.where == station.home;
+                                  });
+        if (station.where != station.home && !home_is_left) {
+          station.where = station.home;
+          ++taken_home;
+        }
+        ++holds;
+        return Learned::kHeld;
+      }
+      ++station.moves;
+    }
+    const bool moved = station.where != where;
+    station.where = where;
+    station.seen = now;
+    return moved ? Learned::kMoved : Learned::kRefreshed;
   }
 
   bool AddStatic(const MacAddress& mac, PortId port) {
     if ((mac.bytes()[0] & 1) != 0 || mac == MacAddress()) return false;
     if (table.contains(mac) && table[mac].is_static) return table[mac].where == Location(port);
-    table[mac] = {port, true, {}};
+    table[mac] = {.where = port, .is_static = true};
     return true;
   }
 
@@ -78,12 +113,22 @@ class Model {
   size_t Erase(Predicate dead) {
     return std::erase_if(table, [&](const auto& item) { return dead(item.second); });
   }
-  size_t Forget(const Location& where) {
-    return Erase([&](const Station& station) { return station.where == where; });
+  size_t ForgetPort(PortId port) {
+    return Erase([&](const Station& station) { return station.where == Location(port); });
   }
-  // Asks as Fdb::Expire does, all stations first.
+  size_t ForgetPeer(const Peer& peer) {
+    size_t count = 0;
+    for (auto& [mac, station] : table) {
+      if (station.forgotten || station.where != Location(peer)) continue;
+      station.forgotten = true;
+      ++count;
+    }
+    return count;
+  }
+  // As a Sweep without limit asks, all stations first.
   template <typename Ask>
-  size_t Expire(Instant now, Ask ask) {
+  size_t Sweep(Instant now, Ask ask) {
+    Erase([&](const Station& station) { return station.forgotten; });
     for (auto& [mac, station] : table) {
       if (station.is_static || now - station.seen < kExpiry - Fdb::kAskBefore) continue;
       if (const std::optional<Instant> seen = ask(mac, station.where)) {
@@ -94,21 +139,28 @@ class Model {
   }
 
   static bool Dead(const Station& station, Instant now) {
-    return !station.is_static && now - station.seen >= kExpiry;
+    return station.forgotten || (!station.is_static && now - station.seen >= kExpiry);
   }
   size_t CountLearned() const {
-    size_t n = 0;
-    for (const auto& [mac, station] : table) n += station.is_static ? 0 : 1;
-    return n;
+    return static_cast<size_t>(std::count_if(
+        table.begin(), table.end(), [](const auto& item) { return !item.second.is_static; }));
+  }
+  size_t CountLearnedAt(const Location& where) const {
+    return static_cast<size_t>(std::count_if(table.begin(), table.end(), [&](const auto& item) {
+      return !item.second.is_static && !item.second.forgotten && item.second.where == where;
+    }));
   }
 
   Table table;
+  uint64_t holds = 0;
+  uint64_t taken_home = 0;
 };
 
 // I4, I5: a copy of the table, kept from what the listener hears.
 struct Copy {
   std::map<MacAddress, Location> table;
   std::string error;
+  uint64_t holds = 0;
 
   void Hear(const FdbChange& change) {
     const auto found = table.find(change.mac);
@@ -127,6 +179,10 @@ struct Copy {
       case Kind::kExpired:
         if (!known || found->second != change.where) error = "removed from where it was not";
         table.erase(change.mac);
+        break;
+      case Kind::kHeld:
+        if (!known || found->second != change.where) error = "held where it was not";
+        ++holds;
         break;
     }
   }
@@ -156,9 +212,17 @@ std::string Compare(const Fdb& fdb, const Model& model, const Copy& copy, Instan
     std::set<MacAddress> at, model_at;
     fdb.ForEachAt(Place(n), [&](const MacAddress& mac, const FdbEntry&) { at.insert(mac); });
     for (const auto& [mac, station] : model.table) {
-      if (station.where == Place(n)) model_at.insert(mac);
+      if (!station.forgotten && station.where == Place(n)) model_at.insert(mac);
     }
+    if (fdb.CountAt(Place(n)) != model_at.size()) return "how many are at a place";
     if (at != model_at) return "who is at a place";
+  }
+  for (int n = 0; n < 3; ++n) {
+    const bool forgetting =
+        std::any_of(model.table.begin(), model.table.end(), [&](const auto& item) {
+          return item.second.forgotten && item.second.where == Location(PeerAt(n));
+        });
+    if (fdb.IsForgetting(PeerAt(n)) != forgetting) return "who is forgotten bit by bit";
   }
   return "";
 }
@@ -167,7 +231,7 @@ std::string Compare(const Fdb& fdb, const Model& model, const Copy& copy, Instan
 
 std::string RunAgainstModel(std::span<const uint8_t> operations) {
   Copy copy;
-  Fdb fdb({.expiry = kExpiry, .max_entries = kMaxEntries, .reserve = 0},
+  Fdb fdb({.expiry = kExpiry, .max_entries = kMaxEntries, .max_at_port = kMaxAtPort, .reserve = 0},
           [&](const FdbChange& change) { copy.Hear(change); });
   Model model;
   Instant now{std::chrono::hours(1)};
@@ -192,16 +256,25 @@ std::string RunAgainstModel(std::span<const uint8_t> operations) {
       case 3: {
         const auto before = model.table.find(mac);
         const bool moved = before != model.table.end() && !before->second.is_static &&
-                           before->second.where != Location(Port(n));
+                           !before->second.forgotten && before->second.where != Location(Port(n));
         moves += moved;
         if (fdb.AddStatic(mac, Port(n)) != model.AddStatic(mac, Port(n))) difference = "static";
         break;
       }
       case 4:
-        if (fdb.ForgetPeer(PeerAt(n)) != model.Forget(PeerAt(n))) difference = "peer";
+        if (n % 2 == 0) {
+          if (fdb.ForgetPeer(PeerAt(n)) != model.ForgetPeer(PeerAt(n))) difference = "peer";
+          break;
+        }
+        // A little of what is left of them, and nobody who has expired.
+        fdb.Sweep(now, /*budget=*/1 + static_cast<size_t>(n),
+                  [](const MacAddress&, const Location&) { return std::nullopt; });
+        std::erase_if(model.table, [&](const auto& item) {
+          return item.second.forgotten && !copy.table.contains(item.first);
+        });
         break;
       case 5:
-        if (fdb.ForgetPort(Port(n)) != model.Forget(Port(n))) difference = "port";
+        if (fdb.ForgetPort(Port(n)) != model.ForgetPort(Port(n))) difference = "port";
         break;
       case 6: {
         // Odd: somebody else has seen some of them, some of those a moment from now.
@@ -213,10 +286,20 @@ std::string RunAgainstModel(std::span<const uint8_t> operations) {
             return now + std::chrono::seconds(1) - std::chrono::seconds(n);
           };
         };
-        const size_t died = n % 2 != 0 ? fdb.Expire(now, ask(asked)) : fdb.Expire(now);
         const auto nobody = [](const MacAddress&, const Location&) { return std::nullopt; };
+        const auto sweep = [&](Fdb::Ask of) {
+          size_t died = 0;
+          fdb.StartSweep();
+          for (bool more = true; more;) {
+            const Fdb::Swept swept = fdb.Sweep(now, /*budget=*/1 + static_cast<size_t>(n), of);
+            died += swept.expired;
+            more = swept.more;
+          }
+          return died;
+        };
+        const size_t died = n % 2 != 0 ? sweep(ask(asked)) : sweep(nobody);
         const size_t should =
-            n % 2 != 0 ? model.Expire(now, ask(model_asked)) : model.Expire(now, nobody);
+            n % 2 != 0 ? model.Sweep(now, ask(model_asked)) : model.Sweep(now, nobody);
         if (died != should) difference = "expired";
         if (asked != model_asked) difference = "who was asked for";
         break;
@@ -226,8 +309,9 @@ std::string RunAgainstModel(std::span<const uint8_t> operations) {
         break;
     }
     if (difference.empty()) difference = Compare(fdb, model, copy, now);
-    if (difference.empty() &&
-        (fdb.moves() != moves || fdb.conflicts() != conflicts || fdb.refused_full() != refused)) {
+    if (difference.empty() && (fdb.moves() != moves + model.taken_home ||
+                               fdb.conflicts() != conflicts || fdb.refused_full() != refused ||
+                               fdb.holds() != model.holds || copy.holds != model.holds)) {
       difference = "counters";
     }
     if (!difference.empty()) return absl::StrCat("operation at byte ", i, ": ", difference);

@@ -6,6 +6,7 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,6 +36,24 @@ class Buffers {
  private:
   size_t count_;
   std::unique_ptr<uint8_t[]> memory_;
+};
+
+// How much to read at once. A batch of frames is as long as the buffers allow; one of super-frames
+// is short, so that what was read is still in the CPU's cache when it is written.
+class BatchSize {
+ public:
+  static constexpr size_t kBytes = 192 * 1024;
+
+  // Messages to read next, at most `most`.
+  size_t Next(size_t most) const {
+    return average_ == 0 ? most : std::clamp<size_t>(kBytes / average_, 1, most);
+  }
+  void Read(size_t messages, size_t bytes) {
+    if (messages != 0) average_ = bytes / messages;
+  }
+
+ private:
+  size_t average_ = 0;  // bytes of a message, in the last batch
 };
 
 struct InDatagram {

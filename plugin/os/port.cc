@@ -101,6 +101,7 @@ class PacketPort : public FrameIo {
   // kernel looks into the frame (packet_parse_headers()), as it must to segment it.
   std::optional<sockaddr_ll> to_;
   uint32_t turns_ = 0;
+  BatchSize batch_;
   std::unique_ptr<PacketInbox> in_;
   Gather gather_;
 };
@@ -132,7 +133,8 @@ std::span<uint8_t> RestoreTag(const tpacket_auxdata& aux, std::span<uint8_t> fra
 
 absl::Status PacketPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) {
   out.clear();
-  const size_t batch = std::min(buffers.count(), kBatch);
+  const size_t most = std::min(buffers.count(), kBatch);
+  const size_t batch = batch_.Next(most);
   for (size_t i = 0; i < batch; ++i) {
     const std::span<uint8_t> room = buffers[i].subspan(kVlanTagSize);
     in_->parts[i] = {iovec{&in_->headers[i], sizeof(VnetHeader)}, iovec{room.data(), room.size()}};
@@ -149,9 +151,11 @@ absl::Status PacketPort::Receive(Buffers& buffers, std::vector<Frame>& out, Drop
   } while (count < 0 && errno == EINTR);
   if (count < 0) return ReceiveError(errno, drops);
 
+  size_t bytes = 0;
   for (int i = 0; i < count; ++i) {
     msghdr& message = in_->messages[i].msg_hdr;
     const size_t size = in_->messages[i].msg_len;
+    bytes += size;
     if ((message.msg_flags & MSG_TRUNC) != 0) {
       drops.Add(Drop::kTruncated);
       continue;
@@ -172,9 +176,10 @@ absl::Status PacketPort::Receive(Buffers& buffers, std::vector<Frame>& out, Drop
     }
     out.push_back(frame);
   }
+  batch_.Read(static_cast<size_t>(count), bytes);
   // A queue that overflowed fills whole batches afterwards; now and then in any case, for a
   // queue that is shorter than a batch.
-  if (static_cast<size_t>(count) == batch || ++turns_ % 64 == 0) CountOverruns(drops);
+  if (static_cast<size_t>(count) == most || ++turns_ % 64 == 0) CountOverruns(drops);
   return absl::OkStatus();
 }
 
@@ -260,7 +265,8 @@ class TapPort : public FrameIo {
 absl::Status TapPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) {
   out.clear();
   const size_t batch = std::min(buffers.count(), kBatch);
-  for (size_t reads = 0; reads < batch; ++reads) {
+  size_t bytes = 0;
+  for (size_t reads = 0; reads < batch && bytes < BatchSize::kBytes; ++reads) {
     const std::span<uint8_t> room = buffers[out.size()];
     VnetHeader header;
     const std::array<iovec, 2> parts = {iovec{&header, sizeof(header)},
@@ -276,6 +282,7 @@ absl::Status TapPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCou
       if (!out.empty()) return absl::OkStatus();  // the next call finds it again
       return TapReadError(errno);
     }
+    bytes += static_cast<size_t>(size);
     const size_t frame_size = static_cast<size_t>(size) - std::min<size_t>(size, sizeof(header));
     if (frame_size < kEthernetHeaderSize) {
       drops.Add(Drop::kShortFrame);

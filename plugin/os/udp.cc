@@ -97,6 +97,7 @@ class UdpSocket : public DatagramIo {
   int largest_segment_;    // payload bytes of one datagram that UDP_SEGMENT may make
   bool segments_;          // UDP_SEGMENT is there, and was not refused for good
   uint32_t overruns_ = 0;  // the kernel's count when it last told
+  BatchSize batch_;
   std::unique_ptr<Inbox> in_;
   std::unique_ptr<Outbox> out_;
   std::unique_ptr<Outbox> pieces_;  // of a run that was refused, while out_ is being flushed
@@ -123,7 +124,7 @@ absl::Status UdpSocket::SetUplink(IfIndex uplink, int mtu) {
 absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
                                 DropCounters& drops) {
   out.clear();
-  const size_t batch = std::min(buffers.count(), kBatch);
+  const size_t batch = batch_.Next(std::min(buffers.count(), kBatch));
   for (size_t i = 0; i < batch; ++i) {
     const std::span<uint8_t> buffer = buffers[i];
     in_->parts[i] = {buffer.data(), buffer.size()};
@@ -144,8 +145,10 @@ absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
     if (errno == EAGAIN) return absl::OkStatus();
     return ErrnoStatus(errno, absl::StrCat("receive on UDP port ", port_));
   }
+  size_t bytes = 0;
   for (int i = 0; i < count; ++i) {
     msghdr& message = in_->messages[i].msg_hdr;
+    bytes += in_->messages[i].msg_len;
     const uint16_t segment_size = ReadControls(message, drops);
     if ((message.msg_flags & MSG_TRUNC) != 0) {
       drops.Add(Drop::kTruncated);
@@ -157,6 +160,7 @@ absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
     if (segment_size < datagram.bytes.size()) datagram.segment_size = segment_size;
     out.push_back(datagram);
   }
+  batch_.Read(static_cast<size_t>(count), bytes);
   return absl::OkStatus();
 }
 

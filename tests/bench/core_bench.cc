@@ -1,6 +1,8 @@
 // What one frame costs in the pure rooms of the switch: bazel run -c opt //tests/bench:core_bench
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
 #include <vector>
 
 #include "benchmark/benchmark.h"
@@ -31,6 +33,92 @@ Fdb Stations(int64_t count) {
   for (int64_t n = 0; n < count; ++n) fdb.Learn(Mac(n), PeerOf(n), kNow);
   return fdb;
 }
+
+std::optional<Instant> Nobody(const MacAddress&, const Location&) { return std::nullopt; }
+
+// A member with `state.range(1)` of `state.range(0)` stations leaves: the call, and what one turn
+// of the loop takes away of them (Cloud::kSweepPerTurn).
+constexpr size_t kPerTurn = 16'384;
+
+Fdb StationsOfLeaver(int64_t count, int64_t leaving) {
+  Fdb fdb = Stations(count - leaving);
+  const Peer leaver{IpAddress::V4(192, 0, 2, 200), 14790};
+  for (int64_t n = count - leaving; n < count; ++n) fdb.Learn(Mac(n), leaver, kNow);
+  return fdb;
+}
+
+void FdbLeaveOneTurn(benchmark::State& state) {
+  Fdb fdb = StationsOfLeaver(state.range(0), state.range(1));
+  const Peer leaver{IpAddress::V4(192, 0, 2, 200), 14790};
+  for (auto _ : state) {
+    fdb.ForgetPeer(leaver);
+    benchmark::DoNotOptimize(fdb.Sweep(kNow, kPerTurn, Nobody));
+    state.PauseTiming();
+    while (fdb.Sweep(kNow, kPerTurn, Nobody).more) continue;
+    for (int64_t n = state.range(0) - state.range(1); n < state.range(0); ++n) {
+      fdb.Learn(Mac(n), leaver, kNow);
+    }
+    state.ResumeTiming();
+  }
+}
+BENCHMARK(FdbLeaveOneTurn)->Args({200'000, 10'000});
+
+void FdbLeaveAll(benchmark::State& state) {
+  Fdb fdb = StationsOfLeaver(state.range(0), state.range(1));
+  const Peer leaver{IpAddress::V4(192, 0, 2, 200), 14790};
+  for (auto _ : state) {
+    fdb.ForgetPeer(leaver);
+    while (fdb.Sweep(kNow, kPerTurn, Nobody).more) continue;
+    state.PauseTiming();
+    for (int64_t n = state.range(0) - state.range(1); n < state.range(0); ++n) {
+      fdb.Learn(Mac(n), leaver, kNow);
+    }
+    state.ResumeTiming();
+  }
+}
+BENCHMARK(FdbLeaveAll)->Args({200'000, 10'000});
+
+// What every second brings, when nobody expires: a turn of it, and all.
+void FdbSweepOneTurn(benchmark::State& state) {
+  Fdb fdb = Stations(state.range(0));
+  for (auto _ : state) {
+    fdb.StartSweep();
+    benchmark::DoNotOptimize(fdb.Sweep(kNow, kPerTurn, Nobody));
+  }
+}
+BENCHMARK(FdbSweepOneTurn)->Arg(200'000);
+
+void FdbSweepAll(benchmark::State& state) {
+  Fdb fdb = Stations(state.range(0));
+  for (auto _ : state) {
+    fdb.StartSweep();
+    while (fdb.Sweep(kNow, kPerTurn, Nobody).more) continue;
+  }
+}
+BENCHMARK(FdbSweepAll)->Arg(1000)->Arg(200'000);
+
+void FdbRows(benchmark::State& state) {
+  const Fdb fdb = Stations(state.range(0));
+  for (auto _ : state) benchmark::DoNotOptimize(fdb.Rows(kNow));
+}
+BENCHMARK(FdbRows)->Arg(1000)->Arg(200'000);
+
+// The worst single call of Learn while the table fills: the hash table has to grow now and then.
+void FdbFillWorstLearn(benchmark::State& state) {
+  double worst = 0;
+  for (auto _ : state) {
+    Fdb fdb({.expiry = std::chrono::seconds(128)});
+    for (int64_t n = 0; n < state.range(0); ++n) {
+      const auto start = std::chrono::steady_clock::now();
+      fdb.Learn(Mac(n), PeerOf(n), kNow);
+      const std::chrono::duration<double, std::milli> took =
+          std::chrono::steady_clock::now() - start;
+      worst = std::max(worst, took.count());
+    }
+  }
+  state.counters["worst_ms"] = worst;
+}
+BENCHMARK(FdbFillWorstLearn)->Arg(200'000)->Unit(benchmark::kMillisecond);
 
 // A step that visits all stations, in no order that a cache would like.
 int64_t Step(int64_t n, int64_t count) { return (n + 7919) % count; }

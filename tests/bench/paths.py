@@ -177,7 +177,7 @@ def ours(node, datapath, name="pod", mode="veth"):
 def settle(agents, timeout=10):
     """Waits until every port that may become fast is, and the agents know it of each other."""
     def ready():
-        return all("it is new" not in port.get("datapathReason", "")
+        return all(not re.search("it is new|no agent.s Hello", port.get("datapathReason", ""))
                    for agent in agents for port in agent.ports()) and (
             len(agents) < 2 or all(peer.get("fastPort") for agent in agents for peer in agent.peers()))
 

@@ -338,18 +338,26 @@ class Lab:
                 run(["ip", "netns", "del", name])
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def _no_programs(self):
-        mark, alive = f"{MARK}={self.name}".encode(), 0
+    def programs(self):
+        """Process ids of all programs of the lab that run."""
+        mark, running = f"{MARK}={self.name}".encode(), []
         for environment in glob.glob("/proc/[0-9]*/environ"):
-            pid = int(environment.split("/")[2])
             try:
                 with open(environment, "rb") as f:
-                    if pid != os.getpid() and mark in f.read().split(b"\0"):
-                        alive += 1
-                        os.kill(pid, signal.SIGKILL)
+                    if mark in f.read().split(b"\0"):
+                        running.append(int(environment.split("/")[2]))
             except OSError:  # it has ended
                 pass
-        return not alive
+        return [pid for pid in running if pid != os.getpid()]
+
+    def _no_programs(self):
+        running = self.programs()
+        for pid in running:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return not running
 
     @functools.lru_cache
     def user_namespaces(self):
