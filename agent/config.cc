@@ -255,6 +255,8 @@ class Reader {
             {"masquerade",
              [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
             {"storm", [&](const auto& v) { ReadStorm(v, cloud.storm); }},
+            {"snooping",
+             [&](const auto& v) { cloud.snooping = Truth(v, "snooping").value_or(true); }},
             {"portSecurity",
              [&](const auto& v) { cloud.port_security = Truth(v, "portSecurity").value_or(true); }},
             {"allowByAnnotation",
@@ -434,7 +436,7 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path) {
 bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
          a.subnets == b.subnets && a.defend == b.defend && a.storm == b.storm &&
-         a.gateway == b.gateway && a.masquerade == b.masquerade &&
+         a.snooping == b.snooping && a.gateway == b.gateway && a.masquerade == b.masquerade &&
          a.port_security == b.port_security && a.allow_by_annotation == b.allow_by_annotation &&
          a.namespaces == b.namespaces;
 }

@@ -29,11 +29,12 @@ struct NamedCloud {
   std::vector<IpPrefix> subnets;
   bool defend = false;      // `conflicts: defend`: announce an address again that another has, too
   bool gateway = false;     // the node has an address in it, and pods may route through it
+  bool snooping = true;     // multicast only to pods that want it
   bool masquerade = false;  // what leaves it through the node gets the node's address
   bool port_security = true;  // ports send from their own MAC and addresses, and are no servers
   // What the annotations of pods may add to that for their own ports.
   std::vector<Allowed> allow_by_annotation;
-  StormLimits storm = {};   // how much may be flooded
+  StormLimits storm = {};  // how much may be flooded
   // Kubernetes namespaces whose pods may use it, as globs (fnmatch); callers without a
   // namespace are not limited.
   std::vector<std::string> namespaces = {"*"};

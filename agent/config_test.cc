@@ -55,6 +55,7 @@ clouds:
     portSecurity: false
     allowByAnnotation: [00:00:5e:00:01:00/40, 10.42.0.200, "fd42::/120", router]
     storm: {port: 500, cloud: 0}
+    snooping: false
     namespaces: [team-*, shop]
   - name: green
     vnl: vxvde://ff05::7/vni=42
@@ -81,6 +82,8 @@ clouds:
   EXPECT_FALSE(blue.port_security);
   EXPECT_THAT(FormatAllowed(blue.allow_by_annotation),
               ElementsAre("00:00:5e:00:01:00/40", "10.42.0.200", "fd42::/120", "router"));
+  EXPECT_FALSE(blue.snooping);
+  EXPECT_TRUE(config->clouds[1].snooping);
   EXPECT_THAT(config->clouds[1].namespaces, ElementsAre("*"));
   EXPECT_TRUE(config->clouds[1].port_security);
   EXPECT_TRUE(config->clouds[1].allow_by_annotation.empty());
@@ -160,6 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
              "masquerade: true needs gateway: true"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", snooping: auto}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: 5}]\n", "storm: must be a map"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {port: -1}}]\n",

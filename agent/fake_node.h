@@ -17,9 +17,10 @@ namespace vxvde {
 
 inline MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0x5e, 0x10, 0, last}); }
 
-// Clouds "blue" (fast: ports 1 and 3, two peers, four stations, some drops) and "green" (nothing);
-// an allocator with a lease, what a pod brought, a spare address and a conflict; three attachments:
-// of both ports of blue, and one that could not be attached to another cloud.
+// Clouds "blue" (fast: ports 1 and 3, two peers, four stations, two multicast groups, some drops)
+// and "green" (nothing); an allocator with a lease, what a pod brought, a spare address and a
+// conflict; three attachments: of both ports of blue, and one that could not be attached to another
+// cloud.
 inline NodeSnapshot SampleNode() {
   using std::chrono_literals::operator""s;
   using std::chrono_literals::operator""ms;
@@ -86,6 +87,20 @@ inline NodeSnapshot SampleNode() {
   state.stations.push_back({Mac(3), PortId{3}, true, {}});
   state.stations.push_back({Mac(8), v4, false, 3s});
   state.stations.push_back({Mac(9), v4, false, 4s, /*held=*/true});
+
+  state.group_problem = "nobody is heard";
+  state.rejoins = 6;
+  state.snooping = Snooper::State{
+      .querier = {Snooper::Querier{.ours = true, .source = {}, .mac = {}, .where = {}, .idle = {}},
+                  Snooper::Querier{.source = *IpAddress::Parse("fe80::1"),
+                                   .mac = Mac(9),
+                                   .where = v4,
+                                   .idle = 7s}},
+      .groups = {{.group = IpAddress::V4(233, 252, 0, 1), .ports = {PortId{1}, PortId{3}}},
+                 {.group = *IpAddress::Parse("ff0e::101"), .ports = {}, .elsewhere = true}},
+      .routers = {PortId{3}},
+      .unsure = {PortId{1}, PortId{3}},
+      .withheld = 77};
 
   CloudInfo green;
   green.name = "green";

@@ -30,6 +30,7 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
     return options;
   }
   ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config.uplink, *links_));
+  const NamedCloud* named = config.FindByKey(cloud.key);
   CloudOptions options{.config = cloud,
                        .uplink = uplink.index,
                        .uplink_name = uplink.name,
@@ -37,7 +38,8 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
                        .datapath = config.datapath,
                        .agent_mac = DeriveMac("vxvde-agent", config.node, cloud.key.ToString(),
                                               /*attempt=*/0),
-                       .storm = StormOf(config, cloud.key)};
+                       .storm = StormOf(config, cloud.key),
+                       .snooping = named == nullptr || named->snooping};
   RETURN_IF_ERROR(JoinOnFreePort(options, config));
 
   UnicastPorts ports = ports_;
@@ -150,8 +152,11 @@ void JoinedClouds::FollowUplinks(const Config& config) {
   }
 }
 
-void JoinedClouds::SetStorm(const Config& config) {
+void JoinedClouds::Follow(const Config& config) {
   for (auto& [key, options] : joined_) {
+    const NamedCloud* named = config.FindByKey(key);
+    options.snooping = named == nullptr || named->snooping;
+    switch_->SetSnooping(key, options.snooping);
     options.storm = StormOf(config, key);
     switch_->SetStorm(key, options.storm);
   }

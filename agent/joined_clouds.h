@@ -56,8 +56,8 @@ class JoinedClouds {
   // (an interface that was made again has another index). To be called now and then.
   void FollowUplinks(const Config& config);
 
-  // Limits as configured now, for the clouds that are joined.
-  void SetStorm(const Config& config);
+  // What `config` says of clouds that are joined already and can be changed: `snooping`, `storm`.
+  void Follow(const Config& config);
 
   // nullptr when it is not joined.
   const CloudOptions* Find(const CloudKey& cloud) const;

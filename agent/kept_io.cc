@@ -50,6 +50,7 @@ class KeptSocket final : public DatagramIo {
   absl::Status SetUplink(IfIndex uplink, int mtu) override {
     return socket_->SetUplink(uplink, mtu);
   }
+  absl::Status Rejoin() override { return socket_->Rejoin(); }
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override {
     return socket_->Receive(buffers, out, drops);

@@ -156,6 +156,10 @@ void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud
       return log.Debug("station added", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
     case Kind::kStationMoved:
       return log.Debug("station moved", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
+    case Kind::kGroupUnheard:
+      return log.Warn("group not heard", {{"cloud", cloud}, {"why", event.text}});
+    case Kind::kGroupHeard:
+      return log.Info("group heard again", {{"cloud", cloud}});
     case Kind::kStationGone:
       return log.Debug("station gone", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
   }
@@ -233,7 +237,7 @@ void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attac
   claims.SetConfig(*config);
   attachments.SetConfig(*std::move(config));
   node_ports.SetConfig(attachments.config());
-  clouds.SetStorm(attachments.config());
+  clouds.Follow(attachments.config());
   log.Info("configuration reloaded",
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
 }

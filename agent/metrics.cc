@@ -100,6 +100,9 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
                    "Frames of peers beyond the number that are counted one by one.");
   Family frames(kCounter, "vxvde_group_frames_total", "Frames by multicast.");
   Family bytes(kCounter, "vxvde_group_bytes_total", "Bytes of frames by multicast.");
+  Family problems(kGauge, "vxvde_group_problem", "1: multicast fails on the underlay.");
+  Family rejoins(kCounter, "vxvde_group_rejoins_total",
+                 "How often the group was joined anew because nothing was heard by it.");
   for (const CloudInfo& cloud : node.clouds) {
     const CloudSnapshot& state = cloud.state;
     const ClientMetric::Label name{"cloud", cloud.name};
@@ -116,11 +119,31 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
     frames.Add({name, {"direction", "to_group"}}, state.to_group.frames);
     bytes.Add({name, {"direction", "from_group"}}, state.from_group.bytes);
     bytes.Add({name, {"direction", "to_group"}}, state.to_group.bytes);
+    problems.Add({name}, uint64_t{state.group_problem.empty() ? 0u : 1u});
+    rejoins.Add({name}, state.rejoins);
   }
   for (Family* family : {&info, &ports, &peers, &stations, &moves, &conflicts, &refused, &holds,
-                         &strangers, &frames, &bytes}) {
+                         &strangers, &frames, &bytes, &problems, &rejoins}) {
     out.push_back(family->Take());
   }
+}
+
+// Of clouds where multicast goes only to ports that want it.
+void AddSnooping(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
+  Family groups(kGauge, "vxvde_multicast_groups", "Multicast groups that somebody wants.");
+  Family unsure(kGauge, "vxvde_multicast_unsure_ports",
+                "Ports that get every group because it is not known what they want.");
+  Family withheld(kCounter, "vxvde_multicast_withheld_total",
+                  "Copies of frames that were not sent to a port that does not want them.");
+  for (const CloudInfo& cloud : node.clouds) {
+    if (!cloud.state.snooping.has_value()) continue;
+    const Snooper::State& state = *cloud.state.snooping;
+    const ClientMetric::Label name{"cloud", cloud.name};
+    groups.Add({name}, state.groups.size());
+    unsure.Add({name}, state.unsure.size());
+    withheld.Add({name}, state.withheld);
+  }
+  for (Family* family : {&groups, &unsure, &withheld}) out.push_back(family->Take());
 }
 
 // Of clouds that the kernel forwards.
@@ -248,6 +271,7 @@ class Collector final : public prometheus::Collectable {
     AddNode(node, loop_delay, out);
     AddClouds(node, out);
     AddFastPath(node, out);
+    AddSnooping(node, out);
     AddPorts(node, out);
     AddDrops(node, out);
     AddIpam(node, out);

@@ -78,10 +78,16 @@ TEST_F(MetricsTest, ShowsTheNode) {
            "vxvde_port_blocked{cloud=\"blue\",port=\"c3/eth0\"} 1",
            "vxvde_group_frames_total{cloud=\"blue\",direction=\"from_group\"} 10",
            "vxvde_group_bytes_total{cloud=\"blue\",direction=\"to_group\"} 2000",
+           "vxvde_group_problem{cloud=\"blue\"} 1",
+           "vxvde_group_problem{cloud=\"green\"} 0",
+           "vxvde_group_rejoins_total{cloud=\"blue\"} 6",
            "vxvde_fastpath_ports{cloud=\"blue\"} 1",
            "vxvde_fastpath_peers{cloud=\"blue\"} 1",
            "vxvde_fastpath_slow_total{cloud=\"blue\",reason=\"group\"} 30",
            "vxvde_fastpath_slow_total{cloud=\"blue\",reason=\"odd\"} 0",
+           "vxvde_multicast_groups{cloud=\"blue\"} 2",
+           "vxvde_multicast_unsure_ports{cloud=\"blue\"} 2",
+           "vxvde_multicast_withheld_total{cloud=\"blue\"} 77",
            "vxvde_port_frames_total{cloud=\"blue\",port=\"vx0000000000001\",direction=\"from_pod\"}"
            " "
            "100",
@@ -106,6 +112,7 @@ TEST_F(MetricsTest, ShowsTheNode) {
   EXPECT_THAT(text, HasSubstr(absl::StrCat("vxvde_build_info{version=\"", kVersion, "\"} 1")));
   EXPECT_THAT(text, Not(HasSubstr("reason=\"none\"")));
   EXPECT_THAT(text, Not(HasSubstr("vxvde_fastpath_ports{cloud=\"green\"}")));
+  EXPECT_THAT(text, Not(HasSubstr("vxvde_multicast_groups{cloud=\"green\"}")));
 }
 
 TEST_F(MetricsTest, AHeldLoopIsDown) {

@@ -148,6 +148,28 @@ absl::StatusOr<Clouds> Select(const NodeSnapshot& node, const std::string& filte
   return clouds;
 }
 
+std::string QuerierText(const Snooper::Querier& querier) {
+  if (querier.ours) return "this agent";
+  if (!querier.mac.has_value()) return "";
+  std::string where;
+  if (const auto* port = std::get_if<PortId>(&*querier.where)) {
+    where = absl::StrCat("port ", static_cast<uint32_t>(*port));
+  } else {
+    where = absl::StrCat("peer ", std::get<Peer>(*querier.where).ToString());
+  }
+  return querier.is_agent ? absl::StrCat("agent ", querier.mac->ToString(), " (", where, ")")
+                          : absl::StrCat("router ", querier.source.ToString(), " (", where, ")");
+}
+
+void Set(v1::Snooping* out, const Snooper::State& state) {
+  out->set_group_count(static_cast<uint32_t>(state.groups.size()));
+  out->set_igmp_querier(QuerierText(state.querier[0]));
+  out->set_mld_querier(QuerierText(state.querier[1]));
+  out->set_unsure_port_count(static_cast<uint32_t>(state.unsure.size()));
+  out->set_router_port_count(static_cast<uint32_t>(state.routers.size()));
+  out->set_withheld(state.withheld);
+}
+
 v1::Cloud ToCloud(const CloudInfo& cloud) {
   const CloudSnapshot& state = cloud.state;
   const CloudOptions& options = state.options;
@@ -180,6 +202,9 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
     slow->set_reason(std::string(SlowName(static_cast<Slow>(i))));
     slow->set_count(state.slow[i]);
   }
+  out.set_group_problem(state.group_problem);
+  out.set_rejoins(state.rejoins);
+  if (state.snooping.has_value()) Set(out.mutable_snooping(), *state.snooping);
   return out;
 }
 
@@ -327,6 +352,25 @@ v1::FdbEntry ToFdbEntry(const StationRow& row) {
   return out;
 }
 
+struct GroupRow {
+  const CloudInfo* cloud;
+  const Snooper::GroupRow* group;
+
+  std::string SortKey() const {
+    const IpAddress& address = group->group;
+    return Key(cloud->name, absl::StrCat(BigEndian(address.is_v6(), 1), Bytes(address.wire())));
+  }
+};
+
+v1::MulticastGroup ToGroup(const GroupRow& row) {
+  v1::MulticastGroup out;
+  out.set_cloud(row.cloud->name);
+  out.set_group(row.group->group.ToString());
+  for (const PortId port : row.group->ports) Set(out.add_ports(), port, row.cloud);
+  out.set_elsewhere(row.group->elsewhere);
+  return out;
+}
+
 struct DropRow {
   const CloudInfo* cloud;
   const PortSnapshot* port;  // null: the cloud's own
@@ -411,6 +455,10 @@ v1::Event::Type ToType(SwitchEvent::Kind kind) {
       return v1::Event::STORM;
     case SwitchEvent::Kind::kPortFailed:
       return v1::Event::PORT_FAILED;
+    case SwitchEvent::Kind::kGroupUnheard:
+      return v1::Event::GROUP_UNHEARD;
+    case SwitchEvent::Kind::kGroupHeard:
+      return v1::Event::GROUP_HEARD;
   }
   return v1::Event::TYPE_UNSPECIFIED;
 }
@@ -487,6 +535,21 @@ absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
                                      });
 }
 
+absl::StatusOr<v1::ListGroupsResponse> ToResponse(const NodeSnapshot& node,
+                                                  const v1::ListGroupsRequest& request) {
+  ASSIGN_OR_RETURN(const Clouds clouds, Select(node, request.cloud()));
+  std::vector<GroupRow> rows;
+  for (const CloudInfo* cloud : clouds) {
+    if (!cloud->state.snooping.has_value()) continue;
+    for (const Snooper::GroupRow& group : cloud->state.snooping->groups) {
+      rows.push_back({cloud, &group});
+    }
+  }
+  return PageOf<v1::ListGroupsResponse>(
+      rows, request, request.cloud(),
+      [](v1::ListGroupsResponse* out, const GroupRow& row) { *out->add_groups() = ToGroup(row); });
+}
+
 absl::StatusOr<v1::ListDropsResponse> ToResponse(const NodeSnapshot& node,
                                                  const v1::ListDropsRequest& request) {
   ASSIGN_OR_RETURN(const Clouds clouds, Select(node, request.cloud()));
@@ -506,6 +569,7 @@ v1::Event ToEvent(const SwitchEvent& event, const std::string& cloud_name, Durat
   out.set_port(static_cast<uint32_t>(event.port));
   if (event.peer.has_value()) out.set_peer(event.peer->ToString());
   if (event.mac.has_value()) out.set_mac(event.mac->ToString());
+  out.set_text(event.text);
   return out;
 }
 

@@ -28,6 +28,8 @@ absl::StatusOr<v1::ListPeersResponse> ToResponse(const NodeSnapshot& node,
                                                  const v1::ListPeersRequest& request);
 absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
                                                const v1::ListFdbRequest& request);
+absl::StatusOr<v1::ListGroupsResponse> ToResponse(const NodeSnapshot& node,
+                                                  const v1::ListGroupsRequest& request);
 absl::StatusOr<v1::ListDropsResponse> ToResponse(const NodeSnapshot& node,
                                                  const v1::ListDropsRequest& request);
 

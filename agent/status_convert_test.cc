@@ -77,7 +77,11 @@ TEST(Clouds, ShowEveryField) {
     age { seconds: 3600 }
     port_count: 2 peer_count: 2 station_count: 4
     from_group { frames: 10 bytes: 1000 } to_group { frames: 20 bytes: 2000 }
-    moves: 1 conflicts: 2 not_learned: 3 drop_count: 13 holds: 4 peers_not_kept: 5)");
+    moves: 1 conflicts: 2 not_learned: 3 drop_count: 13 holds: 4 peers_not_kept: 5
+    group_problem: "nobody is heard" rejoins: 6
+    snooping { group_count: 2 igmp_querier: "this agent"
+      mld_querier: 'router fe80::1 (peer 192.0.2.2:14790)'
+      unsure_port_count: 2 router_port_count: 1 withheld: 77 })");
 }
 
 TEST(Ports, ShowWhoIsBehindThemAndWhatIsNotAttached) {
@@ -168,6 +172,30 @@ TEST(Drops, ListsThoseThatWereMet) {
   EXPECT_EQ(response.drops(2).drop().count(), 5u);
 }
 
+TEST(Groups, SayWhoWantsThem) {
+  const auto response = List(SampleNode(), v1::ListGroupsRequest());
+  ASSERT_THAT(response.groups(), SizeIs(2));
+  EXPECT_EQ(response.groups(0).cloud(), "blue");
+  EXPECT_EQ(response.groups(0).group(), "233.252.0.1");
+  ASSERT_THAT(response.groups(0).ports(), SizeIs(2));
+  EXPECT_EQ(response.groups(0).ports(0).port(), 1u);
+  EXPECT_EQ(response.groups(0).ports(0).port_name(), "vx0000000000001");
+  EXPECT_FALSE(response.groups(0).elsewhere());
+  EXPECT_EQ(response.groups(1).group(), "ff0e::101");
+  EXPECT_THAT(response.groups(1).ports(), IsEmpty());
+  EXPECT_TRUE(response.groups(1).elsewhere());
+
+  const auto clouds = List(SampleNode(), v1::ListCloudsRequest());
+  const v1::Snooping& snooping = clouds.clouds(0).snooping();
+  EXPECT_EQ(snooping.group_count(), 2u);
+  EXPECT_EQ(snooping.igmp_querier(), "this agent");
+  EXPECT_EQ(snooping.mld_querier(), "router fe80::1 (peer 192.0.2.2:14790)");
+  EXPECT_EQ(snooping.unsure_port_count(), 2u);
+  EXPECT_EQ(snooping.router_port_count(), 1u);
+  EXPECT_EQ(snooping.withheld(), 77u);
+  EXPECT_FALSE(clouds.clouds(1).has_snooping());
+}
+
 TEST(Filter, TakesTheLocatorToo) {
   const auto request = Pages<v1::ListFdbRequest>(0, "", "vxvde://239.1.2.3/vni=42");
   EXPECT_THAT(List(SampleNode(), request).entries(), SizeIs(4));
@@ -206,6 +234,7 @@ TEST(Paging, AddsUp) {
   ExpectPagesAddUp<v1::ListPortsRequest>([](const auto& response) { return response.ports(); });
   ExpectPagesAddUp<v1::ListPeersRequest>([](const auto& response) { return response.peers(); });
   ExpectPagesAddUp<v1::ListFdbRequest>([](const auto& response) { return response.entries(); });
+  ExpectPagesAddUp<v1::ListGroupsRequest>([](const auto& response) { return response.groups(); });
   ExpectPagesAddUp<v1::ListDropsRequest>([](const auto& response) { return response.drops(); });
 }
 

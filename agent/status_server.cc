@@ -87,6 +87,10 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
                        v1::ListFdbResponse* response) override {
     return List(context, *request, response);
   }
+  grpc::Status ListGroups(grpc::ServerContext* context, const v1::ListGroupsRequest* request,
+                          v1::ListGroupsResponse* response) override {
+    return List(context, *request, response);
+  }
   grpc::Status ListDrops(grpc::ServerContext* context, const v1::ListDropsRequest* request,
                          v1::ListDropsResponse* response) override {
     return List(context, *request, response);

@@ -75,6 +75,7 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
   with_cloud(command("ports", "Ports of this node: who is attached, and what passed"));
   with_cloud(command("peers", "Other members of the clouds"));
   with_cloud(command("fdb", "Forwarding database: where each station is"));
+  with_cloud(command("groups", "Multicast groups: which ports want them"));
   with_cloud(command("drops", "Why frames and datagrams were dropped"));
   with_cloud(command("ipam", "Addresses of the agent's own: pools, who has which, conflicts"));
   with_cloud(command("watch", "What happens, a line each, until Ctrl-C"));
@@ -210,6 +211,7 @@ absl::Status Run(const Arguments& arguments) {
   if (command == "ports") return Show(arguments, client.ListPorts(cloud), PortsView);
   if (command == "peers") return Show(arguments, client.ListPeers(cloud), PeersView);
   if (command == "fdb") return Show(arguments, client.ListFdb(cloud), FdbView);
+  if (command == "groups") return Show(arguments, client.ListGroups(cloud), GroupsView);
   if (command == "drops") return Show(arguments, client.ListDrops(cloud), DropsView);
   if (command == "ipam") return Show(arguments, client.GetIpam(cloud), IpamView);
   if (command == "watch") return Watch(arguments, client);

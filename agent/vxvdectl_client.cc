@@ -121,6 +121,9 @@ absl::StatusOr<v1::ListPeersResponse> StatusClient::ListPeers(const std::string&
 absl::StatusOr<v1::ListFdbResponse> StatusClient::ListFdb(const std::string& cloud) {
   return impl_->ListOf(&v1::Status::Stub::ListFdb, cloud);
 }
+absl::StatusOr<v1::ListGroupsResponse> StatusClient::ListGroups(const std::string& cloud) {
+  return impl_->ListOf(&v1::Status::Stub::ListGroups, cloud);
+}
 absl::StatusOr<v1::ListDropsResponse> StatusClient::ListDrops(const std::string& cloud) {
   return impl_->ListOf(&v1::Status::Stub::ListDrops, cloud);
 }

@@ -28,6 +28,7 @@ class StatusClient {
   absl::StatusOr<v1::ListPortsResponse> ListPorts(const std::string& cloud);
   absl::StatusOr<v1::ListPeersResponse> ListPeers(const std::string& cloud);
   absl::StatusOr<v1::ListFdbResponse> ListFdb(const std::string& cloud);
+  absl::StatusOr<v1::ListGroupsResponse> ListGroups(const std::string& cloud);
   absl::StatusOr<v1::ListDropsResponse> ListDrops(const std::string& cloud);
 
   absl::StatusOr<v1::Ipam> GetIpam(const std::string& cloud);  // empty = all

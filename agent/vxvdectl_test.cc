@@ -80,9 +80,10 @@ TEST_F(VxvdectlTest, TablesHaveAHeaderAndTheirRows) {
 
   EXPECT_THAT(ran.output, ContainsRegex("\nblue .* eth1 +14790 +kernel "));
   EXPECT_THAT(ran.output, ContainsRegex("\ngreen .* user "));
-  EXPECT_THAT(Ctl("clouds -o wide").output,
-              AllOf(ContainsRegex(" 14790 +31790 +kernel .* group:30,moved:4 +13 "),
-                    HasSubstr("no eBPF here\n")));
+  EXPECT_THAT(
+      Ctl("clouds -o wide").output,
+      AllOf(ContainsRegex(" 14790 +31790 +kernel .* group:30,moved:4 +2 +77 +2 +this agent .* 13 "),
+            HasSubstr("no eBPF here\n")));
 
   ran = Ctl("ports");
   EXPECT_EQ(ran.exit_code, 0);
@@ -104,6 +105,10 @@ TEST_F(VxvdectlTest, TablesHaveAHeaderAndTheirRows) {
   EXPECT_THAT(Ctl("fdb").output,
               AllOf(ContainsRegex("\nblue +02:00:5e:10:00:08 +dynamic +peer 192.0.2.2:14790 +3s\n"),
                     ContainsRegex("\nblue +02:00:5e:10:00:03 +static +port 3 c3/eth0 +-\n")));
+  EXPECT_THAT(Ctl("groups").output, ContainsRegex("\nblue +233.252.0.1 +- +1,3\n"));
+  EXPECT_THAT(Ctl("groups -o wide").output,
+              AllOf(HasSubstr("port 1 vx0000000000001,port 3 c3/eth0\n"),
+                    ContainsRegex("\nblue +ff0e::101 +yes +-\n")));
   EXPECT_THAT(Ctl("drops").output, ContainsRegex("\nblue +port 1 vx0000000000001 +port-full +5 "));
 }
 
@@ -202,8 +207,8 @@ TEST_F(VxvdectlTest, HelpAndVersion) {
   const Ran help = Shell("agent/vxvdectl --help");
   EXPECT_EQ(help.exit_code, 0);
   for (const char* word :
-       {"status", "clouds", "ports", "peers", "fdb", "drops", "watch", "explain", "check", "gc",
-        "--run-dir", "--address", "--output", "/run/vxvde", "Exit status"}) {
+       {"status", "clouds", "ports", "peers", "fdb", "groups", "drops", "watch", "explain", "check",
+        "gc", "--run-dir", "--address", "--output", "/run/vxvde", "Exit status"}) {
     EXPECT_THAT(help.output, HasSubstr(word));
   }
 }
@@ -257,7 +262,7 @@ TEST_F(VxvdectlTest, ReflectionIsEnoughForAStranger) {
   const Ran services = Reflect("");
   EXPECT_EQ(services.exit_code, 0) << services.output;
   EXPECT_THAT(services.output, HasSubstr("vxvde.v1.Status GetNode ListClouds ListPorts ListPeers "
-                                         "ListFdb ListDrops GetIpam Watch Explain\n"));
+                                         "ListFdb ListDrops ListGroups GetIpam Watch Explain\n"));
   EXPECT_THAT(Reflect("grpc.health.v1.Health/Check").output, HasSubstr("\"SERVING\""));
   EXPECT_THAT(Reflect("GetNode").output, HasSubstr("\"name\": \"n1\""));
   EXPECT_THAT(Reflect("ListClouds").output, HasSubstr("\"vnl\": \"vxvde://239.1.2.3/vni=42\""));

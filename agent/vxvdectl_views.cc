@@ -131,6 +131,10 @@ const char* EventName(v1::Event::Type type) {
       return "port blocked";
     case v1::Event::STORM:
       return "storm";
+    case v1::Event::GROUP_UNHEARD:
+      return "group unheard";
+    case v1::Event::GROUP_HEARD:
+      return "group heard";
     default:
       return "?";  // a newer agent's
   }
@@ -174,6 +178,12 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
   rows.WideColumn("NOT-LEARNED", kRight);
   rows.WideColumn("HOLDS", kRight);
   rows.WideColumn("LEFT-BY-KERNEL", kRight);
+  rows.WideColumn("GROUPS", kRight);
+  rows.WideColumn("WITHHELD", kRight);
+  rows.WideColumn("UNSURE-PORTS", kRight);
+  rows.WideColumn("IGMP-QUERIER");
+  rows.WideColumn("MLD-QUERIER");
+  rows.WideColumn("REJOINS", kRight);
   rows.Column("DROPS", kRight);
   rows.Column("AGE", kRight);
   rows.WideColumn("WHY-THIS-DATAPATH");
@@ -198,6 +208,13 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide) {
     rows.WideCell(absl::StrCat(cloud.not_learned()));
     rows.WideCell(absl::StrCat(cloud.holds()));
     rows.WideCell(SlowText(cloud));
+    const v1::Snooping& snooping = cloud.snooping();
+    rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.group_count()) : "off");
+    rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.withheld()) : "");
+    rows.WideCell(cloud.has_snooping() ? absl::StrCat(snooping.unsure_port_count()) : "");
+    rows.WideCell(snooping.igmp_querier());
+    rows.WideCell(snooping.mld_querier());
+    rows.WideCell(absl::StrCat(cloud.rejoins()));
     rows.Count(cloud.drop_count());
     rows.Age(cloud.age());
     rows.WideCell(cloud.datapath_reason());
@@ -306,6 +323,26 @@ std::string FdbView(const v1::ListFdbResponse& list, bool wide) {
     rows.Cell(entry.held() ? "held" : dynamic ? "dynamic" : "static");
     rows.Cell(LocationText(entry.location()));
     rows.Cell(dynamic ? HumanDuration(ToDuration(entry.idle())) : "");
+  }
+  return rows.Render();
+}
+
+std::string GroupsView(const v1::ListGroupsResponse& list, bool wide) {
+  Rows rows(wide);
+  rows.Column("CLOUD");
+  rows.Column("GROUP");
+  rows.Column("ELSEWHERE");
+  rows.Column("PORTS");
+  for (const v1::MulticastGroup& group : list.groups()) {
+    std::vector<std::string> ports;
+    for (const v1::Location& port : group.ports()) {
+      ports.push_back(wide ? PortName(port.port(), port.port_name()) : absl::StrCat(port.port()));
+    }
+    rows.Next();
+    rows.Cell(group.cloud());
+    rows.Cell(group.group());
+    rows.Cell(group.elsewhere() ? "yes" : "");
+    rows.Cell(absl::StrJoin(ports, ","));
   }
   return rows.Render();
 }
@@ -420,6 +457,11 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
     absl::StrAppend(&slower, "Datapath of ", Printable(cloud.name()), " is ",
                     Printable(cloud.datapath()), ": ", Printable(cloud.datapath_reason()), "\n");
   }
+  for (const v1::Cloud& cloud : clouds.clouds()) {
+    if (cloud.group_problem().empty()) continue;
+    absl::StrAppend(&slower, "Multicast of ", Printable(cloud.name()),
+                    " fails on the network: ", Printable(cloud.group_problem()), "\n");
+  }
   if (!slower.empty()) absl::StrAppend(&out, slower, "\n");
   if (clouds.clouds().empty() && ports.ports().empty()) {
     return absl::StrCat(out, "No cloud is joined: that happens with the first pod of one.\n");
@@ -482,6 +524,7 @@ std::string WatchLine(const v1::WatchResponse& response, absl::TimeZone zone) {
   if (!event.mac().empty()) what.push_back(event.mac());
   if (event.port() != 0) what.push_back(absl::StrCat("port ", event.port()));
   if (!event.peer().empty()) what.push_back(absl::StrCat("peer ", event.peer()));
+  if (!event.text().empty()) what.push_back(event.text());
   return Printable(WatchRow(absl::FormatTime("%H:%M:%E3S", time, zone), EventName(event.type()),
                             event.cloud(), absl::StrJoin(what, " at "))) +
          "\n";

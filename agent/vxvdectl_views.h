@@ -17,6 +17,7 @@ std::string CloudsView(const v1::ListCloudsResponse& list, bool wide);
 std::string PortsView(const v1::ListPortsResponse& list, bool wide);
 std::string PeersView(const v1::ListPeersResponse& list, bool wide);
 std::string FdbView(const v1::ListFdbResponse& list, bool wide);
+std::string GroupsView(const v1::ListGroupsResponse& list, bool wide);
 std::string DropsView(const v1::ListDropsResponse& list, bool wide);
 
 // Pools, then conflicts if there are any, then the addresses that are held.

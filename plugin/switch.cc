@@ -138,6 +138,11 @@ bool Switch::IsFast(const CloudKey& cloud) const {
   return it != impl_->clouds.end() && it->second->FastPort() != 0;
 }
 
+void Switch::SetSnooping(const CloudKey& cloud, bool on) {
+  const auto it = impl_->clouds.find(cloud);
+  if (it != impl_->clouds.end()) it->second->SetSnooping(on);
+}
+
 void Switch::Leave(const CloudKey& cloud) {
   const auto it = impl_->clouds.find(cloud);
   if (it == impl_->clouds.end()) return;

@@ -60,6 +60,9 @@ class Switch {
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
   // How much may be flooded from now on. Nothing happens when the cloud is not joined.
   void SetStorm(const CloudKey& cloud, const StormLimits& limits);
+  // As CloudOptions::snooping says it for clouds that are joined later. Nothing for one that is not
+  // joined.
+  void SetSnooping(const CloudKey& cloud, bool on);
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
   void Leave(const CloudKey& cloud);
 

@@ -40,11 +40,13 @@ Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
       fast_(std::move(fast.cloud)),
       why_not_fast_(std::move(fast.why_not)),
       last_hello_(joined_),
+      group_watch_(joined_),
       fdb_({.expiry = options_.config.expiry,
             .reserve = static_cast<size_t>(options_.config.table_size)},
            [this](const FdbChange& change) { OnFdbChange(change); }),
       segmenter_(header_) {
   options_.unicast_port = unicast_->port();
+  SetSnooping(options_.snooping);
 }
 
 Cloud::~Cloud() {
@@ -76,6 +78,7 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
   options_.uplink = uplink;
   options_.uplink_name = name;
   options_.uplink_mtu = mtu;
+  group_watch_.Reset(loop_->now());
   MoveFast();
   return absl::OkStatus();
 }
@@ -126,6 +129,7 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   }
   std::move(slow).Cancel();
   ports_.emplace(id, std::move(port));
+  if (snooper_.has_value()) snooper_->AddPort(id);
   Report({.kind = SwitchEvent::Kind::kPortAdded, .port = id});
   if (fast) TakeOverStations(id);
   return absl::OkStatus();
@@ -141,6 +145,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   SlowDown(*it->second);
   std::unique_ptr<FrameIo> io = std::move(it->second->io);
   ports_.erase(it);
+  if (snooper_.has_value()) snooper_->RemovePort(id);
   fdb_.ForgetPort(id);
   Report({.kind = SwitchEvent::Kind::kPortRemoved, .port = id});
   return io;
@@ -205,8 +210,10 @@ void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
   const size_t datagrams = step == 0 ? 1 : (datagram.bytes.size() + step - 1) / step;
   if (datagram.from.port == unicast_->port() && local_->contains(datagram.from.address)) {
     drops_.Add(Drop::kOwnEcho, datagrams);
+    if (via == Via::kGroup) group_watch_.Echo(loop_->now());
     return;
   }
+  if (via == Via::kGroup) group_watch_.Heard(loop_->now());
   Flow flow;
   PeerState* peer = nullptr;
   std::span<const uint8_t> rest = datagram.bytes;
@@ -254,12 +261,14 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Pe
     case Verdict::Action::kToPort:
       if (Port* port = FindPort(flow.verdict.port)) DeliverSegment(*port, frame);
       return;
-    case Verdict::Action::kFlood:
+    case Verdict::Action::kFlood: {
       if (!MayFlood(from, peer)) return drops_.Add(Drop::kStorm);
+      const Snooper::Audience audience = AudienceOf(frame, /*checksum=*/true, from);
       for (const auto& [id, port] : ports_) {
-        if (TakesFloods(*port, 1)) DeliverSegment(*port, frame);
+        if (IsFor(audience, id) && TakesFloods(*port, 1)) DeliverSegment(*port, frame);
       }
       return;
+    }
     case Verdict::Action::kToPeer:  // Forward never says so of a peer's frame
     case Verdict::Action::kDrop:
       drops_.Add(flow.verdict.drop);
@@ -327,16 +336,20 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
       SendFrame(port, frame, flow.verdict.peer,
                 flow.peer != nullptr ? &flow.peer->to_peer : nullptr);
       return;
-    case Verdict::Action::kFlood:
+    case Verdict::Action::kFlood: {
       if (const Drop drop = MayFlood(port, count); drop != Drop::kNone) {
         return port.drops.Add(drop, count);
       }
+      const Snooper::Audience audience =
+          AudienceOf(frame.bytes, /*checksum=*/!frame.offload.needs_checksum, port.id);
       // Ports first: they take the super-frame as it is, and SendFrame finishes checksums in place.
       for (const auto& [id, other] : ports_) {
-        if (id != port.id && TakesFloods(*other, count)) DeliverWhole(*other, out);
+        if (id != port.id && IsFor(audience, id) && TakesFloods(*other, count))
+          DeliverWhole(*other, out);
       }
       SendFrame(port, frame, group_address_, &to_group_);
       return;
+    }
     case Verdict::Action::kDrop:
       port.drops.Add(flow.verdict.drop, count);
       return;
@@ -493,6 +506,9 @@ CloudSnapshot Cloud::Snapshot() const {
   }
   std::sort(out.peers.begin(), out.peers.end(),
             [](const PeerSnapshot& a, const PeerSnapshot& b) { return a.peer < b.peer; });
+  out.group_problem = group_watch_.Problem(now);
+  out.rejoins = group_watch_.rejoins();
+  if (snooper_.has_value()) out.snooping = snooper_->Snapshot();
   AddFastTo(out);
   return out;
 }

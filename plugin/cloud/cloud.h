@@ -42,6 +42,7 @@
 #include "plugin/base/ids.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/cloud/forward.h"
+#include "plugin/cloud/group_watch.h"
 #include "plugin/cloud/storm.h"
 #include "plugin/cloud/tx_batch.h"
 #include "plugin/cloud/types.h"
@@ -51,6 +52,7 @@
 #include "plugin/offload/segment.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/io.h"
+#include "plugin/snoop/snooper.h"
 #include "plugin/wire/header.h"
 
 namespace vxvde {
@@ -61,8 +63,7 @@ class Cloud {
   static constexpr size_t kMaxPeers = 4096;
   // Of Fdb::Sweep, in one turn: some 1000 stations that go, or a look at all of 16,000.
   static constexpr size_t kSweepPerTurn = 16'384;
-  // Said to the group this often by a cloud with a fast path, and believed this long
-  // (docs/PROTOCOL.md, "Hello").
+  // Said to the group this often, and believed this long (docs/PROTOCOL.md, "Hello").
   static constexpr Duration kHelloPeriod = std::chrono::seconds(30);
   static constexpr Duration kHelloLife = std::chrono::seconds(128);
   // Between two tries of a fast port: without an answer, and with one.
@@ -127,6 +128,8 @@ class Cloud {
   absl::Status SetGuard(PortId id, PortGuard guard);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
   void ReadNow();
+
+  void SetSnooping(bool on);
 
   // What time brings; to be called every second. Forgets what has not been heard for too long,
   // makes ports fast ones, says Hello. `now` never runs backwards.
@@ -237,6 +240,14 @@ class Cloud {
   std::optional<Instant> LastSeen(const MacAddress& mac, const Location& where, Instant now);
   void AddFastTo(CloudSnapshot& snapshot) const;
 
+  // Who of the ports gets a flooded frame, and who is asked: cloud_snoop.cc.
+  Snooper::Audience AudienceOf(std::span<const uint8_t> frame, bool checksum, const Location& from);
+  bool IsFor(const Snooper::Audience& audience, PortId port);
+  void TickSnooper(Instant now);
+
+  // Is the group heard, of which we are a member on the underlay? cloud_group.cc.
+  void TickGroup(Instant now);
+
   PeerState* FindPeer(const Peer& peer) const;
   PeerState* TouchPeer(const Peer& peer);
   Port* FindPort(PortId id) const;
@@ -259,6 +270,9 @@ class Cloud {
   std::string why_not_fast_;
   Instant last_hello_;
   std::optional<Instant> proof_;  // when frames for carried ports were last seen to come through
+
+  std::optional<Snooper> snooper_;
+  GroupWatch group_watch_;
 
   Fdb fdb_;
   std::map<PortId, std::unique_ptr<Port>> ports_;

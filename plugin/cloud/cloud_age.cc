@@ -14,13 +14,17 @@ void Cloud::Tick(Instant now) {
   expiring_ = true;
   Sweep(now);
   TickFast(now);
+  TickSnooper(now);
+  TickGroup(now);
 }
 
 void Cloud::OnLeave(const Peer& from) {
   fdb_.ForgetPeer(from);
   if (PeerState* peer = FindPeer(from)) SlowDown(from, *peer);
   Sweep(loop_->now());
-  if (peers_.erase(from) != 0) Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
+  if (peers_.erase(from) == 0) return;
+  group_watch_.Left(from);
+  Report({.kind = SwitchEvent::Kind::kPeerGone, .peer = from});
 }
 
 void Cloud::Sweep(Instant now) {

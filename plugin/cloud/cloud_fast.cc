@@ -84,7 +84,8 @@ void Cloud::SayHello(const Peer& to, bool answer_wanted, bool heard) {
   const std::array<uint8_t, kHelloSize> frame = EncodeHello({.source = options_.agent_mac,
                                                              .fast_port = FastPort(),
                                                              .answer_wanted = answer_wanted,
-                                                             .heard = heard});
+                                                             .heard = heard,
+                                                             .repeated = true});
   sends_.Add(to, header_, frame);
   FlushSends();
 }
@@ -98,6 +99,7 @@ void Cloud::OnHello(std::span<const uint8_t> frame, const Peer& from, PeerState*
   const std::optional<Hello> hello = DecodeHello(frame);
   if (!hello.has_value()) return;
   const Instant now = loop_->now();
+  if (hello->repeated) group_watch_.Hello(hello->source, from, via == Via::kGroup, now);
   const bool is_news = peer != nullptr && !peer->hello.has_value();
   if (peer != nullptr) {
     peer->hello = now;
@@ -151,10 +153,6 @@ void Cloud::TickFast(Instant now) {
     if (!may || now - port->added < kFastAfter) continue;
     SpeedUp(*port);
     --left;
-  }
-  if (now - last_hello_ >= kHelloPeriod) {
-    last_hello_ = now;
-    SayHello(group_address_, /*answer_wanted=*/false);
   }
 }
 

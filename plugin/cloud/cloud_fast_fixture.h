@@ -65,7 +65,7 @@ inline Bytes MakeHello(const MacAddress& from, uint16_t fast_port, bool answer_w
   const std::string mark = "vxvde";
   std::copy(mark.begin(), mark.end(), frame.begin() + 14);
   frame[19] = 1;  // version
-  frame[20] = static_cast<uint8_t>((answer_wanted ? 1 : 0) | (heard ? 2 : 0));
+  frame[20] = static_cast<uint8_t>((answer_wanted ? 1 : 0) | (heard ? 2 : 0) | 4);
   frame[22] = static_cast<uint8_t>(fast_port >> 8);
   frame[23] = static_cast<uint8_t>(fast_port);
   return frame;
@@ -89,6 +89,7 @@ class CloudFastTest : public testing::Test {
     options_.config.key = {kGroup.address, kGroup.port, *Vni::Make(42)};
     options_.uplink = IfIndex{2};
     options_.agent_mac = kAgent;
+    options_.snooping = false;
   }
   void TearDown() override { node_.cloud.reset(); }
 

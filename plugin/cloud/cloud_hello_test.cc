@@ -49,10 +49,10 @@ TEST_F(CloudFastTest, HelloIsSaidEvery30Seconds) {
   }
 }
 
-TEST_F(CloudFastTest, WithoutAFastPathHelloIsNotRepeated) {
+TEST_F(CloudFastTest, WithoutAFastPathHelloIsRepeatedToo) {
   Start(/*with_fast=*/false);
   cloud().Tick(now() + 31s);
-  EXPECT_THAT(TakeSent(), IsEmpty());
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, 0, false)))));
 }
 
 TEST_F(CloudFastTest, AHelloIsAnsweredToItsSenderWhenItWantsThatOrIsNews) {
@@ -184,6 +184,24 @@ TEST_F(CloudFastTest, AHelloOfAPodIsReserved) {
   const CloudSnapshot snapshot = cloud().Snapshot();
   EXPECT_EQ(snapshot.ports[0].drops[Drop::kReserved], 2u);
   EXPECT_EQ(snapshot.ports[0].drops.Total(), 2u);
+}
+
+TEST_F(CloudFastTest, AnAgentThatIsSilentByGroupIsAskedAndReportedAndTheGroupIsJoinedAnew) {
+  Start(/*with_fast=*/false);
+  node_.group->Push({Wrap(MakeHello(kFarAgent, 0, false)), kPeer});
+  cloud().ReadNow();
+  for (int second = 1; second <= 64; ++second) cloud().Tick(now() + second * 1s);
+  TakeSent();
+  cloud().Tick(now() + 65s);
+  EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeHello(kAgent, 0, true)))));
+  EXPECT_EQ(node_.group->joins, 0);
+  cloud().Tick(now() + 96s);
+  EXPECT_EQ(node_.group->joins, 1);
+  // The fake socket gives nothing back that is sent to the group.
+  ASSERT_FALSE(node_.events.empty());
+  EXPECT_EQ(node_.events.back().kind, SwitchEvent::Kind::kGroupUnheard);
+  EXPECT_NE(node_.events.back().text, "");
+  EXPECT_EQ(cloud().Snapshot().rejoins, 1u);
 }
 
 }  // namespace

@@ -69,6 +69,7 @@ class FakeSocket : public DatagramIo {
     std::vector<Out> out;
     IfIndex uplink = IfIndex::kNone;  // as SetUplink said last
     absl::Status no_uplink;           // what SetUplink answers
+    int joins = 0;                    // Rejoin calls
     ReadyFd ready;
     void Push(In datagram) {
       in.push_back(std::move(datagram));
@@ -82,6 +83,10 @@ class FakeSocket : public DatagramIo {
   absl::Status SetUplink(IfIndex uplink, int) override {
     if (state_->no_uplink.ok()) state_->uplink = uplink;
     return state_->no_uplink;
+  }
+  absl::Status Rejoin() override {
+    ++state_->joins;
+    return absl::OkStatus();
   }
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out, DropCounters&) override {
     out.clear();

@@ -18,6 +18,7 @@
 #include "plugin/cloud/storm.h"
 #include "plugin/fastpath/fastpath.h"
 #include "plugin/fdb/fdb.h"
+#include "plugin/snoop/snooper.h"
 #include "plugin/vnl/vnl.h"
 
 namespace vxvde {
@@ -35,6 +36,8 @@ struct CloudOptions {
   // Source of what the agent itself says in the cloud; no station: it says nothing.
   MacAddress agent_mac = {};
   StormLimits storm = {};
+  // Groups only to ports that want them. Not without a station that asks.
+  bool snooping = true;
 };
 
 struct PortOptions {
@@ -88,11 +91,14 @@ struct CloudSnapshot {
   uint64_t conflicts = 0;    // frames that claimed a pod's MAC from elsewhere
   uint64_t not_learned = 0;  // stations refused because the FDB, or the share of a place, is full
   uint64_t holds = 0;        // how often a station was held where it is
-  uint64_t peers_not_kept = 0;    // frames of peers beyond those that are counted one by one
-  Duration age{};                 // since it was joined
-  uint16_t fast_port = 0;         // 0: it has no fast path
-  std::string why_not_fast = {};  // empty when it has a fast path, and when it was to have none
-  SlowCounters slow = {};         // what the programs left to us
+  uint64_t peers_not_kept = 0;     // frames of peers beyond those that are counted one by one
+  Duration age{};                  // since it was joined
+  uint16_t fast_port = 0;          // 0: it has no fast path
+  std::string why_not_fast = {};   // empty when it has a fast path, and when it was to have none
+  SlowCounters slow = {};          // what the programs left to us
+  std::string group_problem = {};  // how multicast fails on the underlay; empty: not that we know
+  uint64_t rejoins = 0;            // of the group, because of that
+  std::optional<Snooper::State> snooping = {};  // absent: groups go to all ports
 };
 struct SwitchSnapshot {
   std::vector<CloudSnapshot> clouds;  // by key
@@ -108,17 +114,20 @@ struct SwitchEvent {
     kPeerGone,  // left, or silent until its last station expired
     kStationAdded,
     kStationMoved,
-    kStationGone,  // removed or expired
-    kStationHeld,  // it moves too often: it stays where it was before for a while
-    kPortBlocked,  // it is in a loop: nothing is flooded to or from it for a while
-    kStorm,        // more is flooded than may be, by a port or by peers (`peer` is one): said once
-    kPortFailed,   // its interface is gone or down for good; RemovePort is the owner's move
+    kStationGone,   // removed or expired
+    kStationHeld,   // it moves too often: it stays where it was before for a while
+    kPortBlocked,   // it is in a loop: nothing is flooded to or from it for a while
+    kStorm,         // more is flooded than may be, by a port or by peers (`peer` is one): said once
+    kPortFailed,    // its interface is gone or down for good; RemovePort is the owner's move
+    kGroupUnheard,  // multicast fails on the underlay: `text` says how
+    kGroupHeard,    // and works again
   };
   Kind kind;
   CloudKey cloud = {};
   PortId port = PortId::kNone;         // kPort*, or the station's place
   std::optional<Peer> peer = {};       // kPeer*, or the station's place
   std::optional<MacAddress> mac = {};  // kStation*
+  std::string text = {};               // kGroupUnheard
 };
 
 // What Forward() says of a frame, and why.

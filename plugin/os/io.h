@@ -83,6 +83,9 @@ class DatagramIo {
   // From now on group datagrams leave from `uplink`, and link-local peers are there. Memberships
   // stay as they are.
   virtual absl::Status SetUplink(IfIndex uplink, int mtu) = 0;
+  // Leaves the group and joins it again, so that the network hears of it anew. Unimplemented: the
+  // socket is no group's.
+  virtual absl::Status Rejoin() { return absl::UnimplementedError("not a group's socket"); }
   // Replaces `out` by a batch; empty when nothing waits. What had to be thrown
   // away (kTruncated, kSocketOverrun) is added to `drops`.
   virtual absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,

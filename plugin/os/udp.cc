@@ -73,6 +73,8 @@ class UdpSocket : public DatagramIo {
   int fd() const override { return fd_.get(); }
   uint16_t port() const override { return port_; }
   absl::Status SetUplink(IfIndex uplink, int mtu) override;
+  absl::Status Rejoin() override;
+  void RememberGroup(const UdpOptions& options) { joined_ = options; }
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override;
   void Send(std::span<const OutDatagram> batch, DropCounters& drops) override;
@@ -92,11 +94,12 @@ class UdpSocket : public DatagramIo {
   UniqueFd fd_;
   uint16_t port_;
   bool v6_;
-  uint32_t scope_;         // interface of link-local IPv6 peers
-  int largest_run_;        // payload bytes of one send
-  int largest_segment_;    // payload bytes of one datagram that UDP_SEGMENT may make
-  bool segments_;          // UDP_SEGMENT is there, and was not refused for good
-  uint32_t overruns_ = 0;  // the kernel's count when it last told
+  uint32_t scope_;                    // interface of link-local IPv6 peers
+  int largest_run_;                   // payload bytes of one send
+  int largest_segment_;               // payload bytes of one datagram that UDP_SEGMENT may make
+  bool segments_;                     // UDP_SEGMENT is there, and was not refused for good
+  uint32_t overruns_ = 0;             // the kernel's count when it last told
+  std::optional<UdpOptions> joined_;  // of a group's socket
   BatchSize batch_;
   std::unique_ptr<Inbox> in_;
   std::unique_ptr<Outbox> out_;
@@ -339,24 +342,26 @@ absl::StatusOr<uint16_t> Bind(const UniqueFd& fd, const IpAddress& address, uint
   return bound_port;
 }
 
-absl::Status Join(const UniqueFd& fd, const UdpOptions& options) {
+absl::Status Join(const UniqueFd& fd, const UdpOptions& options, bool leave = false) {
   int result;
   if (options.group.is_v6()) {
     ipv6_mreq request = {};
     std::memcpy(&request.ipv6mr_multiaddr, options.group.wire().data(), 16);
     request.ipv6mr_interface = static_cast<unsigned>(options.uplink);
-    result = setsockopt(fd.get(), IPPROTO_IPV6, IPV6_JOIN_GROUP, &request, sizeof(request));
+    result = setsockopt(fd.get(), IPPROTO_IPV6, leave ? IPV6_LEAVE_GROUP : IPV6_JOIN_GROUP,
+                        &request, sizeof(request));
   } else {
     ip_mreqn request = {};
     std::memcpy(&request.imr_multiaddr, options.group.wire().data(), 4);
     request.imr_ifindex = static_cast<int>(options.uplink);
-    result = setsockopt(fd.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request));
+    result = setsockopt(fd.get(), IPPROTO_IP, leave ? IP_DROP_MEMBERSHIP : IP_ADD_MEMBERSHIP,
+                        &request, sizeof(request));
   }
   if (result == 0 || errno == EADDRINUSE) return absl::OkStatus();  // that: it has joined already
   const int error = errno;
   const absl::Status status =
-      ErrnoStatus(error, absl::StrCat("join group ", options.group.ToString(), " on interface ",
-                                      static_cast<uint32_t>(options.uplink)));
+      ErrnoStatus(error, absl::StrCat(leave ? "leave" : "join", " group ", options.group.ToString(),
+                                      " on interface ", static_cast<uint32_t>(options.uplink)));
   if (error == ENOBUFS) {
     return absl::ResourceExhaustedError(
         absl::StrCat(status.message(), "; raise net.ipv4.igmp_max_memberships with sysctl"));
@@ -366,6 +371,13 @@ absl::Status Join(const UniqueFd& fd, const UdpOptions& options) {
         status.message(), "; there is no route to the group: add one, or name the uplink"));
   }
   return status;
+}
+
+absl::Status UdpSocket::Rejoin() {
+  if (!joined_.has_value()) return DatagramIo::Rejoin();
+  // Not a member is what we are after a join that failed.
+  Join(fd_, *joined_, /*leave=*/true).IgnoreError();
+  return Join(fd_, *joined_);
 }
 
 absl::Status SetUpUnicast(const UniqueFd& fd, const UdpOptions& options) {
@@ -436,7 +448,9 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& op
   ASSIGN_OR_RETURN(const uint16_t port,
                    Bind(fd, options.group, options.group_port, options.uplink));
   RETURN_IF_ERROR(Join(fd, options));
-  return std::make_unique<UdpSocket>(std::move(fd), port, options, false);
+  auto socket = std::make_unique<UdpSocket>(std::move(fd), port, options, false);
+  socket->RememberGroup(options);
+  return socket;
 }
 
 absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptGroupSocket(UniqueFd fd,
@@ -444,7 +458,9 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptGroupSocket(UniqueFd fd,
   RETURN_IF_ERROR(CheckBound(fd, options.group, options.group_port));
   RETURN_IF_ERROR(SetUp(fd, options));
   RETURN_IF_ERROR(Join(fd, options));
-  return std::make_unique<UdpSocket>(std::move(fd), options.group_port, options, false);
+  auto socket = std::make_unique<UdpSocket>(std::move(fd), options.group_port, options, false);
+  socket->RememberGroup(options);
+  return socket;
 }
 
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options) {

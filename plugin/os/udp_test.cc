@@ -439,6 +439,22 @@ TEST_P(UdpV4Test, NoInterfaceForTheGroupIsNotFound) {
   });
 }
 
+// A member that rejoins is a member as before, and the network hears of it: a bridge that snoops
+// would.
+TEST_P(UdpTest, AGroupIsLeftAndJoinedAnew) {
+  const auto member = GroupSocket(b, Options(b_up));
+  const auto sender = Unicast(a, Options(a_up));
+  DropCounters drops;
+  b.Run([&] {
+    ASSERT_TRUE(member->Rejoin().ok());
+    ASSERT_TRUE(member->Rejoin().ok());
+  });
+  SendOne(*sender, {Group(), 14789}, "again", drops);
+  EXPECT_THAT(ReceiveDatagrams(*member, 1).datagrams, ElementsAre("again"));
+  EXPECT_EQ(drops.Total(), 0u);
+  EXPECT_TRUE(absl::IsUnimplemented(sender->Rejoin()));
+}
+
 class UdpV6Test : public UdpTest {};
 INSTANTIATE_TEST_SUITE_P(Underlay, UdpV6Test, ::testing::Values(true));
 

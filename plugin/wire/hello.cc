@@ -16,6 +16,7 @@ constexpr std::array<uint8_t, 5> kMark = {'v', 'x', 'v', 'd', 'e'};
 constexpr uint8_t kVersion = 1;
 constexpr uint8_t kAnswerWanted = 0x01;
 constexpr uint8_t kHeard = 0x02;
+constexpr uint8_t kRepeated = 0x04;
 
 // Where the fields are.
 constexpr size_t kEtherTypeAt = 12;
@@ -36,7 +37,8 @@ std::array<uint8_t, kHelloSize> EncodeHello(const Hello& hello) {
   std::copy(kMark.begin(), kMark.end(), frame.begin() + kMarkAt);
   frame[kVersionAt] = kVersion;
   frame[kFlagsAt] =
-      static_cast<uint8_t>((hello.answer_wanted ? kAnswerWanted : 0) | (hello.heard ? kHeard : 0));
+      static_cast<uint8_t>((hello.answer_wanted ? kAnswerWanted : 0) | (hello.heard ? kHeard : 0) |
+                           (hello.repeated ? kRepeated : 0));
   StoreBe16(&frame[kFastPortAt], hello.fast_port);
   return frame;
 }
@@ -54,7 +56,8 @@ std::optional<Hello> DecodeHello(std::span<const uint8_t> frame) {
   Hello hello{.source = MacAddress::FromWire(&frame[MacAddress::kSize]),
               .fast_port = LoadBe16(&frame[kFastPortAt]),
               .answer_wanted = (frame[kFlagsAt] & kAnswerWanted) != 0,
-              .heard = (frame[kFlagsAt] & kHeard) != 0};
+              .heard = (frame[kFlagsAt] & kHeard) != 0,
+              .repeated = (frame[kFlagsAt] & kRepeated) != 0};
   if (!hello.source.IsStation()) return std::nullopt;
   return hello;
 }

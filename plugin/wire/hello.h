@@ -7,7 +7,7 @@
 //   5  "vxvde"
 //   1  version      1
 //   1  flags        bit 0: an answer is wanted; bit 1: this answers one that came to the sender's
-//                   fast port; the rest is 0 and ignored
+//                   fast port; bit 2: it is repeated to the group; the rest is 0 and ignored
 //   1  0
 //   2  fast port    big endian; 0: none (any more)
 //
@@ -30,7 +30,8 @@ struct Hello {
   MacAddress source;
   uint16_t fast_port = 0;  // 0: none
   bool answer_wanted = false;
-  bool heard = false;  // at the sender's fast port: what is sent there arrives
+  bool heard = false;     // at the sender's fast port: what is sent there arrives
+  bool repeated = false;  // the sender says Hello to the group every 30 s
 
   friend bool operator==(const Hello&, const Hello&) = default;
 };

@@ -27,6 +27,8 @@ TEST(Hello, IsWrittenAsTheDocumentSays) {
               ElementsAreArray(MakeHello(1, 0xc7, 0xa1)));
   EXPECT_THAT(EncodeHello({.source = kAgent, .fast_port = 7, .heard = true}),
               ElementsAreArray(MakeHello(2, 0, 7)));
+  EXPECT_THAT(EncodeHello({.source = kAgent, .repeated = true}),
+              ElementsAreArray(MakeHello(4, 0, 0)));
   EXPECT_THAT(EncodeHello({.source = kAgent}), ElementsAreArray(MakeHello(0, 0, 0)));
 }
 
@@ -36,7 +38,8 @@ TEST(Hello, IsReadAsTheDocumentSays) {
   EXPECT_THAT(DecodeHello(MakeHello(0, 0, 0)), Optional(Hello{.source = kAgent}));
   EXPECT_THAT(DecodeHello(MakeHello(2, 0, 7)),
               Optional(Hello{.source = kAgent, .fast_port = 7, .heard = true}));
-  EXPECT_THAT(DecodeHello(MakeHello(0xfc, 0, 7)), Optional(Hello{.source = kAgent, .fast_port = 7}))
+  EXPECT_THAT(DecodeHello(MakeHello(4, 0, 0)), Optional(Hello{.source = kAgent, .repeated = true}));
+  EXPECT_THAT(DecodeHello(MakeHello(0xf8, 0, 7)), Optional(Hello{.source = kAgent, .fast_port = 7}))
       << "flags that nobody has defined yet";
   Bytes unpadded = MakeHello(1, 0, 9);
   unpadded.resize(24);

@@ -12,6 +12,7 @@
 #include "plugin/wire/announce.h"
 #include "plugin/wire/header.h"
 #include "plugin/wire/hello.h"
+#include "plugin/wire/membership.h"
 #include "plugin/wire/neighbour.h"
 
 namespace vxvde {
@@ -89,8 +90,16 @@ TEST_F(ProtocolTest, SaysWhatTheCodeDoes) {
   EXPECT_THAT(BuildProbe(mac, IpAddress::Parse("2001:db8::7").value(), mark),
               ElementsAreArray(Block("claim-ipv6")));
 
-  EXPECT_THAT(EncodeHello({.source = mac, .fast_port = 51105, .answer_wanted = true}),
+  EXPECT_THAT(EncodeHello({.source = mac,
+                           .fast_port = 51105,
+                           .answer_wanted = true,
+                           .repeated = true}),
               ElementsAreArray(Block("hello")));
+
+  EXPECT_THAT(BuildQuery(false, mac, std::chrono::seconds(1), std::chrono::seconds(125)),
+              ElementsAreArray(Block("question-igmp")));
+  EXPECT_THAT(BuildQuery(true, mac, std::chrono::seconds(1), std::chrono::seconds(125)),
+              ElementsAreArray(Block("question-mld")));
 
   // A block that nobody checks would be a claim that nobody keeps.
   EXPECT_EQ(seen_.size(), blocks_.size());

@@ -1,0 +1,90 @@
+// GroupWatch: does the cloud's multicast work on the underlay? Pure.
+//
+// What a member can know of it: the kernel gives back what it sends to the group, as long as it is
+// a member on the uplink; and agents say Hello to the group every 30 s, so one that is silent there
+// while it answers by unicast is not heard by group. The usual reason is a switch that snoops IGMP
+// or MLD on a network where nobody asks: some minutes after the join it forgets us. Joining anew
+// helps against that for some minutes more.
+//
+// Agents are known by the MAC in their Hello: one with two addresses may use either.
+
+#ifndef VXVDE_PLUGIN_CLOUD_GROUP_WATCH_H_
+#define VXVDE_PLUGIN_CLOUD_GROUP_WATCH_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/base/time.h"
+
+namespace vxvde {
+
+class GroupWatch {
+ public:
+  // Three Hellos and some.
+  static constexpr Duration kSilence = std::chrono::seconds(95);
+  // An agent that was not heard by group for this long is asked by unicast, this often.
+  static constexpr Duration kAskAfter = std::chrono::seconds(65);
+  static constexpr Duration kAskPeriod = std::chrono::seconds(10);
+  static constexpr size_t kMostAsked = 64;  // in one turn
+  // One that says nothing at all is forgotten.
+  static constexpr Duration kForget = std::chrono::seconds(128);
+  static constexpr size_t kMostAgents = 1024;  // further ones are not watched
+  // The pause after a join, doubled each time up to the longest while nothing is heard.
+  static constexpr Duration kRejoin = std::chrono::seconds(60);
+  static constexpr Duration kRejoinLongest = std::chrono::minutes(16);
+
+  explicit GroupWatch(Instant now) { Reset(now); }
+
+  // Begins anew: another uplink.
+  void Reset(Instant now);
+
+  // Something was sent to the group; it came back; something of another member came by it.
+  void Sent(Instant now) { sent_ = now; }
+  void Echo(Instant now) { echo_ = now; }
+  void Heard(Instant now) { heard_ = now; }
+  // An agent that repeats its Hello said one, to the group or by unicast.
+  void Hello(const MacAddress& agent, const Peer& from, bool by_group, Instant now);
+  void Left(const Peer& peer);
+
+  struct Advice {
+    std::vector<Peer> ask;  // by unicast, for a Hello
+    bool rejoin = false;
+    bool changed = false;  // Problem() has come or gone
+  };
+  // To be called every second.
+  Advice Tick(Instant now);
+
+  // One sentence, empty when all is well as far as is known.
+  std::string Problem(Instant now) const;
+  uint64_t rejoins() const { return rejoins_; }
+
+ private:
+  struct Agent {
+    Peer peer;
+    Instant heard;
+    Instant by_group;  // or when it was heard first
+    Instant asked{};
+  };
+  bool NoEcho(Instant now) const { return sent_ > echo_ && now - echo_ >= kSilence; }
+
+  absl::flat_hash_map<MacAddress, Agent> agents_;
+  Instant sent_;
+  Instant echo_;
+  Instant heard_;
+  Instant next_join_;
+  Duration pause_{};
+  size_t unheard_ = 0;       // agents
+  bool had_agents_ = false;  // since Reset, and they did not leave
+  bool bad_ = false;
+  uint64_t rejoins_ = 0;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_CLOUD_GROUP_WATCH_H_
