@@ -6,6 +6,7 @@
 
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -83,6 +84,7 @@ inline NodeSnapshot SampleNode() {
                          .idle = 3s});
   state.peers.push_back(
       {.peer = v6, .stations = 0, .from_peer = {}, .to_peer = {}, .age = 20s, .idle = 250ms});
+  state.station_count = 4;
   state.stations.push_back({Mac(1), PortId{1}, true, {}});
   state.stations.push_back({Mac(3), PortId{3}, true, {}});
   state.stations.push_back({Mac(8), v4, false, 3s});
@@ -192,7 +194,26 @@ inline NodeSnapshot SampleNode() {
 // Explains any frame in "blue" as one for port 1.
 class FakeNode final : public NodeView {
  public:
-  NodeSnapshot Snapshot() const override { return node; }
+  NodeSnapshot Snapshot() const override {
+    NodeSnapshot out = node;
+    for (CloudInfo& cloud : out.clouds) {
+      cloud.state.station_count = cloud.state.stations.size();
+      cloud.state.stations.clear();
+    }
+    return out;
+  }
+  std::vector<StationSnapshot> Stations(const CloudKey& cloud,
+                                        const std::optional<MacAddress>& after,
+                                        size_t limit) const override {
+    std::vector<StationSnapshot> out;
+    for (const CloudInfo& one : node.clouds) {
+      if (one.state.options.config.key != cloud) continue;
+      for (const StationSnapshot& station : one.state.stations) {
+        if (out.size() < limit && (!after || *after < station.mac)) out.push_back(station);
+      }
+    }
+    return out;
+  }
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
                                       const MacAddress&) const override {
     if (cloud != "blue") return absl::NotFoundError(absl::StrCat("no cloud '", cloud, "'"));

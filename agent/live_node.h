@@ -21,6 +21,11 @@ class LiveNode final : public NodeView {
            std::string why_not_fast);
 
   NodeSnapshot Snapshot() const override;
+  std::vector<StationSnapshot> Stations(const CloudKey& cloud,
+                                        const std::optional<MacAddress>& after,
+                                        size_t limit) const override {
+    return switch_->Stations(cloud, after, limit);
+  }
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
                                       const MacAddress& destination) const override;
 

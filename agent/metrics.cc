@@ -109,7 +109,7 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
     info.Add({name, {"vnl", cloud.vnl}, {"datapath", cloud.datapath}}, 1.0);
     ports.Add({name}, state.ports.size());
     peers.Add({name}, state.peers.size());
-    stations.Add({name}, state.stations.size());
+    stations.Add({name}, state.station_count);
     moves.Add({name}, state.moves);
     conflicts.Add({name}, state.conflicts);
     refused.Add({name}, state.not_learned);

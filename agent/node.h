@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,7 +58,13 @@ struct NodeSnapshot {
 class NodeView {
  public:
   virtual ~NodeView() = default;
+  // Of stations only how many.
   virtual NodeSnapshot Snapshot() const = 0;
+  // The first `limit` stations of a cloud by MAC, of those behind `after`; none of an unknown
+  // cloud.
+  virtual std::vector<StationSnapshot> Stations(const CloudKey& cloud,
+                                                const std::optional<MacAddress>& after,
+                                                size_t limit) const = 0;
   // `cloud`: a configured name or a locator. NotFound names it.
   virtual absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
                                               const MacAddress& destination) const = 0;

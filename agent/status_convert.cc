@@ -1,6 +1,7 @@
 #include "agent/status_convert.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <span>
@@ -85,6 +86,10 @@ std::string TokenPrefix(absl::string_view list, absl::string_view cloud) {
   return absl::StrCat(list, absl::string_view("\0", 1), cloud, absl::string_view("\0", 1));
 }
 
+size_t PageSize(int32_t asked) {
+  return asked == 0 ? kDefaultPageSize : static_cast<size_t>(std::min(asked, kMaxPageSize));
+}
+
 // Of rows [first, last); the token is empty when nothing follows.
 struct Page {
   size_t first = 0;
@@ -101,7 +106,7 @@ absl::StatusOr<Page> Paginate(const std::vector<Row>& rows, absl::string_view li
     return absl::InvalidArgumentError(
         absl::StrCat("page_size ", page_size, ": must be 0 (", kDefaultPageSize, ") or more"));
   }
-  const size_t size = page_size == 0 ? kDefaultPageSize : std::min<int>(page_size, kMaxPageSize);
+  const size_t size = PageSize(page_size);
   const std::string prefix = TokenPrefix(list, cloud);
 
   Page page;
@@ -187,7 +192,7 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
   Set(out.mutable_age(), state.age);
   out.set_port_count(static_cast<uint32_t>(state.ports.size()));
   out.set_peer_count(static_cast<uint32_t>(state.peers.size()));
-  out.set_station_count(static_cast<uint32_t>(state.stations.size()));
+  out.set_station_count(static_cast<uint32_t>(state.station_count));
   Set(out.mutable_from_group(), state.from_group);
   Set(out.mutable_to_group(), state.to_group);
   out.set_moves(state.moves);
@@ -471,7 +476,7 @@ v1::Node ToNode(const NodeSnapshot& node, Duration loop_delay) {
   for (const CloudInfo& cloud : node.clouds) {
     ports += static_cast<uint32_t>(cloud.state.ports.size());
     peers += static_cast<uint32_t>(cloud.state.peers.size());
-    stations += static_cast<uint32_t>(cloud.state.stations.size());
+    stations += static_cast<uint32_t>(cloud.state.station_count);
     drops += AllDrops(cloud);
   }
   for (const AttachmentInfo& attachment : node.attachments) {
@@ -533,6 +538,34 @@ absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
                                      [](v1::ListFdbResponse* out, const StationRow& row) {
                                        *out->add_entries() = ToFdbEntry(row);
                                      });
+}
+
+// What is wrong with the request is left to ToResponse to say.
+void AddStations(const NodeView& view, const v1::ListFdbRequest& request, NodeSnapshot& node) {
+  if (request.page_size() < 0) return;
+  std::string token;
+  (void)absl::WebSafeBase64Unescape(request.page_token(), &token);
+  const std::string prefix =
+      TokenPrefix(v1::ListFdbResponse::descriptor()->name(), request.cloud());
+  const std::string after = token.starts_with(prefix) ? token.substr(prefix.size()) : "";
+  // One more than the page has: that there is a next one.
+  size_t left = PageSize(request.page_size()) + 1;
+  for (CloudInfo& cloud : node.clouds) {
+    const bool wanted =
+        request.cloud().empty() || request.cloud() == cloud.name || request.cloud() == cloud.vnl;
+    const std::string first = Key(cloud.name, "");
+    std::optional<MacAddress> behind;
+    if (after.starts_with(first) && after.size() == first.size() + 6) {
+      std::array<uint8_t, 6> bytes;
+      std::copy(after.end() - 6, after.end(), bytes.begin());
+      behind = MacAddress(bytes);
+    } else if (first < after) {
+      continue;
+    }
+    if (!wanted || left == 0) continue;
+    cloud.state.stations = view.Stations(cloud.state.options.config.key, behind, left);
+    left -= std::min(left, cloud.state.stations.size());
+  }
 }
 
 absl::StatusOr<v1::ListGroupsResponse> ToResponse(const NodeSnapshot& node,

@@ -28,6 +28,9 @@ absl::StatusOr<v1::ListPeersResponse> ToResponse(const NodeSnapshot& node,
                                                  const v1::ListPeersRequest& request);
 absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
                                                const v1::ListFdbRequest& request);
+// Puts the stations of the page that is asked for into `node`, a snapshot of the same turn, whose
+// clouds are sorted by name.
+void AddStations(const NodeView& view, const v1::ListFdbRequest& request, NodeSnapshot& node);
 absl::StatusOr<v1::ListGroupsResponse> ToResponse(const NodeSnapshot& node,
                                                   const v1::ListGroupsRequest& request);
 absl::StatusOr<v1::ListDropsResponse> ToResponse(const NodeSnapshot& node,

@@ -238,6 +238,31 @@ TEST(Paging, AddsUp) {
   ExpectPagesAddUp<v1::ListDropsRequest>([](const auto& response) { return response.drops(); });
 }
 
+// The pages of stations, of which only those are asked for that a page needs.
+TEST(Paging, OfStationsAddsUpWithWhatIsAskedForEachPage) {
+  FakeNode view;
+  view.node.clouds[1].state.stations = {{Mac(2), PortId{7}, false, 1s}, {Mac(7), PortId{7}, true}};
+  for (const char* filter : {"", "blue", "vxvde://239.1.2.4"}) {
+    const auto whole = List(view.node, Pages<v1::ListFdbRequest>(0, "", filter));
+    for (int size = 1; size <= 7; ++size) {
+      v1::ListFdbResponse all;
+      auto request = Pages<v1::ListFdbRequest>(size, "", filter);
+      do {
+        NodeSnapshot node = view.Snapshot();
+        AddStations(view, request, node);
+        size_t asked = 0;
+        for (const CloudInfo& cloud : node.clouds) asked += cloud.state.stations.size();
+        EXPECT_LE(asked, static_cast<size_t>(size) + 1);
+        const auto page = List(node, request);
+        all.MergeFrom(page);
+        request.set_page_token(page.next_page_token());
+      } while (!request.page_token().empty() && all.entries_size() < 100);
+      all.clear_next_page_token();
+      EXPECT_EQ(all.SerializeAsString(), whole.SerializeAsString()) << filter << " by " << size;
+    }
+  }
+}
+
 TEST(Paging, GoesOnWhenTheLastRowHasGone) {
   NodeSnapshot node = SampleNode();
   const auto first = List(node, Pages<v1::ListFdbRequest>(2));

@@ -85,7 +85,13 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
   }
   grpc::Status ListFdb(grpc::ServerContext* context, const v1::ListFdbRequest* request,
                        v1::ListFdbResponse* response) override {
-    return List(context, *request, response);
+    return Reply(OnLoop(context,
+                        [view = view_, request = *request] {
+                          NodeSnapshot node = view->Snapshot();
+                          AddStations(*view, request, node);
+                          return node;
+                        }),
+                 *request, response);
   }
   grpc::Status ListGroups(grpc::ServerContext* context, const v1::ListGroupsRequest* request,
                           v1::ListGroupsResponse* response) override {
@@ -143,7 +149,12 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
 
   template <typename Request, typename Response>
   grpc::Status List(grpc::ServerContext* context, const Request& request, Response* response) {
-    const auto node = OnLoop(context, [view = view_] { return view->Snapshot(); });
+    return Reply(OnLoop(context, [view = view_] { return view->Snapshot(); }), request, response);
+  }
+
+  template <typename Request, typename Response>
+  grpc::Status Reply(const absl::StatusOr<NodeSnapshot>& node, const Request& request,
+                     Response* response) {
     if (!node.ok()) return ToGrpc(node.status());
     absl::StatusOr<Response> page = ToResponse(*node, request);
     if (!page.ok()) return ToGrpc(page.status());

@@ -190,6 +190,14 @@ SwitchSnapshot Switch::Snapshot() const {
   return out;
 }
 
+std::vector<StationSnapshot> Switch::Stations(const CloudKey& cloud,
+                                              const std::optional<MacAddress>& after,
+                                              size_t limit) const {
+  const auto it = impl_->clouds.find(cloud);
+  if (it == impl_->clouds.end()) return {};
+  return it->second->Stations(after, limit);
+}
+
 absl::StatusOr<Explanation> Switch::Explain(const CloudKey& cloud, const MacAddress& source,
                                             const MacAddress& destination) const {
   ASSIGN_OR_RETURN(const Cloud* found, impl_->Find(cloud));

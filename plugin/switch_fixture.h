@@ -110,6 +110,7 @@ class SwitchTest : public testing::Test {
       const SwitchSnapshot all = switch_->Snapshot();
       ASSERT_EQ(all.clouds.size(), 1u);
       out = all.clouds[0];
+      out.stations = switch_->Stations(key(), std::nullopt, 1000);
     });
     return out;
   }

@@ -476,6 +476,7 @@ CloudSnapshot Cloud::Snapshot() const {
                     .holds = fdb_.holds(),
                     .peers_not_kept = peers_not_kept_,
                     .age = now - joined_};
+  out.station_count = fdb_.live();
   for (const auto& [id, port] : ports_) {
     out.ports.push_back({.id = id,
                          .options = port->options,
@@ -486,19 +487,9 @@ CloudSnapshot Cloud::Snapshot() const {
                          .blocked = std::max(port->loop.blocked_until - now, Duration{}),
                          .blocks = port->loop.blocks});
   }
-  absl::flat_hash_map<Peer, uint64_t> stations_of;
-  for (const Fdb::Row& row : fdb_.Rows(now)) {
-    if (const auto* peer = std::get_if<Peer>(&row.entry.where)) ++stations_of[*peer];
-    out.stations.push_back({.mac = row.mac,
-                            .where = row.entry.where,
-                            .is_static = row.entry.is_static,
-                            .idle = row.entry.is_static ? Duration{} : now - row.entry.seen,
-                            .held = now < row.entry.held_until});
-  }
   for (const auto& [peer, state] : peers_) {
-    const auto stations = stations_of.find(peer);
     out.peers.push_back({.peer = peer,
-                         .stations = stations != stations_of.end() ? stations->second : 0,
+                         .stations = fdb_.CountAt(peer),
                          .from_peer = state->from_peer,
                          .to_peer = state->to_peer,
                          .age = now - state->first,
@@ -509,6 +500,21 @@ CloudSnapshot Cloud::Snapshot() const {
   out.group_problem = group_watch_.Problem(now);
   out.rejoins = group_watch_.rejoins();
   if (snooper_.has_value()) out.snooping = snooper_->Snapshot();
+  AddFastTo(out);
+  return out;
+}
+
+std::vector<StationSnapshot> Cloud::Stations(const std::optional<MacAddress>& after,
+                                             size_t limit) const {
+  const Instant now = loop_->now();
+  std::vector<StationSnapshot> out;
+  for (const Fdb::Row& row : fdb_.Rows(now, after, limit)) {
+    out.push_back({.mac = row.mac,
+                   .where = row.entry.where,
+                   .is_static = row.entry.is_static,
+                   .idle = row.entry.is_static ? Duration{} : now - row.entry.seen,
+                   .held = now < row.entry.held_until});
+  }
   AddFastTo(out);
   return out;
 }

@@ -135,7 +135,10 @@ class Cloud {
   // makes ports fast ones, says Hello. `now` never runs backwards.
   void Tick(Instant now);
 
+  // Without stations.
   CloudSnapshot Snapshot() const;
+  // The first `limit` by MAC, of those behind `after`.
+  std::vector<StationSnapshot> Stations(const std::optional<MacAddress>& after, size_t limit) const;
   Explanation Explain(const MacAddress& source, const MacAddress& destination) const;
 
  private:
@@ -169,6 +172,7 @@ class Cloud {
     std::optional<Instant> tried;  // when it was last asked that
     int tries = 0;                 // without an answer
     bool fast = false;             // I4
+    uint64_t fast_frames = 0;      // that the programs had taken from it at the last Tick
     TokenBucket floods;
     TokenBucket hellos;
   };
@@ -239,6 +243,7 @@ class Cloud {
   bool IsFast(const Location& where) const;
   std::optional<Instant> LastSeen(const MacAddress& mac, const Location& where, Instant now);
   void AddFastTo(CloudSnapshot& snapshot) const;
+  void AddFastTo(std::vector<StationSnapshot>& stations) const;
 
   // Who of the ports gets a flooded frame, and who is asked: cloud_snoop.cc.
   Snooper::Audience AudienceOf(std::span<const uint8_t> frame, bool checksum, const Location& from);
@@ -269,6 +274,7 @@ class Cloud {
   std::unique_ptr<FastCloud> fast_;  // may be null
   std::string why_not_fast_;
   Instant last_hello_;
+  Instant last_tick_;
   std::optional<Instant> proof_;  // when frames for carried ports were last seen to come through
 
   std::optional<Snooper> snooper_;

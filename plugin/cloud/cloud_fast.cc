@@ -145,6 +145,13 @@ void Cloud::TickFast(Instant now) {
     }
   }
   if (fast_ == nullptr) return;
+  last_tick_ = now;
+  for (const auto& [peer, state] : peers_) {
+    if (!state->fast) continue;
+    const uint64_t frames = fast_->CountersOf(peer).from.frames;
+    if (std::exchange(state->fast_frames, frames) != frames)
+      state->last = std::max(state->last, now);
+  }
   int left = kMostMadeFast;
   for (const auto& [id, port] : ports_) {
     if (port->options.host_end == IfIndex::kNone) CarryOrNot(*port, now);
@@ -420,17 +427,6 @@ void Cloud::AddFastTo(CloudSnapshot& snapshot) const {
     Add(out.from_pod, counters.from);
     Add(out.to_pod, counters.to);
   }
-  absl::flat_hash_map<Peer, Duration> idle_of;
-  for (StationSnapshot& station : snapshot.stations) {
-    if (station.is_static || !IsFast(station.where)) continue;
-    const std::optional<Instant> seen = fast_->LastSeen(station.mac);
-    if (!seen.has_value()) continue;
-    station.idle = std::min(station.idle, std::max(now - *seen, Duration{}));
-    if (const auto* peer = std::get_if<Peer>(&station.where)) {
-      const auto [at, is_new] = idle_of.try_emplace(*peer, station.idle);
-      at->second = std::min(at->second, station.idle);
-    }
-  }
   for (PeerSnapshot& out : snapshot.peers) {
     const PeerState& state = *FindPeer(out.peer);
     if (!state.fast) continue;
@@ -438,9 +434,18 @@ void Cloud::AddFastTo(CloudSnapshot& snapshot) const {
     const FastCounters counters = fast_->CountersOf(out.peer);
     Add(out.from_peer, counters.from);
     Add(out.to_peer, counters.to);
-    if (const auto idle = idle_of.find(out.peer); idle != idle_of.end()) {
-      out.idle = std::min(out.idle, idle->second);
-    }
+    if (counters.from.frames != state.fast_frames) out.idle = std::min(out.idle, now - last_tick_);
+  }
+}
+
+void Cloud::AddFastTo(std::vector<StationSnapshot>& stations) const {
+  if (fast_ == nullptr) return;
+  const Instant now = loop_->now();
+  for (StationSnapshot& station : stations) {
+    if (station.is_static || !IsFast(station.where)) continue;
+    const std::optional<Instant> seen = fast_->LastSeen(station.mac);
+    if (!seen.has_value()) continue;
+    station.idle = std::min(station.idle, std::max(now - *seen, Duration{}));
   }
 }
 

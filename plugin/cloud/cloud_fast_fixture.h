@@ -110,6 +110,12 @@ class CloudFastTest : public testing::Test {
   }
 
   Cloud& cloud() { return *node_.cloud; }
+  // With all stations.
+  CloudSnapshot Snapshot() {
+    CloudSnapshot out = cloud().Snapshot();
+    out.stations = cloud().Stations(std::nullopt, out.station_count);
+    return out;
+  }
   FakeFastCloud::State& fast() { return *node_.fast; }
   Instant now() const { return loop_->now(); }
 

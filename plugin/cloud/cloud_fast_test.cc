@@ -41,12 +41,12 @@ TEST_F(CloudFastTest, StationsAtPortsAreCopiedAlwaysAndThoseAtPeersWhileTheseAre
   EXPECT_THAT(Copied(), ElementsAre(kPodA, kNested, kFar)) << "moved to a plain member";
   FromPeer(MakeFrame(kPodA, kNested));
   EXPECT_EQ(fast().stations[kNested].where, Location(kPeer));
-  EXPECT_EQ(cloud().Snapshot().peers[0].fast_port, 5000);
+  EXPECT_EQ(Snapshot().peers[0].fast_port, 5000);
 
   Hello(kPeer, 0);
   EXPECT_THAT(Copied(), ElementsAre(kPodA));
   EXPECT_THAT(fast().peers, IsEmpty());
-  EXPECT_EQ(cloud().Snapshot().peers[0].fast_port, 0);
+  EXPECT_EQ(Snapshot().peers[0].fast_port, 0);
 }
 
 TEST_F(CloudFastTest, AFastPeerThatLeavesIsForgotten) {
@@ -71,8 +71,8 @@ TEST_F(CloudFastTest, AFastPeerIsForgotten128SecondsAfterItsLastHello) {
   cloud().Tick(now() + 128s);
   EXPECT_THAT(fast().peers, IsEmpty());
   EXPECT_THAT(Copied(), IsEmpty());
-  EXPECT_THAT(cloud().Snapshot().peers, SizeIs(1)) << "it is a plain member now";
-  EXPECT_THAT(cloud().Snapshot().stations, SizeIs(1));
+  EXPECT_THAT(Snapshot().peers, SizeIs(1)) << "it is a plain member now";
+  EXPECT_THAT(Snapshot().stations, SizeIs(1));
   TakeSent();
   FromPeer(MakeHello(kFarAgent, 5000, false));
   EXPECT_THAT(TakeSent(), SizeIs(2)) << "news again, and a port to be tried";
@@ -97,7 +97,7 @@ TEST_F(CloudFastTest, AFastPeerThatFellSilentIsForgotten) {
   cloud().Tick(now() + 10s);
   EXPECT_THAT(fast().peers, IsEmpty());
   EXPECT_THAT(Copied(), IsEmpty());
-  EXPECT_THAT(cloud().Snapshot().peers, IsEmpty());
+  EXPECT_THAT(Snapshot().peers, IsEmpty());
 }
 
 TEST_F(CloudFastTest, APeerToWhichThereIsNoWayIsSlowUntilAHelloFindsOne) {
@@ -106,19 +106,18 @@ TEST_F(CloudFastTest, APeerToWhichThereIsNoWayIsSlowUntilAHelloFindsOne) {
   FromPeer(MakeFrame(kPodA, kFar));
   Hello();
   EXPECT_THAT(Copied(), IsEmpty());
-  EXPECT_EQ(cloud().Snapshot().peers[0].fast_port, 0);
+  EXPECT_EQ(Snapshot().peers[0].fast_port, 0);
   fast().no_peer = absl::OkStatus();
   Hello();
   EXPECT_THAT(Copied(), ElementsAre(kFar));
-  EXPECT_EQ(cloud().Snapshot().peers[0].fast_port, 5000);
+  EXPECT_EQ(Snapshot().peers[0].fast_port, 5000);
 
   fast().peer_counters[kPeer].from = {7, 700};
-  const uint64_t before = cloud().Snapshot().peers[0].from_peer.frames;
+  const uint64_t before = Snapshot().peers[0].from_peer.frames;
   fast().no_peer = absl::FailedPreconditionError("no route");
   Hello();
   EXPECT_THAT(Copied(), IsEmpty()) << "the way was lost";
-  EXPECT_EQ(cloud().Snapshot().peers[0].from_peer.frames, before + 1)
-      << "the Hello, and all before";
+  EXPECT_EQ(Snapshot().peers[0].from_peer.frames, before + 1) << "the Hello, and all before";
 }
 
 TEST_F(CloudFastTest, AFastPortThatChangesIsPassedOn) {
@@ -142,7 +141,7 @@ TEST_F(CloudFastTest, WhatTheProgramsSawDoesNotExpire) {
   cloud().Tick(now() + 20s);
   EXPECT_THAT(Copied(), ElementsAre(kPodA, kNested, kFar));
   EXPECT_THAT(fast().peers, SizeIs(1)) << "nor does its peer";
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_THAT(snapshot.peers, SizeIs(1));
   EXPECT_THAT(snapshot.stations, SizeIs(3));
   for (const SwitchEvent& event : node_.events) {
@@ -153,7 +152,7 @@ TEST_F(CloudFastTest, WhatTheProgramsSawDoesNotExpire) {
   }
   cloud().Tick(now() + 35s);
   EXPECT_THAT(Copied(), ElementsAre(kPodA));
-  EXPECT_THAT(cloud().Snapshot().peers, IsEmpty());
+  EXPECT_THAT(Snapshot().peers, IsEmpty());
 }
 
 // ---------------------------------------------------------------- ports
@@ -165,8 +164,8 @@ TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   cloud().Tick(now() + 999ms);
   EXPECT_THAT(fast().ports, IsEmpty());
   EXPECT_TRUE(a->receiving);
-  EXPECT_FALSE(cloud().Snapshot().ports[0].fast);
-  EXPECT_EQ(cloud().Snapshot().ports[0].why_not_fast, "") << "it is soon to be";
+  EXPECT_FALSE(Snapshot().ports[0].fast);
+  EXPECT_EQ(Snapshot().ports[0].why_not_fast, "") << "it is soon to be";
 
   FromPod(a, MakeFrame(kFar, kNested));
   TakeSent();
@@ -183,7 +182,7 @@ TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   cloud().Tick(now() + 2s);
   EXPECT_EQ(fast().port_attempts, 1);
 
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_TRUE(snapshot.ports[0].fast);
   EXPECT_FALSE(snapshot.ports[1].fast);
   EXPECT_THAT(snapshot.ports[1].why_not_fast, HasSubstr("it is a tap"));
@@ -232,7 +231,7 @@ TEST_F(CloudFastTest, APortThatCannotBeFastGoesOnAndIsNotTriedAgain) {
   EXPECT_TRUE(a->receiving);
   FromPod(a, MakeFrame(kFar, kPodA));
   EXPECT_THAT(TakeSent(), SizeIs(1));
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_FALSE(snapshot.ports[0].fast);
   EXPECT_EQ(snapshot.ports[0].why_not_fast, "it is enslaved to br0");
 }
@@ -243,7 +242,7 @@ TEST_F(CloudFastTest, APortThatCannotStopReceivingIsNotFast) {
   a->no_switch = absl::UnimplementedError("cannot stop receiving");
   for (const auto after : {1s, 2s}) cloud().Tick(now() + after);
   EXPECT_EQ(fast().port_attempts, 0);
-  EXPECT_EQ(cloud().Snapshot().ports[0].why_not_fast, "cannot stop receiving");
+  EXPECT_EQ(Snapshot().ports[0].why_not_fast, "cannot stop receiving");
 }
 
 TEST_F(CloudFastTest, PuntedFramesAreThoseOfTheirPorts) {
@@ -260,7 +259,7 @@ TEST_F(CloudFastTest, PuntedFramesAreThoseOfTheirPorts) {
   EXPECT_THAT(TakeSent(), SizeIs(4));
   EXPECT_THAT(a->out, SizeIs(3));  // two floods of B's, and what is for A
   EXPECT_THAT(b->out, SizeIs(2));
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.ports[0].from_pod.frames, 2u);
   EXPECT_EQ(snapshot.ports[1].from_pod.frames, 3u);
   EXPECT_EQ(fast().stations[kNested].where, Location(kA));
@@ -292,7 +291,7 @@ TEST_F(CloudFastTest, APortThatIsRemovedOrFailsIsNoFastOne) {
   EXPECT_THAT(Copied(), ElementsAre(kPodB)) << "as the station of a slow port";
   cloud().Tick(now() + 5s);
   EXPECT_THAT(fast().ports, IsEmpty()) << "nor is it tried again";
-  EXPECT_EQ(cloud().Snapshot().ports[0].from_pod.frames, 7u) << "no counter runs backwards";
+  EXPECT_EQ(Snapshot().ports[0].from_pod.frames, 7u) << "no counter runs backwards";
 }
 
 // ---------------------------------------------------------------- taps
@@ -304,7 +303,7 @@ TEST_F(CloudFastTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough)
   FromPeer(MakeFrame(kPodA, kFar));
   cloud().Tick(now() + 2s);
   EXPECT_THAT(fast().ports, IsEmpty());
-  EXPECT_THAT(cloud().Snapshot().ports[0].why_not_fast, HasSubstr("UDP port 51105"));
+  EXPECT_THAT(Snapshot().ports[0].why_not_fast, HasSubstr("UDP port 51105"));
   TakeSent();
   FromPod(tap, MakeFrame(kFar, kPodA));
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeFrame(kFar, kPodA)))));
@@ -314,14 +313,14 @@ TEST_F(CloudFastTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough)
   cloud().Tick(now() + 3s);
   EXPECT_THAT(fast().ports, ElementsAre(Pair(kA, IfIndex::kNone)));
   EXPECT_TRUE(fast().stations.contains(kPodA));
-  EXPECT_TRUE(cloud().Snapshot().ports[0].fast);
-  EXPECT_EQ(cloud().Snapshot().ports[0].why_not_fast, "");
+  EXPECT_TRUE(Snapshot().ports[0].fast);
+  EXPECT_EQ(Snapshot().ports[0].why_not_fast, "");
 
   cloud().Tick(now() + Cloud::kHelloLife - 1s);
   Hello();  // the peer stays fast
   cloud().Tick(now() + Cloud::kHelloLife + 1s);
   EXPECT_THAT(fast().ports, IsEmpty()) << "a firewall may be in the way by now";
-  EXPECT_FALSE(cloud().Snapshot().ports[0].fast);
+  EXPECT_FALSE(Snapshot().ports[0].fast);
 }
 
 TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
@@ -348,11 +347,11 @@ TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
   EXPECT_THAT(fast().carried, SizeIs(1));
 
   // Given back: sent as to a plain member, and counted once.
-  const uint64_t counted = cloud().Snapshot().ports[0].from_pod.frames;
+  const uint64_t counted = Snapshot().ports[0].from_pod.frames;
   Punt(kA, to_fast);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(to_fast))));
   EXPECT_THAT(fast().carried, SizeIs(1));
-  EXPECT_EQ(cloud().Snapshot().ports[0].from_pod.frames, counted);
+  EXPECT_EQ(Snapshot().ports[0].from_pod.frames, counted);
 
   // What the kernel has unpacked for it.
   tap->out.clear();
@@ -362,7 +361,7 @@ TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
 
   fast().no_carry = Drop::kSendFailed;
   FromPod(tap, to_fast);
-  EXPECT_EQ(cloud().Snapshot().ports[0].drops[Drop::kSendFailed], 1u);
+  EXPECT_EQ(Snapshot().ports[0].drops[Drop::kSendFailed], 1u);
 }
 
 TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
@@ -373,7 +372,7 @@ TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
   fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
   cloud().ReadNow();
   cloud().Tick(now() + 2s);
-  ASSERT_TRUE(cloud().Snapshot().ports[0].fast);
+  ASSERT_TRUE(Snapshot().ports[0].fast);
   fast().no_uplink = absl::FailedPreconditionError("wg0 has no Ethernet header");
   node_.group = std::make_shared<FakeSocket::State>();
   ASSERT_TRUE(
@@ -381,7 +380,7 @@ TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
   TakeSent();
   FromPod(tap, MakeFrame(kFar, kPodA));
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeFrame(kFar, kPodA)))));
-  EXPECT_FALSE(cloud().Snapshot().ports[0].fast);
+  EXPECT_FALSE(Snapshot().ports[0].fast);
 }
 
 // ---------------------------------------------------------------- the whole cloud
@@ -396,7 +395,7 @@ TEST_F(CloudFastTest, TheFastPathMovesWithItsCloud) {
   EXPECT_EQ(fast().uplink, IfIndex{9});
   EXPECT_THAT(fast().peers, ElementsAre(Pair(kPeer, 5000))) << "routes have changed";
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, kOurFastPort, true)))));
-  EXPECT_EQ(cloud().Snapshot().fast_port, kOurFastPort);
+  EXPECT_EQ(Snapshot().fast_port, kOurFastPort);
 }
 
 TEST_F(CloudFastTest, ACloudThatCannotMoveKeepsItsFastPathWhereItIs) {
@@ -418,7 +417,7 @@ TEST_F(CloudFastTest, AFastPathThatCannotFollowIsLeftBehind) {
   fast().no_uplink = absl::FailedPreconditionError("wg0 has no Ethernet header");
   fast().port_counters[kA] = {.from = {7, 700}, .to = {8, 800}};
   fast().peer_counters[kPeer] = {.from = {9, 900}, .to = {10, 1000}};
-  const CloudSnapshot before = cloud().Snapshot();
+  const CloudSnapshot before = Snapshot();
   fast().Punt(kA, {MakeFrame(kFar, kPodA)});
   node_.group = std::make_shared<FakeSocket::State>();
   ASSERT_TRUE(
@@ -428,7 +427,7 @@ TEST_F(CloudFastTest, AFastPathThatCannotFollowIsLeftBehind) {
   EXPECT_TRUE(a->receiving);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeFrame(kFar, kPodA))),
                                       Pair(kGroup, Wrap(MakeHello(kAgent, 0, false)))));
-  const CloudSnapshot after = cloud().Snapshot();
+  const CloudSnapshot after = Snapshot();
   EXPECT_EQ(after.options.uplink_name, "wg0");
   EXPECT_EQ(after.fast_port, 0);
   EXPECT_THAT(after.why_not_fast, HasSubstr("wg0 has no Ethernet header"));
@@ -453,13 +452,13 @@ TEST_F(CloudFastTest, WhatTheProgramsForwardedCounts) {
   AddFastPort(kA, kPodA);
   Hello();
   FromPeer(MakeFrame(kPodA, kFar));
-  const CloudSnapshot before = cloud().Snapshot();
+  const CloudSnapshot before = Snapshot();
   EXPECT_EQ(before.fast_port, kOurFastPort);
   EXPECT_EQ(before.why_not_fast, "");
   fast().port_counters[kA] = {.from = {1, 100}, .to = {2, 200}};
   fast().peer_counters[kPeer] = {.from = {3, 300}, .to = {4, 400}};
   fast().slow[static_cast<size_t>(Slow::kUnknown)] = 5;
-  const CloudSnapshot after = cloud().Snapshot();
+  const CloudSnapshot after = Snapshot();
   const auto more = [](const FlowCounters& a, const FlowCounters& b) {
     return std::pair(a.frames - b.frames, a.bytes - b.bytes);
   };
@@ -474,7 +473,7 @@ TEST_F(CloudFastTest, WhatWasPuntedAndLostIsCountedAlsoAfterTheFastPathIsGone) {
   Start();
   fast().lost = {.frames = 3, .datagrams = 4};
   const auto lost = [&] {
-    const DropCounters drops = cloud().Snapshot().drops;
+    const DropCounters drops = Snapshot().drops;
     return std::pair(drops[Drop::kPortOverrun], drops[Drop::kSocketOverrun]);
   };
   EXPECT_THAT(lost(), Pair(3, 4));

@@ -166,7 +166,7 @@ TEST_F(CloudFastTest, AHelloIsNeitherLearnedNorDeliveredNorLost) {
   node_.group->Push({Wrap(MakeHello(kFarAgent, 5000, true)), kPeer});
   cloud().ReadNow();
   EXPECT_THAT(a->out, IsEmpty());
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_THAT(snapshot.stations, SizeIs(1));  // the pod
   EXPECT_EQ(snapshot.drops.Total(), 0u);
   for (const auto& [to, bytes] : TakeSent()) EXPECT_EQ(to.address, kPeer.address);
@@ -181,7 +181,7 @@ TEST_F(CloudFastTest, AHelloOfAPodIsReserved) {
   Punt(kA, MakeHello(kPodA, 5000, true));
   EXPECT_THAT(b->out, IsEmpty());
   EXPECT_THAT(TakeSent(), IsEmpty());
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.ports[0].drops[Drop::kReserved], 2u);
   EXPECT_EQ(snapshot.ports[0].drops.Total(), 2u);
 }

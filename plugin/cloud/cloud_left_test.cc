@@ -22,7 +22,7 @@ class CloudLeftTest : public CloudFastTest {
     fast().left_ports = {kHostEnd};
   }
   const StationSnapshot* Station(const MacAddress& mac) {
-    snapshot_ = cloud().Snapshot();
+    snapshot_ = Snapshot();
     const auto found = std::find_if(snapshot_.stations.begin(), snapshot_.stations.end(),
                                     [&](const StationSnapshot& one) { return one.mac == mac; });
     return found != snapshot_.stations.end() ? &*found : nullptr;

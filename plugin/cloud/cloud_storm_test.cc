@@ -28,7 +28,7 @@ class CloudStormTest : public CloudFastTest {
                       [&](const SwitchEvent& event) { return event.kind == kind; }));
   }
   const PortSnapshot Port(PortId id) {
-    for (const PortSnapshot& port : cloud().Snapshot().ports) {
+    for (const PortSnapshot& port : Snapshot().ports) {
       if (port.id == id) return port;
     }
     return {};
@@ -84,7 +84,7 @@ TEST_F(CloudStormTest, PeersAreLimitedOneByOneAndTogether) {
   }
   cloud().ReadNow();
   EXPECT_THAT(a->out, SizeIs(500));
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.drops[Drop::kStorm], 300u + 2500u);
   EXPECT_EQ(Events(Kind::kStorm), 1u);
 }
@@ -101,7 +101,7 @@ TEST_F(CloudStormTest, PeersThatAreNotCountedShareOneLimit) {
   }
   cloud().ReadNow();
   cloud().ReadNow();
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_THAT(snapshot.peers, SizeIs(Cloud::kMaxPeers));
   EXPECT_EQ(snapshot.peers_not_kept, 800u);
   EXPECT_EQ(snapshot.drops[Drop::kStorm], 300u);
@@ -111,12 +111,12 @@ TEST_F(CloudStormTest, PeersThatAreNotCountedShareOneLimit) {
 TEST_F(CloudStormTest, HellosOfOnePeerAndOfAllStrangersAreLimited) {
   Start();
   for (uint32_t i = 0; i < 100; ++i) FromPeer(MakeHello(kFarAgent, 5000, true));
-  EXPECT_EQ(cloud().Snapshot().drops[Drop::kStorm], 36u) << "a bucket holds 64 at the least";
+  EXPECT_EQ(Snapshot().drops[Drop::kStorm], 36u) << "a bucket holds 64 at the least";
   for (uint16_t port = 1; port <= 1500; ++port) {
     node_.unicast->Push({Wrap(MakeHello(kFarAgent, 5000, true)), {kOther.address, port}});
   }
   cloud().ReadNow();
-  EXPECT_EQ(cloud().Snapshot().drops[Drop::kStorm], 36u + 564u);
+  EXPECT_EQ(Snapshot().drops[Drop::kStorm], 36u + 564u);
 }
 
 // A pod that bridges two of its interfaces in this cloud: what is flooded to one comes back from
@@ -159,7 +159,7 @@ TEST_F(CloudStormTest, APortThatLeadsFramesInACircleIsBlocked) {
   EXPECT_THAT(a->out, IsEmpty());
   EXPECT_THAT(c->out, IsEmpty());
   EXPECT_THAT(TakeSent(), IsEmpty());
-  EXPECT_THAT(cloud().Snapshot().stations, SizeIs(3));
+  EXPECT_THAT(Snapshot().stations, SizeIs(3));
   node_.group->Push({Wrap(MakeFrame(kAll, kFar)), kPeer});
   cloud().ReadNow();
   EXPECT_THAT(b->out, IsEmpty());
@@ -191,7 +191,7 @@ TEST_F(CloudStormTest, PeersBlockNoPortAndTheirLoopsDieDown) {
   for (int i = 0; i < 1000; ++i) node_.group->Push({Wrap(MakeFrame(kAll, kPodA)), kPeer});
   cloud().ReadNow();
   EXPECT_THAT(b->out, SizeIs(64)) << "so many at once, and 100 a second";
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.drops[Drop::kLoop], 1000u - 64u);
   EXPECT_EQ(snapshot.conflicts, 1000u);
   EXPECT_EQ(snapshot.ports[0].blocks + snapshot.ports[1].blocks, 0u);
@@ -206,7 +206,7 @@ TEST_F(CloudStormTest, AStationThatMovesTooOftenIsHeldAndItsCopyStaysRight) {
     Punt(kA, MakeFrame(kAll, kNested));
     FromPeer(MakeFrame(kAll, kNested));
   }
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.moves, 6u) << "five, and the way back";
   EXPECT_EQ(snapshot.holds, 1u);
   EXPECT_EQ(Events(Kind::kStationMoved), 6u);
@@ -223,7 +223,7 @@ TEST_F(CloudStormTest, AStrangersLeaveTakesNothingFromOthers) {
   node_.group->Push({Wrap({}), kOther});
   node_.group->Push({Wrap({}), {kPeer.address, 1}});
   cloud().ReadNow();
-  EXPECT_THAT(cloud().Snapshot().stations, SizeIs(1));
+  EXPECT_THAT(Snapshot().stations, SizeIs(1));
   EXPECT_EQ(Events(Kind::kPeerGone), 0u);
 }
 
@@ -275,7 +275,7 @@ TEST_F(CloudCrowdTest, AMemberWithManyStationsLeavesBitByBit) {
   EXPECT_EQ(Events(Kind::kPeerGone), 1u);
   EXPECT_THAT(fast().stopped, ElementsAre(kPeer));
   EXPECT_THAT(fast().peers, SizeIs(1));
-  EXPECT_THAT(cloud().Snapshot().stations, SizeIs(1 + kMany));
+  EXPECT_THAT(Snapshot().stations, SizeIs(1 + kMany));
   EXPECT_EQ(cloud().Explain(kPodA, Station(9'999)).verdict.action, Verdict::Action::kFlood);
   // It comes back before all of its stations are gone: not as a fast one, and with what it says
   // now.
@@ -290,7 +290,7 @@ TEST_F(CloudCrowdTest, AMemberWithManyStationsLeavesBitByBit) {
   EXPECT_EQ(Events(Kind::kStationGone), kMany);
   EXPECT_THAT(fast().peers, IsEmpty());
   EXPECT_THAT(Copied(), ElementsAre(kPodA));
-  EXPECT_THAT(cloud().Snapshot().stations, SizeIs(2 + kMany));
+  EXPECT_THAT(Snapshot().stations, SizeIs(2 + kMany));
   Hello(kPeer);
   EXPECT_THAT(Copied(), ElementsAre(kPodA, Station(1)));
 }
@@ -317,7 +317,7 @@ TEST_F(CloudCrowdTest, AFloodOfSourcesLeavesRoomAndTakesNobodysPlace) {
   EXPECT_EQ(cloud().Explain(kPodA, kFar).verdict.peer, kPeer);
   FromPeer(MakeFrame(kPodA, kFar2), kPeer);
   EXPECT_EQ(cloud().Explain(kPodA, kFar2).verdict.peer, kPeer);
-  const CloudSnapshot snapshot = cloud().Snapshot();
+  const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.stations.size(), 1u + 2u + kPlaces / 2);
   EXPECT_EQ(snapshot.not_learned, kPlaces / 2 + 10'000);
 }

@@ -83,7 +83,8 @@ struct CloudSnapshot {
   CloudOptions options;                        // unicast_port as bound
   std::vector<PortSnapshot> ports = {};        // by id
   std::vector<PeerSnapshot> peers = {};        // by peer
-  std::vector<StationSnapshot> stations = {};  // by MAC
+  uint64_t station_count = 0;                  // FDB entries
+  std::vector<StationSnapshot> stations = {};  // by MAC; only those that were asked for
   DropCounters drops;                          // of datagrams; those of frames are with their port
   FlowCounters from_group;                     // received at the group socket, own echoes excluded
   FlowCounters to_group;

@@ -52,6 +52,7 @@ void Fdb::Unlink(Slot& slot) {
   (slot.before == kNone ? place.first : At(slot.before).next) = slot.next;
   if (slot.next != kNone) At(slot.next).before = slot.before;
   if (!slot.entry.is_static) --place.learned;
+  if (place.forgotten) --gone_;
   if (--place.count != 0 || place.forgotten) return;  // a forgotten place ends in Sweep
   place_of_.erase(place.where);
   free_places_.push_back(slot.place);
@@ -219,6 +220,7 @@ size_t Fdb::ForgetPeer(const Peer& peer) {
   const Index at = found->second;
   place_of_.erase(found);
   places_[at].forgotten = true;
+  gone_ += places_[at].count;
   forgotten_.push_back(at);
   return places_[at].count;
 }
@@ -300,13 +302,25 @@ size_t Fdb::CountAt(const Location& where) const {
   return found != place_of_.end() ? places_[found->second].count : 0;
 }
 
-std::vector<Fdb::Row> Fdb::Rows(Instant now) const {
-  std::vector<Row> rows;
-  rows.reserve(index_of_.size());
-  for (const auto& [mac, index] : index_of_) {
-    if (!Gone(At(index), now)) rows.push_back({mac, At(index).entry});
+std::vector<Fdb::Row> Fdb::Rows(Instant now, const std::optional<MacAddress>& after,
+                                size_t limit) const {
+  std::vector<const Slot*> found;
+  found.reserve(index_of_.size());
+  for (Index at = 0; at < used_slots_; ++at) {
+    const Slot& slot = At(at);
+    if (!slot.used || Gone(slot, now) || (after.has_value() && slot.mac <= *after)) continue;
+    found.push_back(&slot);
   }
-  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.mac < b.mac; });
+  const auto by_mac = [](const Slot* a, const Slot* b) { return a->mac < b->mac; };
+  if (limit < found.size()) {
+    std::nth_element(found.begin(), found.begin() + static_cast<ptrdiff_t>(limit), found.end(),
+                     by_mac);
+    found.resize(limit);
+  }
+  std::sort(found.begin(), found.end(), by_mac);
+  std::vector<Row> rows;
+  rows.reserve(found.size());
+  for (const Slot* slot : found) rows.push_back({slot->mac, slot->entry});
   return rows;
 }
 

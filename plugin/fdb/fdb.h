@@ -138,6 +138,8 @@ class Fdb {
   static constexpr size_t kCost = 16;
   Swept Sweep(Instant now, size_t budget, Ask ask);
 
+  // What ForgetPeer has taken away is not counted, and what has expired until Sweep comes to it.
+  size_t live() const { return index_of_.size() - gone_; }
   // Those that Sweep has not come to yet included.
   size_t size() const { return index_of_.size(); }
   size_t learned() const { return learned_; }
@@ -150,8 +152,9 @@ class Fdb {
     MacAddress mac;
     FdbEntry entry;
   };
-  // All live entries, sorted by MAC.
-  std::vector<Row> Rows(Instant now) const;
+  // The first `limit` live entries by MAC, of those behind `after`.
+  std::vector<Row> Rows(Instant now, const std::optional<MacAddress>& after = std::nullopt,
+                        size_t limit = ~size_t{0}) const;
 
  private:
   using Index = uint32_t;
@@ -219,6 +222,7 @@ class Fdb {
   bool sweeping_ = false;
   Index cursor_ = 0;
   size_t learned_ = 0;
+  size_t gone_ = 0;  // at forgotten places
   uint64_t moves_ = 0;
   uint64_t conflicts_ = 0;
   uint64_t refused_full_ = 0;

@@ -382,6 +382,11 @@ TEST_F(FdbTest, RowsAreSortedByMac) {
   std::vector<MacAddress> macs;
   for (const Fdb::Row& row : fdb_.Rows(kStart)) macs.push_back(row.mac);
   EXPECT_THAT(macs, ElementsAre(Mac(1), Mac(3), Mac(5), Mac(70000)));
+
+  macs.clear();
+  for (const Fdb::Row& row : fdb_.Rows(kStart, Mac(2), 2)) macs.push_back(row.mac);
+  EXPECT_THAT(macs, ElementsAre(Mac(3), Mac(5))) << "behind one that need not be there";
+  EXPECT_THAT(fdb_.Rows(kStart, Mac(70000), 2), IsEmpty());
 }
 
 // The same operations on a table that is too simple to be wrong.

@@ -207,7 +207,17 @@ std::string Compare(const Fdb& fdb, const Model& model, const Copy& copy, Instan
     if (entry->where != station.where || entry->is_static != station.is_static) return "entry";
     if (!entry->is_static && entry->seen != station.seen) return "last frame";
   }
-  if (fdb.Rows(now).size() != live) return "rows";
+  const std::vector<Fdb::Row> rows = fdb.Rows(now);
+  if (rows.size() != live) return "rows";
+  if (live > 2) {
+    const std::vector<Fdb::Row> two = fdb.Rows(now, rows[0].mac, 2);
+    if (two.size() != 2 || two[0].mac != rows[1].mac || two[1].mac != rows[2].mac) {
+      return "a page of rows";
+    }
+  }
+  const auto forgotten = std::count_if(model.table.begin(), model.table.end(),
+                                       [](const auto& item) { return item.second.forgotten; });
+  if (fdb.live() + static_cast<size_t>(forgotten) != fdb.size()) return "how many live";
   for (int n = 0; n < kPlaces; ++n) {
     std::set<MacAddress> at, model_at;
     fdb.ForEachAt(Place(n), [&](const MacAddress& mac, const FdbEntry&) { at.insert(mac); });

@@ -1,13 +1,14 @@
 // A stranger on the LAN: datagrams that no member would send, as fast as they go. IPv4 only.
 //
 //   hostile KIND MS GROUP GROUP_PORT VNI TARGET... [--mac MAC] [--source-port PORT] [--most COUNT]
+//           [--first STATION]
 //
 // Sends for MS milliseconds, or COUNT datagrams, in turns to the group and to each TARGET
 // (ADDRESS:PORT), and says how many were sent as JSON: {"sent": N}. Kinds:
 //
 //   short bad-header wrong-vni short-frame group-source   one reason to be dropped each
 //   leave         the header alone
-//   sources       to `--mac`, each from a station of its own
+//   sources       to `--mac`, each from a station of its own, with numbers from `--first` on
 //   arp nd igmp   to all, cut off in the middle
 //   conflict      to all, from `--mac`
 //   member        to all, from one station: nothing is wrong with it
@@ -150,6 +151,7 @@ int main(int argc, char** argv) {
   Mac mac = kStranger;
   int source_port = 0;
   uint64_t most = UINT64_MAX;
+  uint32_t station = 0;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.rfind("--", 0) == 0 && i + 1 == argc) Usage(word + " needs a value");
@@ -157,6 +159,8 @@ int main(int argc, char** argv) {
       mac = ParseMac(argv[++i]);
     } else if (word == "--source-port") {
       source_port = std::atoi(argv[++i]);
+    } else if (word == "--first") {
+      station = static_cast<uint32_t>(std::atoi(argv[++i]));
     } else if (word == "--most") {
       most = std::strtoull(argv[++i], nullptr, 10);
     } else {
@@ -187,7 +191,6 @@ int main(int argc, char** argv) {
     batch[i].msg_hdr.msg_iovlen = 1;
   }
   uint64_t sent = 0;
-  uint32_t station = 0;
   const auto end = Clock::now() + std::chrono::milliseconds(std::atoi(words[1].c_str()));
   while (sent < most && Clock::now() < end) {
     for (size_t i = 0; recipe.new_sources && i < kBatch; ++i) {
