@@ -335,7 +335,7 @@ absl::StatusOr<bool> Attachments::ForgetEnded(const AttachmentKey& key) {
 
 absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(Entry& entry, UniqueFd tap) {
   const AttachmentRecord& record = entry.record;
-  if (record.tap) return links_.tap_port(std::move(tap));
+  if (record.tap) return links_.tap_port(record.id, std::move(tap));
   ASSIGN_OR_RETURN(const LinkInfo link, links_.by_name(record.host_ifname));
   if (IdOfAlias(link.alias) != record.id) {
     return absl::NotFoundError(

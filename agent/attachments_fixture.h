@@ -90,7 +90,8 @@ struct Kernel {
       if (link == links.end()) return absl::NotFoundError("no such index");
       return NewPort(link->first);
     };
-    out.tap_port = [this](UniqueFd tap) -> absl::StatusOr<std::unique_ptr<FrameIo>> {
+    out.tap_port = [this](const std::string&,
+                          UniqueFd tap) -> absl::StatusOr<std::unique_ptr<FrameIo>> {
       if (const absl::Status s = Step("tap"); !s.ok()) return s;
       if (!tap) return absl::InvalidArgumentError("no descriptor");
       return NewPort("tap");

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
+#include "agent/kept_io.h"
 #include "agent/reaper.h"
 #include "plugin/base/status.h"
 #include "plugin/os/netns.h"
@@ -12,15 +13,20 @@
 namespace vxvde {
 namespace {
 
-absl::StatusOr<UniqueFd> ReopenTap(const std::string& netns, const std::string& ifname,
-                                   const std::string& alias) {
+std::string TapName(absl::string_view id) { return absl::StrCat("tap-", id); }
+
+absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
+                                   const std::string& ifname, const std::string& alias) {
   absl::StatusOr<UniqueFd> there = OpenNetNs(netns);
+  // One that was kept needs no entering of its namespace, which a user's agent may not do: podman
+  // mounts it where only its containers see it.
+  UniqueFd tap = store->Take(TapName(IdOfAlias(alias)));
+  if (tap && TapNameOf(tap) == ifname && !absl::IsNotFound(there.status())) return tap;
   if (absl::IsInvalidArgument(there.status())) {
     // A path that is no namespace (any more): an unmounted file under /run/netns.
     return absl::NotFoundError(there.status().message());
   }
   RETURN_IF_ERROR(there.status());
-  UniqueFd tap;
   RETURN_IF_ERROR(RunInNetNs(*there, [&]() -> absl::Status {
     // Asked first, because OpenTap would make a tap that is missing.
     ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
@@ -36,9 +42,25 @@ absl::StatusOr<UniqueFd> ReopenTap(const std::string& netns, const std::string& 
   return tap;
 }
 
+absl::StatusOr<std::unique_ptr<FrameIo>> PacketPort(FdStore* store, IfIndex index) {
+  const std::string name = absl::StrCat("port-", static_cast<uint32_t>(index));
+  if (UniqueFd kept = store->Take(name)) {
+    absl::StatusOr<std::unique_ptr<FrameIo>> port = AdoptPacketPort(std::move(kept), index);
+    if (port.ok()) return KeepPort(store, name, *std::move(port));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> port, OpenPacketPort(index));
+  return KeepPort(store, name, std::move(port));
+}
+
+absl::StatusOr<std::unique_ptr<FrameIo>> TapPort(FdStore* store, const std::string& id,
+                                                 UniqueFd tap) {
+  ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> port, OpenTapPort(std::move(tap)));
+  return KeepPort(store, TapName(id), std::move(port));
+}
+
 }  // namespace
 
-absl::StatusOr<Links> KernelLinks() {
+absl::StatusOr<Links> KernelLinks(FdStore* store) {
   ASSIGN_OR_RETURN(Netlink opened, Netlink::Open());
   const auto netlink = std::make_shared<Netlink>(std::move(opened));
   ASSIGN_OR_RETURN(std::unique_ptr<Reaper> started, Reaper::Start());
@@ -47,9 +69,13 @@ absl::StatusOr<Links> KernelLinks() {
       .by_name = [netlink](const std::string& name) { return netlink->GetLink(name); },
       .by_index = [netlink](IfIndex index) { return netlink->GetLink(index); },
       .route = [netlink](const IpAddress& to) { return netlink->LookUpRoute(to); },
-      .packet_port = OpenPacketPort,
-      .tap_port = OpenTapPort,
-      .reopen_tap = ReopenTap,
+      .packet_port = [store](IfIndex index) { return PacketPort(store, index); },
+      .tap_port = [store](const std::string& id,
+                          UniqueFd tap) { return TapPort(store, id, std::move(tap)); },
+      .reopen_tap =
+          [store](const std::string& netns, const std::string& ifname, const std::string& alias) {
+            return ReopenTap(store, netns, ifname, alias);
+          },
       .bury = [reaper](DeadPort port) { reaper->Bury(std::move(port)); },
   };
 }

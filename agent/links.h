@@ -12,6 +12,7 @@
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/fd_store.h"
 #include "plugin/os/io.h"
 #include "plugin/os/netlink.h"
 
@@ -33,8 +34,9 @@ struct Links {
 
   // The host end of a veth pair as a port.
   std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(IfIndex index)> packet_port;
-  // A tap's descriptor as a port.
-  std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(UniqueFd tap)> tap_port;
+  // A tap's descriptor as the port of the attachment `id`.
+  std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(const std::string& id, UniqueFd tap)>
+      tap_port;
   // Opens the persistent tap `ifname` of the namespace at the path `netns` again. NotFound
   // when the namespace or the tap is gone, or what has that name is not ours (another `alias`).
   std::function<absl::StatusOr<UniqueFd>(const std::string& netns, const std::string& ifname,
@@ -46,8 +48,9 @@ struct Links {
   std::function<void(DeadPort)> bury = [](const DeadPort&) {};
 };
 
-// The kernel of the calling thread's network namespace.
-absl::StatusOr<Links> KernelLinks();
+// The kernel of the calling thread's network namespace. Ports are kept in `store`, which outlives
+// them, and are taken from there.
+absl::StatusOr<Links> KernelLinks(FdStore* store);
 
 }  // namespace vxvde
 

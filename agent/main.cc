@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -22,13 +23,18 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "agent/attachments.h"
 #include "agent/config.h"
 #include "agent/firewall.h"
 #include "agent/handoff.h"
+#include "agent/holder.h"
 #include "agent/host_ports.h"
 #include "agent/ipam/ipam.h"
+#include "agent/kept_fds.h"
+#include "agent/kept_io.h"
 #include "agent/links.h"
 #include "agent/live_node.h"
 #include "agent/log.h"
@@ -188,11 +194,17 @@ struct NodeFastPath {
 };
 
 // An error only where `wanted` forbids to do without.
-absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const Log& log) {
+absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const Log& log) {
   std::string why = "the agent was started with `datapath: user`; restart it";
   if (wanted != Datapath::kUser) {
-    absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath();
-    if (fast.ok()) return NodeFastPath{*std::move(fast), ""};
+    absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath(store);
+    if (fast.ok()) {
+      if (const std::string anew = (*fast)->WhyAnew(); !anew.empty()) {
+        log.Warn("kernel datapath begun anew",
+                 {{"why", anew}, {"so", "pods' ports are the agent's for a moment"}});
+      }
+      return NodeFastPath{*std::move(fast), ""};
+    }
     if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
     why = std::string(fast.status().message());
     log.Info("no kernel datapath", {{"why", why}, {"instead", "user"}});
@@ -230,21 +242,49 @@ void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attac
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
 }
 
+// Where descriptors are while there is no agent. systemd says $FDSTORE since version 254; our unit
+// does for older ones.
+FdKeeper OpenFdKeeper(const std::string& run_dir, const std::string& notify_socket,
+                      std::map<std::string, UniqueFd> passed, const Log& log) {
+  int places = 0;
+  if (!notify_socket.empty() && absl::SimpleAtoi(Environment("FDSTORE"), &places) && places > 0) {
+    return {.what = "service manager",
+            .found = std::move(passed),
+            .keep = [notify_socket](const std::string& name,
+                                    int fd) { return StoreFd(notify_socket, name, fd); },
+            .drop = [notify_socket](
+                        const std::string& name) { return UnstoreFd(notify_socket, name); }};
+  }
+  absl::StatusOr<FdKeeper> holder = OpenHolder(run_dir);
+  if (holder.ok()) return *std::move(holder);
+  log.Warn("no holder", {{"error", std::string(holder.status().message())},
+                         {"so", "frames that come while the agent is restarted are lost"}});
+  return {.what = "nobody"};
+}
+
 absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Config config) {
   const std::string notify_socket = Environment("NOTIFY_SOCKET");
   const std::string handoff_path = absl::StrCat(flags.run_dir, "/handoff.sock");
+  InheritedFds inherited = TakeInherited(Environment("LISTEN_PID"), Environment("LISTEN_FDS"),
+                                         Environment("LISTEN_FDNAMES"));
 
   ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
+  // Before any thread.
+  KeptFds kept(OpenFdKeeper(flags.run_dir, notify_socket, TakeKept(inherited), log), &log);
   ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
-  ASSIGN_OR_RETURN(Links links, KernelLinks());
+  ASSIGN_OR_RETURN(Links links, KernelLinks(&kept));
   ASSIGN_OR_RETURN(const NodeLinkKernel node_links, KernelNodeLinks(flags.proc_sys));
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(NetlinkMonitor monitor, NetlinkMonitor::Open());
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
 
   const std::string metrics_address = config.metrics;
-  ASSIGN_OR_RETURN(const NodeFastPath fast, OpenFastPath(config.datapath, log));
-  Switch the_switch(loop.get(), {}, fast.fast.get());
+  ASSIGN_OR_RETURN(const NodeFastPath fast, OpenFastPath(config.datapath, &kept, log));
+  Switch the_switch(
+      loop.get(),
+      {.group = [&](const UdpOptions& options) { return OpenKeptGroupSocket(&kept, options); },
+       .unicast = [&](const UdpOptions& options) { return OpenKeptUnicastSocket(&kept, options); }},
+      fast.fast.get());
   JoinedClouds clouds(&the_switch, &store, &log, &links);
   Ipam claims({.loop = loop.get(), .the_switch = &the_switch, .store = &store, .log = &log}, config,
               RandomNumber);
@@ -318,20 +358,27 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     }));
   }
 
+  // However this ends: what all these objects have is for the next agent.
+  const absl::Cleanup seal = [&] {
+    kept.Seal();
+    if (fast.fast != nullptr) fast.fast->LeaveAll();
+  };
+
   // Ports come back before anyone can ask for new ones.
   RETURN_IF_ERROR(claims.Restore());
   RETURN_IF_ERROR(attachments.Restore());
   node_ports.Start();
-  ASSIGN_OR_RETURN(
-      std::optional<UniqueFd> inherited,
-      InheritedSocket(Environment("LISTEN_PID"), Environment("LISTEN_FDS"), handoff_path));
+  ASSIGN_OR_RETURN(std::optional<UniqueFd> passed,
+                   InheritedSocket(std::move(inherited), handoff_path));
   UniqueFd listener;
-  if (inherited.has_value()) {
-    listener = *std::move(inherited);
+  if (passed.has_value()) {
+    listener = *std::move(passed);
   } else {
     ASSIGN_OR_RETURN(listener, ListenForHandoff(handoff_path));
   }
   attachments.DetachQueued();
+  kept.DropUnused();
+  if (fast.fast != nullptr) fast.fast->DropLeft();
   claims.Collect(Ids(attachments));
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));

@@ -13,14 +13,20 @@
 #include <cstddef>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
 namespace {
+
+// Of the names under which the service manager keeps descriptors: those of sockets that it made
+// itself have another.
+constexpr char kKeptPrefix[] = "kept-";
 
 absl::Status MakeFolders(const std::string& path) {
   for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
@@ -75,7 +81,8 @@ std::optional<int> NextSignal(const UniqueFd& signals) {
   return static_cast<int>(info.ssi_signo);
 }
 
-absl::Status NotifyServiceManager(const std::string& notify_socket, absl::string_view state) {
+absl::Status NotifyServiceManager(const std::string& notify_socket, absl::string_view state,
+                                  int fd) {
   if (notify_socket.empty()) return absl::OkStatus();
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -89,11 +96,40 @@ absl::Status NotifyServiceManager(const std::string& notify_socket, absl::string
       static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notify_socket.size());
   const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return ErrnoStatus(errno, "open a socket to the service manager");
-  if (sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL,
-             reinterpret_cast<const sockaddr*>(&address), size) < 0) {
+  std::string text(state);
+  iovec part = {text.data(), text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_name = &address;
+  message.msg_namelen = size;
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+  }
+  if (sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
     return ErrnoStatus(errno, absl::StrCat("notify the service manager at ", notify_socket));
   }
   return absl::OkStatus();
+}
+
+// It takes more than one descriptor under one name. Without FDPOLL=0 it closes what has an error to
+// tell, as a packet socket has whose interface goes down.
+absl::Status StoreFd(const std::string& notify_socket, const std::string& name, int fd) {
+  RETURN_IF_ERROR(UnstoreFd(notify_socket, name));
+  return NotifyServiceManager(notify_socket,
+                              absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKeptPrefix, name), fd);
+}
+
+absl::Status UnstoreFd(const std::string& notify_socket, const std::string& name) {
+  return NotifyServiceManager(notify_socket,
+                              absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", kKeptPrefix, name));
 }
 
 absl::Status WriteReady(UniqueFd fd) {
@@ -103,23 +139,48 @@ absl::Status WriteReady(UniqueFd fd) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<UniqueFd>> InheritedSocket(const std::string& listen_pid,
-                                                        const std::string& listen_fds,
-                                                        const std::string& path) {
+InheritedFds TakeInherited(const std::string& listen_pid, const std::string& listen_fds,
+                           const std::string& listen_fdnames) {
   constexpr int kFirst = 3;  // SD_LISTEN_FDS_START
+  InheritedFds inherited;
   int64_t pid = 0;
   int count = 0;
   if (!absl::SimpleAtoi(listen_pid, &pid) || pid != getpid() ||
-      !absl::SimpleAtoi(listen_fds, &count) || count < 1) {
-    return std::nullopt;
+      !absl::SimpleAtoi(listen_fds, &count)) {
+    return inherited;
   }
+  const std::vector<std::string> names = absl::StrSplit(listen_fdnames, ':');
+  for (int i = 0; i < count; ++i) {
+    const bool is_open = fcntl(kFirst + i, F_SETFD, FD_CLOEXEC) == 0;
+    UniqueFd fd(is_open ? kFirst + i : -1);
+    const size_t at = static_cast<size_t>(i);
+    inherited.emplace(at < names.size() ? names[at] : "", std::move(fd));
+  }
+  return inherited;
+}
+
+std::map<std::string, UniqueFd> TakeKept(InheritedFds& inherited) {
+  std::map<std::string, UniqueFd> kept;
+  for (auto next = inherited.begin(); next != inherited.end();) {
+    const auto current = next++;
+    absl::string_view name = current->first;
+    if (!absl::ConsumePrefix(&name, kKeptPrefix)) continue;
+    if (current->second) kept[std::string(name)] = std::move(current->second);
+    inherited.erase(current);
+  }
+  return kept;
+}
+
+absl::StatusOr<std::optional<UniqueFd>> InheritedSocket(InheritedFds inherited,
+                                                        const std::string& path) {
+  if (inherited.empty()) return std::nullopt;
   const auto wrong = [&](absl::string_view what) {
     return absl::InvalidArgumentError(
         absl::StrCat("the service manager passed ", what, "; ListenSequentialPacket=", path,
                      " and nothing else is expected in vxvde-agent.socket"));
   };
-  if (count > 1) return wrong(absl::StrCat(count, " sockets"));
-  UniqueFd socket(kFirst);
+  if (inherited.size() > 1) return wrong(absl::StrCat(inherited.size(), " sockets"));
+  UniqueFd socket = std::move(inherited.begin()->second);
   int type = 0;
   socklen_t size = sizeof type;
   if (getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {
@@ -133,8 +194,7 @@ absl::StatusOr<std::optional<UniqueFd>> InheritedSocket(const std::string& liste
   }
   const std::string bound(address.sun_path, strnlen(address.sun_path, sizeof address.sun_path));
   if (bound != path) return wrong(absl::StrCat("a socket at ", bound));
-  if (fcntl(socket.get(), F_SETFD, FD_CLOEXEC) != 0 ||
-      fcntl(socket.get(), F_SETFL, O_NONBLOCK) != 0) {
+  if (fcntl(socket.get(), F_SETFL, O_NONBLOCK) != 0) {
     return ErrnoStatus(errno, "set up the service manager's socket");
   }
   return std::optional<UniqueFd>(std::move(socket));

@@ -103,8 +103,8 @@ int InheritIn(int type, const std::string& bound_to, const std::string& fds, boo
     std::memcpy(address.sun_path, bound_to.data(), bound_to.size());
     if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) _exit(9);
     if (fd.get() != 3) dup2(fd.get(), 3);
-    absl::StatusOr<std::optional<UniqueFd>> inherited =
-        InheritedSocket(our_pid ? absl::StrCat(getpid()) : "1", fds, path);
+    absl::StatusOr<std::optional<UniqueFd>> inherited = InheritedSocket(
+        TakeInherited(our_pid ? absl::StrCat(getpid()) : "1", fds, "vxvde-agent.socket"), path);
     if (!inherited.ok()) _exit(2);
     if (!inherited->has_value()) _exit(0);
     _exit((*inherited)->get() == 3 && fcntl(3, F_GETFD) == FD_CLOEXEC ? 1 : 9);
@@ -123,6 +123,58 @@ TEST_F(ProcessTest, TheServiceManagersSocketIsTakenIfItIsTheRightOne) {
   EXPECT_EQ(InheritIn(SOCK_SEQPACKET, path, "2", true, path), 2);
   EXPECT_EQ(InheritIn(SOCK_STREAM, path, "1", true, path), 2);
   EXPECT_EQ(InheritIn(SOCK_SEQPACKET, folder_ + "/other", "1", true, path), 2);
+}
+
+// The names and states are those of sd_notify(3) and sd_listen_fds(3), section FDSTORE.
+TEST_F(ProcessTest, TheServiceManagerKeepsDescriptorsByName) {
+  const std::string path = folder_ + "/notify";
+  const UniqueFd manager = Bound(SOCK_DGRAM, path);
+  ASSERT_TRUE(StoreFd(path, "unicast-14790", manager.get()).ok());
+  char text[128] = {};
+  ASSERT_GT(recv(manager.get(), text, sizeof text, 0), 0);
+  EXPECT_STREQ(text, "FDSTOREREMOVE=1\nFDNAME=kept-unicast-14790");
+  std::memset(text, 0, sizeof text);
+  iovec part = {text, sizeof text - 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ASSERT_GT(recvmsg(manager.get(), &message, MSG_CMSG_CLOEXEC), 0);
+  EXPECT_STREQ(text, "FDSTORE=1\nFDPOLL=0\nFDNAME=kept-unicast-14790");
+  const cmsghdr* rights = CMSG_FIRSTHDR(&message);
+  ASSERT_NE(rights, nullptr);
+  int number = -1;
+  std::memcpy(&number, CMSG_DATA(rights), sizeof number);
+  const UniqueFd passed(number);
+  struct stat ours = {};
+  struct stat theirs = {};
+  ASSERT_EQ(fstat(manager.get(), &ours), 0);
+  ASSERT_EQ(fstat(passed.get(), &theirs), 0);
+  EXPECT_EQ(ours.st_ino, theirs.st_ino);
+}
+
+TEST_F(ProcessTest, WhatWasKeptComesBackBesideTheListener) {
+  const std::string path = folder_ + "/handoff.sock";
+  const pid_t child = fork();
+  if (child == 0) {
+    const UniqueFd listener = Bound(SOCK_SEQPACKET, path);
+    const UniqueFd kept(open("/dev/null", O_RDONLY));
+    if (dup2(listener.get(), 10) != 10 || dup2(kept.get(), 11) != 11) _exit(8);
+    if (dup2(10, 3) != 3 || dup2(11, 4) != 4) _exit(8);
+    InheritedFds inherited =
+        TakeInherited(absl::StrCat(getpid()), "2", "vxvde-agent.socket:kept-tap-1");
+    const std::map<std::string, UniqueFd> found = TakeKept(inherited);
+    if (found.size() != 1 || found.begin()->first != "tap-1") _exit(7);
+    if (found.begin()->second.get() != 4 || fcntl(4, F_GETFD) != FD_CLOEXEC) _exit(6);
+    const absl::StatusOr<std::optional<UniqueFd>> socket =
+        InheritedSocket(std::move(inherited), path);
+    _exit(socket.ok() && socket->has_value() ? 1 : 5);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
 }  // namespace

@@ -29,6 +29,33 @@ using Json = nlohmann::ordered_json;
 constexpr int kVersion = 1;
 constexpr size_t kMaxFile = 1 << 20;
 
+// CRC-32 of IEEE 802.3, as eight hexadecimal digits.
+std::string Checksum(absl::string_view text) {
+  uint32_t crc = ~0u;
+  for (const char c : text) {
+    crc ^= static_cast<uint8_t>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1)));
+  }
+  return absl::StrCat(absl::Hex(~crc, absl::kZeroPad8));
+}
+
+std::string DumpPlain(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+// Over all that is before it, so that other versions, which know nothing of it, read the file as
+// ever.
+absl::Status TakeChecksum(Json& json) {
+  const auto found = json.find("checksum");
+  if (found == json.end()) return absl::OkStatus();  // of an agent that did not write any
+  const Json said = *found;
+  json.erase(found);
+  const std::string is = Checksum(DumpPlain(json));
+  if (said == is) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"checksum\" is not ", is, ": the file was changed or torn"));
+}
+
 absl::StatusOr<Json> ParseObject(absl::string_view text) {
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded() || !json.is_object()) {
@@ -38,6 +65,7 @@ absl::StatusOr<Json> ParseObject(absl::string_view text) {
   if (version == json.end() || *version != kVersion) {
     return absl::InvalidArgumentError(absl::StrCat("\"version\" is not ", kVersion));
   }
+  RETURN_IF_ERROR(TakeChecksum(json));
   return json;
 }
 
@@ -94,8 +122,9 @@ absl::StatusOr<std::vector<Allowed>> AllowedOf(const Json& list) {
   return ParseAllowed(texts);
 }
 
-std::string Dump(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+std::string Dump(Json json) {
+  json["checksum"] = Checksum(DumpPlain(json));
+  return DumpPlain(json) + "\n";
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -256,7 +285,7 @@ std::string FormatRecord(const AttachmentRecord& record) {
   json["node_port"] = record.node_port;
   json["allow"] = FormatAllowed(record.allow);
   json["vnl"] = record.vnl;
-  return Dump(json);
+  return Dump(std::move(json));
 }
 
 absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
@@ -326,7 +355,7 @@ std::string FormatUnicastPorts(const UnicastPorts& ports) {
     json["clouds"].push_back(CloudToJson(key));
     json["clouds"].back()["unicast_port"] = unicast_port;
   }
-  return Dump(json);
+  return Dump(std::move(json));
 }
 
 absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view text) {
@@ -353,7 +382,7 @@ std::string FormatLease(const LeaseRecord& record) {
   json["mac"] = record.mac.ToString();
   json["addresses"] = Json::array();
   for (const IpPrefix& address : record.addresses) json["addresses"].push_back(address.ToString());
-  return Dump(json);
+  return Dump(std::move(json));
 }
 
 absl::StatusOr<LeaseRecord> ParseLease(absl::string_view text) {

@@ -9,7 +9,8 @@
 //   clouds.json           the unicast port of each joined cloud
 //
 // A file is replaced whole (written beside, then renamed): a reader sees the old or the new.
-// No fsync: the run-dir is a tmpfs, and a reboot ends all attachments anyway. A file that
+// Each has the version of its format and a checksum; agents without checksums read and write them
+// as well. No fsync: the run-dir is a tmpfs, and a reboot ends all attachments anyway. A file that
 // cannot be understood is set aside as *.bad and reported, never fatal.
 
 #ifndef VXVDE_AGENT_STORE_H_

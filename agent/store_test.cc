@@ -132,9 +132,30 @@ TEST(ParseRecordTest, ReadsTheFormatAsItWasFirstWritten) {
   EXPECT_EQ(*record, Sample());
 }
 
+std::string WithoutChecksum(std::string text) {
+  const size_t at = text.find(",\n  \"checksum\": ");
+  EXPECT_NE(at, std::string::npos) << text;
+  return text.substr(0, at) + "\n}\n";
+}
+
+TEST(ParseRecordTest, AFileThatWasChangedOrTornIsRefused) {
+  const std::string text = FormatRecord(Sample());
+  EXPECT_TRUE(ParseRecord(text).ok());
+  EXPECT_TRUE(ParseRecord(WithoutChecksum(text)).ok()) << "of an agent that wrote none";
+  for (size_t size = 0; size + 2 < text.size(); ++size) {  // without "}\n" or more
+    EXPECT_FALSE(ParseRecord(text.substr(0, size)).ok()) << size;
+  }
+  std::string changed = text;
+  changed.replace(changed.find("1450"), 4, "1451");
+  EXPECT_THAT(std::string(ParseRecord(changed).status().message()), HasSubstr("checksum"));
+  // The checksum of these bytes, by zlib's crc32().
+  const std::string ports = "{\n  \"version\": 1,\n  \"clouds\": []";
+  EXPECT_EQ(FormatUnicastPorts({}), ports + ",\n  \"checksum\": \"c525fdf8\"\n}\n");
+}
+
 TEST(ParseRecordTest, RefusesWhatCannotBe) {
   const auto with = [](const std::string& from, const std::string& to) {
-    std::string text = FormatRecord(Sample());
+    std::string text = WithoutChecksum(FormatRecord(Sample()));
     const size_t at = text.find(from);
     EXPECT_NE(at, std::string::npos) << from;
     return ParseRecord(text.replace(at, from.size(), to));

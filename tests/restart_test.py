@@ -1,5 +1,6 @@
 """An agent that is restarted or killed: its pods go on, with the same ports, and nobody is told that it left."""
 
+import os
 import signal
 
 from tests.lib import runner
@@ -60,6 +61,49 @@ def test_sigterm():
 def test_sigkill():
     """kill -9, then start"""
     restarts(signal.SIGKILL)
+
+
+def test_holder():
+    """what is kept for a restart goes with its pod, also when the DEL came while there was no agent, and with the last one"""
+    with Lab("holder") as lab:
+        n1 = lab.node("n1")
+        agent = n1.start_agent()
+        network = n1.net(VNL)
+
+        def holder():
+            return [pid for pid in lab.programs() if process_name(pid) == "vxvde-holder"]
+
+        def kept():
+            return len(os.listdir(f"/proc/{holder()[0]}/fd"))
+
+        wait_for(lambda: len(holder()) == 1, 10, "an agent has a holder")
+        nothing = kept()
+        first, second = n1.pod("first"), n1.pod("second")
+        first.add(network)
+        lab.settle()
+        wait_for(lambda: kept() > nothing, 10, "a pod's and a cloud's descriptors are kept")
+        with_one = kept()
+        second.add(network)
+        lab.settle()
+        wait_for(lambda: kept() == with_one + 1, 10, "a second pod's as well")
+        agent.stop(signal.SIGKILL)
+        network.delete(second)
+        agent.start()
+        wait_for(lambda: kept() == with_one, 10, "a pod that ended without an agent leaves nothing there")
+        assert len(holder()) == 1, "the next agent has the same holder"
+        network.delete(first)
+        wait_for(lambda: kept() == nothing, 10, "nothing is kept")
+        agent.stop()
+        wait_for(lambda: not holder(), 10, "a holder without anything to hold ends")
+        assert "hold.sock" not in agent.files()
+
+
+def process_name(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+            return f.read().strip()
+    except OSError:  # it has ended
+        return None
 
 
 def test_last_del_leaves():

@@ -63,13 +63,14 @@ def test_containers_meet_a_member():
 
 
 def test_agent_restart():
-    """a user's agent may not enter a container's namespace again: the container has its cloud back when it restarts"""
+    """a user's agent may not enter a container's namespace again, and need not: its tap was kept; restarted, it goes on too"""
     with Lab("rootless") as lab:
         user = User(lab, mode="tap")
         user.start("web")
         user.reaches("web", "10.42.255.254")
         user.agent.stop()
         user.agent.start()
+        user.reaches("web", "10.42.255.254")
         user.podman.run("restart", "--time", "0", "web")
         user.reaches("web", "10.42.255.254")
         user.podman.remove_all()

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/explain.h"
@@ -87,6 +88,7 @@ absl::Status Cloud::Start() {
   RETURN_IF_ERROR(loop_->Watch(unicast_->fd(), EPOLLIN,
                                [this](uint32_t) { ReadSocket(*unicast_, Via::kUnicast); }));
   RETURN_IF_ERROR(WatchFast());
+  TakeOverPeers();
   SayHello(group_address_, /*answer_wanted=*/true);
   return absl::OkStatus();
 }
@@ -102,6 +104,10 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
         absl::StrCat("port ", options.name, ": ", options.mac.ToString(),
                      " cannot be the address of a station (group or zero)"));
   }
+  const bool fast = TakeOverPort(id, options, *io);
+  absl::Cleanup slow = [&] {
+    if (fast) fast_->RemovePort(id);
+  };
   if (!fdb_.AddStatic(options.mac, id)) {
     return absl::AlreadyExistsError(absl::StrCat("port ", options.name, ": MAC ",
                                                  options.mac.ToString(), " is another port's in ",
@@ -112,13 +118,20 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   port->options = options;
   port->io = std::move(io);
   port->added = loop_->now();
-  if (absl::Status watched = WatchPort(*port); !watched.ok()) {
+  port->fast = fast;
+  // One that was kept may be deaf: it was a fast one.
+  absl::Status watched = absl::OkStatus();
+  if (!fast && !port->io->receives()) watched = port->io->Reopen(/*receives=*/true).status();
+  if (watched.ok()) watched = WatchPort(*port);
+  if (!watched.ok()) {
     fdb_.ForgetPort(id);
     return Annotate(watched, absl::StrCat("port ", options.name));
   }
+  std::move(slow).Cancel();
   ports_.emplace(id, std::move(port));
   if (snooper_.has_value()) snooper_->AddPort(id);
   Report({.kind = SwitchEvent::Kind::kPortAdded, .port = id});
+  if (fast) TakeOverStations(id);
   return absl::OkStatus();
 }
 

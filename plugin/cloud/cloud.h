@@ -14,6 +14,8 @@
 // With a fast path (cloud_fast.cc) the kernel forwards part of the frames by a copy of the FDB:
 //   I4  The copy has the stations at all ports and at fast peers, each where the FDB has it. Fast
 //       is a peer that has answered from its fast port, and that FastCloud has taken.
+//       So it is from the first turn of the loop on when it takes over what an agent before it
+//       left.
 //   I5  A port's frames are read from its interface or by the fast path, never by both. A carried
 //       port's, a tap's, are read from its interface and may be handed to the fast path, which
 //       gives back what it cannot send.
@@ -230,6 +232,9 @@ class Cloud {
   void SlowDown(const Peer& peer, PeerState& state);
   void PeerIsSlow(const Peer& peer, PeerState& state, const FastCounters& last);
   void SpeedUp(Port& port);
+  void TakeOverPeers();
+  bool TakeOverPort(PortId id, const PortOptions& options, FrameIo& io);
+  void TakeOverStations(const Location& where);
   void CarryOrNot(Port& port, Instant now);
   bool Reopen(Port& port, bool receives);
   void SlowDown(Port& port);

@@ -12,7 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/cloud.h"
+#include "plugin/cloud/guard.h"
 #include "plugin/wire/hello.h"
+#include "plugin/wire/packet.h"
 
 namespace vxvde {
 namespace {
@@ -20,6 +22,12 @@ namespace {
 void CountLost(const FastLost& lost, DropCounters& drops) {
   drops.Add(Drop::kPortOverrun, lost.frames);
   drops.Add(Drop::kSocketOverrun, lost.datagrams);
+}
+
+bool MaySendFrom(const MacAddress& source, const PortOptions& port) {
+  std::array<uint8_t, kEthernetHeaderSize + 1> frame = {};  // of no protocol
+  std::copy(source.bytes().begin(), source.bytes().end(), frame.begin() + source.bytes().size());
+  return CheckFromPort(frame, port.mac, port.guard) == Drop::kNone;
 }
 
 void Add(FlowCounters& sum, const FlowCounters& more) {
@@ -185,7 +193,7 @@ void Cloud::CarryOrNot(Port& port, Instant now) {
   const bool open = proof_.has_value() && now - *proof_ < kHelloLife;
   if (port.fast && !open) SlowDown(port);
   if (port.fast || !open || port.failed || !port.why_not_fast.empty()) return;
-  if (const absl::Status added = fast_->AddCarried(port.id); !added.ok()) {
+  if (const absl::Status added = fast_->AddCarried(port.id, port.options.mac); !added.ok()) {
     port.why_not_fast = std::string(added.message());
     return;
   }
@@ -211,6 +219,61 @@ void Cloud::SlowDown(Port& port) {
   fast_->RemovePort(port.id);
   port.fast = false;
   CopyStationsAt(port.id);
+}
+
+// ---------------------------------------------------------------- what an agent before us left
+
+// Its peers have had no reason to forget us, nor we them: what they said last is believed for as
+// long as if it had been said now.
+void Cloud::TakeOverPeers() {
+  if (fast_ == nullptr) return;
+  const Instant now = loop_->now();
+  for (const LeftPeer& left : fast_->LeftPeers()) {
+    PeerState* state = TouchPeer(left.peer);
+    if (state == nullptr) continue;
+    state->fast_port = left.fast_port;
+    state->hello = state->heard = now;
+    UpdatePeer(left.peer, *state);
+    if (state->fast) TakeOverStations(left.peer);
+  }
+}
+
+// The programs have had its frames all the time: what a socket has heard since it was opened are
+// copies.
+bool Cloud::TakeOverPort(PortId id, const PortOptions& options, FrameIo& io) {
+  if (fast_ == nullptr) return false;
+  if (options.host_end == IfIndex::kNone && fast_->WasCarried(options.mac)) {
+    if (!fast_->AddCarried(id, options.mac).ok()) return false;
+    proof_ = loop_->now();  // so it was, and so it is believed, as of the peers
+    return true;
+  }
+  if (!fast_->WasPort(options.host_end)) return false;
+  if (!fast_->AddPort(id, options.host_end).ok()) return false;
+  if (!io.receives()) return true;
+  if (!io.SetReceiving(false).ok()) {
+    fast_->RemovePort(id);
+    return false;
+  }
+  DropCounters copies;
+  while (io.Receive(*buffers_, frames_, copies).ok() && !frames_.empty()) continue;
+  absl::StatusOr<UniqueFd> before = io.Reopen(/*receives=*/false);
+  if (before.ok()) fast_->Discard(*std::move(before));
+  return true;
+}
+
+void Cloud::TakeOverStations(const Location& where) {
+  const Instant now = loop_->now();
+  const auto* id = std::get_if<PortId>(&where);
+  const Port* port = id != nullptr ? FindPort(*id) : nullptr;
+  for (const LeftStation& left : fast_->LeftStations(where)) {
+    const Instant seen = std::min(left.seen, now);
+    if (now - seen >= options_.config.expiry) continue;
+    // It may have another guard by now.
+    if (port != nullptr && !MaySendFrom(left.mac, port->options)) continue;
+    if (fdb_.Find(left.mac, now) != nullptr) continue;  // its own MAC; and nothing gets younger
+    if (fdb_.Learn(left.mac, where, seen) != Fdb::Learned::kAdded) continue;
+    fast_->SetStation(left.mac, where, seen);
+  }
 }
 
 // ---------------------------------------------------------------- peers

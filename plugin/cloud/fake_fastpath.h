@@ -36,6 +36,11 @@ class FakeFastCloud : public FastCloud {
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
+    // Of an agent before.
+    std::set<IfIndex> left_ports;
+    std::set<MacAddress> left_carried;
+    std::vector<LeftPeer> left_peers;
+    std::map<Location, std::vector<LeftStation>> left_stations;
     SlowCounters slow = {};
     FastLost lost = {};
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
@@ -76,7 +81,9 @@ class FakeFastCloud : public FastCloud {
     if (state_->no_port.ok()) state_->ports[port] = host_end;
     return state_->no_port;
   }
-  absl::Status AddCarried(PortId port) override { return AddPort(port, IfIndex::kNone); }
+  absl::Status AddCarried(PortId port, const MacAddress&) override {
+    return AddPort(port, IfIndex::kNone);
+  }
   Drop Carry(PortId port, const OutFrame& frame) override {
     std::vector<uint8_t> bytes;
     for (const iovec& part : frame.parts) {
@@ -112,6 +119,15 @@ class FakeFastCloud : public FastCloud {
     const auto it = state_->stations.find(mac);
     if (it == state_->stations.end()) return std::nullopt;
     return it->second.seen;
+  }
+  bool WasPort(IfIndex host_end) const override { return state_->left_ports.contains(host_end); }
+  bool WasCarried(const MacAddress& mac) const override {
+    return state_->left_carried.contains(mac);
+  }
+  std::vector<LeftPeer> LeftPeers() const override { return state_->left_peers; }
+  std::vector<LeftStation> LeftStations(const Location& where) const override {
+    const auto it = state_->left_stations.find(where);
+    return it != state_->left_stations.end() ? it->second : std::vector<LeftStation>();
   }
   void Discard(UniqueFd) override { ++state_->discarded; }
   absl::Status MoveTo(IfIndex uplink) override {
@@ -174,6 +190,9 @@ class FakeFastPath : public FastPath {
     return std::make_unique<FakeFastCloud>(cloud);
   }
   void SetLocalAddresses(const std::vector<IpAddress>& addresses) override { local = addresses; }
+  std::string WhyAnew() const override { return ""; }
+  void DropLeft() override {}
+  void LeaveAll() override {}
 };
 
 }  // namespace vxvde

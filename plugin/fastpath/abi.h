@@ -14,6 +14,16 @@
 #define FP_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 #endif
 
+/* Of all that is below. An agent goes on with the maps of the one before it when this is the same
+ * there: it is raised when something gets another meaning, and not when a map is added. */
+#define FP_ABI 1
+
+/* Value of fp_node, whose only place is 0. */
+struct fp_node {
+  __u32 abi; /* 0: the agent has not said so yet */
+};
+FP_SIZE(struct fp_node, 4);
+
 /* Places in the maps; what does not fit stays slow. */
 #define FP_CLOUDS 256
 #define FP_PORTS 4096

@@ -47,6 +47,14 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 
 _Static_assert(FP_CLOUDS <= 256 && FP_PORTS <= FP_PROOF, "both fit into a mark");
 
+// No program looks into it: for the next agent.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct fp_node);
+} fp_node SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, FP_CLOUDS);

@@ -38,6 +38,7 @@
 #include "plugin/base/time.h"
 #include "plugin/fdb/fdb.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/fd_store.h"
 #include "plugin/os/io.h"
 
 namespace vxvde {
@@ -100,10 +101,20 @@ struct FastCloudOptions {
   std::optional<IpAddress> bind;  // address to send from; absent: what the route to a peer says
 };
 
+// What the programs know from an agent before this one.
+struct LeftPeer {
+  Peer peer;
+  uint16_t fast_port = 0;
+};
+struct LeftStation {
+  MacAddress mac;
+  Instant seen;
+};
+
 // The fast path of one cloud. A port, peer or station that was never added is no fast one.
 class FastCloud {
  public:
-  virtual ~FastCloud() = default;  // undoes all
+  virtual ~FastCloud() = default;  // undoes all, unless FastPath::LeaveAll() was called
 
   // The same as before when an agent starts again.
   virtual uint16_t fast_port() const = 0;
@@ -120,7 +131,8 @@ class FastCloud {
   // peers may go by Carry(); frames for it from peers come unpacked and whole to frames(), through
   // the node's own network stack, which must let the fast port through: Way::kProof says that it
   // does.
-  virtual absl::Status AddCarried(PortId port) = 0;
+  // `mac`: the port's own.
+  virtual absl::Status AddCarried(PortId port, const MacAddress& mac) = 0;
   // Sends `frame`, of a carried port and to a station at a peer; or gives it back at frames(), when
   // the programs cannot. kPortFull and the like: it is lost.
   virtual Drop Carry(PortId port, const OutFrame& frame) = 0;
@@ -130,8 +142,8 @@ class FastCloud {
   // was known of it is forgotten. Called again when its fast port or the routes may have changed.
   virtual absl::Status SetPeer(const Peer& peer, uint16_t fast_port) = 0;
   virtual void ForgetPeer(const Peer& peer) = 0;
-  // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it and
-  // take nothing from it any more, but its place is not another's. ForgetPeer follows.
+  // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it
+  // and take nothing from it any more, but its place is not another's. ForgetPeer follows.
   virtual void StopPeer(const Peer& peer) = 0;
 
   // A station that is at no fast port or peer is forgotten, or marked as one of a slow port.
@@ -139,6 +151,14 @@ class FastCloud {
   virtual void ForgetStation(const MacAddress& mac) = 0;
   // When the programs last saw a frame from it; nullopt: it has no entry.
   virtual std::optional<Instant> LastSeen(const MacAddress& mac) const = 0;
+
+  // What an agent before this one has left, by which the programs forward all the time; nothing
+  // when there was none. It is to be taken over as if it were new, ports by AddPort and peers by
+  // SetPeer, then the stations there by SetStation; what is not is gone with FastPath::DropLeft().
+  virtual bool WasPort(IfIndex host_end) const = 0;
+  virtual bool WasCarried(const MacAddress& mac) const = 0;
+  virtual std::vector<LeftPeer> LeftPeers() const = 0;
+  virtual std::vector<LeftStation> LeftStations(const Location& where) const = 0;
 
   // Closes it on a thread of its own (FrameIo::Reopen).
   virtual void Discard(UniqueFd fd) = 0;
@@ -163,13 +183,23 @@ class FastPath {
   virtual absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) = 0;
   // Addresses at which this node takes datagrams.
   virtual void SetLocalAddresses(const std::vector<IpAddress>& addresses) = 0;
+
+  // For people: why what an agent before this one has left could not be taken over; empty when it
+  // was, or nothing was there.
+  virtual std::string WhyAnew() const = 0;
+  // All that is to be taken over from an agent before this one has been.
+  virtual void DropLeft() = 0;
+  // This process ends: the programs go on with what they know, for the next agent to take over,
+  // whatever is destroyed from now on.
+  virtual void LeaveAll() = 0;
 };
 
 // Loads the programs, for the calling thread's network namespace, in which all further calls must
 // be made. FailedPrecondition or PermissionDenied: this kernel, or what we may do with it, is not
-// enough; the message says what is missing and what helps. Programs that an agent before this one
-// has left are taken away.
-absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath();
+// enough; the message says what is missing and what helps. What an agent before this one has left
+// goes on meanwhile, or is taken away when we cannot go on with it (another FP_ABI, or no
+// CAP_SYS_ADMIN). Taps are kept in `store`, which outlives it; nullptr: they are not.
+absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath(FdStore* store);
 
 // For an agent that has no fast path: takes away the programs and devices of one before it that
 // had.

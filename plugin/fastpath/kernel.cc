@@ -29,6 +29,7 @@ namespace {
 
 constexpr absl::string_view kTunnelPrefix = "vxf";
 constexpr char kTunnelAlias[] = "vxvde: fast port";
+constexpr char kTapAlias[] = "vxvde: punted";
 constexpr int kTapMtu = 65521;  // the largest that tun.c allows for a tap
 
 // A fast port is this much above the cloud's unicast port, or a multiple of it, or below.
@@ -59,6 +60,7 @@ static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKN
               Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
 
 bool IsTunnel(const LinkInfo& link) { return link.kind == "vxlan" && link.alias == kTunnelAlias; }
+bool IsPuntTap(const LinkInfo& link) { return link.kind == "tun" && link.alias == kTapAlias; }
 
 }  // namespace
 
@@ -72,11 +74,13 @@ std::optional<uint32_t> Places::Take() {
 
 // ---------------------------------------------------------------- the node
 
-KernelFastPath::KernelFastPath(fastpath_programs* programs, Netlink netlink)
-    : programs_(programs), netlink_(std::move(netlink)) {}
+KernelFastPath::KernelFastPath(fastpath_programs* programs, Netlink netlink, FdStore* store)
+    : programs_(programs), netlink_(std::move(netlink)), store_(store) {}
 
-absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open() {
-  libbpf_set_print(nullptr);  // what it says is in what it returns
+namespace {
+
+// With the maps of `left`, if there are any.
+absl::StatusOr<fastpath_programs*> Load(const LeftPrograms* left) {
   std::string log(size_t{1} << 16, '\0');
   bpf_object_open_opts options = {};
   options.sz = sizeof(options);
@@ -85,6 +89,7 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open() {
   fastpath_programs* programs = fastpath_programs__open_opts(&options);
   if (programs == nullptr) return ErrnoStatus(errno, "read the fast path's programs");
   absl::Cleanup destroy = [&] { fastpath_programs__destroy(programs); };
+  if (left != nullptr) RETURN_IF_ERROR(GoOnWith(*left, programs->obj));
   if (const int error = fastpath_programs__load(programs); error != 0) {
     if (error == -EPERM || error == -EACCES) {
       return absl::PermissionDeniedError(
@@ -97,10 +102,42 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open() {
         absl::StrCat("Linux ", kernel.release, " does not load the tc programs (",
                      std::strerror(-error), LastLine(log), "); it takes Linux 6.1 or later"));
   }
-  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
-  RETURN_IF_ERROR(RemoveLeftPrograms(netlink));
+  LeaveMapsTo(programs->obj);
   std::move(destroy).Cancel();
-  return std::unique_ptr<KernelFastPath>(new KernelFastPath(programs, std::move(netlink)));
+  return programs;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* store) {
+  libbpf_set_print(nullptr);  // what it says is in what it returns
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  ASSIGN_OR_RETURN(LeftPrograms left, FindLeftPrograms(netlink));
+  absl::StatusOr<fastpath_programs*> programs = Load(&left);
+  const bool goes_on = programs.ok();
+  const std::string why_anew(programs.status().message());
+  if (!goes_on) {
+    ASSIGN_OR_RETURN(programs, Load(nullptr));
+  }
+  std::unique_ptr<KernelFastPath> fast(new KernelFastPath(*programs, std::move(netlink), store));
+  if (goes_on) {
+    fast->ReadLeft(std::move(left.interfaces));
+  } else {
+    if (!left.interfaces.empty()) fast->why_anew_ = why_anew;
+    for (const IfIndex index : left.interfaces) DetachProgram(index);
+    RETURN_IF_ERROR(RemoveLeftDevices(fast->netlink_, {}));
+  }
+  return fast;
+}
+
+absl::Status RemoveLeftDevices(Netlink& netlink, const std::set<IfIndex>& ours) {
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
+  for (const LinkInfo& link : links) {
+    if ((IsTunnel(link) || IsPuntTap(link)) && !ours.contains(link.index)) {
+      (void)netlink.DeleteLink(link.index);
+    }
+  }
+  return absl::OkStatus();
 }
 
 KernelFastPath::~KernelFastPath() {
@@ -115,12 +152,14 @@ int KernelFastPath::from_tunnel() const { return bpf_program__fd(programs_->prog
 
 absl::StatusOr<std::unique_ptr<FastCloud>> KernelFastPath::Join(const FastCloudOptions& options) {
   WaitForBurials();  // of a cloud with the same port, perhaps
-  const std::optional<uint32_t> place = clouds_.Take();
+  const std::optional<uint32_t> left = LeftPlace(options);
+  const std::optional<uint32_t> place = left.has_value() ? left : clouds_.Take();
   if (!place.has_value()) {
     return absl::FailedPreconditionError(
         absl::StrCat("there is room for ", FP_CLOUDS, " clouds in the fast path"));
   }
   std::unique_ptr<KernelFastCloud> cloud(new KernelFastCloud(this, options, *place));
+  if (left.has_value()) cloud->TakeOver(std::move(left_.extract(*left).mapped()));
   if (const absl::Status opened = cloud->Open(); !opened.ok()) {
     return absl::FailedPreconditionError(opened.message());
   }
@@ -178,18 +217,19 @@ void KernelFastPath::Detach(IfIndex uplink) {
   DetachProgram(uplink);
 }
 
-void KernelFastPath::Bury(std::vector<UniqueFd> fds, IfIndex tunnel) {
+void KernelFastPath::Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> devices) {
   std::erase_if(burials_, [](Burial& burial) {
     if (!burial.done->load()) return false;
     burial.thread.join();
     return true;
   });
   const auto done = std::make_shared<std::atomic<bool>>(false);
-  std::thread thread([fds = std::move(fds), tunnel, done]() mutable {
+  std::thread thread([fds = std::move(fds), devices = std::move(devices), done]() mutable {
     fds.clear();
-    if (tunnel != IfIndex::kNone) {
+    for (const IfIndex device : devices) {
+      if (device == IfIndex::kNone) continue;
       absl::StatusOr<Netlink> netlink = Netlink::Open();
-      if (netlink.ok()) (void)netlink->DeleteLink(tunnel);
+      if (netlink.ok()) (void)netlink->DeleteLink(device);
     }
     done->store(true);
   });
@@ -273,24 +313,46 @@ absl::Status KernelFastCloud::OpenTunnel() {
   return AttachProgram(tunnel_, node_->from_tunnel());
 }
 
+// It is persistent, so that its index, which is in the maps, is the next agent's as well.
+absl::StatusOr<UniqueFd> KernelFastCloud::OpenPuntTap(const std::string& name, KeptFd& kept) {
+  UniqueFd tap;
+  if (node_->store_ != nullptr) tap = node_->store_->Take(name);
+  if (!tap || TapNameOf(tap) != name) {
+    absl::StatusOr<UniqueFd> opened = OpenTap(name, /*persistent=*/true);
+    if (absl::IsAlreadyExists(opened.status())) {
+      // Whoever still has ours open is no agent.
+      const absl::StatusOr<LinkInfo> there = node_->netlink_.GetLink(name);
+      if (there.ok() && IsPuntTap(*there)) {
+        RETURN_IF_ERROR(node_->netlink_.DeleteLink(there->index));
+        opened = OpenTap(name, /*persistent=*/true);
+      }
+    }
+    RETURN_IF_ERROR(opened.status());
+    tap = *std::move(opened);
+  }
+  if (node_->store_ != nullptr) kept = KeptFd(node_->store_, name, tap.get());
+  return tap;
+}
+
 absl::Status KernelFastCloud::OpenTaps() {
   Netlink& netlink = node_->netlink_;
-  const auto open = [&](absl::string_view prefix, UniqueFd& tap) -> absl::StatusOr<IfIndex> {
+  const auto open = [&](absl::string_view prefix, UniqueFd& tap,
+                        KeptFd& kept) -> absl::StatusOr<IfIndex> {
     const std::string name = absl::StrCat(prefix, options_.unicast_port);
-    ASSIGN_OR_RETURN(tap, OpenTap(name, /*persistent=*/false));
+    ASSIGN_OR_RETURN(tap, OpenPuntTap(name, kept));
     ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(name));
     RETURN_IF_ERROR(netlink.ChangeLink(link.index, {.up = true,
                                                     .mtu = kTapMtu,
                                                     .mac = {},
-                                                    .alias = "vxvde: punted",
+                                                    .alias = kTapAlias,
                                                     .gso_max_size = {},
                                                     .no_ipv6 = true}));
     return link.index;
   };
   UniqueFd frames;
   UniqueFd datagrams;
-  ASSIGN_OR_RETURN(frames_tap_, open("vxt", frames));
-  ASSIGN_OR_RETURN(datagrams_tap_, open("vxd", datagrams));
+  ASSIGN_OR_RETURN(frames_tap_, open("vxt", frames, kept_frames_));
+  ASSIGN_OR_RETURN(datagrams_tap_, open("vxd", datagrams, kept_datagrams_));
   // So that the kernel segments and finishes checksums.
   if (ioctl(datagrams.get(), TUNSETOFFLOAD, 0) != 0) {
     return ErrnoStatus(errno, "turn a tap's offloads off");
@@ -301,7 +363,7 @@ absl::Status KernelFastCloud::OpenTaps() {
   });
   datagrams_ = std::make_unique<DatagramsTap>(std::move(datagrams), fast_port_);
 
-  Clear<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
+  if (left_.value.frames_tap == 0) Clear<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
   const VxvdeHeader header = EncodeHeader(options_.vni);
   fp_cloud cloud = {};
   std::memcpy(cloud.header, header.data(), header.size());
@@ -328,8 +390,13 @@ absl::Status KernelFastCloud::OpenTaps() {
 }
 
 KernelFastCloud::~KernelFastCloud() {
+  if (node_->stays_) {
+    node_->joined_.erase(place_);
+    return;
+  }
   while (!ports_.empty()) RemovePort(ports_.begin()->first);
   while (!peers_.empty()) ForgetPeer(Peer(peers_.begin()->first));
+  node_->Forget(place_, left_);
   node_->joined_.erase(place_);
   node_->WriteLocals();
   const fp_cloud none = {};
@@ -349,11 +416,17 @@ KernelFastCloud::~KernelFastCloud() {
   std::vector<UniqueFd> taps;
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
-  node_->Bury(std::move(taps), tunnel_);
+  node_->Bury(std::move(taps), {tunnel_, frames_tap_, datagrams_tap_});
   node_->clouds_.GiveBack(place_);
 }
 
 absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
+  const uint32_t index = static_cast<uint32_t>(host_end);
+  std::optional<uint32_t> place = TakeLeftPort(host_end);
+  absl::Cleanup undo = [&] {
+    (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+    if (place.has_value()) node_->ports_.GiveBack(*place);
+  };
   ASSIGN_OR_RETURN(const LinkInfo link, node_->netlink_.GetLink(host_end));
   if (link.kind != "veth") {
     return absl::FailedPreconditionError(
@@ -370,23 +443,23 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
     // It shapes what goes to the pod.
     if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") where = FP_AT_EGRESS;
   }
-  ASSIGN_OR_RETURN(const uint32_t place, TakePlace());
-  absl::Cleanup give_back = [&] { node_->ports_.GiveBack(place); };
+  if (!place.has_value()) {
+    ASSIGN_OR_RETURN(place, TakePlace());
+  }
   const auto& maps = node_->programs_->maps;
   if (const absl::Status attached = AttachProgram(host_end, node_->from_pod()); !attached.ok()) {
     return absl::FailedPreconditionError(attached.message());
   }
   // Until this is there the program lets all pass.
-  const uint32_t index = static_cast<uint32_t>(host_end);
-  const fp_port value = {.cloud = place_, .port = place};
+  const fp_port value = {.cloud = place_, .port = *place};
   if (bpf_map_update_elem(bpf_map__fd(maps.fp_ports), &index, &value, BPF_ANY) != 0) {
     const absl::Status status = ErrnoStatus(errno, "write the ports' map");
     DetachProgram(host_end);
     return absl::FailedPreconditionError(status.message());
   }
-  std::move(give_back).Cancel();
-  ports_[port] = {place, host_end, where, static_cast<uint32_t>(link.mtu)};
-  port_at_[place] = port;
+  std::move(undo).Cancel();
+  ports_[port] = {*place, host_end, where, static_cast<uint32_t>(link.mtu)};
+  port_at_[*place] = port;
   return absl::OkStatus();
 }
 
@@ -400,10 +473,13 @@ absl::StatusOr<uint32_t> KernelFastCloud::TakePlace() {
   return *place;
 }
 
-absl::Status KernelFastCloud::AddCarried(PortId port) {
-  ASSIGN_OR_RETURN(const uint32_t place, TakePlace());
-  ports_[port] = {place, IfIndex::kNone, FP_AT_TAP, 0};
-  port_at_[place] = port;
+absl::Status KernelFastCloud::AddCarried(PortId port, const MacAddress& mac) {
+  std::optional<uint32_t> place = TakeLeftCarried(mac);
+  if (!place.has_value()) {
+    ASSIGN_OR_RETURN(place, TakePlace());
+  }
+  ports_[port] = {*place, IfIndex::kNone, FP_AT_TAP, 0};
+  port_at_[*place] = port;
   return absl::OkStatus();
 }
 
@@ -473,6 +549,7 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
         absl::StrCat("peer ", peer.ToString(), ": ", status.message()));
   }
   peers_[peer] = place;
+  left_.peers.erase(place);
   if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &place, &value, BPF_ANY) !=
       0) {
     const absl::Status failed = ErrnoStatus(errno, "write the peers' map");
@@ -488,6 +565,7 @@ void KernelFastCloud::StopPeer(const Peer& peer) {
   const fp_peer none = {};
   (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &found->second, &none,
                             BPF_ANY);
+  left_.peers.erase(found->second);
 }
 
 void KernelFastCloud::ForgetPeer(const Peer& peer) {
@@ -506,6 +584,7 @@ fp_station_key KernelFastCloud::KeyOf(const MacAddress& mac) const {
 }
 
 void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, Instant seen) {
+  left_.stations.erase(mac);
   fp_station value = {};
   value.seen_sec = Seconds(seen);
   if (const auto* port = std::get_if<PortId>(&where)) {
@@ -531,6 +610,7 @@ void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, I
 }
 
 void KernelFastCloud::ForgetStation(const MacAddress& mac) {
+  left_.stations.erase(mac);
   const fp_station_key key = KeyOf(mac);
   (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_stations), &key);
 }
@@ -553,7 +633,7 @@ std::optional<Instant> KernelFastCloud::LastSeen(const MacAddress& mac) const {
 void KernelFastCloud::Discard(UniqueFd fd) {
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(fd));
-  node_->Bury(std::move(fds), IfIndex::kNone);
+  node_->Bury(std::move(fds), {});
 }
 
 absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
@@ -633,17 +713,15 @@ std::string KernelFastCloud::Explain(const MacAddress& source,
 
 // ---------------------------------------------------------------- the door
 
-absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath() { return KernelFastPath::Open(); }
+absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath(FdStore* store) {
+  return KernelFastPath::Open(store);
+}
 
 absl::Status RemoveKernelFastPath() {
   libbpf_set_print(nullptr);
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   RETURN_IF_ERROR(RemoveLeftPrograms(netlink));
-  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
-  for (const LinkInfo& link : links) {
-    if (IsTunnel(link)) (void)netlink.DeleteLink(link.index);
-  }
-  return absl::OkStatus();
+  return RemoveLeftDevices(netlink, {});
 }
 
 }  // namespace vxvde

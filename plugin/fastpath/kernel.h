@@ -1,11 +1,14 @@
 // The fast path in the kernel: what fastpath.h promises, by loading fastpath.bpf.c and keeping its
 // maps. To the outside there is OpenKernelFastPath(); tests look inside.
 //
+// When an agent ends, the programs stay attached, and with them the maps, and go on forwarding. The
+// next one finds them there and takes over what it has records for (kernel_left.cc): clouds, ports
+// and peers keep their places.
+//
 // Devices of one cloud, named after its unicast port P: vxtP, the tap of punted frames; vxdP, the
 // tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one makes the kernel
 // aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before from_uplink
-// sees it, and unpacks what is for carried ports. It stays when the agent ends, and keeps the port
-// for the next one.
+// sees it, and unpacks what is for carried ports. They all stay when the agent ends.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_H_
 #define VXVDE_PLUGIN_FASTPATH_KERNEL_H_
@@ -16,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -26,6 +30,7 @@
 #include "absl/status/statusor.h"
 #include "plugin/fastpath/abi.h"
 #include "plugin/fastpath/fastpath.h"
+#include "plugin/fastpath/left.h"
 #include "plugin/fastpath/punt.h"
 #include "plugin/os/fd.h"
 #include "plugin/os/netlink.h"
@@ -41,6 +46,8 @@ class Places {
   explicit Places(uint32_t size) : size_(size) {}
   std::optional<uint32_t> Take();
   void GiveBack(uint32_t place) { free_.push_back(place); }
+  // Before any was taken: these are.
+  void Reserve(std::vector<uint32_t> places);
 
  private:
   uint32_t size_;
@@ -52,11 +59,14 @@ class KernelFastCloud;
 
 class KernelFastPath final : public FastPath {
  public:
-  static absl::StatusOr<std::unique_ptr<KernelFastPath>> Open();
+  static absl::StatusOr<std::unique_ptr<KernelFastPath>> Open(FdStore* store = nullptr);
   ~KernelFastPath() override;
 
   absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) override;
   void SetLocalAddresses(const std::vector<IpAddress>& addresses) override;
+  std::string WhyAnew() const override { return why_anew_; }
+  void DropLeft() override;
+  void LeaveAll() override { stays_ = true; }
 
   // Descriptors of the programs, for BPF_PROG_TEST_RUN.
   int from_pod() const;
@@ -66,26 +76,37 @@ class KernelFastPath final : public FastPath {
 
  private:
   friend class KernelFastCloud;
-  KernelFastPath(fastpath_programs* programs, Netlink netlink);
+  KernelFastPath(fastpath_programs* programs, Netlink netlink, FdStore* store);
+
+  // kernel_left.cc.
+  void ReadLeft(std::vector<IfIndex> interfaces);
+  std::optional<uint32_t> LeftPlace(const FastCloudOptions& options) const;
+  void Forget(uint32_t place, const LeftCloud& left);
 
   // Counted: clouds share an uplink.
   absl::Status Attach(IfIndex uplink);
   void Detach(IfIndex uplink);
   // Fast ports at addresses of ours, as they should be now.
   void WriteLocals();
-  // Ends taps, sockets and a device on a thread of its own: each waits some 10 ms for RCU.
-  void Bury(std::vector<UniqueFd> fds, IfIndex tunnel);
+  // Ends taps, sockets and devices on a thread of its own: each waits some 10 ms for RCU.
+  void Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> devices);
   void WaitForBurials();
 
   fastpath_programs* programs_;
   Netlink netlink_;
+  FdStore* store_;      // may be null
+  bool stays_ = false;  // LeaveAll()
+  std::string why_anew_;
   Places clouds_{FP_CLOUDS};
   Places ports_{FP_PORTS};
   Places peers_{FP_PEERS};
   std::vector<IpAddress> addresses_;
   std::map<IfIndex, int> uplinks_;
-  std::map<uint32_t, const KernelFastCloud*> joined_;  // by place
-  std::vector<fp_local> locals_;                       // that are in the map
+  std::map<uint32_t, KernelFastCloud*> joined_;  // by place
+  std::vector<fp_local> locals_;                 // that are in the map
+  // Until DropLeft(): what nobody has taken over.
+  std::map<uint32_t, LeftCloud> left_;  // by place
+  std::vector<IfIndex> left_interfaces_;
   struct Burial {
     std::thread thread;
     std::shared_ptr<std::atomic<bool>> done;
@@ -101,7 +122,7 @@ class KernelFastCloud final : public FastCloud {
   DatagramIo& datagrams() override { return *datagrams_; }
   PuntIo& frames() override { return *frames_; }
   absl::Status AddPort(PortId port, IfIndex host_end) override;
-  absl::Status AddCarried(PortId port) override;
+  absl::Status AddCarried(PortId port, const MacAddress& mac) override;
   Drop Carry(PortId port, const OutFrame& frame) override;
   void RemovePort(PortId port) override;
   absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override;
@@ -110,6 +131,10 @@ class KernelFastCloud final : public FastCloud {
   void SetStation(const MacAddress& mac, const Location& where, Instant seen) override;
   void ForgetStation(const MacAddress& mac) override;
   std::optional<Instant> LastSeen(const MacAddress& mac) const override;
+  bool WasPort(IfIndex host_end) const override;
+  bool WasCarried(const MacAddress& mac) const override;
+  std::vector<LeftPeer> LeftPeers() const override;
+  std::vector<LeftStation> LeftStations(const Location& where) const override;
   void Discard(UniqueFd fd) override;
   absl::Status MoveTo(IfIndex uplink) override;
   FastCounters CountersOf(PortId port) const override;
@@ -133,6 +158,14 @@ class KernelFastCloud final : public FastCloud {
   absl::Status Open();
   absl::Status OpenTunnel();
   absl::Status OpenTaps();
+  absl::StatusOr<UniqueFd> OpenPuntTap(const std::string& name, KeptFd& kept);
+
+  // kernel_left.cc.
+  void TakeOver(LeftCloud left);
+  std::optional<uint32_t> TakeLeftPort(IfIndex host_end);
+  std::optional<uint32_t> TakeLeftCarried(const MacAddress& mac);
+  // And says which interfaces it has.
+  void DropLeft(std::set<IfIndex>& ours);
   bool v6() const { return options_.group.is_v6(); }
   fp_station_key KeyOf(const MacAddress& mac) const;
   std::optional<fp_station> Find(const MacAddress& mac) const;
@@ -148,6 +181,9 @@ class KernelFastCloud final : public FastCloud {
   IfIndex datagrams_tap_ = IfIndex::kNone;
   std::unique_ptr<FramesTap> frames_;
   std::unique_ptr<DatagramsTap> datagrams_;
+  KeptFd kept_frames_;
+  KeptFd kept_datagrams_;
+  LeftCloud left_;  // what has not been taken over yet
   std::map<PortId, Port> ports_;
   absl::flat_hash_map<uint32_t, PortId> port_at_;
   absl::flat_hash_map<Peer, uint32_t> peers_;  // place

@@ -561,7 +561,7 @@ TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
 // ---------------------------------------------------------------- taps
 
 TEST_P(KernelFastPathTest, WhatIsForACarriedPortIsUnpackedByTheKernelAndReadByTheCloud) {
-  ASSERT_TRUE(cloud_->AddCarried(kTap).ok());
+  ASSERT_TRUE(cloud_->AddCarried(kTap, Mac(4)).ok());
   Static(Mac(5), kTap);
   packets::Spec spec;
   spec.payload = packets::Payload(700);
@@ -622,7 +622,7 @@ TEST_P(KernelFastPathTest, HelloComesBothWays) {
 }
 
 TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
-  ASSERT_TRUE(cloud_->AddCarried(kTap).ok());
+  ASSERT_TRUE(cloud_->AddCarried(kTap, Mac(4)).ok());
   Static(Mac(5), kTap);
   const auto carry = [&](const MacAddress& destination, const MacAddress& source, bool arp) {
     Bytes frame = packets::Build({});
@@ -802,15 +802,16 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
       .uplink = uplink_,
       .bind = {}};
   node_.Run([&] {
-    // As after a kill: only what the kernel keeps by itself is there.
+    // Another cloud than that of the agent which was killed (kernel_left_root_test.cc).
     killed_cloud_ = std::move(cloud_);
     killed_ = std::move(fast_);
   });
   node_.Shell("ip link del vxt14790; ip link del vxd14790; ip link set vxf14790 down");
   node_.Run([&] {
     fast_ = ValueOrDie(KernelFastPath::Open());
-    node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
     cloud_ = ValueOrDie(fast_->Join(options));
+    fast_->DropLeft();
+    node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
     EXPECT_EQ(cloud_->fast_port(), fast_port);
     node_.Shell("ip link show up | grep -q vxf14790");
     cloud_.reset();

@@ -27,6 +27,12 @@ inline std::array<uint8_t, FP_ADDR_SIZE> Mapped(const IpAddress& address) {
   return out;
 }
 
+inline IpAddress FromMapped(const uint8_t (&address)[FP_ADDR_SIZE]) {
+  constexpr std::array<uint8_t, 12> kV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  const bool v4 = std::equal(kV4.begin(), kV4.end(), address);
+  return IpAddress::FromWire(std::span<const uint8_t>(address).subspan(v4 ? kV4.size() : 0));
+}
+
 // Of all CPUs together.
 template <typename Value>
 Value Sum(const bpf_map* map, uint32_t place) {

@@ -62,6 +62,12 @@ bool DetachProgram(IfIndex index) {
   return bpf_tc_detach(&hook, &filter) == 0;
 }
 
+uint32_t AttachedProgram(IfIndex index) {
+  bpf_tc_hook hook = HookOf(index);
+  bpf_tc_opts filter = FilterOf(0);
+  return bpf_tc_query(&hook, &filter) == 0 ? filter.prog_id : 0;
+}
+
 absl::Status RemoveLeftPrograms(Netlink& netlink) {
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
   for (const LinkInfo& link : links) DetachProgram(link.index);

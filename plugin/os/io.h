@@ -105,6 +105,8 @@ class FrameIo {
   // kShortFrame, kBadOffload, kUnsupportedOffload, kTruncated and kPortOverrun are added to
   // `drops`. NotFound or Unavailable: the interface is gone or down.
   virtual absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) = 0;
+  // False after Reopen(false), and of a port that was kept as such.
+  virtual bool receives() const { return true; }
   // Off: nothing more comes to the queue, so that Receive gives what waits there and then nothing;
   // Send and the errors of Receive go on. Unimplemented: this kind of port cannot.
   virtual absl::Status SetReceiving(bool on) {

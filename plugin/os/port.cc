@@ -77,9 +77,14 @@ struct PacketInbox {
 
 class PacketPort : public FrameIo {
  public:
-  explicit PacketPort(UniqueFd fd) : fd_(std::move(fd)), in_(std::make_unique<PacketInbox>()) {}
+  // `deaf`: opened not to receive.
+  PacketPort(UniqueFd fd, IfIndex interface, bool deaf)
+      : fd_(std::move(fd)), interface_(interface), in_(std::make_unique<PacketInbox>()) {
+    SetDeaf(deaf);
+  }
 
   int fd() const override { return fd_.get(); }
+  bool receives() const override { return !to_.has_value(); }
   absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) override;
   absl::Status SetReceiving(bool on) override;
   absl::StatusOr<UniqueFd> Reopen(bool receives) override;
@@ -88,8 +93,10 @@ class PacketPort : public FrameIo {
  private:
   absl::Status ReceiveError(int error, DropCounters& drops);
   void CountOverruns(DropCounters& drops);
+  void SetDeaf(bool deaf);
 
   UniqueFd fd_;
+  const IfIndex interface_;
   // Where to send, for a socket that is bound to some EtherType: with another one than its own the
   // kernel looks into the frame (packet_parse_headers()), as it must to segment it.
   std::optional<sockaddr_ll> to_;
@@ -356,32 +363,52 @@ absl::StatusOr<UniqueFd> OpenPacketSocket(IfIndex interface, bool receives) {
 
 }  // namespace
 
+void PacketPort::SetDeaf(bool deaf) {
+  to_.reset();
+  if (!deaf) return;
+  to_.emplace();
+  to_->sll_family = AF_PACKET;
+  to_->sll_ifindex = static_cast<int>(interface_);
+  to_->sll_protocol = htons(ETH_P_ALL);
+}
+
 absl::StatusOr<UniqueFd> PacketPort::Reopen(bool receives) {
+  ASSIGN_OR_RETURN(UniqueFd other, OpenPacketSocket(interface_, receives));
+  SetDeaf(!receives);
+  return std::exchange(fd_, std::move(other));
+}
+
+absl::StatusOr<std::unique_ptr<FrameIo>> AdoptPacketPort(UniqueFd fd, IfIndex interface) {
   sockaddr_ll name = {};
   socklen_t size = sizeof(name);
-  if (getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) {
-    return ErrnoStatus(errno, "ask a packet socket for its interface");
+  // A socket whose interface has gone is at none.
+  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0 ||
+      name.sll_family != AF_PACKET || name.sll_ifindex != static_cast<int>(interface)) {
+    return absl::InvalidArgumentError(absl::StrCat("descriptor ", fd.get(),
+                                                   " is no packet socket on interface ",
+                                                   static_cast<uint32_t>(interface)));
   }
-  ASSIGN_OR_RETURN(UniqueFd other,
-                   OpenPacketSocket(static_cast<IfIndex>(name.sll_ifindex), receives));
-  to_.reset();
-  if (!receives) {
-    to_.emplace();
-    to_->sll_family = AF_PACKET;
-    to_->sll_ifindex = name.sll_ifindex;
-    to_->sll_protocol = htons(ETH_P_ALL);
-  }
-  return std::exchange(fd_, std::move(other));
+  const bool deaf = name.sll_protocol != htons(ETH_P_ALL);
+  auto port = std::make_unique<PacketPort>(std::move(fd), interface, deaf);
+  // Its process may have ended between the two steps of making it deaf.
+  if (!deaf) RETURN_IF_ERROR(port->SetReceiving(true));
+  return port;
 }
 
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenPacketSocket(interface, /*receives=*/true));
-  return std::make_unique<PacketPort>(std::move(fd));
+  return std::make_unique<PacketPort>(std::move(fd), interface, /*deaf=*/false);
 }
 
 absl::Status TapReadError(int error) {
   // EBADFD: it was deleted; EFAULT: it is being deleted.
   return ErrnoStatus(error == EBADFD || error == EFAULT ? ENODEV : error, "read from a tap");
+}
+
+std::string TapNameOf(const UniqueFd& tap) {
+  ifreq request = {};
+  if (ioctl(tap.get(), TUNGETIFF, &request) != 0) return "";
+  return std::string(request.ifr_name, strnlen(request.ifr_name, IFNAMSIZ));
 }
 
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {

@@ -6,6 +6,7 @@
 #define VXVDE_PLUGIN_OS_PORT_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -24,6 +25,11 @@ namespace vxvde {
 // batch and every 64 others.
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface);
 
+// The same of a socket that another process has opened so, in whatever state it left it: what
+// waits there is received, unless it `receives()` nothing. InvalidArgument: it is not such a socket
+// (any more).
+absl::StatusOr<std::unique_ptr<FrameIo>> AdoptPacketPort(UniqueFd fd, IfIndex interface);
+
 // Takes a tap's descriptor, from OpenTap here or in another process. InvalidArgument when
 // it is no tap with IFF_VNET_HDR. Receive says NotFound when the interface was deleted. What its
 // queue lost is in the interface's tx_dropped, not in kPortOverrun.
@@ -33,6 +39,9 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap);
 // thread's namespace: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, all offloads that the kernel has,
 // non-blocking. AlreadyExists when `name` is another kind of interface or held by another process.
 absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent);
+
+// The name of its interface; empty: it is no tap's, or the interface was deleted.
+std::string TapNameOf(const UniqueFd& tap);
 
 // What the kernel said instead of a frame when a tap was read. NotFound: the interface was deleted.
 absl::Status TapReadError(int error);

@@ -304,19 +304,24 @@ void SetBuffer(const UniqueFd& fd, int force_option, int option, int bytes) {
 }
 
 absl::StatusOr<UniqueFd> Open(const UdpOptions& options) {
-  const bool v6 = options.group.is_v6();
   UniqueFd fd(socket(options.group.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return ErrnoStatus(errno, "open a UDP socket");
-  if (v6) {
+  if (options.group.is_v6()) {
     RETURN_IF_ERROR(Set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"));
+  }
+  return fd;
+}
+
+// What both sockets need, before or after they are bound.
+absl::Status SetUp(const UniqueFd& fd, const UdpOptions& options) {
+  if (options.group.is_v6()) {
     RETURN_IF_ERROR(Set(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0, "IPV6_MULTICAST_ALL"));
   } else {
     RETURN_IF_ERROR(Set(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0, "IP_MULTICAST_ALL"));
   }
   const int receive_buffer = options.receive_buffer > 0 ? options.receive_buffer : kDefaultBuffer;
   SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive_buffer);
-  RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL"));
-  return fd;
+  return Set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL");
 }
 
 // The port that it was bound to.
@@ -352,7 +357,7 @@ absl::Status Join(const UniqueFd& fd, const UdpOptions& options, bool leave = fa
     result = setsockopt(fd.get(), IPPROTO_IP, leave ? IP_DROP_MEMBERSHIP : IP_ADD_MEMBERSHIP,
                         &request, sizeof(request));
   }
-  if (result == 0) return absl::OkStatus();
+  if (result == 0 || errno == EADDRINUSE) return absl::OkStatus();  // that: it has joined already
   const int error = errno;
   const absl::Status status =
       ErrnoStatus(error, absl::StrCat(leave ? "leave" : "join", " group ", options.group.ToString(),
@@ -375,27 +380,8 @@ absl::Status UdpSocket::Rejoin() {
   return Join(fd_, *joined_);
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& options) {
-  ASSIGN_OR_RETURN(UniqueFd fd, Open(options));
-  RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
-  if (options.group.is_v6() && options.uplink != IfIndex::kNone) {
-    // IPv6 matches memberships by group alone (inet6_mc_check() in net/ipv6/mcast.c): what came
-    // in elsewhere, where another process has joined, would be ours as well.
-    RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_BINDTOIFINDEX, static_cast<int>(options.uplink),
-                        "SO_BINDTOIFINDEX"));
-  }
-  ASSIGN_OR_RETURN(const uint16_t port,
-                   Bind(fd, options.group, options.group_port, options.uplink));
-  RETURN_IF_ERROR(Join(fd, options));
-  auto socket = std::make_unique<UdpSocket>(std::move(fd), port, options, false);
-  socket->RememberGroup(options);
-  return socket;
-}
-
-absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options) {
-  ASSIGN_OR_RETURN(UniqueFd fd, Open(options));
+absl::Status SetUpUnicast(const UniqueFd& fd, const UdpOptions& options) {
+  RETURN_IF_ERROR(SetUp(fd, options));
   SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, kDefaultBuffer);
   if (options.group.is_v6()) {
     constexpr int kLevel = IPPROTO_IPV6;
@@ -413,17 +399,85 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& 
   if (options.uplink != IfIndex::kNone) {
     RETURN_IF_ERROR(SendGroupsThrough(fd, options.group.is_v6(), options.uplink));
   }
-  // Kernels before 4.18 have no UDP_SEGMENT, those before 5.0 no UDP_GRO: then it goes one by one.
+  // Kernels before 5.0 have no UDP_GRO: then it goes one by one.
   const int on = 1;
   (void)setsockopt(fd.get(), IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
+  return absl::OkStatus();
+}
+
+// Kernels before 4.18 have no UDP_SEGMENT.
+bool HasSegments(const UniqueFd& fd) {
   int segment_size = 0;
   socklen_t size = sizeof(segment_size);
-  const bool segments = getsockopt(fd.get(), IPPROTO_UDP, UDP_SEGMENT, &segment_size, &size) == 0;
+  return getsockopt(fd.get(), IPPROTO_UDP, UDP_SEGMENT, &segment_size, &size) == 0;
+}
 
-  const IpAddress any = options.group.is_v6() ? IpAddress::AnyV6() : IpAddress();
+IpAddress UnicastAddress(const UdpOptions& options) {
+  return options.bind.value_or(options.group.is_v6() ? IpAddress::AnyV6() : IpAddress());
+}
+
+absl::Status CheckBound(const UniqueFd& fd, const IpAddress& address, uint16_t port) {
+  sockaddr_storage name = {};
+  socklen_t size = sizeof(name);
+  IpAddress bound_address;
+  uint16_t bound_port = 0;
+  int type = 0;
+  socklen_t type_size = sizeof(type);
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &type_size) == 0 && type == SOCK_DGRAM &&
+      getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0 &&
+      FromSockaddr(name, bound_address, bound_port) && bound_address == address &&
+      bound_port == port) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("descriptor ", fd.get(), " is not bound to UDP ",
+                                                 Peer{address, port}.ToString()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& options) {
+  ASSIGN_OR_RETURN(UniqueFd fd, Open(options));
+  RETURN_IF_ERROR(SetUp(fd, options));
+  RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
+  if (options.group.is_v6() && options.uplink != IfIndex::kNone) {
+    // IPv6 matches memberships by group alone (inet6_mc_check() in net/ipv6/mcast.c): what came
+    // in elsewhere, where another process has joined, would be ours as well.
+    RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_BINDTOIFINDEX, static_cast<int>(options.uplink),
+                        "SO_BINDTOIFINDEX"));
+  }
   ASSIGN_OR_RETURN(const uint16_t port,
-                   Bind(fd, options.bind.value_or(any), options.port, options.uplink));
+                   Bind(fd, options.group, options.group_port, options.uplink));
+  RETURN_IF_ERROR(Join(fd, options));
+  auto socket = std::make_unique<UdpSocket>(std::move(fd), port, options, false);
+  socket->RememberGroup(options);
+  return socket;
+}
+
+absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptGroupSocket(UniqueFd fd,
+                                                             const UdpOptions& options) {
+  RETURN_IF_ERROR(CheckBound(fd, options.group, options.group_port));
+  RETURN_IF_ERROR(SetUp(fd, options));
+  RETURN_IF_ERROR(Join(fd, options));
+  auto socket = std::make_unique<UdpSocket>(std::move(fd), options.group_port, options, false);
+  socket->RememberGroup(options);
+  return socket;
+}
+
+absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options) {
+  ASSIGN_OR_RETURN(UniqueFd fd, Open(options));
+  RETURN_IF_ERROR(SetUpUnicast(fd, options));
+  const bool segments = HasSegments(fd);
+  ASSIGN_OR_RETURN(const uint16_t port,
+                   Bind(fd, UnicastAddress(options), options.port, options.uplink));
   return std::make_unique<UdpSocket>(std::move(fd), port, options, segments);
+}
+
+absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptUnicastSocket(UniqueFd fd,
+                                                               const UdpOptions& options) {
+  RETURN_IF_ERROR(CheckBound(fd, UnicastAddress(options), options.port));
+  RETURN_IF_ERROR(SetUpUnicast(fd, options));
+  const bool segments = HasSegments(fd);
+  return std::make_unique<UdpSocket>(std::move(fd), options.port, options, segments);
 }
 
 }  // namespace vxvde

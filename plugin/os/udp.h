@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
+#include "plugin/os/fd.h"
 #include "plugin/os/io.h"
 
 namespace vxvde {
@@ -35,6 +36,13 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& op
 // ENOPROTOOPT (the device cannot do it) all later runs are, after EINVAL or EMSGSIZE (this
 // route's MTU is smaller than the uplink's) only this one.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options);
+
+// The same of a socket that another process has opened so, with all that waits there.
+// InvalidArgument: it is not bound as the options say.
+absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptGroupSocket(UniqueFd fd,
+                                                             const UdpOptions& options);
+absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptUnicastSocket(UniqueFd fd,
+                                                               const UdpOptions& options);
 
 }  // namespace vxvde
 

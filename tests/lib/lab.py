@@ -100,6 +100,7 @@ class Agent:
         self.run_dir = run_dir or os.path.join(node.lab.dir, f"{node.name}-run")
         self.socket = os.path.join(self.run_dir, "handoff.sock")
         self.config_file = os.path.join(node.lab.dir, f"{node.name}.yaml")
+        self.program = program("agent/vxvde-agent")
         self.process = None
 
     def start(self, timeout=20):
@@ -108,7 +109,7 @@ class Agent:
         ready, theirs = os.pipe()
         try:
             self.process = self.node.start(
-                "agent", *self._prefix, program("agent/vxvde-agent"), "--config", self.config_file, "--run-dir", self.run_dir,
+                "agent", *self._prefix, self.program, "--config", self.config_file, "--run-dir", self.run_dir,
                 "--ready-fd", theirs, *self._options, pass_fds=[theirs])
         finally:
             os.close(theirs)
@@ -337,18 +338,26 @@ class Lab:
                 run(["ip", "netns", "del", name])
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def _no_programs(self):
-        mark, alive = f"{MARK}={self.name}".encode(), 0
+    def programs(self):
+        """Process ids of all programs of the lab that run."""
+        mark, running = f"{MARK}={self.name}".encode(), []
         for environment in glob.glob("/proc/[0-9]*/environ"):
-            pid = int(environment.split("/")[2])
             try:
                 with open(environment, "rb") as f:
-                    if pid != os.getpid() and mark in f.read().split(b"\0"):
-                        alive += 1
-                        os.kill(pid, signal.SIGKILL)
+                    if mark in f.read().split(b"\0"):
+                        running.append(int(environment.split("/")[2]))
             except OSError:  # it has ended
                 pass
-        return not alive
+        return [pid for pid in running if pid != os.getpid()]
+
+    def _no_programs(self):
+        running = self.programs()
+        for pid in running:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return not running
 
     @functools.lru_cache
     def user_namespaces(self):

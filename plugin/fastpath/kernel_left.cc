@@ -1,0 +1,328 @@
+// What an agent before this one has left in the kernel, and how this one goes on with it. Its
+// programs are attached and hold the maps (each all of them: bpf_prog_bind_map), so nothing is
+// pinned, and what nobody holds any more is gone by itself.
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+#include "plugin/fastpath/fastpath_programs.skel.h"
+#include "plugin/fastpath/kernel.h"
+#include "plugin/fastpath/left.h"
+#include "plugin/fastpath/maps.h"
+#include "plugin/fastpath/tc.h"
+#include "plugin/wire/header.h"
+
+namespace vxvde {
+namespace {
+
+constexpr uint32_t kMostMaps = 64;  // of one program
+
+// As the kernel knows it, which cuts it.
+std::string NameOf(const bpf_map* map) {
+  return std::string(bpf_map__name(map)).substr(0, BPF_OBJ_NAME_LEN - 1);
+}
+
+// Calls visit(key, value) for all that is in a map, as it is now.
+template <typename Key, typename Value, typename Visit>
+void ForEach(int map, const Visit& visit) {
+  Key key;
+  bool more = bpf_map_get_next_key(map, nullptr, &key) == 0;
+  while (more) {
+    const Key current = key;
+    more = bpf_map_get_next_key(map, &current, &key) == 0;
+    Value value;
+    if (bpf_map_lookup_elem(map, &current, &value) == 0) visit(current, value);
+  }
+}
+
+// The maps of the program `id`, by name. None: we may not have them.
+std::map<std::string, UniqueFd> MapsOf(uint32_t id) {
+  std::map<std::string, UniqueFd> maps;
+  const UniqueFd program(bpf_prog_get_fd_by_id(id));
+  if (!program) return maps;
+  std::array<uint32_t, kMostMaps> ids = {};
+  bpf_prog_info info = {};
+  info.nr_map_ids = ids.size();
+  info.map_ids = reinterpret_cast<uint64_t>(ids.data());
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(program.get(), &info, &size) != 0) return maps;
+  for (uint32_t i = 0; i < std::min<uint32_t>(info.nr_map_ids, ids.size()); ++i) {
+    UniqueFd map(bpf_map_get_fd_by_id(ids[i]));
+    bpf_map_info about = {};
+    size = sizeof(about);
+    if (map && bpf_obj_get_info_by_fd(map.get(), &about, &size) == 0) {
+      maps[about.name] = std::move(map);
+    }
+  }
+  return maps;
+}
+
+bool Suits(const bpf_map* wanted, const UniqueFd& there) {
+  bpf_map_info info = {};
+  uint32_t size = sizeof(info);
+  return bpf_obj_get_info_by_fd(there.get(), &info, &size) == 0 &&
+         info.type == bpf_map__type(wanted) && info.key_size == bpf_map__key_size(wanted) &&
+         info.value_size == bpf_map__value_size(wanted) &&
+         info.max_entries == bpf_map__max_entries(wanted) &&
+         info.map_flags == bpf_map__map_flags(wanted);
+}
+
+Peer PeerOf(const fp_peer& value) { return {FromMapped(value.addr), ntohs(value.port)}; }
+
+Instant SeenOf(const fp_station& station) {
+  return Instant(std::chrono::seconds(station.seen_sec));
+}
+
+}  // namespace
+
+void Places::Reserve(std::vector<uint32_t> places) {
+  std::sort(places.begin(), places.end());
+  for (const uint32_t place : places) {
+    while (used_ < place) free_.push_back(used_++);
+    used_ = std::max(used_, place + 1);
+  }
+}
+
+// ---------------------------------------------------------------- the maps
+
+absl::StatusOr<LeftPrograms> FindLeftPrograms(Netlink& netlink) {
+  LeftPrograms left;
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
+  for (const LinkInfo& link : links) {
+    const uint32_t program = AttachedProgram(link.index);
+    if (program == 0) continue;
+    left.interfaces.push_back(link.index);
+    if (left.maps.empty()) left.maps = MapsOf(program);
+  }
+  return left;
+}
+
+absl::Status GoOnWith(const LeftPrograms& left, bpf_object* programs) {
+  if (left.maps.empty()) {
+    return absl::FailedPreconditionError("the maps cannot be had; it takes CAP_SYS_ADMIN");
+  }
+  const auto node = left.maps.find("fp_node");
+  const uint32_t place = 0;
+  fp_node about = {};
+  if (node == left.maps.end() || bpf_map_lookup_elem(node->second.get(), &place, &about) != 0 ||
+      about.abi != FP_ABI) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the maps are those of version ", about.abi, ", and not of ", FP_ABI));
+  }
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, programs) {
+    // One that did not exist then is made anew.
+    const auto found = left.maps.find(NameOf(map));
+    if (found == left.maps.end()) continue;
+    if (!Suits(map, found->second) || bpf_map__reuse_fd(map, found->second.get()) != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("map ", NameOf(map), " is of another shape"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void LeaveMapsTo(bpf_object* programs) {
+  const uint32_t place = 0;
+  const fp_node about = {.abi = FP_ABI};
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, programs) {
+    if (NameOf(map) == "fp_node") {
+      (void)bpf_map_update_elem(bpf_map__fd(map), &place, &about, BPF_ANY);
+    }
+    bpf_program* program = nullptr;
+    // Where it cannot be (before Linux 5.10), the next agent begins anew.
+    bpf_object__for_each_program(program, programs) {
+      (void)bpf_prog_bind_map(bpf_program__fd(program), bpf_map__fd(map), nullptr);
+    }
+  }
+}
+
+// ---------------------------------------------------------------- the node
+
+void KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
+  const auto& maps = programs_->maps;
+  left_interfaces_ = std::move(interfaces);
+  std::vector<uint32_t> clouds;
+  std::vector<uint32_t> ports;
+  std::vector<uint32_t> peers;
+  ForEach<uint32_t, fp_cloud>(bpf_map__fd(maps.fp_clouds),
+                              [&](uint32_t place, const fp_cloud& value) {
+                                if (value.frames_tap == 0) return;
+                                left_[place].value = value;
+                                clouds.push_back(place);
+                              });
+  ForEach<uint32_t, fp_port>(bpf_map__fd(maps.fp_ports), [&](uint32_t index, const fp_port& value) {
+    LeftCloud& cloud = left_[value.cloud];
+    if (value.port >= FP_PORTS || index == cloud.value.frames_tap) return;
+    cloud.ports[IfIndex{index}] = value.port;
+    ports.push_back(value.port);
+  });
+  ForEach<uint32_t, fp_peer>(bpf_map__fd(maps.fp_peers), [&](uint32_t place, const fp_peer& value) {
+    if (value.uplink == 0) return;
+    left_[value.cloud].peers[place] = value;
+    peers.push_back(place);
+  });
+  ForEach<fp_station_key, fp_station>(
+      bpf_map__fd(maps.fp_stations), [&](const fp_station_key& key, const fp_station& value) {
+        LeftCloud& cloud = left_[key.cloud];
+        std::array<uint8_t, 6> bytes;
+        std::copy(std::begin(key.mac), std::end(key.mac), bytes.begin());
+        const MacAddress mac(bytes);
+        cloud.stations.insert(mac);
+        if (value.where == FP_AT_SLOW_PORT) return;
+        if (value.where == FP_AT_TAP && value.place < FP_PORTS) {
+          cloud.carried[mac] = value.place;
+          ports.push_back(value.place);
+        }
+        cloud.at[{value.where == FP_AT_PEER, value.place}].push_back(
+            {.mac = mac, .seen = SeenOf(value)});
+      });
+  clouds_.Reserve(std::move(clouds));
+  ports_.Reserve(std::move(ports));
+  peers_.Reserve(std::move(peers));
+}
+
+std::optional<uint32_t> KernelFastPath::LeftPlace(const FastCloudOptions& options) const {
+  const VxvdeHeader header = EncodeHeader(options.vni);
+  for (const auto& [place, left] : left_) {
+    if (left.value.frames_tap != 0 && left.value.unicast_port == htons(options.unicast_port) &&
+        (left.value.v6 != 0) == options.group.is_v6() &&
+        std::memcmp(left.value.header, header.data(), header.size()) == 0) {
+      return place;
+    }
+  }
+  return std::nullopt;
+}
+
+void KernelFastPath::DropLeft() {
+  std::map<uint32_t, LeftCloud> left = std::exchange(left_, {});
+  for (auto& [place, cloud] : left) {
+    const fp_cloud none = {};
+    if (cloud.value.frames_tap != 0) {
+      (void)bpf_map_update_elem(bpf_map__fd(programs_->maps.fp_clouds), &place, &none, BPF_ANY);
+      clouds_.GiveBack(place);
+    }
+    Forget(place, cloud);
+  }
+  std::set<IfIndex> ours;
+  for (const auto& [uplink, users] : uplinks_) ours.insert(uplink);
+  for (const auto& [place, cloud] : joined_) cloud->DropLeft(ours);
+  for (const IfIndex index : std::exchange(left_interfaces_, {})) {
+    if (!ours.contains(index)) DetachProgram(index);
+  }
+  std::vector<fp_local> locals;
+  ForEach<fp_local, uint32_t>(
+      bpf_map__fd(programs_->maps.fp_locals), [&](const fp_local& key, uint32_t) {
+        const bool wanted = std::any_of(locals_.begin(), locals_.end(), [&](const fp_local& one) {
+          return std::memcmp(&one, &key, sizeof(key)) == 0;
+        });
+        if (!wanted) locals.push_back(key);
+      });
+  for (const fp_local& key : locals) {
+    (void)bpf_map_delete_elem(bpf_map__fd(programs_->maps.fp_locals), &key);
+  }
+  (void)RemoveLeftDevices(netlink_, ours);
+}
+
+// What is left of it, whose places are given back.
+void KernelFastPath::Forget(uint32_t place, const LeftCloud& left) {
+  const auto& maps = programs_->maps;
+  for (const auto& [host_end, port] : left.ports) {
+    const uint32_t index = static_cast<uint32_t>(host_end);
+    (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_ports), &index);
+    ports_.GiveBack(port);
+  }
+  for (const auto& [at, peer] : left.peers) {
+    const fp_peer none = {};
+    (void)bpf_map_update_elem(bpf_map__fd(maps.fp_peers), &at, &none, BPF_ANY);
+    peers_.GiveBack(at);
+  }
+  if (left.value.frames_tap != 0) {
+    (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_ports), &left.value.frames_tap);
+  }
+  std::set<uint32_t> carried;
+  for (const auto& [mac, port] : left.carried) carried.insert(port);
+  for (const uint32_t port : carried) ports_.GiveBack(port);
+  for (const MacAddress& mac : left.stations) {
+    fp_station_key key = {};
+    std::memcpy(key.mac, mac.bytes().data(), sizeof(key.mac));
+    key.cloud = static_cast<uint16_t>(place);
+    (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_stations), &key);
+  }
+}
+
+// ---------------------------------------------------------------- one cloud
+
+void KernelFastCloud::TakeOver(LeftCloud left) {
+  left_ = std::move(left);
+  for (const auto& [place, value] : left_.peers) peers_[PeerOf(value)] = place;
+}
+
+bool KernelFastCloud::WasPort(IfIndex host_end) const { return left_.ports.contains(host_end); }
+
+std::vector<LeftPeer> KernelFastCloud::LeftPeers() const {
+  std::vector<LeftPeer> peers;
+  for (const auto& [place, value] : left_.peers) {
+    peers.push_back({.peer = PeerOf(value), .fast_port = ntohs(value.fast_port)});
+  }
+  return peers;
+}
+
+std::vector<LeftStation> KernelFastCloud::LeftStations(const Location& where) const {
+  std::pair<bool, uint32_t> at;
+  if (const auto* port = std::get_if<PortId>(&where)) {
+    const auto found = ports_.find(*port);
+    if (found == ports_.end()) return {};
+    at = {false, found->second.place};
+  } else {
+    const auto found = peers_.find(std::get<Peer>(where));
+    if (found == peers_.end()) return {};
+    at = {true, found->second};
+  }
+  const auto found = left_.at.find(at);
+  return found != left_.at.end() ? found->second : std::vector<LeftStation>();
+}
+
+std::optional<uint32_t> KernelFastCloud::TakeLeftPort(IfIndex host_end) {
+  const auto found = left_.ports.find(host_end);
+  if (found == left_.ports.end()) return std::nullopt;
+  const uint32_t place = found->second;
+  left_.ports.erase(found);
+  return place;
+}
+
+bool KernelFastCloud::WasCarried(const MacAddress& mac) const {
+  return left_.carried.contains(mac);
+}
+
+std::optional<uint32_t> KernelFastCloud::TakeLeftCarried(const MacAddress& mac) {
+  const auto found = left_.carried.find(mac);
+  if (found == left_.carried.end()) return std::nullopt;
+  const uint32_t place = found->second;
+  // Those of all stations behind it.
+  std::erase_if(left_.carried, [&](const auto& one) { return one.second == place; });
+  return place;
+}
+
+void KernelFastCloud::DropLeft(std::set<IfIndex>& ours) {
+  LeftCloud left = std::exchange(left_, {});
+  if (left.value.frames_tap == static_cast<uint32_t>(frames_tap_)) left.value = {};
+  for (const auto& [place, value] : left.peers) peers_.erase(PeerOf(value));
+  node_->Forget(place_, left);
+  ours.insert({tunnel_, frames_tap_, datagrams_tap_});
+  for (const auto& [id, port] : ports_) ours.insert(port.host_end);
+}
+
+}  // namespace vxvde

@@ -1,0 +1,159 @@
+"""An agent that is killed, restarted or upgraded under traffic: no ping is lost, and no TCP connection notices more than a pause.
+
+    tests/py.sh tests/lossless_test.py [--rounds N] [test...]
+
+Of pods that share a node and of pods on two, while the agents of both nodes are replaced in turn.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from tests.lib import runner
+from tests.lib.lab import DATAPATH, Lab, program
+from tests.lib.process import wait_for
+
+VNL = "vxvde://239.1.2.3"
+STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "stream.py")
+ROUNDS = 1
+# Longer than it takes an agent to start on a slow machine, and less than a retransmission timer that was doubled for long.
+LONGEST_PAUSE = 15
+ABSENT = 0.2  # how long nobody forwards, beside what it takes to start an agent
+
+
+class Ping:
+    """`ping -i 0.01` in the background; which of its echoes were answered."""
+
+    def __init__(self, source, address):
+        self.what = f"{source} -> {address}"
+        self._process = source.start(f"ping-{address.replace(':', '_')}", "ping", "-n", "-i", "0.01", address,
+                                     stdin=subprocess.DEVNULL)
+
+    def answered(self):
+        return [int(n) for n in re.findall(r"icmp_seq=(\d+) ", self._process.output())]
+
+    def newest(self):
+        return max(self.answered(), default=0)
+
+    def end(self):
+        os.kill(self._process.pid, signal.SIGINT)
+        self._process.wait()
+        said = self._process.output()
+        sent = int(re.search(r"(\d+) packets transmitted", said)[1])
+        seen = self.answered()
+        # The very last one may still be on its way.
+        return sent, sorted(set(range(1, sent)) - set(seen)), len(seen) - len(set(seen))
+
+
+class Stream:
+    """A paced TCP stream (lib/stream.py)."""
+
+    def __init__(self, source, sink, address, port):
+        self.what = f"{source} -> {sink}"
+        self._receiver = sink.start(f"stream-{port}", "/usr/bin/python3", STREAM, "receive", address, port)
+        self._receiver.says("listening")
+        ours, theirs = os.pipe()
+        self._stop = theirs
+        self._sender = source.start(f"stream-{port}", "/usr/bin/python3", STREAM, "send", address, port, stdin=ours)
+        os.close(ours)
+        self._sender.says("sending")
+
+    def end(self):
+        """The longest time without a byte; an AssertionError tells of a connection that broke."""
+        os.close(self._stop)
+        for process in (self._sender, self._receiver):
+            assert process.wait(90) == 0, f"{self.what}: {process.output()}"
+        return float(re.search(r"([0-9.]+) s at most", self._receiver.output())[1])
+
+
+def go_on(pings, count):
+    """Waits until each of `pings` has had `count` more answers."""
+    for ping, before in [(ping, ping.newest()) for ping in pings]:
+        wait_for(lambda ping=ping, before=before: ping.newest() > before + count, 30, f"{ping.what} goes on")
+
+
+def replace(lab, agent, how, number, meanwhile):
+    """Ends the agent, does `meanwhile` and starts another one: the time from the one's end to the other's word that it is ready."""
+    if how == "upgrade":
+        agent.program = lab.file(f"vxvde-agent-{number % 2}")
+        shutil.copy(program("agent/vxvde-agent"), agent.program + ".new")
+        os.rename(agent.program + ".new", agent.program)
+    agent.stop(signal.SIGKILL if how == "kill -9" else signal.SIGTERM)
+    begin = time.monotonic()
+    meanwhile()
+    agent.start()
+    return time.monotonic() - begin
+
+
+def expect_as_before(agent, kernel, stations):
+    """What a new agent knows at once, without a frame of anybody's."""
+    if kernel:
+        slow = [port for port in agent.ports() if port["datapath"] != "kernel" and port["mode"] != "tap"]
+        assert not slow, f"{agent.node}: fast before, and not right after the start: {slow}"
+        known = {entry["mac"] for entry in agent.fdb()}
+        assert stations <= known, f"{agent.node} has forgotten {stations - known}"
+
+
+def lossless(how):
+    with Lab("lossless") as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        agents = [n1.start_agent(), n2.start_agent()]
+        near, beside, far, tap = n1.pod("near"), n1.pod("beside"), n2.pod("far"), n1.pod("tap")
+        for pod in (near, beside, far):
+            pod.add(pod.node.net(VNL))
+        tap.add(n1.net(VNL, mode="tap"))
+        near.reaches(beside.ip4)
+        near.reaches(far.ip4)
+        beside.reaches(far.ip6)
+        tap.reaches(far.ip4)
+        lab.settle()
+        kernel = all(cloud["datapath"] == "kernel" for agent in agents for cloud in agent.clouds())
+        assert kernel or DATAPATH == "user", "this test is about the kernel's datapath as well"
+        stations = {pod.mac("eth0") for pod in (near, beside, far, tap)}
+        pings = [Ping(near, beside.ip4), Ping(near, far.ip4), Ping(far, beside.ip6)]
+        to_tap = Ping(far, tap.ip4)  # which waits for an agent in any case
+        streams = [Stream(near, beside, beside.ip4, 5301), Stream(near, far, far.ip4, 5302),
+                   Stream(far, beside, beside.ip6, 5303)]
+        go_on(pings, 20)
+        away = []
+        for number in range(2 * ROUNDS):
+            agent = agents[number % 2]
+            # The kernel goes on without an agent; else all waits.
+            away.append(replace(lab, agent, how, number, lambda: go_on(pings, 20) if kernel else time.sleep(ABSENT)))
+            expect_as_before(agent, kernel, stations)
+            go_on([*pings, to_tap], 50)
+        results = [(ping.what, *ping.end()) for ping in [*pings, to_tap]]
+        pauses = [(stream.what, stream.end()) for stream in streams]
+        print(f"  {how}: {len(away)} times, {max(away):.2f} s at most; "
+              + "; ".join(f"{what}: {sent} sent, {len(lost)} lost, {twice} twice" for what, sent, lost, twice in results)
+              + "; " + "; ".join(f"{what}: {pause:.2f} s at most without a byte" for what, pause in pauses), flush=True)
+        lost = {what: missing for what, _, missing, _ in results if missing}
+        assert not lost, f"echoes without an answer: {lost}"
+        assert all(pause < LONGEST_PAUSE for _, pause in pauses), pauses
+
+
+def test_kill():
+    """kill -9, then start"""
+    lossless("kill -9")
+
+
+def test_restart():
+    """SIGTERM, then start"""
+    lossless("SIGTERM")
+
+
+def test_upgrade():
+    """SIGTERM, then another binary"""
+    lossless("upgrade")
+
+
+if __name__ == "__main__":
+    if "--rounds" in sys.argv:
+        at = sys.argv.index("--rounds")
+        ROUNDS = int(sys.argv[at + 1])
+        del sys.argv[at:at + 2]
+    runner.main(globals())
