@@ -308,13 +308,14 @@ TEST_F(SwitchTest, AnotherGuardForgetsWhatThePortHadTaught) {
   const PortGuard nested{.on = true, .macs = {MacPrefix{.address = kNested}}};
   On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, nested).ok()); });
   FromPod(a_, MakeFrame(kPodB, kNested));
-  EXPECT_EQ(b_->out.size(), 1u);
   EXPECT_EQ(Snapshot().stations.size(), 3u);
+  EXPECT_EQ(b_->out.size(), 1u);
   On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, nested).ok()); });
   EXPECT_EQ(Snapshot().stations.size(), 3u) << "nothing has changed";
   On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, {.on = true}).ok()); });
   EXPECT_EQ(Snapshot().stations.size(), 2u);
   FromPod(a_, MakeFrame(kPodB, kNested));
+  EXPECT_EQ(Snapshot().ports[0].drops[Drop::kSpoofedMac], 1u);
   EXPECT_EQ(b_->out.size(), 1u);
   On([&] { EXPECT_TRUE(absl::IsNotFound(switch_->SetGuard(key(), PortId{99}, {}))); });
 }

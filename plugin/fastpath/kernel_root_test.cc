@@ -676,6 +676,11 @@ TEST_P(KernelFastPathTest, EachReasonIsCounted) {
     StoreBe16(&out[12], kEtherTypeArp);
     return out;
   };
+  const auto to_dhcp_client = [](Bytes out) {
+    out[14 + 9] = 17;  // UDP
+    StoreBe16(&out[14 + 20 + 2], 68);
+    return out;
+  };
   const MacAddress group = MacAddress::Broadcast();
   struct Case {
     Slow pod, peer;
@@ -693,6 +698,8 @@ TEST_P(KernelFastPathTest, EachReasonIsCounted) {
       {Slow::kSlowPort, Slow::kSlowPort, frame(Mac(3), Mac(1), 9), frame(Mac(3), Mac(0x20), 9)},
       {Slow::kSamePort, Slow::kOdd, frame(Mac(0x11), Mac(1), 9), frame(Mac(2), group, 9)},
       {Slow::kOdd, Slow::kOdd, frame(Mac(2), group, 9), frame(Mac(2), group, 9)},
+      {Slow::kGuarded, Slow::kGroup, to_dhcp_client(frame(Mac(2), Mac(1), 9)),
+       frame(group, Mac(0x20), 9)},
   };
   std::set<Slow> seen;
   for (const Case& one : cases) {

@@ -439,8 +439,7 @@ TEST_P(UdpV4Test, NoInterfaceForTheGroupIsNotFound) {
   });
 }
 
-// A member that rejoins is a member as before, and the network hears of it: a bridge that snoops
-// would.
+// That the network hears of it is in //tests:underlay_test.
 TEST_P(UdpTest, AGroupIsLeftAndJoinedAnew) {
   const auto member = GroupSocket(b, Options(b_up));
   const auto sender = Unicast(a, Options(a_up));
