@@ -157,7 +157,7 @@ def test_good_traffic_survives():
 
 
 def test_a_pod_that_bridges_two_interfaces_of_one_cloud():
-    """what is flooded would circle for ever: one of them is kept out of floods, and everybody else goes on"""
+    """allowed to send from any MAC: what is flooded would circle; one of the two is kept out of floods, others go on"""
     with Lab("loop") as lab:
         scene = Scene(lab)
         bridge, c = scene.n1.pod("bridge"), scene.n1.pod("c")

@@ -242,6 +242,7 @@ class Allocator {
   std::map<std::pair<IpAddress, MacAddress>, Conflict> conflicts_;
 
   uint32_t beat_ = 0;
+  Instant counted_{};
   uint16_t agents_lately_ = 1;    // this one included
   uint16_t agents_expected_ = 1;  // by what others say that they have heard
   Instant next_beat_{};

@@ -61,6 +61,7 @@ AgentMark Allocator::Mark(AgentMark::Kind kind) const {
 }
 
 void Allocator::CountAgents(Instant now) {
+  counted_ = now;
   agents_lately_ = agents_expected_ = 1;
   for (const auto& [mac, agent] : agents_) {
     if (now - agent.last > kAgentSilent) continue;
@@ -83,10 +84,16 @@ void Allocator::Meet(Instant now, const Neighbour& message) {
   const auto [it, fresh] = agents_.try_emplace(message.source);
   Agent& agent = it->second;
   const uint32_t ahead = message.mark->beat - agent.beat;
-  const bool missed = fresh || now - agent.last > kAgentSilent ||
-                      (ahead > kBeatsMissed && ahead < (uint32_t{1} << 31));
+  const bool silent = fresh || now - agent.last > kAgentSilent;
+  const bool missed = silent || (ahead > kBeatsMissed && ahead < (uint32_t{1} << 31));
   agent = {.beat = message.mark->beat, .agents = message.mark->agents, .last = now};
-  CountAgents(now);
+  // All anew only once in a turn of the loop: a stranger may make up thousands of them.
+  if (now != counted_) {
+    CountAgents(now);
+  } else {
+    if (silent) ++agents_lately_;
+    agents_expected_ = std::max(agents_expected_, agent.agents);
+  }
   if (missed) TellAllSoon(now);
 }
 
