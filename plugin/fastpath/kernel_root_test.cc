@@ -12,8 +12,6 @@
 namespace vxvde {
 namespace {
 
-using packets::Bytes;
-
 INSTANTIATE_TEST_SUITE_P(Underlay, KernelFastPathTest, ::testing::Bool(),
                          [](const auto& param) { return param.param ? "IPv6" : "IPv4"; });
 

@@ -12,7 +12,6 @@
 namespace vxvde {
 namespace {
 
-using packets::Bytes;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
