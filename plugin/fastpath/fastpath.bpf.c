@@ -22,6 +22,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "plugin/fastpath/abi.h"
+#include "plugin/fastpath/guard.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to allow its helpers
 
@@ -32,18 +33,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 #define IP_FRAGMENT 0x3fff  // more fragments, or an offset (RFC 791, section 3.1)
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
-#define NOT_SLOW FP_SLOW_REASONS
-#define IP_OFFSET 0x1fff  // of a fragment
-#define VLAN_ID 0x0fff
-// What plugin/cloud/guard.cc looks at; RFC 7401 and RFC 5533 for the two that linux/in6.h does not have.
-#define IPPROTO_HIP 139
-#define IPPROTO_SHIM6 140
-#define DHCP_SERVER 67
-#define DHCP_CLIENT 68
-#define DHCP6_SERVER 547
-#define DHCP6_CLIENT 546
-#define ND_FIRST 133
-#define ND_LAST 137
 
 _Static_assert(FP_CLOUDS <= 256 && FP_PORTS <= FP_PROOF, "both fit into a mark");
 
@@ -239,58 +228,6 @@ static __always_inline int punt_frame(struct __sk_buff *skb, const struct fp_clo
 static __always_inline int punt_datagram(const struct fp_cloud *cloud, __u32 place, __u32 reason) {
   count_slow(place, reason);
   return bpf_redirect(cloud->datagrams_tap, 0);
-}
-
-static __always_inline bool is_server(struct __sk_buff *skb, __u32 at, __u16 server, __u16 client) {
-  struct {
-    __be16 source, dest;
-  } ports;
-  if (bpf_skb_load_bytes(skb, at, &ports, sizeof(ports))) return true;
-  return ports.source == bpf_htons(server) || ports.dest == bpf_htons(client);
-}
-
-// Why a pod's frame must be looked at by the guard, whatever the port may send; NOT_SLOW: it need not.
-// A source MAC that the port may not use is no station's there, and punted for that.
-static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
-  // In a VLAN with a number is another network; number 0 is none.
-  if (skb->vlan_present) return skb->vlan_tci & VLAN_ID ? NOT_SLOW : FP_SLOW_GUARDED;
-  if (proto == bpf_htons(ETH_P_IP)) {
-    struct iphdr ip;
-    if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5 ||
-        ETH_HLEN + ip.ihl * 4 > skb->len) {
-      return FP_SLOW_GUARDED;
-    }
-    // Ports are in the first fragment.
-    if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(IP_OFFSET))) return NOT_SLOW;
-    return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
-  }
-  if (proto != bpf_htons(ETH_P_IPV6)) return FP_SLOW_KIND;
-  struct ipv6hdr ip;
-  __u8 type;
-  if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 6) return FP_SLOW_GUARDED;
-  switch (ip.nexthdr) {
-    case IPPROTO_TCP:
-      return NOT_SLOW;
-    case IPPROTO_UDP:
-      // Ports that the length does not reach are no ports.
-      if (ip.payload_len && bpf_ntohs(ip.payload_len) < 4) return FP_SLOW_GUARDED;
-      return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
-    case IPPROTO_ICMPV6:
-      if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type))) return FP_SLOW_GUARDED;
-      return type >= ND_FIRST && type <= ND_LAST ? FP_SLOW_GUARDED : NOT_SLOW;
-    // Extension headers, behind which anything can stand.
-    case IPPROTO_HOPOPTS:
-    case IPPROTO_ROUTING:
-    case IPPROTO_FRAGMENT:
-    case IPPROTO_AH:
-    case IPPROTO_DSTOPTS:
-    case IPPROTO_MH:
-    case IPPROTO_HIP:
-    case IPPROTO_SHIM6:
-      return FP_SLOW_GUARDED;
-    default:
-      return NOT_SLOW;
-  }
 }
 
 static __always_inline __sum16 ip_checksum(const void *ip) {
