@@ -154,6 +154,28 @@ def test_upgrade():
     lossless("upgrade")
 
 
+def test_gateway():
+    """the node's own port, and what is behind it"""
+    with Lab("gateway") as lab:
+        n1 = lab.node("n1")
+        agent = n1.start_agent({"clouds": [{"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/24"], "gateway": True,
+                                            "masquerade": True}]})
+        n2 = lab.node("n2")
+        pod = n1.pod("pod")
+        result = pod.add(n1.network({"cniVersion": "1.0.0", "name": "blue", "plugins": [{"type": "vxvde", "cloud": "blue"}]}))
+        gateway = result["ips"][0]["gateway"]
+        wait_for(lambda: pod.ping(gateway) and pod.ping(n2.ip4), 20, "the pod reaches its gateway and the LAN behind it")
+        pings = [Ping(pod, gateway), Ping(pod, n2.ip4)]
+        go_on(pings, 20)
+        for number in range(ROUNDS):
+            for how in ("kill -9", "SIGTERM", "upgrade"):
+                replace(lab, agent, how, number, lambda: time.sleep(ABSENT))
+                go_on(pings, 50)
+        results = [(ping.what, *ping.end()) for ping in pings]
+        print(f"  {results}", flush=True)
+        assert not [what for what, _, missing, _ in results if missing], results
+
+
 if __name__ == "__main__":
     if "--line-rate" in sys.argv:
         PERIOD = 0
