@@ -19,7 +19,6 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -43,6 +42,8 @@
 #include "agent/metrics.h"
 #include "agent/node_link.h"
 #include "agent/process.h"
+#include "agent/reconciler.h"
+#include "agent/sight.h"
 #include "agent/status_server.h"
 #include "agent/store.h"
 #include "plugin/base/status.h"
@@ -190,12 +191,6 @@ void Warn(const Log& log, absl::string_view event, const absl::Status& status) {
 uint64_t RandomNumber() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
-}
-
-std::set<std::string> Ids(const Attachments& attachments) {
-  std::set<std::string> ids;
-  for (const AttachmentInfo& attachment : attachments.List()) ids.insert(attachment.id);
-  return ids;
 }
 
 struct NodeFastPath {
@@ -411,9 +406,9 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   attachments.DetachQueued();
   kept.DropUnused();
   if (fast.fast != nullptr) fast.fast->DropLeft();
-  claims.Collect(Ids(attachments));
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
+  Reconciler reconciler(loop.get(), &attachments, LookAround);
 
   std::thread stopping;  // ends the status calls while the loop still answers them
   RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&](uint32_t) {
@@ -421,6 +416,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
         Reload(flags, log, claims, attachments, node_ports, clouds, fast);
+        reconciler.LookNow();
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});
@@ -433,6 +429,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     }
   }));
   RETURN_IF_ERROR(DropPrivileges(attachments.List(), fast.fast != nullptr, log));
+  reconciler.Start();
   status->SetServing(true);
 
   log.Info("ready", {{"node", attachments.config().node},

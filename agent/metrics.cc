@@ -84,6 +84,32 @@ void AddNode(const NodeSnapshot& node, Duration loop_delay, std::vector<MetricFa
   out.push_back(problems.Take());
 }
 
+void AddReconciled(const Reconciled& found, std::vector<MetricFamily>& out) {
+  Family looks(kCounter, "vxvde_reconcile_looks_total",
+               "How often what is attached was compared with the kernel.");
+  looks.Add({}, found.looks);
+  out.push_back(looks.Take());
+
+  Family done(kCounter, "vxvde_reconciled_total",
+              "What did not agree with the kernel or the run-dir and was put in order.");
+  done.Add({{"what", "attachment"}}, found.attachments);
+  done.Add({{"what", "link"}}, found.links);
+  done.Add({{"what", "lease"}}, found.leases);
+  done.Add({{"what", "del"}}, found.dels);
+  done.Add({{"what", "record"}}, found.records);
+  out.push_back(done.Take());
+
+  Family unreadable(kCounter, "vxvde_unreadable_files_total",
+                    "Files of the run-dir that were not understood and set aside.");
+  unreadable.Add({}, found.unreadable);
+  out.push_back(unreadable.Take());
+
+  Family unknown(kGauge, "vxvde_unknown_links",
+                 "Links with the mark of an attachment that nothing in the run-dir knows of.");
+  unknown.Add({}, found.unknown_links);
+  out.push_back(unknown.Take());
+}
+
 void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family info(kGauge, "vxvde_cloud_info", "1 for each joined cloud, with its facts as labels.");
   Family ports(kGauge, "vxvde_ports", "Ports of the cloud on this node.");
@@ -269,6 +295,7 @@ class Collector final : public prometheus::Collectable {
 
     const auto& [node, loop_delay] = *answer;
     AddNode(node, loop_delay, out);
+    AddReconciled(node.reconciled, out);
     AddClouds(node, out);
     AddFastPath(node, out);
     AddSnooping(node, out);
