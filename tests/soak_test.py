@@ -293,7 +293,7 @@ def test_killed():
         scene.expect_left(before)
         go_on(pings, 20)
         results = [(ping.what, *ping.end()) for ping in pings]
-        print(f"  {crowd.counts["DEL"]} cycles in {took:.0f} s, {len(killer.starts)} agents, ready after {max(killer.starts, default=0):.1f} s at most: {dict(crowd.counts)}; "
+        print(f"  {crowd.counts['DEL']} cycles in {took:.0f} s, {len(killer.starts)} agents, ready after {max(killer.starts, default=0):.1f} s at most: {dict(crowd.counts)}; "
               + "; ".join(f"{what}: {sent} sent, {len(lost)} lost" for what, sent, lost, _ in results), flush=True)
         lost = {what: missing[:20] for what, _, missing, _ in results[:2] if missing}
         assert not lost, f"echoes without an answer: {lost}"
