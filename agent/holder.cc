@@ -25,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "plugin/base/status.h"
+#include "plugin/os/privileges.h"
 
 namespace vxvde {
 namespace {
@@ -243,6 +244,9 @@ absl::StatusOr<UniqueFd> Listen(const std::string& path) {
   }
   absl::StatusOr<UniqueFd> listener = Listen(path);
   if (!listener.ok()) _exit(1);
+  // To keep a descriptor takes nothing. Without seccomp it is as good as with.
+  if (!KeepCapabilities({}).ok()) _exit(1);
+  RefuseSystemCalls(/*with_bpf=*/false).IgnoreError();
   Holder holder(*std::move(listener), path, patience);
   if (write(ready.get(), "\n", 1) != 1) _exit(1);
   ready.Reset();

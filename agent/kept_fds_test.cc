@@ -12,11 +12,9 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,6 +22,7 @@
 #include "agent/holder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/os/testing.h"
 
 namespace vxvde {
 namespace {
@@ -33,15 +32,6 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
-
-bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + seconds(20);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  return true;
-}
 
 // A pipe, both ends: what is written to one can be read from wherever the other is.
 struct Pipe {
@@ -253,8 +243,8 @@ TEST_F(HolderTest, EndsWithNothingToHold) {
     holder = Holder();
     ASSERT_TRUE(Lives(holder));
   }
-  EXPECT_TRUE(Eventually([&] { return !Lives(holder); }));
-  EXPECT_TRUE(Eventually([&] { return !std::filesystem::exists(folder_ + "/hold.sock"); }));
+  EXPECT_TRUE(WaitFor([&] { return !Lives(holder); }));
+  EXPECT_TRUE(WaitFor([&] { return !std::filesystem::exists(folder_ + "/hold.sock"); }));
 }
 
 TEST_F(HolderTest, EndsWhenItsRunDirIsGone) {
@@ -263,7 +253,7 @@ TEST_F(HolderTest, EndsWhenItsRunDirIsGone) {
   ASSERT_TRUE(agent.keep("tap-1", pipe.reader.get()).ok());
   const pid_t holder = Holder();
   std::filesystem::remove_all(folder_);
-  EXPECT_TRUE(Eventually([&] { return !Lives(holder); }));
+  EXPECT_TRUE(WaitFor([&] { return !Lives(holder); }));
 }
 
 TEST_F(HolderTest, EndsWhenNobodyComesBack) {
@@ -274,7 +264,7 @@ TEST_F(HolderTest, EndsWhenNobodyComesBack) {
     ASSERT_TRUE(agent.keep("tap-1", pipe.reader.get()).ok());
     holder = Holder();
   }
-  EXPECT_TRUE(Eventually([&] { return !Lives(holder); }));
+  EXPECT_TRUE(WaitFor([&] { return !Lives(holder); }));
   EXPECT_THAT(Names(Open()), IsEmpty());
 }
 
@@ -283,7 +273,7 @@ TEST_F(HolderTest, OneThatWasKilledIsReplaced) {
   const FdKeeper before = Open();
   ASSERT_TRUE(before.keep("tap-1", pipe.reader.get()).ok());
   ASSERT_EQ(kill(Holder(), SIGKILL), 0);
-  EXPECT_TRUE(Eventually([&] { return !before.keep("tap-2", pipe.reader.get()).ok(); }));
+  EXPECT_TRUE(WaitFor([&] { return !before.keep("tap-2", pipe.reader.get()).ok(); }));
   EXPECT_THAT(Names(Open()), IsEmpty());
 }
 

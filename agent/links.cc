@@ -27,7 +27,7 @@ absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
     return absl::NotFoundError(there.status().message());
   }
   RETURN_IF_ERROR(there.status());
-  RETURN_IF_ERROR(RunInNetNs(*there, [&]() -> absl::Status {
+  const absl::Status opened = RunInNetNs(*there, [&]() -> absl::Status {
     // Asked first, because OpenTap would make a tap that is missing.
     ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
     ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(ifname));
@@ -38,7 +38,12 @@ absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
     }
     ASSIGN_OR_RETURN(tap, OpenTap(ifname, /*persistent=*/true));
     return absl::OkStatus();
-  }));
+  });
+  if (absl::IsPermissionDenied(opened)) {
+    return Annotate(opened, absl::StrCat("tap ", ifname, ": restart the agent, which may enter ",
+                                         netns, " only at its start, with CAP_SYS_ADMIN"));
+  }
+  RETURN_IF_ERROR(opened);
   return tap;
 }
 

@@ -2,6 +2,7 @@
 // parts does. docs/OPERATIONS.md has the flags.
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -48,12 +50,20 @@
 #include "plugin/os/event_loop.h"
 #include "plugin/os/netlink.h"
 #include "plugin/os/nftables.h"
+#include "plugin/os/privileges.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
 namespace {
 
 constexpr std::chrono::seconds kUplinkTick(2);
+
+// What docs/OPERATIONS.md gives the reasons for ("What the agent may do").
+constexpr Capabilities kCapabilitiesToStart = {
+    CAP_NET_ADMIN, CAP_NET_RAW,    CAP_NET_BIND_SERVICE, CAP_BPF,
+    CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH};
+constexpr Capabilities kCapabilitiesToRun = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE,
+                                             CAP_BPF};
 
 struct Flags {
   std::string config;  // empty: the default path, which may be absent
@@ -214,6 +224,22 @@ absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const
   return NodeFastPath{nullptr, why};
 }
 
+// All that begins with the kernel and the namespaces of pods is done, but for taps that could not
+// be opened: their next try is to enter namespaces, too.
+absl::Status DropPrivileges(const std::vector<AttachmentInfo>& attachments, bool with_bpf,
+                            const Log& log) {
+  if (std::any_of(attachments.begin(), attachments.end(), [](const AttachmentInfo& one) {
+        return one.mode == "tap" && one.port == PortId::kNone;
+      })) {
+    log.Warn("privileges kept", {{"why", "taps of pods are still to be opened"}});
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(KeepCapabilities(kCapabilitiesToRun));
+  // A kernel or container without seccomp is no reason to leave pods without network.
+  Warn(log, "system calls not limited", RefuseSystemCalls(with_bpf));
+  return absl::OkStatus();
+}
+
 // A file that cannot be used is refused whole, and the running configuration stays.
 void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attachments,
             HostPorts& node_ports, JoinedClouds& clouds, const NodeFastPath& fast) {
@@ -268,11 +294,16 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   InheritedFds inherited = TakeInherited(Environment("LISTEN_PID"), Environment("LISTEN_FDS"),
                                          Environment("LISTEN_FDNAMES"));
 
+  RETURN_IF_ERROR(KeepCapabilities(kCapabilitiesToStart));
   ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
   // Before any thread.
   KeptFds kept(OpenFdKeeper(flags.run_dir, notify_socket, TakeKept(inherited), log), &log);
   ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
-  ASSIGN_OR_RETURN(Links links, KernelLinks(&kept));
+  Links links;
+  RETURN_IF_ERROR(RunWithCapabilities(kCapabilitiesToRun, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(links, KernelLinks(&kept));
+    return absl::OkStatus();
+  }));
   ASSIGN_OR_RETURN(const NodeLinkKernel node_links, KernelNodeLinks(flags.proc_sys));
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(NetlinkMonitor monitor, NetlinkMonitor::Open());
@@ -317,20 +348,21 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                           UnixGroupId, std::move(config));
   const LiveNode node(loop.get(), &the_switch, &attachments, &claims, &node_ports, UnixGroupId,
                       fast.why_not);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<StatusServer> status,
-      StatusServer::Start(loop.get(), &node, absl::StrCat(flags.run_dir, "/status.sock")));
+  // What people and programs send us is read by threads that may do nothing else.
+  std::unique_ptr<StatusServer> status;
+  RETURN_IF_ERROR(RunWithCapabilities({}, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(status, StatusServer::Start(loop.get(), &node,
+                                                 absl::StrCat(flags.run_dir, "/status.sock")));
+    return absl::OkStatus();
+  }));
   std::unique_ptr<MetricsServer> metrics;
   if (!metrics_address.empty()) {
-    absl::StatusOr<std::unique_ptr<MetricsServer>> started =
-        MetricsServer::Start(loop.get(), &node, metrics_address);
     // Pods matter more than numbers: a second agent on the machine, or a namespace whose loopback
     // is down, is no reason not to attach them.
-    if (started.ok()) {
-      metrics = *std::move(started);
-    } else {
-      Warn(log, "metrics off", started.status());
-    }
+    Warn(log, "metrics off", RunWithCapabilities({CAP_NET_BIND_SERVICE}, [&]() -> absl::Status {
+           ASSIGN_OR_RETURN(metrics, MetricsServer::Start(loop.get(), &node, metrics_address));
+           return absl::OkStatus();
+         }));
   }
 
   the_switch.SetListener([&](const SwitchEvent& event) {
@@ -400,6 +432,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       }
     }
   }));
+  RETURN_IF_ERROR(DropPrivileges(attachments.List(), fast.fast != nullptr, log));
   status->SetServing(true);
 
   log.Info("ready", {{"node", attachments.config().node},

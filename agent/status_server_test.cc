@@ -30,6 +30,7 @@ using grpc::StatusCode;
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 using testing::SizeIs;
 
 class StatusServerTest : public testing::Test {
@@ -73,6 +74,16 @@ class StatusServerTest : public testing::Test {
 struct Patient : grpc::ClientContext {
   explicit Patient(Duration wait = 20s) { set_deadline(std::chrono::system_clock::now() + wait); }
 };
+
+// Whoever can open the socket may ask; nobody changes anything by it.
+TEST(StatusService, OnlyReads) {
+  const google::protobuf::FileDescriptor* file = v1::Node::descriptor()->file();
+  ASSERT_EQ(file->service_count(), 1);
+  for (int i = 0; i < file->service(0)->method_count(); ++i) {
+    EXPECT_THAT(file->service(0)->method(i)->name(),
+                MatchesRegex("(Get|List|Explain|Watch)[A-Za-z]*"));
+  }
+}
 
 TEST_F(StatusServerTest, AnswersFromTheLoop) {
   Patient context;

@@ -1,8 +1,21 @@
 #!/bin/bash
-# Fuzzes each target for some seconds, from its corpus: tools/fuzz.sh [SECONDS [TARGET...]]
-# Default: 60 s, all targets. What it finds is kept in ./crash-* and makes it fail.
+# Fuzzes each target for some seconds, from its corpus: tools/fuzz.sh [--keep] [--jobs N] [SECONDS [TARGET...]]
+# Default: 60 s, all targets, one at a time. What it finds is kept in ./crash-* and makes it fail.
+#
+# --keep     adds to the corpus in the tree what reaches code that nothing there reaches
+# --jobs N   N targets at a time
 set -euo pipefail
 cd "$(dirname "$0")/.."
+keep= jobs=1
+while [ $# -gt 0 ]; do
+  case $1 in
+    --keep) keep=yes ;;
+    --jobs) jobs=$2; shift ;;
+    -*) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) break ;;
+  esac
+  shift
+done
 seconds=${1:-60}
 shift || true
 targets=("$@")
@@ -10,14 +23,27 @@ targets=("$@")
 bazel build --config=fuzz "${targets[@]}"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-for target in "${targets[@]}"; do
-  room=${target#//} name=${target##*:}
+
+fuzz() {
+  local target=$1 status=0
+  local room=${target#//} name=${target##*:}
   room=${room%:*}
-  echo "==== $target, $seconds s"
-  mkdir "$scratch/$name"
-  corpus=("$scratch/$name")
-  for folder in "$room/corpus/$name" "$room/corpus/${name%_fuzz}"; do
-    [ ! -d "$folder" ] || corpus+=("$folder")
-  done
-  "bazel-bin/$room/$name" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 "${corpus[@]}" 2>&1 | tail -n 12
-done
+  local kept=$room/corpus/$name
+  [ -d "$kept" ] || kept=$room/corpus/${name%_fuzz}
+  mkdir -p "$scratch/$name/new" "$kept"
+  "bazel-bin/$room/$name" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 "$scratch/$name/new" "$kept" \
+    >"$scratch/$name/log" 2>&1 || status=$?
+  if [ -n "$keep" ] && [ $status -eq 0 ]; then
+    "bazel-bin/$room/$name" -merge=1 -use_counters=0 "$kept" "$scratch/$name/new" >>"$scratch/$name/log" 2>&1 || status=$?
+  fi
+  echo "==== $target, $seconds s: $([ $status -eq 0 ] && echo ok || echo "FAILED, exit $status")"
+  if [ $status -eq 0 ]; then
+    grep -E 'number_of_executed_units|new_units_added|new files with' "$scratch/$name/log" || true
+  else
+    tail -n 30 "$scratch/$name/log"
+  fi
+  return $status
+}
+export -f fuzz
+export seconds scratch keep
+printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c 'fuzz {}'

@@ -18,9 +18,16 @@ bool Cloud::LearnAt(Port& port, const MacAddress& source) {
     const FdbEntry* known = fdb_.Find(source, now);
     return known != nullptr && known->where == Location(port.id);
   }
-  if (fdb_.Learn(source, port.id, now) != Fdb::Learned::kConflict) return true;
-  if (loops_.Sign(port.loop, now)) ReportLoop(port);
-  return false;
+  switch (fdb_.Learn(source, port.id, now)) {
+    case Fdb::Learned::kConflict:
+      if (loops_.Sign(port.loop, now)) ReportLoop(port);
+      return false;
+    case Fdb::Learned::kCircles:
+      if (loops_.Proof(port.loop, now)) ReportLoop(port);
+      return true;
+    default:
+      return true;
+  }
 }
 
 // A frame of a pod of ours that comes from outside: a member leads it back to us, or makes it up. A

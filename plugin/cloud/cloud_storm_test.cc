@@ -184,6 +184,20 @@ TEST_F(CloudStormTest, OurOwnHelloFromAPortIsAProof) {
   EXPECT_EQ(Port(kA).drops[Drop::kReserved], 2u);
 }
 
+// No station of ours is in what circles, so nothing but its moves gives it away.
+TEST_F(CloudStormTest, APeersFrameThatCirclesBlocksOneOfTheTwo) {
+  Start();
+  const auto a = AddPort(kA, kPodA);
+  const auto b = AddPort(kB, kPodB);
+  FromPeer(MakeFrame(kAll, kFar));
+  for (int i = 0; i < Fdb::kHoldMoves; ++i) FromPod(i % 2 == 0 ? a : b, MakeFrame(kAll, kFar));
+  EXPECT_EQ(Port(kA).blocks + Port(kB).blocks, 0u);
+  FromPod(b, MakeFrame(kAll, kFar));
+  EXPECT_EQ(Port(kA).blocks, 0u);
+  EXPECT_EQ(Port(kB).blocks, 1u);
+  EXPECT_EQ(Port(kB).drops[Drop::kLoop], 1u) << "and that frame goes nowhere";
+}
+
 TEST_F(CloudStormTest, PeersBlockNoPortAndTheirLoopsDieDown) {
   Start();
   const auto a = AddPort(kA, kPodA);

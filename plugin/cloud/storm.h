@@ -66,7 +66,8 @@ class StormWatch {
 };
 
 // Which ports of a cloud are in a loop. The sign of one: a frame whose source is another port's own
-// station comes from a port. No peer can bring about that a port is taken for one.
+// station comes from a port. The proof: our own Hello comes from it, or a station of others comes
+// from two ports in turn (Fdb, I7). No peer can bring about that a port is taken for one.
 //
 // A loop has two ends. As soon as one is blocked there is no loop, but what is on its way still
 // comes from the other: so for kPause no further port is blocked.

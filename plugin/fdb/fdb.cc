@@ -146,8 +146,12 @@ Fdb::Learned Fdb::MoveTo(Slot& slot, Index index, const Location& where, Instant
   if (now < slot.entry.held_until) return Learned::kHeld;
   if (slot.moves == 0 || now - slot.moved >= kHoldWithin) {
     slot.moves = 0;
+    slot.moves_between_ports = 0;
     slot.moved = now;
     slot.home = slot.entry.where;
+  }
+  if (std::holds_alternative<PortId>(slot.entry.where) && std::holds_alternative<PortId>(where)) {
+    ++slot.moves_between_ports;
   }
   if (slot.moves == kHoldMoves) {
     slot.moves = 0;
@@ -155,7 +159,7 @@ Fdb::Learned Fdb::MoveTo(Slot& slot, Index index, const Location& where, Instant
     TakeHome(slot, index);
     ++holds_;
     Report(FdbChange::Kind::kHeld, slot.mac, slot.entry.where);
-    return Learned::kHeld;
+    return slot.moves_between_ports > kHoldMoves / 2 ? Learned::kCircles : Learned::kHeld;
   }
   ++slot.moves;
   ++moves_;

@@ -18,7 +18,8 @@
 //   I7  A station that moved kHoldMoves times within kHoldWithin is taken back, with the next move,
 //       to where it was before the first of them, and stays there for kHoldFor, whatever claims it
 //       from elsewhere. So who repeats another's frames, in a loop or in bad faith, does not get
-//       it.
+//       it. No peer can make a station move from one port to another: where most of the moves are
+//       such, two of our ports show the station's frames in turn.
 //
 // Pure: time is passed in, nothing is allocated for a refresh.
 
@@ -85,6 +86,7 @@ class Fdb {
     kConflict,    // claims a static station from another place: refused (I1)
     kFull,        // I2
     kHeld,        // I7: refused
+    kCircles,     // I7 begins, and most of the moves were from one port to another
     kNotStation,  // group or zero address: never learned
   };
 
@@ -162,7 +164,8 @@ class Fdb {
   // Entries keep their place in memory, so that Sweep can go through them bit by bit.
   struct Slot {
     MacAddress mac = {};
-    uint8_t moves = 0;  // since `moved`, when it went away from `home`
+    uint8_t moves = 0;                // since `moved`, when it went away from `home`
+    uint8_t moves_between_ports = 0;  // of those
     bool used = false;
     Index place = kNone;
     Index before = kNone;  // of the same place

@@ -334,6 +334,27 @@ TEST_F(FdbTest, I7AStationThatMovesTooOftenIsTakenBackAndStays) {
   EXPECT_EQ(fdb_.holds(), 1u);
 }
 
+TEST_F(FdbTest, I7AStationThatTwoPortsShowInTurnCircles) {
+  const Location kPort2 = PortId{2};
+  fdb_.AddStatic(Mac(8), PortId{1});
+  fdb_.AddStatic(Mac(9), PortId{2});
+  fdb_.Learn(Mac(1), kPeerA, kStart);
+  for (int i = 0; i < Fdb::kHoldMoves; ++i) {
+    EXPECT_EQ(fdb_.Learn(Mac(1), i % 2 == 0 ? kPort1 : kPort2, kStart), Learned::kMoved);
+  }
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort2, kStart), Learned::kCircles);
+  EXPECT_EQ(Where(Mac(1), kStart), Location(kPeerA));
+  EXPECT_EQ(fdb_.Learn(Mac(1), kPort2, kStart), Learned::kHeld) << "said once";
+
+  // A peer takes it from one port after the other, and a port back: it moves as often.
+  fdb_.Learn(Mac(2), kPort1, kStart);
+  for (int i = 0; i < Fdb::kHoldMoves; ++i) {
+    const Location from = i % 2 == 0 ? kPeerA : i == 1 ? kPort2 : kPort1;
+    EXPECT_EQ(fdb_.Learn(Mac(2), from, kStart), Learned::kMoved);
+  }
+  EXPECT_EQ(fdb_.Learn(Mac(2), kPort2, kStart), Learned::kHeld);
+}
+
 // A stranger who says a pod's MAC a thousand times as often as the pod has it for a moment in 10 s.
 TEST_F(FdbTest, I7WhoRepeatsAStationDoesNotKeepIt) {
   fdb_.Learn(Mac(1), kPeerA, kStart);

@@ -48,6 +48,7 @@ struct Station {
   Instant seen = {};
   bool forgotten = false;  // and not reported yet
   int moves = 0;
+  int between_ports = 0;
   Instant moved = {};
   Instant held_until = {};
   Location home = PortId::kNone;
@@ -77,9 +78,11 @@ class Model {
       if (now < station.held_until) return Learned::kHeld;
       if (station.moves == 0 || now - station.moved >= Fdb::kHoldWithin) {
         station.moves = 0;
+        station.between_ports = 0;
         station.moved = now;
         station.home = station.where;
       }
+      if (station.where.index() == 0 && where.index() == 0) ++station.between_ports;
       if (station.moves == Fdb::kHoldMoves) {
         station.moves = 0;
         station.held_until = now + Fdb::kHoldFor;
@@ -92,7 +95,7 @@ class Model {
           ++taken_home;
         }
         ++holds;
-        return Learned::kHeld;
+        return station.between_ports >= 3 ? Learned::kCircles : Learned::kHeld;
       }
       ++station.moves;
     }

@@ -1,6 +1,6 @@
-"""A paced TCP stream that says how it went: `stream.py receive ADDRESS PORT`, `stream.py send ADDRESS PORT`.
+"""A TCP stream that says how it went: `stream.py receive ADDRESS PORT`, `stream.py send ADDRESS PORT PERIOD`.
 
-The sender sends a numbered block every few milliseconds until its standard input ends. The receiver checks the numbers and
+The sender sends a numbered block every PERIOD seconds (0: as fast as they go) until its standard input ends. The receiver checks the numbers and
 prints at the end how many blocks came and the longest time without one, in seconds. Both fail when the connection is reset.
 """
 
@@ -11,7 +11,6 @@ import sys
 import time
 
 BLOCK = 16384
-PERIOD = 0.005
 
 
 def receive(listener):
@@ -32,14 +31,14 @@ def receive(listener):
     print(f"received {count} blocks, {longest:.3f} s at most without one", flush=True)
 
 
-def send(stream):
+def send(stream, period):
     number, due = 0, time.monotonic()
     print("sending", flush=True)
     while True:
         if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:
             break
         stream.sendall(struct.pack("!Q", number).ljust(BLOCK, b"v"))
-        number, due = number + 1, max(due + PERIOD, time.monotonic())
+        number, due = number + 1, max(due + period, time.monotonic())
     stream.shutdown(socket.SHUT_WR)
     stream.settimeout(60)
     assert stream.recv(1) == b""
@@ -59,7 +58,7 @@ def main():
     else:
         end.connect((address, port))
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        send(end)
+        send(end, float(sys.argv[4]))
 
 
 main()
