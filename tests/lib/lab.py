@@ -100,7 +100,7 @@ class Agent:
         self.run_dir = run_dir or os.path.join(node.lab.dir, f"{node.name}-run")
         self.socket = os.path.join(self.run_dir, "handoff.sock")
         self.config_file = os.path.join(node.lab.dir, f"{node.name}.yaml")
-        self.program = program("agent/vxvde-agent")
+        self.program = os.environ.get("VXVDE_TEST_AGENT") or program("agent/vxvde-agent")
         self.process = None
 
     def start(self, timeout=20, prefix=()):
