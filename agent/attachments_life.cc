@@ -113,6 +113,12 @@ absl::Status Attachments::Restore() {
     if (wanted(key)) clouds_.Recall(key, port);
   }
   TakeUpWaiting();
+  // Once more at once what failed for a moment: what an earlier agent has left for it is dropped
+  // next.
+  if (retry_.has_value()) {
+    loop_->Cancel(*retry_);
+    TakeUpWaiting();
+  }
   return absl::OkStatus();
 }
 

@@ -131,13 +131,19 @@ std::string Dump(Json json) {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file) return ErrnoStatus(errno, absl::StrCat("open ", path));
+  // Nothing that we have written; all else that fails here may go better the next time.
+  const auto failed = [&](absl::string_view what) {
+    const absl::Status status = ErrnoStatus(errno, absl::StrCat(what, path));
+    if (errno != ELOOP && errno != EISDIR) return status;
+    return absl::InvalidArgumentError(status.message());
+  };
+  if (!file) return failed("open ");
   std::string text;
   char buffer[16384];
   while (true) {
     const ssize_t n = read(file.get(), buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, absl::StrCat("read ", path));
+    if (n < 0) return failed("read ");
     if (n == 0) return text;
     text.append(buffer, static_cast<size_t>(n));
     if (text.size() > kMaxFile) {
@@ -165,6 +171,16 @@ absl::Status ReplaceFile(const std::string& path, absl::string_view text) {
   return absl::OkStatus();
 }
 
+// Of an agent that was killed in ReplaceFile.
+void RemoveHalfWritten(const std::string& folder) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
+  if (dir == nullptr) return;
+  while (const dirent* entry = readdir(dir.get())) {
+    if (!absl::EndsWith(entry->d_name, ".json.new")) continue;
+    unlink(absl::StrCat(folder, "/", entry->d_name).c_str());
+  }
+}
+
 // What a path that could not be understood is called from now on; the sentence for the log.
 std::string SetAside(const std::string& path, const absl::Status& why) {
   const std::string bad = absl::StrCat(path, ".bad");
@@ -184,7 +200,9 @@ absl::StatusOr<std::vector<std::string>> FileNames(const std::string& folder) {
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
   if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
   std::vector<std::string> names;
+  errno = 0;
   while (const dirent* entry = readdir(dir.get())) names.push_back(entry->d_name);
+  if (errno != 0) return ErrnoStatus(errno, absl::StrCat("read ", folder));
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -199,6 +217,7 @@ absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(
     if (!absl::EndsWith(name, ".json")) continue;
     const std::string path = absl::StrCat(folder, "/", name);
     absl::StatusOr<std::string> text = ReadFile(path);
+    if (!text.ok() && !absl::IsInvalidArgument(text.status())) return text.status();
     absl::StatusOr<Record> record =
         text.ok() ? parse(*text) : absl::StatusOr<Record>(text.status());
     if (record.ok() && name != file_of(*record)) {
@@ -415,7 +434,9 @@ absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
     if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
       return ErrnoStatus(errno, absl::StrCat("make ", folder));
     }
+    RemoveHalfWritten(folder);
   }
+  RemoveHalfWritten(run_dir);
   return Store(run_dir);
 }
 
@@ -548,6 +569,7 @@ absl::StatusOr<Store::Contents> Store::Load() {
   const std::string ports_path = absl::StrCat(run_dir_, "/clouds.json");
   const absl::StatusOr<std::string> text = ReadFile(ports_path);
   if (absl::IsNotFound(text.status())) return contents;
+  if (!text.ok() && !absl::IsInvalidArgument(text.status())) return text.status();
   absl::StatusOr<UnicastPorts> ports =
       text.ok() ? ParseUnicastPorts(*text) : absl::StatusOr<UnicastPorts>(text.status());
   if (ports.ok()) {

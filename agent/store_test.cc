@@ -101,6 +101,17 @@ TEST_F(StoreTest, ATornFileIsSetAsideAndTheOthersAreLoaded) {
   EXPECT_THAT(store.Load()->problems, IsEmpty()) << "told once";
 }
 
+TEST_F(StoreTest, WhatAKilledAgentWroteHalfIsRemoved) {
+  ASSERT_TRUE(Store::Open(run_dir_)->Save(Sample()).ok());
+  const std::vector<std::string> half = {run_dir_ + "/clouds.json.new",
+                                         run_dir_ + "/attachments/half.json.new",
+                                         run_dir_ + "/leases/half.json.new"};
+  for (const std::string& path : half) std::ofstream(path) << "{";
+  Store store = *Store::Open(run_dir_);
+  for (const std::string& path : half) EXPECT_FALSE(std::filesystem::exists(path)) << path;
+  EXPECT_THAT(store.Load()->records, ElementsAre(Sample()));
+}
+
 TEST_F(StoreTest, ACopyStandsInForARecordThatWasTornOrLost) {
   Store store = *Store::Open(run_dir_);
   for (const char* container : {"c1", "c2", "c3"}) {
