@@ -1,13 +1,19 @@
 #include "plugin/os/nftables.h"
 
+#include <fcntl.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +21,9 @@
 
 namespace vxvde {
 namespace {
+
+constexpr char kDone[] = "D";
+constexpr char kFailed[] = "F";
 
 using Context = std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)>;
 
@@ -42,24 +51,64 @@ absl::Status NftError(const std::string& what, const char* error) {
   return absl::InternalError(message);
 }
 
+// What libnftables said to `commands`: a letter, kDone or kFailed, and the output or the error.
+std::string Said(const std::string& commands) {
+  const absl::StatusOr<Context> context = NewContext();
+  if (!context.ok()) return absl::StrCat(kFailed, context.status().message());
+  nft_ctx* const nft = context->get();
+  if (nft_run_cmd_from_buffer(nft, commands.c_str()) == 0) {
+    return absl::StrCat(kDone, nft_ctx_get_output_buffer(nft));
+  }
+  return absl::StrCat(kFailed, nft_ctx_get_error_buffer(nft));
+}
+
+// In a child: libnftables calls exit() where it cannot have a socket, or an answer
+// (netlink_io_error() and netlink_init_error() in src/netlink.c).
+absl::StatusOr<std::string> Ask(const std::string& what, const std::string& commands) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "make a pipe for nftables");
+  const UniqueFd here(ends[0]);
+  UniqueFd there(ends[1]);
+  const pid_t child = fork();
+  if (child < 0) return ErrnoStatus(errno, "start a process for nftables");
+  if (child == 0) {
+    // Nothing of the parent's is to be tidied up here.
+    std::atexit([] { _exit(1); });
+    const std::string said = Said(commands);
+    size_t written = 0;
+    while (written < said.size()) {
+      const ssize_t n = write(there.get(), said.data() + written, said.size() - written);
+      if (n > 0) written += static_cast<size_t>(n);
+      if (n <= 0 && errno != EINTR) break;
+    }
+    _exit(0);
+  }
+  there.Reset();
+  std::string said;
+  std::array<char, 4096> buffer;
+  while (true) {
+    const ssize_t n = read(here.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    said.append(buffer.data(), static_cast<size_t>(n));
+  }
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
+  if (said.empty()) return absl::UnavailableError(absl::StrCat(what, ": libnftables gave up"));
+  if (said[0] == kFailed[0]) return NftError(what, said.c_str() + 1);
+  return said.substr(1);
+}
+
 }  // namespace
 
 absl::Status RunNft(const std::string& commands) {
-  ASSIGN_OR_RETURN(const Context context, NewContext());
-  if (nft_run_cmd_from_buffer(context.get(), commands.c_str()) == 0) return absl::OkStatus();
-  return NftError("change nftables", nft_ctx_get_error_buffer(context.get()));
+  return Ask("change nftables", commands).status();
 }
 
 absl::StatusOr<std::string> ListNftTable(const std::string& table) {
-  ASSIGN_OR_RETURN(const Context context, NewContext());
   const std::string command = absl::StrCat("list table ", table);
-  if (nft_run_cmd_from_buffer(context.get(), command.c_str()) == 0) {
-    return std::string(nft_ctx_get_output_buffer(context.get()));
-  }
-  const absl::Status status =
-      NftError(absl::StrCat("nftables: ", command), nft_ctx_get_error_buffer(context.get()));
-  if (absl::IsNotFound(status)) return std::string();
-  return status;
+  absl::StatusOr<std::string> listed = Ask(absl::StrCat("nftables: ", command), command);
+  if (absl::IsNotFound(listed.status())) return std::string();
+  return listed;
 }
 
 absl::StatusOr<NftMonitor> NftMonitor::Open() {

@@ -1,6 +1,8 @@
 #include "plugin/os/nftables.h"
 
 #include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -43,6 +45,24 @@ TEST(Nftables, OneMistakeMeansThatNothingIsDone) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("No such file"));
     EXPECT_THAT(ValueOrDie(ListNftTable(kTable)), IsEmpty());
     EXPECT_THAT(std::string(RunNft("nonsense").message()), HasSubstr("syntax error"));
+  });
+}
+
+// libnftables calls exit() where it cannot have a socket.
+TEST(Nftables, ALibraryThatGivesUpIsAnError) {
+  const TestNetNs netns;
+  netns.Run([&] {
+    rlimit limit = {};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const int next = dup(0);
+    close(next);
+    rlimit low = limit;
+    low.rlim_cur = static_cast<rlim_t>(next) + 2;  // for a pipe, and no more
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+    const absl::Status status = RunNft(kRules);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_EQ(RunNft(kRules), absl::OkStatus());
   });
 }
 
