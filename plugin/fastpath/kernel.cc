@@ -156,9 +156,10 @@ absl::StatusOr<std::unique_ptr<FastCloud>> KernelFastPath::Join(const FastCloudO
   }
   std::unique_ptr<KernelFastCloud> cloud(new KernelFastCloud(this, options, *place));
   if (left.has_value()) cloud->TakeOver(std::move(left_.extract(*left).mapped()));
-  if (const absl::Status opened = cloud->Open(); !opened.ok()) {
-    return absl::FailedPreconditionError(opened.message());
-  }
+  absl::Status opened = cloud->Open();
+  // Its end would take away what passes frames now.
+  if (!opened.ok() && left.has_value()) opened = cloud->Open();
+  if (!opened.ok()) return absl::FailedPreconditionError(opened.message());
   return cloud;
 }
 
@@ -243,12 +244,22 @@ void KernelFastPath::WaitForBurials() {
 // ---------------------------------------------------------------- one cloud
 
 absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
-  const uint32_t index = static_cast<uint32_t>(host_end);
   std::optional<uint32_t> place = TakeLeftPort(host_end);
-  absl::Cleanup undo = [&] {
-    (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
-    if (place.has_value()) node_->ports_.GiveBack(*place);
-  };
+  // Of a port whose frames pass all the time nothing is undone before that.
+  const bool is_left = place.has_value();
+  absl::Status added = Insert(port, host_end, place);
+  if (!added.ok() && is_left) added = Insert(port, host_end, place);
+  if (added.ok()) return added;
+  const uint32_t index = static_cast<uint32_t>(host_end);
+  (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
+  if (place.has_value()) node_->ports_.GiveBack(*place);
+  return added;
+}
+
+// `place` is taken where there is none.
+absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end,
+                                     std::optional<uint32_t>& place) {
+  const uint32_t index = static_cast<uint32_t>(host_end);
   ASSIGN_OR_RETURN(const LinkInfo link, node_->netlink_.GetLink(host_end));
   if (link.kind != "veth") {
     return absl::FailedPreconditionError(
@@ -279,7 +290,6 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
     DetachProgram(host_end);
     return absl::FailedPreconditionError(status.message());
   }
-  std::move(undo).Cancel();
   ports_[port] = {*place, host_end, where, static_cast<uint32_t>(link.mtu)};
   port_at_[*place] = port;
   return absl::OkStatus();

@@ -152,10 +152,12 @@ class KernelFastCloud final : public FastCloud {
     fp_where where;
     uint32_t mtu;
   };
+  absl::Status Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& place);
   absl::StatusOr<uint32_t> TakePlace();
 
   KernelFastCloud(KernelFastPath* node, FastCloudOptions options, uint32_t place)
       : node_(node), options_(std::move(options)), place_(place) {}
+  // May be tried again when it has failed.
   absl::Status Open();
   absl::Status OpenTunnel();
   absl::Status OpenTaps();
@@ -177,7 +179,9 @@ class KernelFastCloud final : public FastCloud {
   uint16_t fast_port_ = 0;
   bool attached_ = false;
   IfIndex tunnel_ = IfIndex::kNone;
-  UniqueFd reserved_;  // holds the fast port where the kernel has no VXLAN
+  UniqueFd reserved_;   // holds the fast port where the kernel has no VXLAN
+  UniqueFd frames_fd_;  // until frames_ has it
+  UniqueFd datagrams_fd_;
   IfIndex frames_tap_ = IfIndex::kNone;
   IfIndex datagrams_tap_ = IfIndex::kNone;
   std::unique_ptr<FramesTap> frames_;

@@ -71,7 +71,7 @@ absl::Status RemoveLeftDevices(Netlink& netlink, const std::set<IfIndex>& ours) 
 }
 
 absl::Status KernelFastCloud::Open() {
-  RETURN_IF_ERROR(node_->Attach(options_.uplink));
+  if (!attached_) RETURN_IF_ERROR(node_->Attach(options_.uplink));
   attached_ = true;
   RETURN_IF_ERROR(OpenTunnel());
   RETURN_IF_ERROR(OpenTaps());
@@ -177,8 +177,9 @@ absl::Status KernelFastCloud::OpenTaps() {
   const auto open = [&](absl::string_view prefix, UniqueFd& tap,
                         KeptFd& kept) -> absl::StatusOr<IfIndex> {
     const std::string name = absl::StrCat(prefix, options_.unicast_port);
-    ASSIGN_OR_RETURN(tap, OpenPuntTap(name, kept));
-    absl::Cleanup undo = [&] { (void)ioctl(tap.get(), TUNSETPERSIST, 0); };
+    if (!tap) {
+      ASSIGN_OR_RETURN(tap, OpenPuntTap(name, kept));
+    }
     ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(name));
     RETURN_IF_ERROR(netlink.ChangeLink(link.index, {.up = true,
                                                     .mtu = kTapMtu,
@@ -186,22 +187,14 @@ absl::Status KernelFastCloud::OpenTaps() {
                                                     .alias = kTapAlias,
                                                     .gso_max_size = {},
                                                     .no_ipv6 = true}));
-    std::move(undo).Cancel();
     return link.index;
   };
-  UniqueFd frames;
-  UniqueFd datagrams;
-  ASSIGN_OR_RETURN(frames_tap_, open(kFramesPrefix, frames, kept_frames_));
-  ASSIGN_OR_RETURN(datagrams_tap_, open(kDatagramsPrefix, datagrams, kept_datagrams_));
+  ASSIGN_OR_RETURN(frames_tap_, open(kFramesPrefix, frames_fd_, kept_frames_));
+  ASSIGN_OR_RETURN(datagrams_tap_, open(kDatagramsPrefix, datagrams_fd_, kept_datagrams_));
   // So that the kernel segments and finishes checksums.
-  if (ioctl(datagrams.get(), TUNSETOFFLOAD, 0) != 0) {
+  if (ioctl(datagrams_fd_.get(), TUNSETOFFLOAD, 0) != 0) {
     return ErrnoStatus(errno, "turn a tap's offloads off");
   }
-  frames_ = std::make_unique<FramesTap>(std::move(frames), [this](uint16_t place) {
-    const auto found = port_at_.find(place);
-    return found != port_at_.end() ? found->second : PortId::kNone;
-  });
-  datagrams_ = std::make_unique<DatagramsTap>(std::move(datagrams), fast_port_);
 
   if (left_.value.frames_tap == 0) Clear<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
   const VxvdeHeader header = EncodeHeader(options_.vni);
@@ -224,6 +217,11 @@ absl::Status KernelFastCloud::OpenTaps() {
     return ErrnoStatus(errno, "write the ports' map");
   }
   RETURN_IF_ERROR(AttachProgram(frames_tap_, node_->from_cloud()));
+  frames_ = std::make_unique<FramesTap>(std::move(frames_fd_), [this](uint16_t place) {
+    const auto found = port_at_.find(place);
+    return found != port_at_.end() ? found->second : PortId::kNone;
+  });
+  datagrams_ = std::make_unique<DatagramsTap>(std::move(datagrams_fd_), fast_port_);
   node_->joined_.emplace(place_, this);
   node_->WriteLocals();
   return absl::OkStatus();
@@ -254,6 +252,11 @@ KernelFastCloud::~KernelFastCloud() {
   const uint32_t index = static_cast<uint32_t>(frames_tap_);
   (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
   std::vector<UniqueFd> taps;
+  for (UniqueFd* const fd : {&frames_fd_, &datagrams_fd_}) {
+    if (!*fd) continue;
+    (void)ioctl(fd->get(), TUNSETPERSIST, 0);  // its index may not be known
+    taps.push_back(std::move(*fd));
+  }
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
   node_->Bury(std::move(taps), {tunnel_, frames_tap_, datagrams_tap_});
