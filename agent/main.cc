@@ -59,7 +59,7 @@ namespace vxvde {
 namespace {
 
 constexpr std::chrono::seconds kUplinkTick(2);
-constexpr std::chrono::seconds kLongestEnd(5);  // gRPC takes 2 s for calls that do not end
+constexpr unsigned kLongestEnd = 5;  // seconds; gRPC takes 2 for calls that do not end
 
 // What docs/OPERATIONS.md gives the reasons for ("What the agent may do").
 constexpr Capabilities kCapabilitiesToStart = {
@@ -423,15 +423,12 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "STOPPING=1"));
+        // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
+        alarm(kLongestEnd);
         try {
           stopping = std::thread([&] {
             status->Shutdown();
             loop->Stop();
-          });
-          // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
-          loop->After(kLongestEnd, [&] {
-            log.Error("status server does not end", {{"so", "the agent ends without it"}});
-            std::_Exit(1);
           });
         } catch (const std::system_error& error) {
           log.Warn("status calls cut off", {{"error", error.what()}});

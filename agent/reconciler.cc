@@ -1,5 +1,6 @@
 #include "agent/reconciler.h"
 
+#include <system_error>
 #include <utility>
 
 namespace vxvde {
@@ -31,7 +32,7 @@ void Reconciler::LookNow() {
   timer_.reset();
   looking_ = true;
   if (thread_.joinable()) thread_.join();  // it has said what it saw: it is at its end
-  thread_ = std::thread([this, alive = alive_] {
+  const auto look = [this, alive = alive_] {
     auto sight = std::make_shared<const Sight>(look_());
     loop_->Post([this, alive, sight] {
       if (!*alive) return;
@@ -40,7 +41,13 @@ void Reconciler::LookNow() {
       if (std::exchange(once_more_, false)) return LookNow();
       LookIn(soon ? Duration(kAgain) : Duration(kPeriod));
     });
-  });
+  };
+  try {
+    thread_ = std::thread(look);
+  } catch (const std::system_error&) {  // no thread to be had: the next look makes up for it
+    looking_ = false;
+    LookIn(kAgain);
+  }
 }
 
 }  // namespace vxvde
