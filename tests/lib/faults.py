@@ -19,6 +19,10 @@ CONFIG = {"clouds": [CLOUD]}
 OTHER_CONFIG = {"clouds": [{**CLOUD, "gateway": True, "snooping": False, "storm": {"port": 5000}}]}
 
 
+class Lost(AssertionError):
+    """Of the others' traffic."""
+
+
 class Echoes:
     """`ping -i 0.01` in the background, which tells of echoes without an answer as soon as they are missed."""
 
@@ -204,7 +208,8 @@ class Scene:
         for echoes in self.traffic:
             echoes.look()
         lost = {echoes.what: count for echoes in self.traffic if (count := echoes.lost()) > tolerated}
-        assert not lost, f"echoes of others without an answer: {lost}"
+        if lost:
+            raise Lost(f"echoes of others without an answer: {lost}")
 
     def expect_attached(self):
         """The subject speaks with the pod of the other node."""
