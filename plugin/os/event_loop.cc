@@ -46,9 +46,9 @@ absl::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
   epoll_event event = {};
   event.events = events;
   event.data.u64 = generation;
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("watch descriptor ", fd));
-  }
+  const auto add = [&] { return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0; };
+  // Once more: a cloud that cannot be watched is closed, and what forwards for it with it.
+  if (!add() && !add()) return ErrnoStatus(errno, absl::StrCat("watch descriptor ", fd));
   generation_of_[fd] = generation;
   handlers_[generation] = std::make_shared<Handler>(std::move(handler));
   return absl::OkStatus();
