@@ -45,8 +45,13 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
   UnicastPorts ports = ports_;
   ports[cloud.key] = options.unicast_port;
   if (const absl::Status status = store_->SavePorts(ports); !status.ok()) {
-    switch_->Leave(cloud.key);
-    return status;
+    if (ports != ports_) {
+      switch_->Leave(cloud.key);
+      return status;
+    }
+    // A restart has it from there. To leave now would tell the members so, and stop the kernel.
+    log_->Warn("unicast port not saved",
+               {{"cloud", NameOfCloud(config, cloud)}, {"error", std::string(status.message())}});
   }
   if (const auto before = ports_.find(cloud.key);
       before != ports_.end() && before->second != options.unicast_port) {
