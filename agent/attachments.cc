@@ -279,7 +279,7 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
                           {"mac", entry.record.mac.ToString()},
                           {"mtu", absl::StrCat(entry.record.mtu)},
                           {"addresses", AddressList(entry.record)}});
-  AnnounceNowAndSoon(entry);
+  AnnounceNowAndSoon(entry, /*to_ports=*/true);
   return entry.port;
 }
 
@@ -377,10 +377,12 @@ absl::StatusOr<PortId> Attachments::AddPort(const Entry& entry, std::unique_ptr<
   return port;
 }
 
-void Attachments::Announce(const Entry& entry) {
+void Attachments::Announce(const Entry& entry, bool to_ports) {
+  const CloudKey& cloud = entry.cloud.key;
   for (const IpPrefix& address : entry.record.addresses) {
-    const absl::Status status = switch_->Inject(
-        entry.cloud.key, entry.port, BuildAnnouncement(entry.record.mac, address.address));
+    const auto frame = BuildAnnouncement(entry.record.mac, address.address);
+    const absl::Status status = to_ports ? switch_->Inject(cloud, entry.port, frame)
+                                         : switch_->InjectToGroup(cloud, entry.port, frame);
     if (!status.ok()) {
       log_->Warn("not announced", {{"id", entry.record.id},
                                    {"address", address.address.ToString()},
@@ -389,13 +391,13 @@ void Attachments::Announce(const Entry& entry) {
   }
 }
 
-void Attachments::AnnounceNowAndSoon(Entry& entry) {
+void Attachments::AnnounceNowAndSoon(Entry& entry, bool to_ports) {
   if (entry.record.addresses.empty()) return;
-  Announce(entry);
-  entry.announcement = loop_->After(kSecondAnnouncement, [this, id = entry.record.id] {
+  Announce(entry, to_ports);
+  entry.announcement = loop_->After(kSecondAnnouncement, [this, to_ports, id = entry.record.id] {
     Entry& later = entries_.at(id);  // RemovePort() cancels the timer.
     later.announcement.reset();
-    Announce(later);
+    Announce(later, to_ports);
   });
 }
 

@@ -164,8 +164,9 @@ class Attachments final : public AttachService {
   absl::StatusOr<PortId> AddPort(const Entry& entry, std::unique_ptr<FrameIo> io);
   // What its port may send, by the configuration of now.
   PortGuard GuardOf(const Entry& entry) const;
-  void Announce(const Entry& entry);
-  void AnnounceNowAndSoon(Entry& entry);
+  // Without `to_ports` to other nodes alone.
+  void Announce(const Entry& entry, bool to_ports);
+  void AnnounceNowAndSoon(Entry& entry, bool to_ports);
 
   // If it has one. `with_link`: a DEL, which wants the interface gone as well.
   void RemovePort(Entry& entry, bool with_link = false);

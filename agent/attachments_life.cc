@@ -207,7 +207,8 @@ void Attachments::TakeUpWaiting() {
                                   {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
                                   {"container", entry.record.container_id},
                                   {"ifname", entry.record.ifname}});
-    AnnounceNowAndSoon(entry);
+    // A restart is no news, and on a node of many pods, told by each of them, a burden to everyone.
+    if (!clouds_.IsAtRecalledPort(entry.cloud.key)) AnnounceNowAndSoon(entry, /*to_ports=*/false);
   }
 }
 

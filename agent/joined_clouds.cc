@@ -116,7 +116,14 @@ void JoinedClouds::Leave(const std::string& holder, const CloudKey& cloud) {
   ForgetPort(cloud);
 }
 
+bool JoinedClouds::IsAtRecalledPort(const CloudKey& cloud) const {
+  const auto was = recalled_.find(cloud);
+  const CloudOptions* is = Find(cloud);
+  return was != recalled_.end() && is != nullptr && is->unicast_port == was->second;
+}
+
 void JoinedClouds::ForgetPort(const CloudKey& cloud) {
+  recalled_.erase(cloud);
   if (ports_.erase(cloud) == 0) return;
   if (const absl::Status status = store_->SavePorts(ports_); !status.ok()) {
     // Harmless: a stale port is recalled at worst, and only if it is free.

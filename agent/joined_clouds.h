@@ -31,7 +31,12 @@ class JoinedClouds {
       : switch_(the_switch), store_(store), log_(log), links_(links) {}
 
   // Before a restart the cloud had this unicast port.
-  void Recall(const CloudKey& cloud, uint16_t unicast_port) { ports_[cloud] = unicast_port; }
+  void Recall(const CloudKey& cloud, uint16_t unicast_port) {
+    ports_[cloud] = unicast_port;
+    recalled_[cloud] = unicast_port;
+  }
+  // `cloud` is joined on the port that was recalled: others still know it and who is behind it.
+  bool IsAtRecalledPort(const CloudKey& cloud) const;
 
   // Who has something in every cloud that is joined: told after the join and before the leave.
   struct Watcher {
@@ -77,6 +82,7 @@ class JoinedClouds {
   std::map<CloudKey, std::set<std::string>> holders_;  // of joined ones
   std::map<CloudKey, std::string> stuck_;  // why one could not follow, as it was logged last
   UnicastPorts ports_;                     // of joined and recalled clouds
+  UnicastPorts recalled_;                  // as they were, until the cloud is left
 };
 
 // What people call a cloud: the configured name, else `vnl`.

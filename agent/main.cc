@@ -20,6 +20,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -58,6 +59,7 @@ namespace vxvde {
 namespace {
 
 constexpr std::chrono::seconds kUplinkTick(2);
+constexpr std::chrono::seconds kLongestEnd(5);  // gRPC takes 2 s for calls that do not end
 
 // What docs/OPERATIONS.md gives the reasons for ("What the agent may do").
 constexpr Capabilities kCapabilitiesToStart = {
@@ -421,10 +423,20 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "STOPPING=1"));
-        stopping = std::thread([&] {
-          status->Shutdown();
+        try {
+          stopping = std::thread([&] {
+            status->Shutdown();
+            loop->Stop();
+          });
+          // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
+          loop->After(kLongestEnd, [&] {
+            log.Error("status server does not end", {{"so", "the agent ends without it"}});
+            std::_Exit(1);
+          });
+        } catch (const std::system_error& error) {
+          log.Warn("status calls cut off", {{"error", error.what()}});
           loop->Stop();
-        });
+        }
       }
     }
   }));
@@ -440,7 +452,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   if (flags.ready_fd >= 0) RETURN_IF_ERROR(WriteReady(UniqueFd(flags.ready_fd)));
   Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
   loop->Run();
-  stopping.join();
+  if (stopping.joinable()) stopping.join();
   return absl::OkStatus();
 }
 

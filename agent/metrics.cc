@@ -9,6 +9,7 @@
 #include <chrono>
 #include <exception>
 #include <future>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -347,12 +348,16 @@ struct MetricsServer::Impl {
   ~Impl() {
     const int port = PortOf(*exposer);
     std::promise<void> ended;
-    std::thread knocker([&, end = ended.get_future()] {
-      while (end.wait_for(10ms) != std::future_status::ready) Knock(address, port);
-    });
+    std::thread knocker;
+    try {
+      knocker = std::thread([&, end = ended.get_future()] {
+        while (end.wait_for(10ms) != std::future_status::ready) Knock(address, port);
+      });
+    } catch (const std::system_error&) {  // then it takes its 2 s
+    }
     exposer.reset();
     ended.set_value();
-    knocker.join();
+    if (knocker.joinable()) knocker.join();
   }
 
   const IpAddress address;

@@ -178,6 +178,12 @@ absl::Status Switch::Inject(const CloudKey& cloud, PortId port, std::span<const 
   return found->Inject(port, frame);
 }
 
+absl::Status Switch::InjectToGroup(const CloudKey& cloud, PortId port,
+                                   std::span<const uint8_t> frame) {
+  ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
+  return found->InjectToGroup(port, frame);
+}
+
 absl::Status Switch::ReadNow(const CloudKey& cloud) {
   ASSIGN_OR_RETURN(Cloud * found, impl_->Find(cloud));
   found->ReadNow();

@@ -79,6 +79,8 @@ class Switch {
 
   // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
   absl::Status Inject(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame);
+  // The same to other members alone: ports of this node know it already.
+  absl::Status InjectToGroup(const CloudKey& cloud, PortId port, std::span<const uint8_t> frame);
 
   // Reads all that the cloud's sockets and ports have received by now, and forwards it. Without it
   // that happens turn by turn of the loop, in batches. Not in answer to an event or a frame.

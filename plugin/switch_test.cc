@@ -486,6 +486,19 @@ TEST_F(SwitchTest, AnInjectedFrameLooksLikeThePods) {
   });
 }
 
+TEST_F(SwitchTest, WhatIsInjectedToTheGroupGoesToNoPortHere) {
+  const PortId id = AddPort(kPodA, a_);
+  AddPort(kPodB, b_);
+  On([&] {
+    const Bytes frame = MakeFrame(MacAddress::Broadcast(), kPodA);
+    EXPECT_TRUE(switch_->InjectToGroup(key(), id, frame).ok());
+    EXPECT_THAT(Frames(*b_), IsEmpty());
+    ASSERT_THAT(unicast_->out, SizeIs(1));
+    EXPECT_EQ(unicast_->out[0].bytes, Wrap(frame));
+    EXPECT_TRUE(absl::IsNotFound(switch_->InjectToGroup(key(), PortId{99}, frame)));
+  });
+}
+
 // More than a batch waits everywhere, and nothing of it is left for another turn.
 TEST_F(SwitchTest, ReadNowReadsAllThatIsThere) {
   AddPort(kPodA, a_);

@@ -1,42 +1,14 @@
 """Two hundred ADDs, and two hundred DELs, at once against one agent: no error, no leak, nothing given twice."""
 
 import concurrent.futures
-import os
 import threading
-import time
 
 from tests.lib import runner
 from tests.lib.lab import Lab
-from tests.lib.process import wait_for
+from tests.lib.process import open_files, steady, wait_for
 
 VNL = "vxvde://239.1.2.3"
 PODS = 200
-
-
-def open_files(pid):
-    """What a process has open: targets of its descriptors, sockets and the like counted by kind."""
-    folder = f"/proc/{pid}/fd"
-    kinds = []
-    for fd in os.listdir(folder):
-        try:
-            kinds.append(os.readlink(os.path.join(folder, fd)).split(":[")[0])
-        except FileNotFoundError:  # closed in between
-            pass
-    return sorted(kinds)
-
-
-def steady(look):
-    """What `look` says when it has said the same for a second."""
-    value, since = look(), time.monotonic()
-
-    def same():
-        nonlocal value, since
-        now = look()
-        if now != value:
-            value, since = now, time.monotonic()
-        return time.monotonic() - since >= 1
-    wait_for(same, 30, "what the agent has open stays the same")
-    return value
 
 
 class Crowd:

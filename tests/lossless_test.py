@@ -9,13 +9,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 from tests.lib import runner
 from tests.lib.lab import DATAPATH, Lab, program
-from tests.lib.process import wait_for
+from tests.lib.pings import Ping, go_on
 
 VNL = "vxvde://239.1.2.3"
 STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "stream.py")
@@ -24,30 +23,6 @@ PERIOD = 0.005  # of the blocks of a stream; --line-rate: 0
 # Longer than it takes an agent to start on a slow machine, and less than a retransmission timer that was doubled for long.
 LONGEST_PAUSE = 15
 ABSENT = 0.2  # how long nobody forwards, beside what it takes to start an agent
-
-
-class Ping:
-    """`ping -i 0.01` in the background; which of its echoes were answered."""
-
-    def __init__(self, source, address):
-        self.what = f"{source} -> {address}"
-        self._process = source.start(f"ping-{address.replace(':', '_')}", "ping", "-n", "-i", "0.01", address,
-                                     stdin=subprocess.DEVNULL)
-
-    def answered(self):
-        return [int(n) for n in re.findall(r"icmp_seq=(\d+) ", self._process.output())]
-
-    def newest(self):
-        return max(self.answered(), default=0)
-
-    def end(self):
-        os.kill(self._process.pid, signal.SIGINT)
-        self._process.wait()
-        said = self._process.output()
-        sent = int(re.search(r"(\d+) packets transmitted", said)[1])
-        seen = self.answered()
-        # The very last one may still be on its way.
-        return sent, sorted(set(range(1, sent)) - set(seen)), len(seen) - len(set(seen))
 
 
 class Stream:
@@ -69,12 +44,6 @@ class Stream:
         for process in (self._sender, self._receiver):
             assert process.wait(90) == 0, f"{self.what}: {process.output()}"
         return float(re.search(r"([0-9.]+) s at most", self._receiver.output())[1])
-
-
-def go_on(pings, count):
-    """Waits until each of `pings` has had `count` more answers."""
-    for ping, before in [(ping, ping.newest()) for ping in pings]:
-        wait_for(lambda ping=ping, before=before: ping.newest() > before + count, 30, f"{ping.what} goes on")
 
 
 def replace(lab, agent, how, number, meanwhile):

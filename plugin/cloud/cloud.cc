@@ -135,12 +135,14 @@ absl::Status Cloud::AddPort(PortId id, const PortOptions& options, std::unique_p
   return absl::OkStatus();
 }
 
+absl::Status Cloud::NoPort(PortId id) const {
+  return absl::NotFoundError(
+      absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
+}
+
 absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
   const auto it = ports_.find(id);
-  if (it == ports_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
-  }
+  if (it == ports_.end()) return NoPort(id);
   if (!it->second->failed) loop_->Unwatch(it->second->io->fd());
   SlowDown(*it->second);
   std::unique_ptr<FrameIo> io = std::move(it->second->io);
@@ -153,10 +155,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> Cloud::TakePort(PortId id) {
 
 absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
   Port* port = FindPort(id);
-  if (port == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
-  }
+  if (port == nullptr) return NoPort(id);
   if (port->options.guard == guard) return absl::OkStatus();
   port->options.guard = std::move(guard);
   // The fast path asks nobody about a station that it knows.
@@ -166,14 +165,22 @@ absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
 
 absl::Status Cloud::Inject(PortId id, std::span<const uint8_t> frame) {
   Port* port = FindPort(id);
-  if (port == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", key().ToString()));
-  }
+  if (port == nullptr) return NoPort(id);
   std::vector<uint8_t> copy(frame.begin(), frame.end());
   Frame plain{.bytes = copy, .offload = {}};
   Flow flow;
   OnFrameFromPort(*port, plain, flow);
+  FlushSends();
+  return absl::OkStatus();
+}
+
+absl::Status Cloud::InjectToGroup(PortId id, std::span<const uint8_t> frame) {
+  Port* port = FindPort(id);
+  if (port == nullptr) return NoPort(id);
+  std::vector<uint8_t> copy(frame.begin(), frame.end());
+  Frame plain{.bytes = copy, .offload = {}};
+  Count(port->from_pod, 1, frame.size());
+  SendFrame(*port, plain, group_address_, &to_group_);
   FlushSends();
   return absl::OkStatus();
 }

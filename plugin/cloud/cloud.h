@@ -127,6 +127,7 @@ class Cloud {
   // For frames from now on. NotFound names the port.
   absl::Status SetGuard(PortId id, PortGuard guard);
   absl::Status Inject(PortId id, std::span<const uint8_t> frame);
+  absl::Status InjectToGroup(PortId id, std::span<const uint8_t> frame);
   void ReadNow();
 
   void SetSnooping(bool on);
@@ -186,6 +187,7 @@ class Cloud {
     PeerState* peer = nullptr;  // of the verdict, or of the sender
   };
 
+  absl::Status NoPort(PortId id) const;
   absl::Status WatchPort(Port& port);
   absl::Status WatchGroup(const DatagramIo& group);
   // These two: true when there may be more.

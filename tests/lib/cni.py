@@ -39,7 +39,7 @@ class Network:
         self.node, self.conflist, self.plugin_dirs = node, conflist, plugin_dirs
         self.results = {}
 
-    def _find(self, plugin_type):
+    def program(self, plugin_type):
         for folder in self.plugin_dirs:
             path = os.path.join(folder, plugin_type)
             if os.access(path, os.X_OK):
@@ -69,7 +69,7 @@ class Network:
         for config in self.configs(capability_args):
             if previous:
                 config["prevResult"] = previous
-            done = execute(self.node, self._find(config["type"]), "ADD", config, environment=env, prefix=prefix)
+            done = execute(self.node, self.program(config["type"]), "ADD", config, environment=env, prefix=prefix)
             if done.returncode != 0:
                 raise CniError("ADD", config["type"], done)
             previous = json.loads(done.stdout)
@@ -83,7 +83,7 @@ class Network:
         if not env["CNI_NETNS"]:
             del env["CNI_NETNS"]
         for config in reversed(list(self.configs(capability_args, previous=previous))):
-            done = execute(self.node, self._find(config["type"]), "DEL", config, environment=env)
+            done = execute(self.node, self.program(config["type"]), "DEL", config, environment=env)
             if done.returncode != 0:
                 raise CniError("DEL", config["type"], done)
             assert done.stdout == "", f"DEL said something on stdout: {done.stdout}"

@@ -24,6 +24,38 @@ def wait_for(condition, timeout, what):
         pause = min(pause * 1.5, 0.2)
 
 
+def open_files(pid):
+    """What a process has open: targets of its descriptors, sockets and the like counted by kind."""
+    folder = f"/proc/{pid}/fd"
+    kinds = []
+    for fd in os.listdir(folder):
+        try:
+            kinds.append(os.readlink(os.path.join(folder, fd)).split(":[")[0])
+        except FileNotFoundError:  # closed in between
+            pass
+    return sorted(kinds)
+
+
+def memory(pid):
+    """KiB that are a process's own."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith("RssAnon:")).split()[1])
+
+
+def steady(look, timeout=30, seconds=1):
+    """What `look` says when it has said the same for some seconds."""
+    value, since = look(), time.monotonic()
+
+    def same():
+        nonlocal value, since
+        now = look()
+        if now != value:
+            value, since = now, time.monotonic()
+        return time.monotonic() - since >= seconds
+    wait_for(same, timeout, "what is looked at stays the same")
+    return value
+
+
 def run(argv, timeout=30, check=True, **kwargs):
     """Runs argv to its end. With `check`, a failure raises with all that the program said."""
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout, **kwargs)
