@@ -60,7 +60,7 @@ class Assassin:
 
     def kill_add(self, pod, step):
         """An ADD that is killed at that step."""
-        done = execute(self.node, program("cni/vxvde"), "ADD", self.config, prefix=[program("tests/kill_at"), step],
+        done = execute(self.node, program("cni/vxvde"), "ADD", self.config, prefix=[program("tests/fault_at"), "kill", step],
                        environment={"CNI_CONTAINERID": pod.container, "CNI_NETNS": pod.path, "CNI_IFNAME": "eth0",
                                     "CNI_PATH": ":".join(self.plugin_dirs)})
         assert done.returncode == KILLED, f"{done.stdout} {done.stderr}"
