@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -481,6 +483,39 @@ TEST_F(NetlinkTest, QdiscsOfALink) {
     seen.push_back(absl::StrCat(qdisc.kind, qdisc.parent == 0xffffffff ? " at the root" : ""));
   }
   EXPECT_THAT(seen, UnorderedElementsAre("tbf at the root", "clsact"));
+}
+
+TEST_F(NetlinkTest, ANamespaceIsInUseWhileAThreadIsInIt) {
+  const int number = ValueOrDie(host.NumberNetNs(pod_ns.fd()));
+  EXPECT_EQ(ValueOrDie(host.NumberNetNs(pod_ns.fd())), number) << "it keeps it";
+  EXPECT_GE(number, 0);
+  TestNetNs other;
+  EXPECT_NE(ValueOrDie(host.NumberNetNs(other.fd())), number);
+  const absl::StatusOr<std::set<int>> empty = host.NetNsInUse();
+  if (absl::IsFailedPrecondition(empty.status())) {
+    GTEST_SKIP() << "in a container with process ids of its own: " << empty.status();
+  }
+  ASSERT_TRUE(empty.ok()) << empty.status();
+  EXPECT_FALSE(empty->contains(number)) << "descriptors do not count";
+  std::atomic<bool> inside = false;
+  std::atomic<bool> leave = false;
+  std::thread visitor([&] {
+    EXPECT_EQ(RunInNetNs(pod_ns.fd(),
+                         [&] {
+                           inside = true;
+                           inside.notify_all();
+                           leave.wait(false);
+                           return absl::OkStatus();
+                         }),
+              absl::OkStatus());
+  });
+  inside.wait(false);
+  const std::set<int> used = ValueOrDie(host.NetNsInUse());
+  leave = true;
+  leave.notify_all();
+  visitor.join();
+  EXPECT_TRUE(used.contains(number));
+  EXPECT_FALSE(ValueOrDie(host.NetNsInUse()).contains(number));
 }
 
 }  // namespace
