@@ -86,15 +86,23 @@ class Scene:
         return {name: text.count("direct-action") for name, text in shown.items()}
 
     def maps(self):
-        """How many entries the fast path's tables have that pods and clouds come and go in."""
-        counts = {}
+        """How many entries the fast path's tables have that ports and clouds come and go in, and stations there that the agent
+        does not know (any more)."""
+        found = {}
         for info in glob.glob(f"/proc/{self.agent.process.pid}/fdinfo/*"):
             with contextlib.suppress(FileNotFoundError), open(info, encoding="ascii") as f:
                 if number := re.search(r"map_id:\s+(\d+)", f.read()):
                     name = json.loads(run(["bpftool", "-j", "map", "show", "id", number[1]]).stdout)["name"]
-                    if name in ("fp_stations", "fp_ports", "fp_locals"):
-                        counts[name] = len(json.loads(run(["bpftool", "-j", "map", "dump", "id", number[1]]).stdout))
-        return counts
+                    if name not in ("fp_stations", "fp_ports", "fp_locals"):
+                        continue
+                    entries = json.loads(run(["bpftool", "-j", "map", "dump", "id", number[1]]).stdout)
+                    if name == "fp_stations":
+                        macs = {":".join(byte[2:] for byte in entry["key"][:6]) for entry in entries}
+                        found[name] = sorted(macs - {entry["mac"] for entry in self.agent.fdb()})
+                        assert len(macs) >= len(self.quiet), f"the kernel knows only {macs}"
+                    else:
+                        found[name] = len(entries)
+        return found
 
     def left(self):
         """All that pods may leave, for comparison."""
