@@ -5,7 +5,9 @@
 #ifndef VXVDE_AGENT_ADDRESS_CLAIMS_H_
 #define VXVDE_AGENT_ADDRESS_CLAIMS_H_
 
+#include <cstddef>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +41,10 @@ class AddressClaims {
   virtual void Claim(AddressWish wish, Claimed done) = 0;
   // Also when there is no such lease, and in the middle of its claim. Of what Occupy noted, too.
   virtual void Release(const std::string& lease) = 0;
+
+  // Of the attachments' leases only those of `attachments`, which are ids, are still wanted: the
+  // others are released. How many.
+  virtual size_t Collect(const std::set<std::string>& attachments) = 0;
 
   // What an attachment here has by other means (an IPAM plugin, a static request): never given out.
   // Replaces what `lease` had noted before.

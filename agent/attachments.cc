@@ -51,6 +51,7 @@ Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config
 
 Attachments::~Attachments() {
   if (retry_.has_value()) loop_->Cancel(*retry_);
+  if (left_timer_.has_value()) loop_->Cancel(*left_timer_);
   for (auto& [id, entry] : entries_) {
     if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);
   }
@@ -100,6 +101,7 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.netns = request.netns;
   record.host_ifname = request.tap ? "" : HostIfName(id);
   record.vnl = FormatVnl(joined->config);
+  record.unicast_port = joined->unicast_port;
   const NamedCloud* named = config_.FindByKey(cloud.key);
   ASSIGN_OR_RETURN(record.mtu, PodMtu(request.mtu, named != nullptr ? named->mtu : 0,
                                       joined->uplink_mtu, cloud.key.group));
@@ -148,6 +150,8 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
                             .gso_max_size = GsoMaxSize(record.mtu, switch_->IsFast(cloud.key)),
                             .cloud = CloudName(cloud.key),
                             .vnl = record.vnl};
+  RETURN_IF_ERROR(store_->Plan(id));
+  left_.erase(id);
   entries_.emplace(id, std::move(entry));
   return planned;
 }
@@ -232,8 +236,10 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
   Entry& entry = found->second;
   absl::Cleanup forget = [&] {
     const CloudKey cloud = found->second.cloud.key;
+    const std::string id = found->first;
     Forget(found);  // removes the port too
     LeaveIfUnused(cloud);
+    EndPlanLater(id);  // the plugin gets the error, and deletes its link
   };
 
   RETURN_IF_ERROR(CheckAddressesFree(entry, addresses));
@@ -280,17 +286,21 @@ void Attachments::Rollback(PlanTicket ticket) {
   const auto found = FindPlan(ticket);
   if (found == entries_.end()) return;
   found->second.done = nullptr;
+  const std::string id = found->first;
   Drop(found, "plan rolled back", "its connection ended before the commit");
+  EndPlan(id);
 }
 
 absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
   const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
   const auto found = entries_.find(id);
-  if (found == entries_.end() && !ended_.contains(id)) return false;
+  const bool ended = ended_.contains(id);
+  if (found == entries_.end() && !ended && !left_.contains(id)) return false;
   // First: if it cannot be removed, the port stays and DEL is tried again.
   RETURN_IF_ERROR(store_->Remove(id));
   ended_.erase(id);
-  if (found == entries_.end()) return true;
+  left_.erase(id);  // a DEL deletes the link itself
+  if (found == entries_.end()) return ended;
   RemovePort(found->second, /*with_link=*/true);
   Drop(found, "detached", "DEL");
   return true;

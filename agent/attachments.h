@@ -14,6 +14,8 @@
 //       or a new ADD, so that GC can give back what it had elsewhere.
 //   I5  Any operation that fails leaves everything as it was before, except that a failed
 //       Commit ends its plan.
+//   I6  A link that a plan may have had made is an attachment's, or gone, or noted on disk with its
+//       plan.
 // Not here: messages (handoff_session), the kernel (links), what people are shown (live_node).
 
 #ifndef VXVDE_AGENT_ATTACHMENTS_H_
@@ -23,6 +25,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +39,7 @@
 #include "agent/log.h"
 #include "agent/node.h"
 #include "agent/node_ports.h"
+#include "agent/sight.h"
 #include "agent/store.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/switch.h"
@@ -69,6 +73,13 @@ class Attachments final : public AttachService {
   // when the handoff socket listens: one that was queued in between is done as well, and
   // whoever comes later finds us there.
   void DetachQueued();
+
+  // Puts in order what does not agree with the kernel: ends attachments whose interface or
+  // namespace has gone, deletes links that ADDs of ours left when they died, gives leases of nobody
+  // back, does queued DELs. Nothing that is not known to be ours is touched, nothing ended because
+  // it cannot be told. True: look again soon, there is something to make sure of.
+  bool Reconcile(const Sight& sight);
+  const Reconciled& reconciled() const { return reconciled_; }
 
   // For plans from now on; portSecurity for the ports that there are, too. A cloud in use goes on
   // as it was joined, with a line in the log if the new configuration says something else.
@@ -165,6 +176,17 @@ class Attachments final : public AttachService {
   absl::Status End(Entries::iterator entry, absl::string_view event, absl::string_view why);
   void OnPortFailed(const CloudKey& cloud, PortId port);
 
+  // The same where it cannot fail.
+  void EndAtOnce(Entries::iterator entry, absl::string_view event, absl::string_view why);
+
+  // The plan of `id` has ended without a commit. A link that was made for it is deleted, if the
+  // plugin does not do that itself.
+  void EndPlan(const std::string& id);
+  void EndPlanLater(const std::string& id);
+  void EndPlansLeft();
+  void EndGone(const Sight& sight);
+  void NoteUnknownLinks(const Sight& sight);
+
   // Puts a waiting entry off until the next retry.
   void Wait(Entry& entry, absl::string_view problem);
   // NotFound: its interface is gone.
@@ -186,8 +208,12 @@ class Attachments final : public AttachService {
 
   Entries entries_;
   std::map<std::string, AttachmentRecord> ended_;  // by id; on disk likewise
+  std::set<std::string> left_;                     // I6: ids of plans that have ended
+  std::set<std::string> unknown_links_;            // by alias: those that were told of
+  Reconciled reconciled_;
   uint64_t next_ticket_ = 1;
   std::optional<EventLoop::TimerId> retry_;
+  std::optional<EventLoop::TimerId> left_timer_;
 };
 
 }  // namespace vxvde

@@ -66,11 +66,21 @@ struct Kernel {
     return absl::NotFoundError(absl::StrCat("no interface ", name));
   }
 
+  // As the agent's own look at it.
+  Sight AsSight() const {
+    std::vector<LinkInfo> list;
+    for (const auto& [name, link] : links) list.push_back(link);
+    return {.links = std::move(list)};
+  }
+
   Links AsLinks() {
     Links out;
     out.by_name = [this](const std::string& name) { return ByName(name); };
     out.by_index = [this](IfIndex index) -> absl::StatusOr<LinkInfo> {
       if (const absl::Status s = Step("uplink"); !s.ok()) return s;
+      for (const auto& [name, link] : links) {
+        if (link.index == index) return link;
+      }
       if (index != uplink) return absl::NotFoundError("no such index");
       LinkInfo eth0 = FakeUplink(uplink);
       eth0.up = uplink_up;

@@ -27,13 +27,17 @@ void Attachments::OnPortFailed(const CloudKey& cloud, PortId port) {
            entry.second.port == port;
   });
   if (found == entries_.end()) return;  // detached in between
+  EndAtOnce(found, "detached", "its interface is gone: the pod ended without DEL");
+}
+
+void Attachments::EndAtOnce(Entries::iterator found, absl::string_view event,
+                            absl::string_view why) {
   const std::string id = found->first;
-  const absl::Status status =
-      End(found, "detached", "its interface is gone: the pod ended without DEL");
+  const absl::Status status = End(found, event, why);
   if (!status.ok()) {
     // The next Restore finds the link gone and does it then.
     log_->Warn("record not moved", {{"id", id}, {"error", std::string(status.message())}});
-    Drop(found, "detached", "its interface is gone: the pod ended without DEL");
+    Drop(found, event, why);
   }
 }
 
@@ -49,6 +53,7 @@ absl::Status Attachments::End(Entries::iterator found, absl::string_view event,
     const std::string id = record.id;
     ended_.insert_or_assign(id, std::move(record));
   }
+  ++reconciled_.attachments;
   Drop(found, event, why);
   return absl::OkStatus();
 }
@@ -66,6 +71,12 @@ absl::Status Attachments::Restore() {
   for (const std::string& problem : contents.problems) {
     log_->Error("record not understood", {{"problem", problem}});
   }
+  for (const std::string& id : contents.rebuilt) {
+    log_->Warn("record rebuilt",
+               {{"id", id}, {"from", "its copy; the kernel says whether it lives"}});
+  }
+  reconciled_.unreadable += contents.problems.size();
+  reconciled_.records += contents.rebuilt.size();
   for (AttachmentRecord& record : contents.records) {
     Entry entry;
     absl::StatusOr<CloudConfig> cloud = ParseVnl(record.vnl, group_id_);
@@ -78,6 +89,10 @@ absl::Status Attachments::Restore() {
     entry.state = State::kWaiting;
     entry.cloud = *std::move(cloud);
     entry.record = std::move(record);
+    if (entry.record.unicast_port != 0) {
+      // Of use when clouds.json was lost.
+      contents.ports.emplace(entry.cloud.key, entry.record.unicast_port);
+    }
     const std::string id = entry.record.id;
     entries_.emplace(id, std::move(entry));
   }
@@ -85,6 +100,8 @@ absl::Status Attachments::Restore() {
     std::string id = record.id;
     ended_.emplace(std::move(id), std::move(record));
   }
+  left_.insert(contents.planned.begin(), contents.planned.end());
+  EndPlansLeft();
   DetachQueued();
   const auto wanted = [&](const CloudKey& key) {
     const NamedCloud* named = config_.FindByKey(key);
@@ -108,12 +125,14 @@ void Attachments::DetachQueued() {
   for (const std::string& problem : queued->problems) {
     log_->Error("queued DEL not understood", {{"problem", problem}});
   }
+  reconciled_.unreadable += queued->problems.size();
   for (const QueuedDetach& one : queued->detaches) {
     const AttachmentKey key{one.network, one.container_id, one.ifname};
     absl::StatusOr<bool> detached = one.with_others ? DetachAll(key) : Detach(key);
     absl::Status status = detached.status();
     if (status.ok()) status = store_->queue().Remove(one.id());
     if (status.ok()) {
+      ++reconciled_.dels;
       log_->Info("queued DEL done", {{"id", one.id()}, {"found", *detached ? "yes" : "no"}});
     } else {
       log_->Error("queued DEL not done",
@@ -138,6 +157,13 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());
+  if (std::exchange(entry.record.unicast_port, (*joined)->unicast_port) !=
+      (*joined)->unicast_port) {
+    if (const absl::Status saved = store_->Save(entry.record); !saved.ok()) {
+      log_->Warn("record not renewed",
+                 {{"id", record.id}, {"error", std::string(saved.message())}});
+    }
+  }
   claims_->Occupy(record.id, entry.cloud.key, record.mac, record.addresses);
   entry.port = *port;
   entry.state = State::kAttached;

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,6 +50,8 @@ struct FakeClaims : AddressClaims {
   std::vector<std::string> released;
   std::map<std::string, std::vector<IpPrefix>> occupied;
   absl::Status ready;
+  std::set<std::string> wanted;  // of the last Collect
+  size_t collects = 0;           // what it answers
 
   // A claim that waits.
   void Answer(const std::string& lease, absl::StatusOr<std::vector<IpPrefix>> answer) {
@@ -63,6 +66,10 @@ struct FakeClaims : AddressClaims {
     waiting.erase(lease);
     occupied.erase(lease);
     released.push_back(lease);
+  }
+  size_t Collect(const std::set<std::string>& attachments) override {
+    wanted = attachments;
+    return collects;
   }
   void Occupy(const std::string& lease, const CloudKey&, const MacAddress&,
               const std::vector<IpPrefix>& addresses) override {

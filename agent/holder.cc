@@ -36,6 +36,8 @@ constexpr char kAnswerEnd[] = "E1";
 constexpr size_t kMaxMessage = 256;
 constexpr int kBeatMs = 500;                  // how often it looks whether it is still wanted
 constexpr timeval kPatienceOfAgent = {5, 0};  // with a holder that does not answer
+// To reach a holder. Another one would get nothing of what this one has, not even the ports.
+constexpr int kAttempts = 2;
 
 // ---------------------------------------------------------------- messages
 
@@ -80,6 +82,7 @@ absl::StatusOr<Message> ReceiveMessage(const UniqueFd& socket) {
   do {
     size = recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
   } while (size < 0 && errno == EINTR);
+  if (size < 0 && errno == EAGAIN) return absl::DeadlineExceededError("the holder does not answer");
   if (size < 0) return ErrnoStatus(errno, "read from the holder's socket");
   Message out;
   const cmsghdr* rights = CMSG_FIRSTHDR(&message);
@@ -95,15 +98,15 @@ absl::StatusOr<Message> ReceiveMessage(const UniqueFd& socket) {
   return out;
 }
 
-// Of its own user, or it is not meant for us.
-std::optional<ucred> PeerOf(const UniqueFd& socket) {
+// PermissionDenied: of another user than its own, so it is not meant for us.
+absl::StatusOr<ucred> PeerOf(const UniqueFd& socket) {
   ucred peer = {};
   socklen_t size = sizeof(peer);
-  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
-      peer.uid != geteuid()) {
-    return std::nullopt;
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    return ErrnoStatus(errno, "ask who is at the other end of the holder's socket");
   }
-  return peer;
+  if (peer.uid == geteuid()) return peer;
+  return absl::PermissionDeniedError(absl::StrCat("the holder's socket is user ", peer.uid, "'s"));
 }
 
 absl::StatusOr<sockaddr_un> Address(const std::string& path) {
@@ -155,7 +158,7 @@ class Holder {
 
   void Accept() {
     UniqueFd agent(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!agent || !PeerOf(agent).has_value()) return;
+    if (!agent || !PeerOf(agent).ok()) return;
     agent_ = std::move(agent);
     met_ = true;
   }
@@ -312,7 +315,7 @@ absl::StatusOr<std::map<std::string, UniqueFd>> List(const UniqueFd& socket) {
     } else if (absl::StrCat(absl::string_view(&message.kind, 1), message.name) == kAnswerEnd) {
       return found;
     } else {
-      return absl::InternalError("the holder speaks another language");
+      return absl::DataLossError("the holder speaks another language");
     }
   }
 }
@@ -330,16 +333,20 @@ FdKeeper KeeperAt(UniqueFd connected, std::map<std::string, UniqueFd> found) {
 
 absl::StatusOr<FdKeeper> OpenHolder(const std::string& run_dir, std::chrono::seconds patience) {
   const std::string path = absl::StrCat(run_dir, "/hold.sock");
-  if (absl::StatusOr<UniqueFd> socket = Connect(path); socket.ok()) {
-    const std::optional<ucred> peer = PeerOf(*socket);
-    if (!peer.has_value()) {
-      return absl::PermissionDeniedError(absl::StrCat(path, " is another user's"));
-    }
+  pid_t deaf = 0;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    absl::StatusOr<UniqueFd> socket = Connect(path);
+    if (!socket.ok()) continue;
+    const absl::StatusOr<ucred> peer = PeerOf(*socket);
+    if (absl::IsPermissionDenied(peer.status())) return Annotate(peer.status(), path);
+    if (!peer.ok()) continue;
     absl::StatusOr<std::map<std::string, UniqueFd>> found = List(*socket);
     if (found.ok()) return KeeperAt(*std::move(socket), *std::move(found));
-    // What it has must be given up, ports and taps: nobody else can open them meanwhile.
-    if (peer->pid > 0) Kill(peer->pid);
+    deaf = peer->pid;
+    if (absl::IsDataLoss(found.status()) || absl::IsDeadlineExceeded(found.status())) break;
   }
+  // What it has must be given up, ports and taps: nobody else can open them meanwhile.
+  if (deaf > 0) Kill(deaf);
   RETURN_IF_ERROR(StartHolder(path, patience));
   ASSIGN_OR_RETURN(UniqueFd socket, Connect(path));
   RETURN_IF_ERROR(List(socket).status());

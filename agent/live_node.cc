@@ -36,7 +36,8 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .uptime = loop_->now() - started_,
                     .clouds = {},
                     .attachments = attachments_->List(),
-                    .ipam = claims_->Snapshot()};
+                    .ipam = claims_->Snapshot(),
+                    .reconciled = attachments_->reconciled()};
   for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {

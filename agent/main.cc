@@ -19,8 +19,8 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -43,6 +43,8 @@
 #include "agent/metrics.h"
 #include "agent/node_link.h"
 #include "agent/process.h"
+#include "agent/reconciler.h"
+#include "agent/sight.h"
 #include "agent/status_server.h"
 #include "agent/store.h"
 #include "plugin/base/status.h"
@@ -57,6 +59,7 @@ namespace vxvde {
 namespace {
 
 constexpr std::chrono::seconds kUplinkTick(2);
+constexpr std::chrono::seconds kLongestEnd(5);  // gRPC takes 2 s for calls that do not end
 
 // What docs/OPERATIONS.md gives the reasons for ("What the agent may do").
 constexpr Capabilities kCapabilitiesToStart = {
@@ -190,12 +193,6 @@ void Warn(const Log& log, absl::string_view event, const absl::Status& status) {
 uint64_t RandomNumber() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
-}
-
-std::set<std::string> Ids(const Attachments& attachments) {
-  std::set<std::string> ids;
-  for (const AttachmentInfo& attachment : attachments.List()) ids.insert(attachment.id);
-  return ids;
 }
 
 struct NodeFastPath {
@@ -411,9 +408,9 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   attachments.DetachQueued();
   kept.DropUnused();
   if (fast.fast != nullptr) fast.fast->DropLeft();
-  claims.Collect(Ids(attachments));
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
+  Reconciler reconciler(loop.get(), &attachments, LookAround);
 
   std::thread stopping;  // ends the status calls while the loop still answers them
   RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&](uint32_t) {
@@ -421,18 +418,30 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       if (*signal == SIGHUP) {
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
         Reload(flags, log, claims, attachments, node_ports, clouds, fast);
+        reconciler.LookNow();
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});
         Warn(log, "not notified", NotifyServiceManager(notify_socket, "STOPPING=1"));
-        stopping = std::thread([&] {
-          status->Shutdown();
+        try {
+          stopping = std::thread([&] {
+            status->Shutdown();
+            loop->Stop();
+          });
+          // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
+          loop->After(kLongestEnd, [&] {
+            log.Error("status server does not end", {{"so", "the agent ends without it"}});
+            std::_Exit(1);
+          });
+        } catch (const std::system_error& error) {
+          log.Warn("status calls cut off", {{"error", error.what()}});
           loop->Stop();
-        });
+        }
       }
     }
   }));
   RETURN_IF_ERROR(DropPrivileges(attachments.List(), fast.fast != nullptr, log));
+  reconciler.Start();
   status->SetServing(true);
 
   log.Info("ready", {{"node", attachments.config().node},
@@ -443,7 +452,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   if (flags.ready_fd >= 0) RETURN_IF_ERROR(WriteReady(UniqueFd(flags.ready_fd)));
   Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
   loop->Run();
-  stopping.join();
+  if (stopping.joinable()) stopping.join();
   return absl::OkStatus();
 }
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <exception>
 #include <future>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -82,6 +83,32 @@ void AddNode(const NodeSnapshot& node, Duration loop_delay, std::vector<MetricFa
                   "Attachments that are recorded but have no port.");
   problems.Add({}, unattached);
   out.push_back(problems.Take());
+}
+
+void AddReconciled(const Reconciled& found, std::vector<MetricFamily>& out) {
+  Family looks(kCounter, "vxvde_reconcile_looks_total",
+               "How often what is attached was compared with the kernel.");
+  looks.Add({}, found.looks);
+  out.push_back(looks.Take());
+
+  Family done(kCounter, "vxvde_reconciled_total",
+              "What did not agree with the kernel or the run-dir and was put in order.");
+  done.Add({{"what", "attachment"}}, found.attachments);
+  done.Add({{"what", "link"}}, found.links);
+  done.Add({{"what", "lease"}}, found.leases);
+  done.Add({{"what", "del"}}, found.dels);
+  done.Add({{"what", "record"}}, found.records);
+  out.push_back(done.Take());
+
+  Family unreadable(kCounter, "vxvde_unreadable_files_total",
+                    "Files of the run-dir that were not understood and set aside.");
+  unreadable.Add({}, found.unreadable);
+  out.push_back(unreadable.Take());
+
+  Family unknown(kGauge, "vxvde_unknown_links",
+                 "Links with the mark of an attachment that nothing in the run-dir knows of.");
+  unknown.Add({}, found.unknown_links);
+  out.push_back(unknown.Take());
 }
 
 void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
@@ -269,6 +296,7 @@ class Collector final : public prometheus::Collectable {
 
     const auto& [node, loop_delay] = *answer;
     AddNode(node, loop_delay, out);
+    AddReconciled(node.reconciled, out);
     AddClouds(node, out);
     AddFastPath(node, out);
     AddSnooping(node, out);
@@ -320,12 +348,16 @@ struct MetricsServer::Impl {
   ~Impl() {
     const int port = PortOf(*exposer);
     std::promise<void> ended;
-    std::thread knocker([&, end = ended.get_future()] {
-      while (end.wait_for(10ms) != std::future_status::ready) Knock(address, port);
-    });
+    std::thread knocker;
+    try {
+      knocker = std::thread([&, end = ended.get_future()] {
+        while (end.wait_for(10ms) != std::future_status::ready) Knock(address, port);
+      });
+    } catch (const std::system_error&) {  // then it takes its 2 s
+    }
     exposer.reset();
     ended.set_value();
-    knocker.join();
+    if (knocker.joinable()) knocker.join();
   }
 
   const IpAddress address;

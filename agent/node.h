@@ -4,6 +4,7 @@
 #ifndef VXVDE_AGENT_NODE_H_
 #define VXVDE_AGENT_NODE_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -45,6 +46,19 @@ struct CloudInfo {
   std::string datapath_reason;  // why not the kernel; empty when it is
 };
 
+// What did not agree with the kernel, or with itself, and was put in order: since the agent
+// started.
+struct Reconciled {
+  uint64_t looks = 0;          // at the kernel
+  uint64_t attachments = 0;    // ended, because their interface or namespace was gone without a DEL
+  uint64_t links = 0;          // deleted, because their ADD had died
+  uint64_t leases = 0;         // of nobody, given back
+  uint64_t dels = 0;           // queued while no agent answered, and done
+  uint64_t records = 0;        // written anew from their copies
+  uint64_t unreadable = 0;     // files of the run-dir that were set aside
+  uint64_t unknown_links = 0;  // not a count: those that are there now, left alone
+};
+
 struct NodeSnapshot {
   std::string node;
   std::string version;
@@ -52,6 +66,7 @@ struct NodeSnapshot {
   std::vector<CloudInfo> clouds;            // joined ones, by name
   std::vector<AttachmentInfo> attachments;  // by id
   std::vector<AllocatorSnapshot> ipam;      // of joined clouds
+  Reconciled reconciled = {};
 };
 
 // What the status side may ask of the node. Every call is made on the loop's thread.

@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -174,7 +175,14 @@ class HealthProbe {
   HealthProbe(EventLoop* loop, grpc::HealthCheckServiceInterface* health)
       : loop_(loop), health_(health) {
     Report();
-    thread_ = std::thread([this] { Run(); });
+  }
+  absl::Status Start() {
+    try {
+      thread_ = std::thread([this] { Run(); });
+    } catch (const std::system_error& error) {
+      return ErrnoStatus(error.code().value(), "start the thread that measures health");
+    }
+    return absl::OkStatus();
   }
   ~HealthProbe() {
     {
@@ -182,7 +190,7 @@ class HealthProbe {
       stopping_ = true;
     }
     wake_.notify_one();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   // True stands until the next measurement says otherwise.
@@ -284,6 +292,7 @@ absl::StatusOr<std::unique_ptr<StatusServer>> StatusServer::Start(EventLoop* loo
     return absl::UnavailableError(absl::StrCat("cannot set the mode of ", socket_path, " to 0660"));
   }
   impl->health = std::make_unique<HealthProbe>(loop, impl->server->GetHealthCheckService());
+  RETURN_IF_ERROR(impl->health->Start());
   return std::unique_ptr<StatusServer>(new StatusServer(std::move(impl)));
 }
 

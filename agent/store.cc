@@ -9,9 +9,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <limits>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -178,19 +180,23 @@ absl::Status RemoveFile(const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<std::string>> FileNames(const std::string& folder) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
+  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(dir.get())) names.push_back(entry->d_name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 // Every file of `folder` that `parse` understands and that has the name that `file_of` gives it.
 template <typename Record, typename FileOf>
 absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(absl::string_view),
                      const FileOf& file_of, std::vector<Record>& records,
                      std::vector<std::string>& problems) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
-  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
-  std::vector<std::string> names;
-  while (const dirent* entry = readdir(dir.get())) {
-    if (absl::EndsWith(entry->d_name, ".json")) names.push_back(entry->d_name);
-  }
-  std::sort(names.begin(), names.end());
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, FileNames(folder));
   for (const std::string& name : names) {
+    if (!absl::EndsWith(name, ".json")) continue;
     const std::string path = absl::StrCat(folder, "/", name);
     absl::StatusOr<std::string> text = ReadFile(path);
     absl::StatusOr<Record> record =
@@ -285,6 +291,7 @@ std::string FormatRecord(const AttachmentRecord& record) {
   json["node_port"] = record.node_port;
   json["allow"] = FormatAllowed(record.allow);
   json["vnl"] = record.vnl;
+  json["unicast_port"] = record.unicast_port;
   return Dump(std::move(json));
 }
 
@@ -328,7 +335,7 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
   record.mtu = static_cast<int>(mtu);
   ASSIGN_OR_RETURN(record.addresses, Addresses(json));
-  // Older ones have none of the next three.
+  // Older ones have none of the next four.
   if (const auto mappings = json.find("port_mappings"); mappings != json.end()) {
     if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is no list");
     for (const Json& one : *mappings) {
@@ -342,6 +349,10 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   }
   if (const auto allow = json.find("allow"); allow != json.end()) {
     ASSIGN_OR_RETURN(record.allow, AllowedOf(*allow));
+  }
+  if (json.contains("unicast_port")) {
+    ASSIGN_OR_RETURN(const int64_t unicast_port, Number(json, "unicast_port", 0, 65535));
+    record.unicast_port = static_cast<uint16_t>(unicast_port);
   }
   ASSIGN_OR_RETURN(record.vnl, Text(json, "vnl"));
   return record;
@@ -399,7 +410,7 @@ absl::StatusOr<LeaseRecord> ParseLease(absl::string_view text) {
 }
 
 absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
-  for (const char* name : {"/attachments", "/ended", "/leases"}) {
+  for (const char* name : {"/attachments", "/copies", "/planned", "/ended", "/leases"}) {
     const std::string folder = absl::StrCat(run_dir, name);
     if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
       return ErrnoStatus(errno, absl::StrCat("make ", folder));
@@ -410,6 +421,14 @@ absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
 
 std::string Store::RecordPath(const std::string& id) const {
   return absl::StrCat(run_dir_, "/attachments/", id, ".json");
+}
+
+std::string Store::CopyPath(const std::string& id) const {
+  return absl::StrCat(run_dir_, "/copies/", id, ".json");
+}
+
+std::string Store::PlanPath(const std::string& id) const {
+  return absl::StrCat(run_dir_, "/planned/", id);
 }
 
 std::string Store::EndedPath(const std::string& id) const {
@@ -435,11 +454,29 @@ absl::StatusOr<Store::Leases> Store::LoadLeases() {
   return leases;
 }
 
+absl::Status Store::Plan(const std::string& id) {
+  const UniqueFd file(
+      open(PlanPath(id).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  return file ? absl::OkStatus() : ErrnoStatus(errno, absl::StrCat("create ", PlanPath(id)));
+}
+
+absl::Status Store::Unplan(const std::string& id) { return RemoveFile(PlanPath(id)); }
+
+// The order of the two files, here and below: a copy without a record and without a plan is always
+// that of a record which was lost.
 absl::Status Store::Save(const AttachmentRecord& record) {
-  return ReplaceFile(RecordPath(record.id), FormatRecord(record));
+  const std::string text = FormatRecord(record);
+  RETURN_IF_ERROR(ReplaceFile(CopyPath(record.id), text));
+  absl::Cleanup remove = [&] { unlink(CopyPath(record.id).c_str()); };
+  RETURN_IF_ERROR(ReplaceFile(RecordPath(record.id), text));
+  std::move(remove).Cancel();
+  // Harmless: that there is a record counts for more.
+  Unplan(record.id).IgnoreError();
+  return absl::OkStatus();
 }
 
 absl::Status Store::End(const std::string& id) {
+  RETURN_IF_ERROR(RemoveFile(CopyPath(id)));
   const std::string path = RecordPath(id);
   if (rename(path.c_str(), EndedPath(id).c_str()) != 0 && errno != ENOENT) {
     return ErrnoStatus(errno, absl::StrCat("move ", path));
@@ -448,7 +485,9 @@ absl::Status Store::End(const std::string& id) {
 }
 
 absl::Status Store::Remove(const std::string& id) {
+  RETURN_IF_ERROR(RemoveFile(CopyPath(id)));
   RETURN_IF_ERROR(RemoveFile(RecordPath(id)));
+  RETURN_IF_ERROR(Unplan(id));
   return RemoveEnded(id);
 }
 
@@ -458,12 +497,53 @@ absl::Status Store::SavePorts(const UnicastPorts& ports) {
   return ReplaceFile(absl::StrCat(run_dir_, "/clouds.json"), FormatUnicastPorts(ports));
 }
 
+absl::Status Store::MatchCopies(Contents& contents) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                   FileNames(absl::StrCat(run_dir_, "/planned")));
+  std::set<std::string> planned;
+  for (const std::string& name : names) {
+    if (IsAttachmentId(name)) planned.insert(name);
+  }
+  std::vector<AttachmentRecord> list;
+  RETURN_IF_ERROR(
+      LoadAll(absl::StrCat(run_dir_, "/copies"), ParseRecord, RecordFile, list, contents.problems));
+  std::map<std::string, AttachmentRecord> copies;
+  for (AttachmentRecord& copy : list) {
+    std::string id = copy.id;
+    copies.emplace(std::move(id), std::move(copy));
+  }
+  for (const AttachmentRecord& record : contents.records) {
+    const auto copy = copies.find(record.id);
+    const bool same = copy != copies.end() && copy->second == record;
+    // Records of agents that made none have no copy.
+    if (!same) RETURN_IF_ERROR(ReplaceFile(CopyPath(record.id), FormatRecord(record)));
+    if (copy != copies.end()) copies.erase(copy);
+    if (planned.erase(record.id) != 0) RETURN_IF_ERROR(Unplan(record.id));
+  }
+  std::set<std::string> ended;
+  for (const AttachmentRecord& record : contents.ended) ended.insert(record.id);
+  for (auto& [id, copy] : copies) {
+    if (planned.contains(id) || ended.contains(id)) {  // killed between two files
+      RETURN_IF_ERROR(RemoveFile(CopyPath(id)));
+      continue;
+    }
+    RETURN_IF_ERROR(ReplaceFile(RecordPath(id), FormatRecord(copy)));
+    contents.rebuilt.push_back(id);
+    contents.records.push_back(std::move(copy));
+  }
+  std::sort(contents.records.begin(), contents.records.end(),
+            [](const AttachmentRecord& a, const AttachmentRecord& b) { return a.id < b.id; });
+  contents.planned.assign(planned.begin(), planned.end());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Store::Contents> Store::Load() {
   Contents contents;
   RETURN_IF_ERROR(LoadAll(absl::StrCat(run_dir_, "/attachments"), ParseRecord, RecordFile,
                           contents.records, contents.problems));
   RETURN_IF_ERROR(LoadAll(absl::StrCat(run_dir_, "/ended"), ParseRecord, RecordFile, contents.ended,
                           contents.problems));
+  RETURN_IF_ERROR(MatchCopies(contents));
 
   const std::string ports_path = absl::StrCat(run_dir_, "/clouds.json");
   const absl::StatusOr<std::string> text = ReadFile(ports_path);

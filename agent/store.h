@@ -1,6 +1,10 @@
 // Store: what an agent must remember over its own restart, as files in the run-dir.
 //
 //   attachments/ID.json   one for each committed attachment
+//   copies/ID.json        the same once more, written before it and removed before it: from it a
+//                         record that was torn or lost is written anew
+//   planned/ID            empty: an ADD is under way, or was when it or the agent was killed, and
+//                         has perhaps left a link
 //   ended/ID.json         the same of one whose interface is gone without a DEL: what it has
 //                         elsewhere (a lease) is still to be given back, by DEL or GC
 //   queue/ID.json         DELs that came while no agent answered (agent/api/detach_queue.h)
@@ -12,6 +16,9 @@
 // Each has the version of its format and a checksum; agents without checksums read and write them
 // as well. No fsync: the run-dir is a tmpfs, and a reboot ends all attachments anyway. A file that
 // cannot be understood is set aside as *.bad and reported, never fatal.
+//
+// What a version writes the next one reads, and the other way round: keys are added, never given
+// another meaning; who does not know one leaves it out. "version" would change when that cannot be.
 
 #ifndef VXVDE_AGENT_STORE_H_
 #define VXVDE_AGENT_STORE_H_
@@ -53,6 +60,7 @@ struct AttachmentRecord {
       false;  // it uses the node's own port in the cloud: routes or publishes through it
   std::vector<Allowed> allow;  // to send beside what is its own
   std::string vnl;             // canonical, of the cloud as it was joined
+  uint16_t unicast_port = 0;   // of the cloud; 0: not known
 
   friend bool operator==(const AttachmentRecord&, const AttachmentRecord&) = default;
 };
@@ -84,10 +92,15 @@ class Store {
   // `run_dir` exists; makes what is missing in it.
   static absl::StatusOr<Store> Open(const std::string& run_dir);
 
+  // Before a link may be made.
+  absl::Status Plan(const std::string& id);
+  // Nothing is left of that plan. Also OK when there was none.
+  absl::Status Unplan(const std::string& id);
+  // The plan, if there was one, is over.
   absl::Status Save(const AttachmentRecord& record);
   // From attachments to ended. Also OK when there is none.
   absl::Status End(const std::string& id);
-  // From both. Also OK when there is none.
+  // From both, and its plan. Also OK when there is none.
   absl::Status Remove(const std::string& id);
   absl::Status RemoveEnded(const std::string& id);
   absl::Status SavePorts(const UnicastPorts& ports);
@@ -99,10 +112,12 @@ class Store {
   struct Contents {
     std::vector<AttachmentRecord> records;  // by id
     std::vector<AttachmentRecord> ended;    // by id
+    std::vector<std::string> planned;       // ids without a record
     UnicastPorts ports;
     std::vector<std::string> problems;  // one sentence for each file that was set aside
+    std::vector<std::string> rebuilt;   // ids of records that are there by their copy alone
   };
-  // Everything, as it was saved last.
+  // Everything, as it was saved last; and puts in order what was not.
   absl::StatusOr<Contents> Load();
 
   struct Leases {
@@ -114,7 +129,10 @@ class Store {
  private:
   explicit Store(const std::string& run_dir) : run_dir_(run_dir), queue_(run_dir) {}
   std::string RecordPath(const std::string& id) const;
+  std::string CopyPath(const std::string& id) const;
+  std::string PlanPath(const std::string& id) const;
   std::string EndedPath(const std::string& id) const;
+  absl::Status MatchCopies(Contents& contents);
   std::string LeasePath(const std::string& lease) const;
 
   std::string run_dir_;

@@ -61,6 +61,7 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   tap.allow = {*Allowed::Parse("00:00:5e:00:01:00/40"), *Allowed::Parse("10.42.0.200"),
                *Allowed::Parse("router")};
   tap.node_port = true;
+  tap.unicast_port = 14790;
   tap.port_mappings = {{8080, 80, "tcp", std::nullopt},
                        {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}};
   ASSERT_TRUE(store->Save(Sample()).ok());
@@ -98,6 +99,64 @@ TEST_F(StoreTest, ATornFileIsSetAsideAndTheOthersAreLoaded) {
   EXPECT_TRUE(std::filesystem::exists(folder + "wrongname.json.bad"));
   EXPECT_TRUE(std::filesystem::exists(run_dir_ + "/clouds.json.bad"));
   EXPECT_THAT(store.Load()->problems, IsEmpty()) << "told once";
+}
+
+TEST_F(StoreTest, ACopyStandsInForARecordThatWasTornOrLost) {
+  Store store = *Store::Open(run_dir_);
+  for (const char* container : {"c1", "c2", "c3"}) {
+    ASSERT_TRUE(store.Plan(Sample(container).id).ok());
+    ASSERT_TRUE(store.Save(Sample(container)).ok());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(run_dir_ + "/planned"));
+  std::ofstream(run_dir_ + "/attachments/" + Sample("c1").id + ".json") << "torn";
+  std::filesystem::remove(run_dir_ + "/attachments/" + Sample("c2").id + ".json");
+  std::ofstream(run_dir_ + "/copies/" + Sample("c3").id + ".json") << "torn";
+  const std::vector<AttachmentRecord> all = {Sample("c1"), Sample("c2"), Sample("c3")};
+  absl::StatusOr<Store::Contents> contents = store.Load();
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  EXPECT_THAT(contents->records, testing::UnorderedElementsAreArray(all));
+  EXPECT_THAT(contents->rebuilt, testing::UnorderedElementsAre(Sample("c1").id, Sample("c2").id));
+  EXPECT_THAT(contents->problems, SizeIs(2));
+  contents = store.Load();
+  EXPECT_THAT(contents->records, testing::UnorderedElementsAreArray(all)) << "as if nothing was";
+  EXPECT_THAT(contents->rebuilt, IsEmpty());
+  EXPECT_THAT(contents->problems, IsEmpty());
+}
+
+// A kill between two files: what the runtime was told counts.
+TEST_F(StoreTest, ACopyOfWhatWasNotCommittedOrHasEndedIsDropped) {
+  Store store = *Store::Open(run_dir_);
+  for (const char* container : {"planned", "ended"})
+    ASSERT_TRUE(store.Save(Sample(container)).ok());
+  const std::string copies = run_dir_ + "/copies/";
+  const std::string kept = run_dir_ + "/kept";
+  std::filesystem::copy(copies, kept);
+  ASSERT_TRUE(store.Remove(Sample("planned").id).ok());
+  ASSERT_TRUE(store.End(Sample("ended").id).ok());
+  EXPECT_TRUE(std::filesystem::is_empty(copies));
+  ASSERT_TRUE(store.Plan(Sample("planned").id).ok());
+  std::ofstream(run_dir_ + "/planned/README") << "of no id";
+  std::filesystem::copy(kept, copies);
+
+  const absl::StatusOr<Store::Contents> contents = store.Load();
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  EXPECT_THAT(contents->records, IsEmpty());
+  EXPECT_THAT(contents->planned, ElementsAre(Sample("planned").id));
+  EXPECT_THAT(contents->ended, ElementsAre(Sample("ended")));
+  EXPECT_TRUE(std::filesystem::is_empty(copies));
+  ASSERT_TRUE(store.Unplan(Sample("planned").id).ok());
+  ASSERT_TRUE(store.Unplan(Sample("planned").id).ok()) << "twice is fine";
+  EXPECT_THAT(store.Load()->planned, IsEmpty());
+}
+
+TEST_F(StoreTest, ARecordOfAnAgentThatMadeNoCopiesGetsOne) {
+  Store store = *Store::Open(run_dir_);
+  ASSERT_TRUE(store.Save(Sample()).ok());
+  std::filesystem::remove_all(run_dir_ + "/copies");
+  store = *Store::Open(run_dir_);
+  EXPECT_THAT(store.Load()->records, ElementsAre(Sample()));
+  std::filesystem::remove(run_dir_ + "/attachments/" + Sample().id + ".json");
+  EXPECT_THAT(store.Load()->rebuilt, ElementsAre(Sample().id));
 }
 
 TEST_F(StoreTest, AFailedSaveLeavesWhatWasThere) {

@@ -1,6 +1,8 @@
 """kill -9 of the CNI binary at every step of ADD: afterwards DEL, or a second ADD, works, and nothing is left.
 
-A step is a system call that others can see the effect of (lib/kill_at.cc); the walk ends when ADD outlives it."""
+A step is a system call that others can see the effect of (lib/fault_at.cc); the walk ends when ADD outlives it."""
+
+import signal
 
 from tests.lib import runner
 from tests.lib.cni import execute
@@ -8,7 +10,7 @@ from tests.lib.lab import Lab, program
 from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3"
-KILLED = 137
+KILLED = -signal.SIGKILL
 
 
 def walk(mode, afterwards):
@@ -25,7 +27,7 @@ def walk(mode, afterwards):
         environment = network.environment(pod.container, pod.path, "eth0")
         for step in range(1, 2000):
             done = execute(node, program("cni/vxvde"), "ADD", config, environment=environment,
-                           prefix=[program("tests/kill_at"), step])
+                           prefix=[program("tests/fault_at"), "kill", step])
             if done.returncode != KILLED:
                 break
             where = done.stderr.strip()

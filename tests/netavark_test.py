@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import signal
 
 from tests.lib import runner
 from tests.lib.lab import Lab, program
@@ -241,8 +242,8 @@ def test_killed_at_every_step():
             before = baseline(network, pod, **how)
             for step in range(1, 2000):
                 done = execute(n1, ["setup", pod.path], network.document(pod, **how),
-                               prefix=[program("tests/kill_at"), step])
-                if done.returncode != 137:
+                               prefix=[program("tests/fault_at"), "kill", step])
+                if done.returncode != -signal.SIGKILL:
                     break
                 if step % 2:
                     network.setup(pod, **how)

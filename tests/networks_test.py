@@ -3,6 +3,7 @@
 M1-M3, A4, A5, E9 and D1 are ids of the checklist of what runtimes expect."""
 
 import json
+import signal
 
 from tests.lib import runner
 from tests.lib.cni import CniError, execute
@@ -16,7 +17,7 @@ CLOUDS = [{"name": "blue", "vnl": BLUE}, {"name": "green", "vnl": GREEN},
 CAPABILITY = "io.kubernetes.cri.pod-annotations"
 SECTION = {"type": "vxvde", "capabilities": {CAPABILITY: True, "mac": True, "ips": True}}
 IN_SHOP = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_UID=u-1"
-KILLED = 137
+KILLED = -signal.SIGKILL
 
 
 def asks(networks=None, cloud=None, npwg=None):
@@ -322,7 +323,7 @@ def test_killed_at_every_step():
         environment = network.environment(pod.container, pod.path, "eth0")
         for step in range(1, 2000):
             done = execute(node, program("cni/vxvde"), "ADD", config, environment=environment,
-                           prefix=[program("tests/kill_at"), step])
+                           prefix=[program("tests/fault_at"), "kill", step])
             if done.returncode != KILLED:
                 break
             network.delete(pod)

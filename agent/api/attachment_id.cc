@@ -30,20 +30,20 @@ void HashText(uint64_t& hash, absl::string_view text) {
 constexpr size_t kIdSize = 13;
 constexpr absl::string_view kAliasPrefix = "vxvde:";
 
-bool IsId(absl::string_view text) {
+bool IsAlias(absl::string_view alias) {
+  if (!absl::ConsumePrefix(&alias, kAliasPrefix)) return false;
+  if (!IsAttachmentId(alias.substr(0, kIdSize))) return false;
+  alias.remove_prefix(kIdSize);
+  return alias.empty() || (alias[0] == ':' && IsAttachmentId(alias.substr(1)));
+}
+
+}  // namespace
+
+bool IsAttachmentId(absl::string_view text) {
   return text.size() == kIdSize && absl::c_all_of(text, [](char c) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'v');
          });
 }
-
-bool IsAlias(absl::string_view alias) {
-  if (!absl::ConsumePrefix(&alias, kAliasPrefix)) return false;
-  if (!IsId(alias.substr(0, kIdSize))) return false;
-  alias.remove_prefix(kIdSize);
-  return alias.empty() || (alias[0] == ':' && IsId(alias.substr(1)));
-}
-
-}  // namespace
 
 std::string AttachmentId(absl::string_view network, absl::string_view container_id,
                          absl::string_view ifname) {

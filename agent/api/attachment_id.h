@@ -36,6 +36,8 @@ enum class AttachError : uint32_t {
 // 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.
 std::string AttachmentId(absl::string_view network, absl::string_view container_id,
                          absl::string_view ifname);
+// Does the text look like one?
+bool IsAttachmentId(absl::string_view text);
 // "vx" + id: 15 characters, the longest that an interface may have.
 std::string HostIfName(absl::string_view id);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/api/attachment_id.h"
 #include "agent/derive.h"
 #include "plugin/base/status.h"
 
@@ -12,12 +13,6 @@ namespace {
 
 // Of the agent's own port; what it sends has at most 110 bytes.
 constexpr int kPortMtu = 1500;
-
-bool IsAttachmentId(const std::string& lease) {
-  return lease.size() == 13 && std::all_of(lease.begin(), lease.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'v');
-         });
-}
 
 }  // namespace
 
@@ -42,17 +37,6 @@ absl::Status Ipam::Restore() {
     saved_.emplace(std::move(lease), std::move(record));
   }
   return absl::OkStatus();
-}
-
-void Ipam::Collect(const std::set<std::string>& attachments) {
-  std::vector<std::string> gone;
-  for (const auto& [lease, record] : saved_) {
-    if (IsAttachmentId(lease) && !attachments.contains(lease)) gone.push_back(lease);
-  }
-  for (const std::string& lease : gone) {
-    parts_.log->Info("lease collected", {{"lease", lease}, {"why", "nothing is attached by it"}});
-    Release(lease);
-  }
 }
 
 // ---- Clouds ----
@@ -192,6 +176,18 @@ void Ipam::Release(const std::string& lease) {
     clouds.push_back(cloud);
   }
   for (const CloudKey& cloud : clouds) Drain(cloud);
+}
+
+size_t Ipam::Collect(const std::set<std::string>& attachments) {
+  std::vector<std::string> gone;
+  for (const auto& [lease, record] : saved_) {
+    if (IsAttachmentId(lease) && !attachments.contains(lease)) gone.push_back(lease);
+  }
+  for (const std::string& lease : gone) {
+    parts_.log->Info("lease collected", {{"lease", lease}, {"why", "nothing is attached by it"}});
+    Release(lease);
+  }
+  return gone.size();
 }
 
 void Ipam::Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,

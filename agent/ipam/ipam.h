@@ -47,8 +47,6 @@ class Ipam final : public AddressClaims {
 
   // Reads the leases that there are. Before any cloud is joined.
   absl::Status Restore();
-  // Of the attachments' leases only those of `attachments`, which are ids, are still wanted.
-  void Collect(const std::set<std::string>& attachments);
 
   void SetConfig(Config config);
   // JoinedClouds::Watcher.
@@ -59,6 +57,7 @@ class Ipam final : public AddressClaims {
 
   void Claim(AddressWish wish, Claimed done) override;
   void Release(const std::string& lease) override;
+  size_t Collect(const std::set<std::string>& attachments) override;
   void Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
               const std::vector<IpPrefix>& addresses) override;
   absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const override;

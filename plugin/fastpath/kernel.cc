@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <system_error>
+#include <thread>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -37,6 +39,18 @@ uint32_t Seconds(Instant instant) {
 std::string LastLine(const std::string& log) {
   const std::vector<std::string> lines = absl::StrSplit(log.c_str(), '\n', absl::SkipWhitespace());
   return lines.empty() ? "" : absl::StrCat(": ", lines.back());
+}
+
+constexpr int kAttempts = 2;
+
+// Nobody comes back for it later.
+void DeleteDevice(IfIndex device) {
+  absl::Status deleted = absl::UnknownError("");
+  for (int attempt = 0; attempt < kAttempts && !deleted.ok(); ++attempt) {
+    absl::StatusOr<Netlink> netlink = Netlink::Open();
+    deleted = netlink.ok() ? netlink->DeleteLink(device) : netlink.status();
+    if (absl::IsNotFound(deleted)) return;
+  }
 }
 
 constexpr bool Is(Slow reason, fp_slow_reason number) {
@@ -88,7 +102,7 @@ absl::StatusOr<fastpath_programs*> Load(const LeftPrograms* left) {
         absl::StrCat("Linux ", kernel.release, " does not load the tc programs (",
                      std::strerror(-error), LastLine(log), "); it takes Linux 6.1 or later"));
   }
-  LeaveMapsTo(programs->obj);
+  RETURN_IF_ERROR(LeaveMapsTo(programs->obj));
   std::move(destroy).Cancel();
   return programs;
 }
@@ -97,22 +111,28 @@ absl::StatusOr<fastpath_programs*> Load(const LeftPrograms* left) {
 
 absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* store) {
   libbpf_set_print(nullptr);  // what it says is in what it returns
+  absl::StatusOr<std::unique_ptr<KernelFastPath>> fast = absl::UnknownError("");
+  // What fails for a moment must not cost the frames that the programs forward meanwhile.
+  for (int attempt = 0; attempt < kAttempts && !fast.ok(); ++attempt) fast = GoOn(store);
+  if (fast.ok()) return fast;
+  const std::string why_anew(fast.status().message());
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  ASSIGN_OR_RETURN(const LeftPrograms left, FindLeftPrograms(netlink));
+  ASSIGN_OR_RETURN(fastpath_programs * programs, Load(nullptr));
+  fast = std::unique_ptr<KernelFastPath>(new KernelFastPath(programs, std::move(netlink), store));
+  if (!left.interfaces.empty()) (*fast)->why_anew_ = why_anew;
+  for (const IfIndex index : left.interfaces) DetachProgram(index);
+  RETURN_IF_ERROR(RemoveLeftDevices((*fast)->netlink_, {}));
+  return fast;
+}
+
+// With what an agent before this one has left.
+absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::GoOn(FdStore* store) {
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(LeftPrograms left, FindLeftPrograms(netlink));
-  absl::StatusOr<fastpath_programs*> programs = Load(&left);
-  const bool goes_on = programs.ok();
-  const std::string why_anew(programs.status().message());
-  if (!goes_on) {
-    ASSIGN_OR_RETURN(programs, Load(nullptr));
-  }
-  std::unique_ptr<KernelFastPath> fast(new KernelFastPath(*programs, std::move(netlink), store));
-  if (goes_on) {
-    fast->ReadLeft(std::move(left.interfaces));
-  } else {
-    if (!left.interfaces.empty()) fast->why_anew_ = why_anew;
-    for (const IfIndex index : left.interfaces) DetachProgram(index);
-    RETURN_IF_ERROR(RemoveLeftDevices(fast->netlink_, {}));
-  }
+  ASSIGN_OR_RETURN(fastpath_programs * programs, Load(&left));
+  std::unique_ptr<KernelFastPath> fast(new KernelFastPath(programs, std::move(netlink), store));
+  RETURN_IF_ERROR(fast->ReadLeft(std::move(left.interfaces)));
   return fast;
 }
 
@@ -200,16 +220,19 @@ void KernelFastPath::Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> device
     return true;
   });
   const auto done = std::make_shared<std::atomic<bool>>(false);
-  std::thread thread([fds = std::move(fds), devices = std::move(devices), done]() mutable {
-    fds.clear();
+  const auto end = [fds = std::make_shared<std::vector<UniqueFd>>(std::move(fds)),
+                    devices = std::move(devices), done] {
+    fds->clear();
     for (const IfIndex device : devices) {
-      if (device == IfIndex::kNone) continue;
-      absl::StatusOr<Netlink> netlink = Netlink::Open();
-      if (netlink.ok()) (void)netlink->DeleteLink(device);
+      if (device != IfIndex::kNone) DeleteDevice(device);
     }
     done->store(true);
-  });
-  burials_.push_back({std::move(thread), done});
+  };
+  try {
+    burials_.push_back({std::thread(end), done});
+  } catch (const std::system_error&) {
+    end();  // better late than never
+  }
 }
 
 void KernelFastPath::WaitForBurials() {

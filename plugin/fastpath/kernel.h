@@ -77,9 +77,10 @@ class KernelFastPath final : public FastPath {
  private:
   friend class KernelFastCloud;
   KernelFastPath(fastpath_programs* programs, Netlink netlink, FdStore* store);
+  static absl::StatusOr<std::unique_ptr<KernelFastPath>> GoOn(FdStore* store);
 
   // kernel_left.cc.
-  void ReadLeft(std::vector<IfIndex> interfaces);
+  absl::Status ReadLeft(std::vector<IfIndex> interfaces);
   std::optional<uint32_t> LeftPlace(const FastCloudOptions& options) const;
   void Forget(uint32_t place, const LeftCloud& left);
 

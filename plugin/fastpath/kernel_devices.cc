@@ -15,7 +15,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "plugin/base/status.h"
 #include "plugin/fastpath/fastpath_programs.skel.h"
 #include "plugin/fastpath/kernel.h"
@@ -29,6 +32,8 @@ namespace vxvde {
 namespace {
 
 constexpr absl::string_view kTunnelPrefix = "vxf";
+constexpr absl::string_view kFramesPrefix = "vxt";
+constexpr absl::string_view kDatagramsPrefix = "vxd";
 constexpr char kTunnelAlias[] = "vxvde: fast port";
 constexpr char kTapAlias[] = "vxvde: punted";
 constexpr int kTapMtu = 65521;  // the largest that tun.c allows for a tap
@@ -36,8 +41,22 @@ constexpr int kTapMtu = 65521;  // the largest that tun.c allows for a tap
 // A fast port is this much above the cloud's unicast port, or a multiple of it, or below.
 constexpr int kFastPortStep = 1024;
 
-bool IsTunnel(const LinkInfo& link) { return link.kind == "vxlan" && link.alias == kTunnelAlias; }
-bool IsPuntTap(const LinkInfo& link) { return link.kind == "tun" && link.alias == kTapAlias; }
+// Of an agent that was killed between making a device and giving it its alias: nobody else calls
+// his so, and it is down.
+bool IsHalfMade(const LinkInfo& link, absl::string_view prefix) {
+  uint32_t number = 0;
+  absl::string_view name = link.name;
+  return link.alias.empty() && !link.up && absl::ConsumePrefix(&name, prefix) &&
+         absl::SimpleAtoi(name, &number) && number <= 65535;
+}
+
+bool IsTunnel(const LinkInfo& link) {
+  return link.kind == "vxlan" && (link.alias == kTunnelAlias || IsHalfMade(link, kTunnelPrefix));
+}
+bool IsPuntTap(const LinkInfo& link) {
+  return link.kind == "tun" && (link.alias == kTapAlias || IsHalfMade(link, kFramesPrefix) ||
+                                IsHalfMade(link, kDatagramsPrefix));
+}
 
 }  // namespace
 
@@ -64,6 +83,11 @@ absl::Status KernelFastCloud::OpenTunnel() {
   Netlink& netlink = node_->netlink_;
   const std::string name = absl::StrCat(kTunnelPrefix, options_.unicast_port);
   absl::StatusOr<LinkInfo> there = netlink.GetLink(name);
+  if (!there.ok() && !absl::IsNotFound(there.status())) return there.status();
+  if (there.ok() && IsHalfMade(*there, kTunnelPrefix)) {
+    RETURN_IF_ERROR(netlink.DeleteLink(there->index));
+    there = absl::NotFoundError(name);
+  }
   if (there.ok() && !IsTunnel(*there)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "interface ", name, " is not ours; rename it, or move `unicastPorts:` away from its name"));
@@ -77,6 +101,12 @@ absl::Status KernelFastCloud::OpenTunnel() {
         "fast port"));
     tunnel_ = there->index;
   }
+  // Before the step, which may be done although its answer was lost.
+  const absl::Cleanup undo = [&] {
+    if (tunnel_ != IfIndex::kNone) return;
+    const absl::StatusOr<LinkInfo> link = netlink.GetLink(name);
+    if (link.ok()) (void)netlink.DeleteLink(link->index);
+  };
   absl::Status status = absl::FailedPreconditionError("no UDP port is left for it");
   std::vector<int> candidates;
   for (const int step : {1, 2, 3, 4, -1, -2, -3, -4}) {
@@ -148,6 +178,7 @@ absl::Status KernelFastCloud::OpenTaps() {
                         KeptFd& kept) -> absl::StatusOr<IfIndex> {
     const std::string name = absl::StrCat(prefix, options_.unicast_port);
     ASSIGN_OR_RETURN(tap, OpenPuntTap(name, kept));
+    absl::Cleanup undo = [&] { (void)ioctl(tap.get(), TUNSETPERSIST, 0); };
     ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(name));
     RETURN_IF_ERROR(netlink.ChangeLink(link.index, {.up = true,
                                                     .mtu = kTapMtu,
@@ -155,12 +186,13 @@ absl::Status KernelFastCloud::OpenTaps() {
                                                     .alias = kTapAlias,
                                                     .gso_max_size = {},
                                                     .no_ipv6 = true}));
+    std::move(undo).Cancel();
     return link.index;
   };
   UniqueFd frames;
   UniqueFd datagrams;
-  ASSIGN_OR_RETURN(frames_tap_, open("vxt", frames, kept_frames_));
-  ASSIGN_OR_RETURN(datagrams_tap_, open("vxd", datagrams, kept_datagrams_));
+  ASSIGN_OR_RETURN(frames_tap_, open(kFramesPrefix, frames, kept_frames_));
+  ASSIGN_OR_RETURN(datagrams_tap_, open(kDatagramsPrefix, datagrams, kept_datagrams_));
   // So that the kernel segments and finishes checksums.
   if (ioctl(datagrams.get(), TUNSETOFFLOAD, 0) != 0) {
     return ErrnoStatus(errno, "turn a tap's offloads off");

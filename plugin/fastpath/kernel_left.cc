@@ -35,18 +35,27 @@ std::string NameOf(const bpf_map* map) {
 
 // Calls visit(key, value) for all that is in a map, as it is now.
 template <typename Key, typename Value, typename Visit>
-void ForEach(int map, const Visit& visit) {
+absl::Status ForEach(const bpf_map* map, const Visit& visit) {
+  const auto failed = [&] { return ErrnoStatus(errno, absl::StrCat("read map ", NameOf(map))); };
+  const int fd = bpf_map__fd(map);
   Key key;
-  bool more = bpf_map_get_next_key(map, nullptr, &key) == 0;
-  while (more) {
+  int error = bpf_map_get_next_key(fd, nullptr, &key);
+  while (error == 0) {
     const Key current = key;
-    more = bpf_map_get_next_key(map, &current, &key) == 0;
+    error = bpf_map_get_next_key(fd, &current, &key);
+    const int next = errno;
     Value value;
-    if (bpf_map_lookup_elem(map, &current, &value) == 0) visit(current, value);
+    if (bpf_map_lookup_elem(fd, &current, &value) == 0) {
+      visit(current, value);
+    } else if (errno != ENOENT) {  // the programs have it no more
+      return failed();
+    }
+    errno = next;
   }
+  return errno == ENOENT ? absl::OkStatus() : failed();
 }
 
-// The maps of the program `id`, by name. None: we may not have them.
+// The maps of the program `id`, by name: all or none. None: we may not have them.
 std::map<std::string, UniqueFd> MapsOf(uint32_t id) {
   std::map<std::string, UniqueFd> maps;
   const UniqueFd program(bpf_prog_get_fd_by_id(id));
@@ -61,9 +70,9 @@ std::map<std::string, UniqueFd> MapsOf(uint32_t id) {
     UniqueFd map(bpf_map_get_fd_by_id(ids[i]));
     bpf_map_info about = {};
     size = sizeof(about);
-    if (map && bpf_obj_get_info_by_fd(map.get(), &about, &size) == 0) {
-      maps[about.name] = std::move(map);
-    }
+    // One that was missing would be made anew beside the others.
+    if (!map || bpf_obj_get_info_by_fd(map.get(), &about, &size) != 0) return {};
+    maps[about.name] = std::move(map);
   }
   return maps;
 }
@@ -133,65 +142,73 @@ absl::Status GoOnWith(const LeftPrograms& left, bpf_object* programs) {
   return absl::OkStatus();
 }
 
-void LeaveMapsTo(bpf_object* programs) {
+absl::Status LeaveMapsTo(bpf_object* programs) {
   const uint32_t place = 0;
   const fp_node about = {.abi = FP_ABI};
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, programs) {
-    if (NameOf(map) == "fp_node") {
-      (void)bpf_map_update_elem(bpf_map__fd(map), &place, &about, BPF_ANY);
+    if (NameOf(map) == "fp_node" &&
+        bpf_map_update_elem(bpf_map__fd(map), &place, &about, BPF_ANY) != 0) {
+      return ErrnoStatus(errno, "write the node's map");
     }
     bpf_program* program = nullptr;
     // Where it cannot be (before Linux 5.10), the next agent begins anew.
     bpf_object__for_each_program(program, programs) {
-      (void)bpf_prog_bind_map(bpf_program__fd(program), bpf_map__fd(map), nullptr);
+      if (bpf_prog_bind_map(bpf_program__fd(program), bpf_map__fd(map), nullptr) != 0 &&
+          errno != EINVAL && errno != EEXIST) {
+        return ErrnoStatus(errno, absl::StrCat("leave map ", NameOf(map), " to the next agent"));
+      }
     }
   }
+  return absl::OkStatus();
 }
 
 // ---------------------------------------------------------------- the node
 
-void KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
+absl::Status KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
   const auto& maps = programs_->maps;
   left_interfaces_ = std::move(interfaces);
   std::vector<uint32_t> clouds;
   std::vector<uint32_t> ports;
   std::vector<uint32_t> peers;
-  ForEach<uint32_t, fp_cloud>(bpf_map__fd(maps.fp_clouds),
-                              [&](uint32_t place, const fp_cloud& value) {
-                                if (value.frames_tap == 0) return;
-                                left_[place].value = value;
-                                clouds.push_back(place);
-                              });
-  ForEach<uint32_t, fp_port>(bpf_map__fd(maps.fp_ports), [&](uint32_t index, const fp_port& value) {
+  const auto read_cloud = [&](uint32_t place, const fp_cloud& value) {
+    if (value.frames_tap == 0) return;
+    left_[place].value = value;
+    clouds.push_back(place);
+  };
+  RETURN_IF_ERROR((ForEach<uint32_t, fp_cloud>(maps.fp_clouds, read_cloud)));
+  const auto read_port = [&](uint32_t index, const fp_port& value) {
     LeftCloud& cloud = left_[value.cloud];
     if (value.port >= FP_PORTS || index == cloud.value.frames_tap) return;
     cloud.ports[IfIndex{index}] = value.port;
     ports.push_back(value.port);
-  });
-  ForEach<uint32_t, fp_peer>(bpf_map__fd(maps.fp_peers), [&](uint32_t place, const fp_peer& value) {
+  };
+  RETURN_IF_ERROR((ForEach<uint32_t, fp_port>(maps.fp_ports, read_port)));
+  const auto read_peer = [&](uint32_t place, const fp_peer& value) {
     if (value.uplink == 0) return;
     left_[value.cloud].peers[place] = value;
     peers.push_back(place);
-  });
-  ForEach<fp_station_key, fp_station>(
-      bpf_map__fd(maps.fp_stations), [&](const fp_station_key& key, const fp_station& value) {
-        LeftCloud& cloud = left_[key.cloud];
-        std::array<uint8_t, 6> bytes;
-        std::copy(std::begin(key.mac), std::end(key.mac), bytes.begin());
-        const MacAddress mac(bytes);
-        cloud.stations.insert(mac);
-        if (value.where == FP_AT_SLOW_PORT) return;
-        if (value.where == FP_AT_TAP && value.place < FP_PORTS) {
-          cloud.carried[mac] = value.place;
-          ports.push_back(value.place);
-        }
-        cloud.at[{value.where == FP_AT_PEER, value.place}].push_back(
-            {.mac = mac, .seen = SeenOf(value)});
-      });
+  };
+  RETURN_IF_ERROR((ForEach<uint32_t, fp_peer>(maps.fp_peers, read_peer)));
+  const auto read_station = [&](const fp_station_key& key, const fp_station& value) {
+    LeftCloud& cloud = left_[key.cloud];
+    std::array<uint8_t, 6> bytes;
+    std::copy(std::begin(key.mac), std::end(key.mac), bytes.begin());
+    const MacAddress mac(bytes);
+    cloud.stations.insert(mac);
+    if (value.where == FP_AT_SLOW_PORT) return;
+    if (value.where == FP_AT_TAP && value.place < FP_PORTS) {
+      cloud.carried[mac] = value.place;
+      ports.push_back(value.place);
+    }
+    cloud.at[{value.where == FP_AT_PEER, value.place}].push_back(
+        {.mac = mac, .seen = SeenOf(value)});
+  };
+  RETURN_IF_ERROR((ForEach<fp_station_key, fp_station>(maps.fp_stations, read_station)));
   clouds_.Reserve(std::move(clouds));
   ports_.Reserve(std::move(ports));
   peers_.Reserve(std::move(peers));
+  return absl::OkStatus();
 }
 
 std::optional<uint32_t> KernelFastPath::LeftPlace(const FastCloudOptions& options) const {
@@ -223,13 +240,13 @@ void KernelFastPath::DropLeft() {
     if (!ours.contains(index)) DetachProgram(index);
   }
   std::vector<fp_local> locals;
-  ForEach<fp_local, uint32_t>(
-      bpf_map__fd(programs_->maps.fp_locals), [&](const fp_local& key, uint32_t) {
-        const bool wanted = std::any_of(locals_.begin(), locals_.end(), [&](const fp_local& one) {
-          return std::memcmp(&one, &key, sizeof(key)) == 0;
-        });
-        if (!wanted) locals.push_back(key);
-      });
+  const auto read_local = [&](const fp_local& key, uint32_t) {
+    const bool wanted = std::any_of(locals_.begin(), locals_.end(), [&](const fp_local& one) {
+      return std::memcmp(&one, &key, sizeof(key)) == 0;
+    });
+    if (!wanted) locals.push_back(key);
+  };
+  (void)ForEach<fp_local, uint32_t>(programs_->maps.fp_locals, read_local);
   for (const fp_local& key : locals) {
     (void)bpf_map_delete_elem(bpf_map__fd(programs_->maps.fp_locals), &key);
   }

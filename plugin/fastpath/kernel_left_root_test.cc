@@ -271,5 +271,28 @@ TEST_F(KernelLeftTest, TapsThatNobodyKeptAreOpenedAgain) {
   DropLeft();
 }
 
+// An agent was killed between making them and giving them their aliases.
+TEST_F(KernelLeftTest, HalfMadeDevicesAreOurs) {
+  node_.Shell(
+      "ip link add vxf14791 type vxlan external dstport 15815; ip tuntap add vxt14791 mode tap; "
+      "ip tuntap add vxd14791 mode tap; ip link add vxf14792 type vxlan external dstport 15816; "
+      "ip link add vxf14793 type bridge");
+  const IfIndex before = ValueOrDie(node_.OpenNetlink().GetLink("vxf14791")).index;
+  std::unique_ptr<FastCloud> second;
+  node_.Run([&] {
+    second = ValueOrDie(fast_->Join({.group = IpAddress::V4(239, 1, 2, 3),
+                                     .vni = *Vni::Make(43),
+                                     .unicast_port = 14791,
+                                     .uplink = uplink_,
+                                     .bind = {}}));
+  });
+  EXPECT_NE(ValueOrDie(node_.OpenNetlink().GetLink("vxf14791")).index, before);
+  EXPECT_TRUE(node_.OpenNetlink().GetLink("vxf14792").ok());
+  DropLeft();
+  EXPECT_FALSE(node_.OpenNetlink().GetLink("vxf14792").ok()) << "no cloud has asked for it";
+  EXPECT_TRUE(node_.OpenNetlink().GetLink("vxf14793").ok()) << "another one's";
+  node_.Run([&] { second.reset(); });
+}
+
 }  // namespace
 }  // namespace vxvde

@@ -36,7 +36,7 @@ absl::StatusOr<LeftPrograms> FindLeftPrograms(Netlink& netlink);
 // are none that this version can use, or cannot be had.
 absl::Status GoOnWith(const LeftPrograms& left, bpf_object* programs);
 // After that: marks the maps as this version's, and ties them all to each program.
-void LeaveMapsTo(bpf_object* programs);
+absl::Status LeaveMapsTo(bpf_object* programs);
 
 // What was in the maps of one cloud.
 struct LeftCloud {

@@ -103,13 +103,13 @@ class Agent:
         self.program = os.environ.get("VXVDE_TEST_AGENT") or program("agent/vxvde-agent")
         self.process = None
 
-    def start(self, timeout=20):
-        """Starts the agent and returns when it says that both sockets answer."""
+    def start(self, timeout=20, prefix=()):
+        """Starts the agent and returns when it says that both sockets answer. `prefix`: what runs it this time."""
         self._write()
         ready, theirs = os.pipe()
         try:
             self.process = self.node.start(
-                "agent", *self._prefix, self.program, "--config", self.config_file, "--run-dir", self.run_dir,
+                "agent", *self._prefix, *prefix, self.program, "--config", self.config_file, "--run-dir", self.run_dir,
                 "--ready-fd", theirs, *self._options, pass_fds=[theirs])
         finally:
             os.close(theirs)

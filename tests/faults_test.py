@@ -1,0 +1,347 @@
+"""Every system call of attach, detach, restart and reload goes wrong once, by an errno and by kill -9. Afterwards: the
+operation has worked or has said why not, the next one works, nothing is left, and other pods have lost no echo.
+
+A walk is one operation with faults of one kind; its steps are numbered by lib/fault_at.cc, which also says what is left
+out and why. A run does a few steps of one walk of each test, chosen by a seed that it prints. By hand, after
+`bazel build //cni:vxvde //agent:all //tests:fault_at`, as root:
+
+    tests/py.sh tests/faults_test.py --all [test...]                    each step of each walk: two hours or so
+    tests/py.sh tests/faults_test.py --seed SEED                        the same steps again
+    tests/py.sh tests/faults_test.py --walk "attach, plugin, error" --steps 17,30-40 test_attach
+
+VXVDE_TEST_DATAPATH=user has all frames go through the agents.
+"""
+
+import argparse
+import random
+import signal
+import sys
+import time
+import traceback
+
+from tests.lib import runner
+from tests.lib.faults import CONFIG, OTHER_CONFIG, Scene, error_of
+from tests.lib.lab import DATAPATH, Lab, program
+from tests.lib.process import wait_for
+
+KILLED = -signal.SIGKILL
+SAMPLE = 3  # steps of one walk of each test
+OPTIONS = argparse.Namespace(all=False, seed=int(time.time()), walk="", steps="")
+
+
+def fault(how, step, *more):
+    return [program("tests/fault_at"), how, step, *more]
+
+
+def said(text):
+    """What fault_at says it did."""
+    return next((line for line in reversed(text.splitlines()) if line.startswith("fault_at: ")), "fault_at said nothing")
+
+
+def survived(report):
+    return "survived" in report
+
+
+# ---- faults in the CNI plugin: each function does one step of its walk and returns what fault_at said
+
+
+def attach_in_plugin(how):
+    def step(scene, number):
+        done = scene.cni("ADD", prefix=fault(how, number))
+        report = said(done.stderr)
+        if done.returncode == 0:
+            with about(report):
+                scene.expect_attached()
+        elif how == "error":
+            with about(report):
+                error_of(done)
+                # What failed has undone itself.
+                scene.expect_before()
+        else:
+            assert done.returncode == KILLED, f"{report}: exit {done.returncode}"
+        return report
+    return step
+
+
+def detach_in_plugin(how):
+    def step(scene, number):
+        scene.network.add(scene.subject)
+        done = scene.cni("DEL", prefix=fault(how, number))
+        report = said(done.stderr)
+        with about(report):
+            if done.returncode == 0:
+                scene.expect_before()
+            elif how == "error":
+                error_of(done)
+            else:
+                assert done.returncode == KILLED, f"exit {done.returncode}"
+        return report
+    return step
+
+
+# ---- faults in a running agent
+
+
+class InAgent:
+    """While the block runs, the agent's calls are counted; `report` then is what fault_at said."""
+
+    def __init__(self, scene, how, number):
+        self.report = None
+        self._scene = scene
+        self._tracer = scene.node.start("fault", *fault(how, number, "--pid", scene.agent.process.pid))
+        self._tracer.says("ready")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._tracer.stop()
+        self.report = said(self._tracer.output())
+
+
+def again(scene, how, report):
+    """The agent is there: it has outlived an errno; after kill -9 it is started."""
+    if how == "kill" and not survived(report):
+        wait_for(lambda: not scene.agent.process.alive, 10, "the agent is killed")
+        scene.agent.start()
+    assert scene.agent.process.alive, f"the agent has ended: {scene.agent.process.returncode}"
+
+
+def attach_in_agent(how):
+    def step(scene, number):
+        with InAgent(scene, how, number) as agent:
+            done = scene.cni("ADD")
+            if done.returncode == 0:
+                scene.becomes_fast()
+        with about(agent.report):
+            if done.returncode != 0:
+                error_of(done)
+            again(scene, how, agent.report)
+            if done.returncode == 0:
+                scene.expect_attached()
+            else:
+                scene.expect_before()
+        return agent.report
+    return step
+
+
+def detach_in_agent(how):
+    def step(scene, number):
+        scene.network.add(scene.subject)
+        scene.becomes_fast()
+        with InAgent(scene, how, number) as agent:
+            done = scene.cni("DEL")
+            time.sleep(0.2)  # what its other threads do
+        with about(agent.report):
+            if done.returncode != 0:
+                error_of(done)
+            again(scene, how, agent.report)
+            if done.returncode == 0:
+                scene.expect_before()
+        return agent.report
+    return step
+
+
+def reload_in_agent(how):
+    def step(scene, number):
+        with InAgent(scene, how, number) as agent:
+            scene.reload(OTHER_CONFIG)
+            scene.gateway_comes()
+        with about(agent.report):
+            again(scene, how, agent.report)
+            scene.reload(CONFIG)
+        return agent.report
+    return step
+
+
+# ---- faults in an agent that starts or ends
+
+
+def start_agent(how):
+    def step(scene, number):
+        scene.network.add(scene.subject)
+        scene.agent.stop()
+        try:
+            scene.agent.start(prefix=fault(how, number, "--from", scene.agent.config_file))
+            ready = True
+        except AssertionError:
+            ready = False
+        report = scene.let_go()
+        with about(report):
+            if not ready:
+                code = scene.agent.process.wait(10)
+                if how == "kill":
+                    assert code == KILLED, code
+                else:
+                    words = [line for line in scene.agent.process.output().splitlines() if not line.startswith("fault_at:")]
+                    # gRPC aborts where it cannot have what it needs. That is as good as kill -9, and told.
+                    assert code in (1, -signal.SIGABRT) and words, f"exit {code}: {words}"
+                scene.agent.start()
+            scene.expect_attached()
+            scene.network.delete(scene.subject)
+            # Where the start with the fault did without something, that is for its whole life.
+            scene.restart()
+        return report
+    return step
+
+
+def stop_agent(how):
+    def step(scene, number):
+        scene.network.add(scene.subject)
+        with InAgent(scene, how, number) as agent:
+            code = scene.agent.stop()
+        with about(agent.report):
+            assert code in (0, KILLED if how == "kill" else 1), f"exit {code}"
+            scene.agent.start()
+            scene.expect_attached()
+        return agent.report
+    return step
+
+
+# ---- the walks
+
+
+class about:
+    """An AssertionError of the block names the fault."""
+
+    def __init__(self, report):
+        self._report = report
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, AssertionError) and not str(error).startswith("fault_at"):
+            raise AssertionError(f"{self._report}: {error}") from error
+
+
+def do(scene, step, number, tolerated=0):
+    """One step, then all that must be so. What fault_at said."""
+    report = step(scene, number)
+    with about(report):
+        # What a runtime does after an error as after a success.
+        scene.network.delete(scene.subject)
+        scene.expect_before()
+        # The next one of its kind; if that left anything, the next step's look finds it.
+        scene.network.add(scene.subject)
+        scene.network.delete(scene.subject)
+        scene.expect_traffic(tolerated)
+    return report
+
+
+def numbers(name, total):
+    """The steps to do of a walk of `total`."""
+    if OPTIONS.steps:
+        for part in OPTIONS.steps.split(","):
+            first, _, last = part.partition("-")
+            yield from range(int(first), int(last or first) + 1)
+    elif OPTIONS.all:
+        # A little beyond: not every time there are as many.
+        yield from range(1, total + total // 10 + 3)
+    else:
+        chance = random.Random(f"{OPTIONS.seed} {name}")
+        for part in range(SAMPLE):
+            yield 1 + total * part // SAMPLE + chance.randrange(max(1, total // SAMPLE))
+
+
+def walk(mode, operations):
+    """`operations`: {name: (step function, echoes that may be lost)}."""
+    chosen = {f"{mode}, {name}": operation for name, operation in operations.items()}
+    if OPTIONS.walk:
+        chosen = {name: operation for name, operation in chosen.items() if OPTIONS.walk in name}
+    elif not OPTIONS.all:
+        name = random.Random(f"{OPTIONS.seed} {mode} {list(operations)}").choice(list(chosen))
+        chosen = {name: chosen[name]}
+    if not OPTIONS.all:
+        print(f"  --seed {OPTIONS.seed}", flush=True)
+    todo = [(name, step, tolerated, None) for name, (step, tolerated) in chosen.items()]
+    failures = []
+    while todo:
+        # Each failure gets a new scene for what comes after it.
+        try:
+            with Lab("faults") as lab:
+                scene = Scene(lab, mode)
+                while todo:
+                    name, step, tolerated, left = todo[0]
+                    if left is None:
+                        report = do(scene, step, 0, tolerated)
+                        assert survived(report), report
+                        total = int(report.split()[2])
+                        left = list(numbers(name, total))
+                        print(f"  {name}: {total} steps", flush=True)
+                        todo[0] = (name, step, tolerated, left)
+                    while left:
+                        number = left.pop(0)
+                        report = do(scene, step, number, tolerated)
+                        if OPTIONS.all or OPTIONS.steps:
+                            print(f"    {name}: {report}", flush=True)
+                    todo.pop(0)
+        except AssertionError as error:
+            if not todo:
+                raise
+            name, step, tolerated, left = todo[0]
+            if left is None:
+                traceback.print_exc(file=sys.stdout)
+                todo.pop(0)
+            failures.append(f"{name}: {error}")
+            print(f"  FAILED {failures[-1]}", flush=True)
+    assert not failures, "\n".join(["", *failures])
+
+
+# In the user's datapath a killed agent has a batch in hand (docs/decisions/0014).
+IN_HAND = 2 if DATAPATH == "user" else 0
+# What one call reads or writes of a stream of one frame each 10 ms, on a slow machine.
+BATCH = 5
+
+
+def test_attach():
+    """ADD, veth"""
+    walk("veth", {"attach, plugin, error": (attach_in_plugin("error"), 0),
+                  "attach, agent, error": (attach_in_agent("error"), 0),
+                  "attach, agent, frame": (attach_in_agent("frame"), BATCH),
+                  "attach, agent, kill": (attach_in_agent("kill"), IN_HAND)})
+
+
+def test_attach_tap():
+    """ADD, tap"""
+    walk("tap", {"attach, plugin, error": (attach_in_plugin("error"), 0),
+                 "attach, agent, error": (attach_in_agent("error"), 0),
+                 "attach, agent, frame": (attach_in_agent("frame"), BATCH),
+                 "attach, agent, kill": (attach_in_agent("kill"), IN_HAND)})
+
+
+def test_detach():
+    """DEL, veth"""
+    walk("veth", {"detach, plugin, error": (detach_in_plugin("error"), 0),
+                  "detach, plugin, kill": (detach_in_plugin("kill"), 0),
+                  "detach, agent, error": (detach_in_agent("error"), 0),
+                  "detach, agent, kill": (detach_in_agent("kill"), IN_HAND)})
+
+
+def test_restart():
+    """SIGTERM, then start"""
+    walk("veth", {"start, error": (start_agent("error"), 0),
+                  "start, kill": (start_agent("kill"), IN_HAND),
+                  "stop, error": (stop_agent("error"), 0),
+                  "stop, kill": (stop_agent("kill"), IN_HAND)})
+
+
+def test_reload():
+    """SIGHUP, with a gateway that comes and goes"""
+    walk("veth", {"reload, error": (reload_in_agent("error"), 0),
+                  "reload, kill": (reload_in_agent("kill"), IN_HAND)})
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="all steps of all walks of the tests")
+    parser.add_argument("--seed", type=int, help="chooses otherwise")
+    parser.add_argument("--walk", help="those whose name has this in it")
+    parser.add_argument("--steps", help="numbers of steps, as 17,30-40")
+    _, rest = parser.parse_known_args(namespace=OPTIONS)
+    sys.argv[1:] = rest
+
+
+if __name__ == "__main__":
+    options()
+    runner.main(globals())

@@ -1,0 +1,252 @@
+"""One system call goes wrong (lib/fault_at.cc), and what must not come of it: a scene of pods to watch meanwhile."""
+
+import collections
+import fcntl
+import glob
+import json
+import os
+import re
+import signal
+import time
+
+from tests.lib.cni import execute
+from tests.lib.lab import DATAPATH, program
+from tests.lib.process import Timeout, wait_for
+
+BUSY, QUIET = "vxvde://239.1.2.3", "vxvde://239.1.2.4"
+CLOUD = {"name": "busy", "vnl": BUSY, "subnets": ["203.0.113.0/24"]}
+CONFIG = {"clouds": [CLOUD]}
+OTHER_CONFIG = {"clouds": [{**CLOUD, "gateway": True, "snooping": False, "storm": {"port": 5000}}]}
+
+
+class Echoes:
+    """`ping -i 0.01` in the background, which tells of echoes without an answer as soon as they are missed."""
+
+    def __init__(self, source, address):
+        self.what = f"{source} -> {address}"
+        self._pipe, theirs = os.pipe()
+        os.set_blocking(self._pipe, False)
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 1 << 20)  # minutes of what it says
+        self._process = source.start(f"echoes-{source.lab.next_id()}", "ping", "-n", "-i", "0.01", address, stdout=theirs)
+        os.close(theirs)
+        self._rest = b""
+        self._waiting = set()  # sent before the newest that was answered, and not answered
+        self.newest = self._wanted = 0
+
+    def __del__(self):
+        os.close(self._pipe)
+
+    def _read(self):
+        while True:
+            try:
+                text = os.read(self._pipe, 1 << 16)
+            except BlockingIOError:
+                return
+            assert text, f"{self.what}: ping has ended: {self._process.output()}"
+            *lines, self._rest = (self._rest + text).split(b"\n")
+            for line in lines:
+                if found := re.search(rb"icmp_seq=(\d+) ", line):
+                    self._answered(int(found[1]))
+
+    def _answered(self, on_wire):
+        number = self.newest + (on_wire - self.newest + 32768) % 65536 - 32768
+        if number > self.newest:
+            self._waiting.update(range(self.newest + 1, number))
+            self.newest = number
+        self._waiting.discard(number)
+
+    def look(self):
+        """Begins a look at what is lost by now."""
+        self._read()
+        self._wanted = self.newest + 3
+
+    def lost(self):
+        """How many echoes had no answer until look(), since the one before."""
+        def goes_on():
+            self._read()
+            return self.newest >= self._wanted
+        wait_for(goes_on, 20, f"{self.what} goes on")
+        try:
+            wait_for(lambda: self._read() or not self._waiting, 1, "late answers")
+        except Timeout:
+            pass
+        lost = len(self._waiting)
+        self._waiting.clear()
+        return lost
+
+
+class Scene:
+    """Two nodes. Pods of the cloud BUSY, two here and one there, speak without end; the subject of the operations is a pod
+    here in the cloud QUIET, whose only one here it is: its ADD joins the cloud and its DEL leaves it."""
+
+    def __init__(self, lab, mode):
+        self.lab, self.mode = lab, mode
+        self.node, there = lab.node("n1"), lab.node("n2")
+        self.agent = self.node.start_agent(CONFIG)
+        there.start_agent()
+        self.near, self.beside, far = self.node.pod("near"), self.node.pod("beside"), there.pod("far")
+        for pod in (self.near, self.beside, far):
+            pod.add(pod.node.net(BUSY))
+        self.other = there.pod("other")
+        self.other.add(there.net(QUIET, name="green"))
+        self.near.reaches(self.beside.ip4)
+        self.near.reaches(far.ip4)
+        self.beside.reaches(far.ip6)
+        self.subject = self.node.pod("subject")
+        self.network = self.node.net(QUIET, name="green", mode=mode)
+        lab.settle()
+        self.traffic = [Echoes(self.near, self.beside.ip4), Echoes(self.near, far.ip4), Echoes(far, self.beside.ip6)]
+        # The agent remembers the cloud's port, host-local the last address.
+        self.network.add(self.subject)
+        self.restart()
+        self.network.delete(self.subject)
+        self.before = None
+        self.before = self.settled()
+
+    # ---- operations
+
+    def cni(self, command, prefix=()):
+        env = self.network.environment(self.subject.container, self.subject.path, "eth0")
+        return execute(self.node, program("cni/vxvde"), command, next(self.network.configs()), environment=env,
+                       prefix=prefix)
+
+    def restart(self):
+        self.agent.stop()
+        self.agent.start()
+
+    def let_go(self):
+        """What watches an agent from its start on does so no more; what it says."""
+        def said():
+            return next((line for line in self.agent.process.output().splitlines() if line.startswith("fault_at: ")), None)
+        for pid in [pid for pid in self.lab.programs() if name_of(pid) == "fault_at"]:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+        return wait_for(said, 10, "fault_at says what it did")
+
+    def becomes_fast(self):
+        """Waits until the subject's port is the kernel's, if it is to be; without asking the agent, whose calls are counted."""
+        if self.mode == "tap" or DATAPATH == "user" or "eth0" not in self.subject.links():
+            return
+        index = self.subject.links()["eth0"]["link_index"]
+        name = next(name for name, link in self.node.links().items() if link["ifindex"] == index)
+        try:
+            wait_for(lambda: "bpf" in self.node.run("tc", "filter", "show", "dev", name, "ingress").stdout, 4, "a program")
+        except Timeout:  # so the fault was to make one; the agent goes on with the port
+            pass
+
+    def reload(self, config):
+        """Returns when the agent says that it has read `config`, or refused it; or has ended; or cannot say it."""
+        def said():
+            return self.agent.process.output().count("configuration re")
+        before = said()
+        self.agent.reload(config)
+        try:
+            wait_for(lambda: said() > before or not self.agent.process.alive, 3, "the agent tells of its configuration")
+        except Timeout:
+            pass
+
+    def gateway_comes(self):
+        """Waits until the node has its own port with an address in a cloud, unless a fault is in the way."""
+        def there():
+            ours = [name for name, link in self.node.links().items() if link.get("ifalias", "").startswith("vxvde-node:")]
+            return any(self.node.addresses(name) for name in ours)
+        try:
+            wait_for(there, 4, "a gateway")
+        except Timeout:
+            pass
+
+    # ---- what must be so
+
+    def footprint(self):
+        """All that the subject could leave."""
+        pid = self.agent.process.pid
+        rules = self.node.run("tc", "filter", "show", "dev", "eth0", "ingress").stdout
+        ports = self.agent.ports()
+        # An agent has a port of its own where it gives out addresses, with another MAC each time. Of stations elsewhere,
+        # queriers come and go.
+        own = {port["mac"] for port in ports if "attachment" not in port}
+        footprint = self.node.footprint(self.subject)
+        del footprint["agent"]["stationCount"]
+        return {**footprint, "descriptors": descriptors(pid),
+                "kept": sum((descriptors(holder) for holder in self.holders()), collections.Counter()),
+                "filters of the uplink": rules.count("filter protocol"),
+                "namespaces": sorted(name for name in os.listdir("/run/netns") if name.startswith(self.lab.name)),
+                "ports": sorted(f"{port['name']} {port.get('datapath')}" for port in ports if port["mac"] not in own),
+                "stations": sorted(entry["mac"] for entry in self.agent.fdb()
+                                   if entry["location"].get("port") and entry["mac"] not in own)}
+
+    def holders(self):
+        return [pid for pid in self.lab.programs() if name_of(pid) == "vxvde-holder"]
+
+    def settled(self):
+        """The footprint, once two looks at it in turn are the same."""
+        self.lab.settle()
+        time.sleep(0.5)
+        last = [None]
+
+        def same():
+            before, last[0] = last[0], self.footprint()
+            return last[0] == before
+        wait_for(same, 20, "nothing changes any more")
+        return last[0]
+
+    def expect_before(self):
+        try:
+            wait_for(lambda: self.footprint() == self.before, 6, "as before")
+        except Timeout:
+            seen = self.footprint()
+            different = {key: difference(self.before[key], seen[key]) for key in seen if seen[key] != self.before[key]}
+            assert not different, f"left: {different}"
+
+    def expect_traffic(self, tolerated=0):
+        for echoes in self.traffic:
+            echoes.look()
+        lost = {echoes.what: count for echoes in self.traffic if (count := echoes.lost()) > tolerated}
+        assert not lost, f"echoes of others without an answer: {lost}"
+
+    def expect_attached(self):
+        """The subject speaks with the pod of the other node."""
+        self.subject.reaches(self.other.ip4, timeout=5)
+
+
+def error_of(done):
+    """The words of a failed CNI call, of which there must be some."""
+    try:
+        error = json.loads(done.stdout)
+        assert error["code"] and error["msg"], f"no word of what is wrong: {error}"
+        return error["msg"] + " " + error.get("details", "")
+    except (ValueError, KeyError):
+        words = [line for line in done.stderr.splitlines() if not line.startswith("fault_at:")]
+        assert words, f"exit {done.returncode} without a word: {done.stdout!r}"
+        return " ".join(words)
+
+
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+            return f.read().strip()
+    except OSError:  # it has ended
+        return None
+
+
+def descriptors(pid):
+    """How many of each kind a process has open; without eventfds, as gRPC's threads come and go with theirs."""
+    kinds = collections.Counter()
+    for fd in glob.glob(f"/proc/{pid}/fd/*"):
+        try:
+            kind = re.sub(r"[0-9]+", "N", os.readlink(fd))
+        except OSError:  # closed meanwhile
+            continue
+        if kind != "anon_inode:[eventfd]":
+            kinds[kind] += 1
+    return kinds
+
+
+def difference(before, after):
+    if isinstance(before, collections.Counter):
+        return {"more": dict(after - before), "less": dict(before - after)}
+    if isinstance(before, list):
+        return {"more": [one for one in after if one not in before], "less": [one for one in before if one not in after]}
+    return f"{before} -> {after}"
