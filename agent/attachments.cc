@@ -258,6 +258,7 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
     claims_->Occupy(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
   }
   RETURN_IF_ERROR(Publish(entry));
+  entry.record.netns_id = entry.netns.id;
   // Last, so that a record never stands for less than a whole attachment.
   RETURN_IF_ERROR(store_->Save(entry.record));
 
@@ -345,7 +346,10 @@ absl::StatusOr<bool> Attachments::ForgetEnded(const AttachmentKey& key) {
 
 absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(Entry& entry, UniqueFd tap) {
   const AttachmentRecord& record = entry.record;
-  if (record.tap) return links_.tap_port(record.id, std::move(tap));
+  if (record.tap) {
+    entry.netns = links_.netns_of_tap(tap, record.netns);
+    return links_.tap_port(record.id, std::move(tap));
+  }
   ASSIGN_OR_RETURN(const LinkInfo link, links_.by_name(record.host_ifname));
   if (IdOfAlias(link.alias) != record.id) {
     return absl::NotFoundError(

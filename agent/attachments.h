@@ -79,6 +79,8 @@ class Attachments final : public AttachService {
   // back, does queued DELs. Nothing that is not known to be ours is touched, nothing ended because
   // it cannot be told. True: look again soon, there is something to make sure of.
   bool Reconcile(const Sight& sight);
+  // What a look for it has to be told.
+  std::vector<WatchedNetNs> Watched() const;
   const Reconciled& reconciled() const { return reconciled_; }
 
   // For plans from now on; portSecurity for the ports that there are, too. A cloud in use goes on
@@ -123,6 +125,7 @@ class Attachments final : public AttachService {
     CloudConfig cloud;
     PortId port = PortId::kNone;
     IfIndex host_end = IfIndex::kNone;  // of a veth pair that has a port
+    TapNetNs netns;                     // of a tap that has a port
     PlanTicket ticket{};                // kPlanned
     std::vector<IpPrefix> brought;  // kPlanned: addresses that the caller brings, if it knows them
     AddressWish wish;               // kPlanned: for addresses of the agent's own; none: no subnets
@@ -185,6 +188,7 @@ class Attachments final : public AttachService {
   void EndPlanLater(const std::string& id);
   void EndPlansLeft();
   void EndGone(const Sight& sight);
+  bool EndDead(const Sight& sight);
   void NoteUnknownLinks(const Sight& sight);
 
   // Puts a waiting entry off until the next retry.
@@ -210,6 +214,7 @@ class Attachments final : public AttachService {
   std::map<std::string, AttachmentRecord> ended_;  // by id; on disk likewise
   std::set<std::string> left_;                     // I6: ids of plans that have ended
   std::set<std::string> unknown_links_;            // by alias: those that were told of
+  std::set<std::string> suspects_;                 // of the last Reconcile: ids
   Reconciled reconciled_;
   uint64_t next_ticket_ = 1;
   std::optional<EventLoop::TimerId> retry_;

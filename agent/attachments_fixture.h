@@ -46,6 +46,7 @@ struct Kernel {
   bool uplink_up = true;
   IfIndex uplink{2};
   FastPath* fast = nullptr;
+  TapNetNs tap_netns;
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -106,12 +107,13 @@ struct Kernel {
       if (!tap) return absl::InvalidArgumentError("no descriptor");
       return NewPort("tap");
     };
-    out.reopen_tap = [this](const std::string& netns, const std::string& ifname,
-                            const std::string&) -> absl::StatusOr<UniqueFd> {
+    out.reopen_tap = [this](const std::string& netns, const std::string& ifname, const std::string&,
+                            bool) -> absl::StatusOr<UniqueFd> {
       if (const absl::Status s = Step("reopen tap"); !s.ok()) return s;
       if (!taps.contains({netns, ifname})) return absl::NotFoundError("no tap");
       return UniqueFd(eventfd(0, EFD_CLOEXEC));
     };
+    out.netns_of_tap = [this](const UniqueFd&, const std::string&) { return tap_netns; };
     out.bury = [this](DeadPort port) { buried.push_back(std::move(port)); };
     return out;
   }

@@ -147,7 +147,8 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   UniqueFd tap;
   if (record.tap) {
     ASSIGN_OR_RETURN(
-        tap, links_.reopen_tap(record.netns, record.ifname, LinkAlias(record.id, MainId(record))));
+        tap, links_.reopen_tap(record.netns, record.ifname, LinkAlias(record.id, MainId(record)),
+                               /*watched=*/!record.netns_id.empty()));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
   // From here on NotFound is about the cloud, not about the interface.
@@ -157,12 +158,15 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());
-  if (std::exchange(entry.record.unicast_port, (*joined)->unicast_port) !=
-      (*joined)->unicast_port) {
-    if (const absl::Status saved = store_->Save(entry.record); !saved.ok()) {
+  AttachmentRecord now = record;
+  now.unicast_port = (*joined)->unicast_port;
+  if (now.netns_id.empty()) now.netns_id = entry.netns.id;
+  if (!(now == record)) {
+    if (const absl::Status saved = store_->Save(now); !saved.ok()) {
       log_->Warn("record not renewed",
                  {{"id", record.id}, {"error", std::string(saved.message())}});
     }
+    entry.record = std::move(now);
   }
   claims_->Occupy(record.id, entry.cloud.key, record.mac, record.addresses);
   entry.port = *port;

@@ -76,6 +76,38 @@ void Attachments::EndGone(const Sight& sight) {
   }
 }
 
+std::vector<WatchedNetNs> Attachments::Watched() const {
+  std::vector<WatchedNetNs> watched;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.state != State::kAttached || entry.netns.number < 0) continue;
+    if (entry.record.netns_id.empty()) continue;
+    watched.push_back({.attachment = id,
+                       .path = entry.record.netns,
+                       .id = entry.record.netns_id,
+                       .number = entry.netns.number});
+  }
+  return watched;
+}
+
+// The queue of a tap keeps its namespace alive, so the kernel says nothing. Twice the same: a
+// process that is being started may be missed once.
+bool Attachments::EndDead(const Sight& sight) {
+  std::set<std::string> suspects;
+  for (const std::string& id : sight.dead) {
+    const auto found = entries_.find(id);
+    if (found == entries_.end() || found->second.state != State::kAttached) continue;
+    if (!suspects_.contains(id)) {
+      suspects.insert(id);
+      continue;
+    }
+    EndAtOnce(
+        found, "attachment gone",
+        "its network namespace has no name and no process any more: the pod ended without DEL");
+  }
+  suspects_ = std::move(suspects);
+  return !suspects_.empty();
+}
+
 void Attachments::NoteUnknownLinks(const Sight& sight) {
   if (!sight.links.ok()) return;
   std::set<std::string> unknown;
@@ -99,11 +131,12 @@ bool Attachments::Reconcile(const Sight& sight) {
   ++reconciled_.looks;
   DetachQueued();
   EndGone(sight);
+  const bool suspects = EndDead(sight);
   NoteUnknownLinks(sight);
   std::set<std::string> ids;
   for (const auto& [id, entry] : entries_) ids.insert(id);
   reconciled_.leases += claims_->Collect(ids);
-  return false;
+  return suspects;
 }
 
 }  // namespace vxvde

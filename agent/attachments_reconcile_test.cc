@@ -72,6 +72,37 @@ TEST_F(ReconcileTest, NothingIsEndedBecauseItCannotBeTold) {
   EXPECT_THAT(Containers(), ElementsAre("c1", "c2"));
 }
 
+TEST_F(ReconcileTest, ATapWhoseNamespaceIsDeadIsEndedWhenItIsSeenTwice) {
+  PlanRequest tap = Request("c1");
+  tap.tap = true;
+  ASSERT_TRUE(Add(tap).ok());
+  EXPECT_THAT(agent_->attachments.Watched(), IsEmpty()) << "of which nothing is known";
+  ASSERT_TRUE(agent_->attachments.Detach(tap.key).ok());
+
+  kernel_.tap_netns = {.number = 7, .id = "4:42"};
+  ASSERT_TRUE(Add(tap).ok());
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  Restart();
+  kernel_.tap_netns.id.clear();  // the path has gone meanwhile
+  Restart();
+  const std::vector<WatchedNetNs> watched = agent_->attachments.Watched();
+  ASSERT_THAT(watched, SizeIs(1));
+  EXPECT_EQ(watched[0].attachment, IdOf(tap));
+  EXPECT_EQ(watched[0].path, tap.netns);
+  EXPECT_EQ(watched[0].id, "4:42") << "as the record has it";
+  EXPECT_EQ(watched[0].number, 7);
+
+  Sight sight = kernel_.AsSight();
+  sight.dead = {IdOf(tap), "0123456789abc"};
+  EXPECT_TRUE(agent_->attachments.Reconcile(sight)) << "look again";
+  EXPECT_THAT(Containers(), ElementsAre("c1", "c2"));
+  EXPECT_FALSE(agent_->attachments.Reconcile(kernel_.AsSight())) << "it had not been dead";
+  EXPECT_TRUE(agent_->attachments.Reconcile(sight));
+  EXPECT_FALSE(agent_->attachments.Reconcile(sight));
+  EXPECT_THAT(Containers(), ElementsAre("c2"));
+  EXPECT_THAT(Store::Open(run_dir_)->Load()->ended, SizeIs(1));
+}
+
 TEST_F(ReconcileTest, TheLinkOfAPlanThatEndedIsDeleted) {
   const auto plan = Plan(Request("c1"));
   ASSERT_TRUE(plan.ok());

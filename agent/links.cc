@@ -16,12 +16,15 @@ namespace {
 std::string TapName(absl::string_view id) { return absl::StrCat("tap-", id); }
 
 absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
-                                   const std::string& ifname, const std::string& alias) {
+                                   const std::string& ifname, const std::string& alias,
+                                   bool watched) {
   absl::StatusOr<UniqueFd> there = OpenNetNs(netns);
   // One that was kept needs no entering of its namespace, which a user's agent may not do: podman
   // mounts it where only its containers see it.
   UniqueFd tap = store->Take(TapName(IdOfAlias(alias)));
-  if (tap && TapNameOf(tap) == ifname && !absl::IsNotFound(there.status())) return tap;
+  if (tap && TapNameOf(tap) == ifname && (watched || !absl::IsNotFound(there.status()))) {
+    return tap;
+  }
   if (absl::IsInvalidArgument(there.status())) {
     // A path that is no namespace (any more): an unmounted file under /run/netns.
     return absl::NotFoundError(there.status().message());
@@ -45,6 +48,18 @@ absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
   }
   RETURN_IF_ERROR(opened);
   return tap;
+}
+
+TapNetNs NetNsOf(Netlink& netlink, const UniqueFd& tap, const std::string& path) {
+  const absl::StatusOr<UniqueFd> netns = NetNsOfTap(tap);
+  if (!netns.ok()) return {};
+  const absl::StatusOr<int> number = netlink.NumberNetNs(*netns);
+  if (!number.ok()) return {};
+  TapNetNs found{.number = *number, .id = ""};
+  const absl::StatusOr<UniqueFd> named = OpenNetNs(path);
+  const absl::StatusOr<std::string> id = IdOfNetNs(*netns);
+  if (named.ok() && id.ok() && SameNetNs(*netns, *named).value_or(false)) found.id = *id;
+  return found;
 }
 
 absl::StatusOr<std::unique_ptr<FrameIo>> PacketPort(FdStore* store, IfIndex index) {
@@ -78,9 +93,10 @@ absl::StatusOr<Links> KernelLinks(FdStore* store) {
       .tap_port = [store](const std::string& id,
                           UniqueFd tap) { return TapPort(store, id, std::move(tap)); },
       .reopen_tap =
-          [store](const std::string& netns, const std::string& ifname, const std::string& alias) {
-            return ReopenTap(store, netns, ifname, alias);
-          },
+          [store](const std::string& netns, const std::string& ifname, const std::string& alias,
+                  bool watched) { return ReopenTap(store, netns, ifname, alias, watched); },
+      .netns_of_tap = [netlink](const UniqueFd& tap,
+                                const std::string& path) { return NetNsOf(*netlink, tap, path); },
       .bury = [reaper](DeadPort port) { reaper->Bury(std::move(port)); },
   };
 }

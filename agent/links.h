@@ -26,6 +26,12 @@ struct DeadPort {
   IfIndex host_end = IfIndex::kNone;
 };
 
+// The namespace of a tap.
+struct TapNetNs {
+  int number = -1;  // by which the agent's namespace knows it; -1: it cannot be had
+  std::string id;   // IdOfNetNs, if the path leads there as far as the agent can see; else empty
+};
+
 struct Links {
   // In the agent's own namespace; NotFound when it is missing.
   std::function<absl::StatusOr<LinkInfo>(const std::string& name)> by_name;
@@ -39,9 +45,12 @@ struct Links {
       tap_port;
   // Opens the persistent tap `ifname` of the namespace at the path `netns` again. NotFound
   // when the namespace or the tap is gone, or what has that name is not ours (another `alias`).
+  // `watched`: that its namespace lives need not be shown by the path, if the tap was kept.
   std::function<absl::StatusOr<UniqueFd>(const std::string& netns, const std::string& ifname,
-                                         const std::string& alias)>
+                                         const std::string& alias, bool watched)>
       reopen_tap;
+  std::function<TapNetNs(const UniqueFd& tap, const std::string& netns)> netns_of_tap =
+      [](const UniqueFd&, const std::string&) { return TapNetNs(); };
 
   // Ends it soon, elsewhere (reaper.h). That an interface goes with it is a favour to the DEL that
   // looks for it next: whoever must have it gone deletes it.

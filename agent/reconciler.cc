@@ -1,10 +1,11 @@
 #include "agent/reconciler.h"
 
+#include <system_error>
 #include <utility>
 
 namespace vxvde {
 
-Reconciler::Reconciler(EventLoop* loop, Attachments* attachments, std::function<Sight()> look)
+Reconciler::Reconciler(EventLoop* loop, Attachments* attachments, Look look)
     : loop_(loop), attachments_(attachments), look_(std::move(look)) {}
 
 Reconciler::~Reconciler() {
@@ -29,18 +30,25 @@ void Reconciler::LookNow() {
   }
   if (timer_.has_value()) loop_->Cancel(*timer_);
   timer_.reset();
-  looking_ = true;
   if (thread_.joinable()) thread_.join();  // it has said what it saw: it is at its end
-  thread_ = std::thread([this, alive = alive_] {
-    auto sight = std::make_shared<const Sight>(look_());
-    loop_->Post([this, alive, sight] {
-      if (!*alive) return;
-      looking_ = false;
-      const bool soon = attachments_->Reconcile(*sight);
-      if (std::exchange(once_more_, false)) return LookNow();
-      LookIn(soon ? Duration(kAgain) : Duration(kPeriod));
+  try {
+    thread_ = std::thread([this, alive = alive_, watched = attachments_->Watched()] {
+      const auto sight = std::make_shared<const Sight>(look_(watched));
+      loop_->Post([this, alive, sight] {
+        if (*alive) OnSight(*sight);
+      });
     });
-  });
+    looking_ = true;
+  } catch (const std::system_error&) {
+    LookIn(kPeriod);  // no thread can be had now: the machine has other troubles
+  }
+}
+
+void Reconciler::OnSight(const Sight& sight) {
+  looking_ = false;
+  const bool soon = attachments_->Reconcile(sight);
+  if (std::exchange(once_more_, false)) return LookNow();
+  LookIn(soon ? Duration(kAgain) : Duration(kPeriod));
 }
 
 }  // namespace vxvde

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "agent/attachments.h"
 #include "agent/sight.h"
@@ -24,9 +25,10 @@ class Reconciler {
   // What one look only suspects, a second one makes sure of.
   static constexpr std::chrono::seconds kAgain{2};
 
+  using Look = std::function<Sight(const std::vector<WatchedNetNs>&)>;
   // `look` is called on another thread than the loop's, one call at a time. Loop and attachments
   // outlive this.
-  Reconciler(EventLoop* loop, Attachments* attachments, std::function<Sight()> look);
+  Reconciler(EventLoop* loop, Attachments* attachments, Look look);
   ~Reconciler();  // waits for a look that is under way
   Reconciler(const Reconciler&) = delete;
   Reconciler& operator=(const Reconciler&) = delete;
@@ -38,10 +40,11 @@ class Reconciler {
 
  private:
   void LookIn(Duration delay);
+  void OnSight(const Sight& sight);
 
   EventLoop* loop_;
   Attachments* attachments_;
-  std::function<Sight()> look_;
+  Look look_;
   std::thread thread_;  // the look that is under way, or the last one
   bool looking_ = false;
   bool once_more_ = false;  // asked for in the middle of one

@@ -20,7 +20,7 @@ TEST_F(ReconcilerTest, LooksAtStartOnAnotherThread) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   const auto here = std::this_thread::get_id();
   std::atomic<bool> elsewhere = false;
-  Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&] {
+  Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&](const auto&) {
     elsewhere = std::this_thread::get_id() != here;
     return Sight{.links = std::vector<LinkInfo>()};
   });
@@ -34,7 +34,7 @@ TEST_F(ReconcilerTest, LooksAtStartOnAnotherThread) {
 TEST_F(ReconcilerTest, WhoAsksInTheMiddleOfALookGetsAnother) {
   std::atomic<int> calls = 0;
   std::atomic<bool> go = false;
-  Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&] {
+  Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&](const auto&) {
     ++calls;
     go.wait(false);
     return Sight{.links = std::vector<LinkInfo>()};
@@ -50,7 +50,7 @@ TEST_F(ReconcilerTest, WhoAsksInTheMiddleOfALookGetsAnother) {
 TEST_F(ReconcilerTest, ALookThatComesTooLateIsOfNoConsequence) {
   std::atomic<bool> go = false;
   {
-    Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&] {
+    Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&](const auto&) {
       go.wait(false);
       return Sight{.links = std::vector<LinkInfo>()};
     });

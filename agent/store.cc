@@ -275,6 +275,7 @@ std::string FormatRecord(const AttachmentRecord& record) {
   json["caller"] = record.caller;
   json["mode"] = record.tap ? "tap" : "veth";
   json["netns"] = record.netns;
+  json["netns_id"] = record.netns_id;
   json["host_ifname"] = record.host_ifname;
   json["mac"] = record.mac.ToString();
   json["mtu"] = record.mtu;
@@ -335,7 +336,7 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
   record.mtu = static_cast<int>(mtu);
   ASSIGN_OR_RETURN(record.addresses, Addresses(json));
-  // Older ones have none of the next four.
+  // Older ones have none of the next five.
   if (const auto mappings = json.find("port_mappings"); mappings != json.end()) {
     if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is no list");
     for (const Json& one : *mappings) {
@@ -349,6 +350,9 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   }
   if (const auto allow = json.find("allow"); allow != json.end()) {
     ASSIGN_OR_RETURN(record.allow, AllowedOf(*allow));
+  }
+  if (json.contains("netns_id")) {
+    ASSIGN_OR_RETURN(record.netns_id, Text(json, "netns_id"));
   }
   if (json.contains("unicast_port")) {
     ASSIGN_OR_RETURN(const int64_t unicast_port, Number(json, "unicast_port", 0, 65535));

@@ -51,6 +51,7 @@ struct AttachmentRecord {
   std::string caller = "cni";  // or "netavark"
   bool tap = false;
   std::string netns;        // path
+  std::string netns_id;     // of a tap's namespace, if the agent has seen the path lead there
   std::string host_ifname;  // empty for a tap
   MacAddress mac;
   int mtu = 0;  // of the pod's interface

@@ -62,6 +62,7 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
                *Allowed::Parse("router")};
   tap.node_port = true;
   tap.unicast_port = 14790;
+  tap.netns_id = "4:4026532210";
   tap.port_mappings = {{8080, 80, "tcp", std::nullopt},
                        {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}};
   ASSERT_TRUE(store->Save(Sample()).ok());

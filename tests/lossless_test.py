@@ -15,6 +15,7 @@ import time
 from tests.lib import runner
 from tests.lib.lab import DATAPATH, Lab, program
 from tests.lib.pings import Ping, go_on
+from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3"
 STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "stream.py")

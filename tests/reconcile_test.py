@@ -12,7 +12,7 @@ from tests.lib.lab import CNI_PLUGINS, Lab, program
 from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3"
-KILLED = 137
+KILLED = -signal.SIGKILL
 
 
 def attached(agent):
@@ -60,7 +60,7 @@ class Assassin:
 
     def kill_add(self, pod, step):
         """An ADD that is killed at that step."""
-        done = execute(self.node, program("cni/vxvde"), "ADD", self.config, prefix=[program("tests/kill_at"), step],
+        done = execute(self.node, program("cni/vxvde"), "ADD", self.config, prefix=[program("tests/fault_at"), "kill", step],
                        environment={"CNI_CONTAINERID": pod.container, "CNI_NETNS": pod.path, "CNI_IFNAME": "eth0",
                                     "CNI_PATH": ":".join(self.plugin_dirs)})
         assert done.returncode == KILLED, f"{done.stdout} {done.stderr}"
@@ -94,6 +94,40 @@ def test_pods_that_end_without_del():
         assert not ended(agent) and len(node.leases()) == 2
         node.ping(pods["stays"].ip4)
         network.delete(pods["stays"])
+
+
+def test_taps():
+    """a tap's namespace is kept alive by the agent: it is dead when its name is gone and nobody is in it, and only then"""
+    with Lab("reconcile") as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        agent = n1.start_agent()
+        n2.start_agent()
+        network = n1.net(VNL, mode="tap")
+        pods = {name: n1.pod(name) for name in ("dead", "nameless", "stays")}
+        for pod in pods.values():
+            pod.add(network)
+        far = n2.pod("far")
+        far.add(n2.net(VNL))
+        inside = pods["nameless"].start("inside", "sleep", 1000)
+        wait_for(lambda: pods["nameless"].run("ip", "netns", "pids", os.path.basename(pods["nameless"].path)).stdout, 10,
+                 "a process is in it")
+        for name in ("dead", "nameless"):
+            pods[name].remove_netns()
+        look(agent)
+        living = sorted(pods[name].container for name in ("nameless", "stays"))
+        wait_for(lambda: attached(agent) == living, 20, "the dead one is ended, in two looks, which the other one has lived through")
+        far.reaches(pods["nameless"].ip4)
+        agent.stop(signal.SIGKILL)
+        agent.start()
+        assert attached(agent) == living, "a path that leads nowhere is not the pod's end for the next agent either"
+        far.reaches(pods["nameless"].ip4)
+        inside.stop()
+        look(agent)
+        wait_for(lambda: attached(agent) == [pods["stays"].container], 20, "nobody is left in it")
+        assert len(ended(agent)) == 2
+        for pod in pods.values():
+            network.delete(pod)
+        assert not ended(agent) and not n1.leases() and not agent.ports()
 
 
 def test_links_of_adds_that_died():

@@ -212,7 +212,7 @@ def test_gc():
         for name in ("dead", "tap"):
             pods[name].remove_netns()
         elsewhere.remove_netns()
-        # A tap's namespace goes on living while the agent holds its queue: only GC can end that.
+        # A tap's namespace goes on living while the agent holds its queue: GC ends that, or a look each minute.
         wait_for(lambda: len(agent.ports()) == 3, 5, "the agent sees that two are gone")
         ended = lambda: sorted(os.path.basename(p) for p in glob.glob(f"{agent.run_dir}/ended/*"))
         assert len(ended()) == 2 and len(node.leases()) == 8, (ended(), node.leases())

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -152,6 +153,13 @@ class Netlink {
   // dropped. Replaces the root queueing discipline that is there.
   absl::Status ShapeLink(IfIndex index, const Shape& shape);
 
+  // The number by which this socket's namespace knows another one as long as that lives; given to
+  // it if it has none (CAP_NET_ADMIN).
+  absl::StatusOr<int> NumberNetNs(const UniqueFd& netns);
+  // The numbers of those namespaces with a number that a thread of the machine is in. It takes a
+  // microsecond or two for each thread. FailedPrecondition: not all threads can be seen here.
+  absl::StatusOr<std::set<int>> NetNsInUse();
+
   // What `ip route get DESTINATION` says. Unavailable when there is no route.
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);
 
@@ -169,6 +177,7 @@ class Netlink {
                     absl::FunctionRef<void()> restart,
                     absl::FunctionRef<absl::Status(const nlmsghdr*)> each);
   absl::StatusOr<LinkInfo> GetOneLink(NetlinkRequest& request, absl::string_view what);
+  absl::StatusOr<int> AskNetNsNumber(int attribute, uint32_t value, absl::string_view what);
   absl::Status SetAlias(IfIndex index, absl::string_view alias);
 
   UniqueFd fd_;

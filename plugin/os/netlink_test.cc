@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -485,6 +487,39 @@ TEST_F(NetlinkTest, QdiscsOfALink) {
   ASSERT_THAT(ValueOrDie(host.ListQdiscs(link.index)), testing::SizeIs(2));
   EXPECT_EQ(ValueOrDie(host.ListQdiscs(link.index))[1].kind, "ingress");
   EXPECT_FALSE(host.ListQdiscs(IfIndex{999}).ok());
+}
+
+TEST_F(NetlinkTest, ANamespaceIsInUseWhileAThreadIsInIt) {
+  const int number = ValueOrDie(host.NumberNetNs(pod_ns.fd()));
+  EXPECT_EQ(ValueOrDie(host.NumberNetNs(pod_ns.fd())), number) << "it keeps it";
+  EXPECT_GE(number, 0);
+  TestNetNs other;
+  EXPECT_NE(ValueOrDie(host.NumberNetNs(other.fd())), number);
+  const absl::StatusOr<std::set<int>> empty = host.NetNsInUse();
+  if (absl::IsFailedPrecondition(empty.status())) {
+    GTEST_SKIP() << "in a container with process ids of its own: " << empty.status();
+  }
+  ASSERT_TRUE(empty.ok()) << empty.status();
+  EXPECT_FALSE(empty->contains(number)) << "descriptors do not count";
+  std::atomic<bool> inside = false;
+  std::atomic<bool> leave = false;
+  std::thread visitor([&] {
+    EXPECT_EQ(RunInNetNs(pod_ns.fd(),
+                         [&] {
+                           inside = true;
+                           inside.notify_all();
+                           leave.wait(false);
+                           return absl::OkStatus();
+                         }),
+              absl::OkStatus());
+  });
+  inside.wait(false);
+  const std::set<int> used = ValueOrDie(host.NetNsInUse());
+  leave = true;
+  leave.notify_all();
+  visitor.join();
+  EXPECT_TRUE(used.contains(number));
+  EXPECT_FALSE(ValueOrDie(host.NetNsInUse()).contains(number));
 }
 
 }  // namespace

@@ -32,13 +32,16 @@ absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path) {
 
 absl::StatusOr<UniqueFd> CurrentNetNs() { return OpenNetNs("/proc/thread-self/ns/net"); }
 
+absl::StatusOr<std::string> IdOfNetNs(const UniqueFd& netns) {
+  struct stat info = {};
+  if (fstat(netns.get(), &info) != 0) return ErrnoStatus(errno, "stat network namespace");
+  return absl::StrCat(info.st_dev, ":", info.st_ino);
+}
+
 absl::StatusOr<bool> SameNetNs(const UniqueFd& a, const UniqueFd& b) {
-  struct stat stat_a = {};
-  struct stat stat_b = {};
-  if (fstat(a.get(), &stat_a) != 0 || fstat(b.get(), &stat_b) != 0) {
-    return ErrnoStatus(errno, "stat network namespace");
-  }
-  return stat_a.st_dev == stat_b.st_dev && stat_a.st_ino == stat_b.st_ino;
+  ASSIGN_OR_RETURN(const std::string id_a, IdOfNetNs(a));
+  ASSIGN_OR_RETURN(const std::string id_b, IdOfNetNs(b));
+  return id_a == id_b;
 }
 
 absl::Status RunInNetNs(const UniqueFd& netns, absl::FunctionRef<absl::Status()> function) {

@@ -16,6 +16,8 @@ namespace vxvde {
 absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path);
 // That of the calling thread.
 absl::StatusOr<UniqueFd> CurrentNetNs();
+// What it is called, "DEVICE:INODE". After its end another one may be called so.
+absl::StatusOr<std::string> IdOfNetNs(const UniqueFd& netns);
 // Same namespace (device and inode agree)?
 absl::StatusOr<bool> SameNetNs(const UniqueFd& a, const UniqueFd& b);
 

@@ -411,6 +411,12 @@ std::string TapNameOf(const UniqueFd& tap) {
   return std::string(request.ifr_name, strnlen(request.ifr_name, IFNAMSIZ));
 }
 
+absl::StatusOr<UniqueFd> NetNsOfTap(const UniqueFd& tap) {
+  UniqueFd netns(ioctl(tap.get(), TUNGETDEVNETNS));
+  if (!netns) return ErrnoStatus(errno, "get the namespace of a tap");
+  return netns;
+}
+
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {
   ifreq request = {};
   if (ioctl(tap.get(), TUNGETIFF, &request) != 0) {

@@ -43,6 +43,9 @@ absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent);
 // The name of its interface; empty: it is no tap's, or the interface was deleted.
 std::string TapNameOf(const UniqueFd& tap);
 
+// The namespace that its interface is in (TUNGETDEVNETNS, Linux 5.2; CAP_NET_ADMIN there).
+absl::StatusOr<UniqueFd> NetNsOfTap(const UniqueFd& tap);
+
 // What the kernel said instead of a frame when a tap was read. NotFound: the interface was deleted.
 absl::Status TapReadError(int error);
 
