@@ -168,7 +168,7 @@ class Crowd:
         self.scene, self.cycles, self.killer = scene, cycles, killer
         self.counts = collections.Counter()
         self._lock = threading.Lock()
-        self._started, self._begin = 0, time.monotonic()
+        self._started, self._failed, self._begin = 0, False, time.monotonic()
 
     def run(self):
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
@@ -178,7 +178,7 @@ class Crowd:
 
     def _next(self):
         with self._lock:
-            if self._started >= self.cycles and (self.killer is None or self.killer.is_content()):
+            if self._failed or self._started >= self.cycles and (self.killer is None or self.killer.is_content()):
                 return False
             self._started += 1
             if self._started % 500 == 0:
@@ -196,7 +196,7 @@ class Crowd:
                 self._cycle(dice, number, pod)
             except BaseException:
                 with self._lock:
-                    self.cycles, self.killer = 0, None  # the others end
+                    self._failed = True  # the others end
                 raise
 
     def _cycle(self, dice, number, pod):
