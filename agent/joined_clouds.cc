@@ -137,8 +137,13 @@ void JoinedClouds::ForgetPort(const CloudKey& cloud) {
 }
 
 void JoinedClouds::FollowUplinks(const Config& config) {
+  std::set<IfIndex> there;  // most clouds have the same one
   for (auto& [key, options] : joined_) {
-    if (!absl::IsNotFound(links_->by_index(options.uplink).status())) continue;
+    if (there.contains(options.uplink)) continue;
+    if (!absl::IsNotFound(links_->by_index(options.uplink).status())) {
+      there.insert(options.uplink);
+      continue;
+    }
     const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config.uplink, *links_);
     if (!uplink.ok()) continue;  // not yet
     const absl::Status moved = switch_->Move(key, uplink->index, uplink->name, uplink->mtu);

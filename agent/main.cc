@@ -487,6 +487,7 @@ int Main(int argc, char** argv) {
   if (flags.check_config) return 0;
 
   const Log log = StderrLog(flags.log_level);
+  RaiseFileLimit();
   absl::StatusOr<UniqueFd> signals = SignalFd();  // before any thread
   absl::Status status =
       signals.ok() ? Run(flags, log, *signals, *std::move(config)) : signals.status();

@@ -20,6 +20,10 @@ namespace vxvde {
 // the descriptor. AlreadyExists: another agent has it; the message names its process.
 absl::StatusOr<UniqueFd> LockRunDir(const std::string& run_dir);
 
+// As many descriptors as this process may have: each port is one, and what starts a program by hand
+// or in a container often allows 1024 unless it asks.
+void RaiseFileLimit();
+
 // Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts, ignores SIGPIPE, and
 // returns a signalfd. Call before the first thread.
 absl::StatusOr<UniqueFd> SignalFd();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -80,6 +81,17 @@ TEST_F(ProcessTest, ReadyIsOneNewline) {
   EXPECT_EQ(read(reader.get(), text, sizeof text), 1);
   EXPECT_EQ(text[0], '\n');
   EXPECT_EQ(read(reader.get(), text, sizeof text), 0) << "and then the end";
+}
+
+TEST_F(ProcessTest, AsManyDescriptorsAsItMayHave) {
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t most = limit.rlim_max;
+  limit.rlim_cur = 128;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  RaiseFileLimit();
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(limit.rlim_cur, most);
 }
 
 TEST_F(ProcessTest, SignalsComeThroughTheDescriptor) {

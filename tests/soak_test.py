@@ -86,15 +86,23 @@ class Scene:
         return {name: text.count("direct-action") for name, text in shown.items()}
 
     def maps(self):
-        """How many entries the fast path's tables have that pods and clouds come and go in."""
-        counts = {}
+        """How many entries the fast path's tables have that ports and clouds come and go in, and stations there that the agent
+        does not know (any more)."""
+        found = {}
         for info in glob.glob(f"/proc/{self.agent.process.pid}/fdinfo/*"):
             with contextlib.suppress(FileNotFoundError), open(info, encoding="ascii") as f:
                 if number := re.search(r"map_id:\s+(\d+)", f.read()):
                     name = json.loads(run(["bpftool", "-j", "map", "show", "id", number[1]]).stdout)["name"]
-                    if name in ("fp_stations", "fp_ports", "fp_locals"):
-                        counts[name] = len(json.loads(run(["bpftool", "-j", "map", "dump", "id", number[1]]).stdout))
-        return counts
+                    if name not in ("fp_stations", "fp_ports", "fp_locals"):
+                        continue
+                    entries = json.loads(run(["bpftool", "-j", "map", "dump", "id", number[1]]).stdout)
+                    if name == "fp_stations":
+                        macs = {":".join(byte[2:] for byte in entry["key"][:6]) for entry in entries}
+                        found[name] = sorted(macs - {entry["mac"] for entry in self.agent.fdb()})
+                        assert len(macs) >= len(self.quiet), f"the kernel knows only {macs}"
+                    else:
+                        found[name] = len(entries)
+        return found
 
     def left(self):
         """All that pods may leave, for comparison."""
@@ -160,7 +168,7 @@ class Crowd:
         self.scene, self.cycles, self.killer = scene, cycles, killer
         self.counts = collections.Counter()
         self._lock = threading.Lock()
-        self._started, self._begin = 0, time.monotonic()
+        self._started, self._failed, self._begin = 0, False, time.monotonic()
 
     def run(self):
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
@@ -170,7 +178,7 @@ class Crowd:
 
     def _next(self):
         with self._lock:
-            if self._started >= self.cycles and (self.killer is None or self.killer.is_content()):
+            if self._failed or self._started >= self.cycles and (self.killer is None or self.killer.is_content()):
                 return False
             self._started += 1
             if self._started % 500 == 0:
@@ -188,7 +196,7 @@ class Crowd:
                 self._cycle(dice, number, pod)
             except BaseException:
                 with self._lock:
-                    self.cycles, self.killer = 0, None  # the others end
+                    self._failed = True  # the others end
                 raise
 
     def _cycle(self, dice, number, pod):

@@ -145,7 +145,8 @@ class Netlink {
   // Frames that the link should have sent and dropped, since it was made.
   absl::StatusOr<uint64_t> GetTxDropped(IfIndex index);
 
-  // Of one link, those that the kernel makes by itself (noqueue) left out.
+  // At the root and at ingress of one link, those that the kernel makes by itself (noqueue) left
+  // out.
   absl::StatusOr<std::vector<QdiscInfo>> ListQdiscs(IfIndex index);
 
   // Frames that the link sends wait for their turn, at most 25 ms behind a whole burst; more are

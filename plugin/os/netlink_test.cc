@@ -483,6 +483,10 @@ TEST_F(NetlinkTest, QdiscsOfALink) {
     seen.push_back(absl::StrCat(qdisc.kind, qdisc.parent == 0xffffffff ? " at the root" : ""));
   }
   EXPECT_THAT(seen, UnorderedElementsAre("tbf at the root", "clsact"));
+  host_ns.Shell("tc qdisc del dev vx0 clsact; tc qdisc add dev vx0 ingress");
+  ASSERT_THAT(ValueOrDie(host.ListQdiscs(link.index)), testing::SizeIs(2));
+  EXPECT_EQ(ValueOrDie(host.ListQdiscs(link.index))[1].kind, "ingress");
+  EXPECT_FALSE(host.ListQdiscs(IfIndex{999}).ok());
 }
 
 TEST_F(NetlinkTest, ANamespaceIsInUseWhileAThreadIsInIt) {

@@ -1,6 +1,6 @@
 // Netlink's VXLAN devices, statistics and queueing disciplines, for the fast path. Sources:
 // linux/if_link.h, vxlan_nl2conf() in drivers/net/vxlan/vxlan_core.c, rtnl_stats_get() in
-// net/core/rtnetlink.c, tc_dump_qdisc() in net/sched/sch_api.c.
+// net/core/rtnetlink.c, tc_get_qdisc() in net/sched/sch_api.c.
 
 #include <arpa/inet.h>
 #include <linux/if_link.h>
@@ -84,25 +84,34 @@ absl::StatusOr<uint64_t> Netlink::GetTxDropped(IfIndex index) {
   return dropped;
 }
 
+// Asked for one by one: the kernel's list is that of all links, which with hundreds of them takes
+// longer than all else that a port needs.
 absl::StatusOr<std::vector<QdiscInfo>> Netlink::ListQdiscs(IfIndex index) {
-  tcmsg header = {};
-  header.tcm_family = AF_UNSPEC;
-  header.tcm_ifindex = static_cast<int>(index);
-  NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP, header);
   std::vector<QdiscInfo> qdiscs;
-  RETURN_IF_ERROR(Dump(
-      request, absl::StrCat("list queueing disciplines of link ", static_cast<uint32_t>(index)),
-      [&] { qdiscs.clear(); },
-      [&](const nlmsghdr* reply) {
-        if (reply->nlmsg_type != RTM_NEWQDISC || !nlmsg_valid_hdr(reply, sizeof(tcmsg))) {
+  for (const uint32_t parent : {TC_H_ROOT, TC_H_INGRESS}) {
+    tcmsg header = {};
+    header.tcm_family = AF_UNSPEC;
+    header.tcm_ifindex = static_cast<int>(index);
+    header.tcm_parent = parent;
+    // Only who wants an echo is answered: tc_get_qdisc() in net/sched/sch_api.c.
+    NetlinkRequest request(RTM_GETQDISC, NLM_F_ECHO, header);
+    int error = 0;
+    const absl::Status asked = Exchange(
+        request, absl::StrCat("get queueing discipline of link ", static_cast<uint32_t>(index)),
+        [&](const nlmsghdr* reply) {
+          if (reply->nlmsg_type != RTM_NEWQDISC || !nlmsg_valid_hdr(reply, sizeof(tcmsg))) {
+            return absl::OkStatus();
+          }
+          const auto* qdisc = static_cast<const tcmsg*>(nlmsg_data(reply));
+          qdiscs.push_back({.kind = Attributes(reply, sizeof(tcmsg)).Text(TCA_KIND),
+                            .parent = qdisc->tcm_parent});
           return absl::OkStatus();
-        }
-        const auto* qdisc = static_cast<const tcmsg*>(nlmsg_data(reply));
-        if (qdisc->tcm_ifindex != static_cast<int>(index)) return absl::OkStatus();
-        qdiscs.push_back(
-            {.kind = Attributes(reply, sizeof(tcmsg)).Text(TCA_KIND), .parent = qdisc->tcm_parent});
-        return absl::OkStatus();
-      }));
+        },
+        &error);
+    // None there, or one that it makes by itself and does not tell of.
+    if (error == ENOENT || error == EINVAL) continue;
+    RETURN_IF_ERROR(asked);
+  }
   return qdiscs;
 }
 

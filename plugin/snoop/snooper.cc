@@ -69,8 +69,9 @@ Snooper::Audience Snooper::Hear(std::span<const uint8_t> frame, bool checksum,
   out.v6 = to->is_v6();
   if (ParseMembership(frame, checksum, message_)) {
     Learn(*to, MacAddress::FromWire(frame.data() + MacAddress::kSize), from);
-    // Hosts that hear it would not answer: RFC 4541, section 2.1.1 (1).
-    if (message_.silences) out.kind = Audience::Kind::kRouters;
+    // RFC 4541, section 2.1.1 (1): hosts that hear an old one would not answer, and where many
+    // answer one question each of their answers would go to all of them.
+    if (message_.kind == Membership::Kind::kReport) out.kind = Audience::Kind::kRouters;
     return out;
   }
   if (!MayBeKept(*to)) return out;

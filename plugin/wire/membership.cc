@@ -134,7 +134,6 @@ bool ParseOne(const Layout& layout, std::span<const uint8_t> message, bool joine
               Membership& out) {
   if (message.size() < layout.short_query()) return false;
   out.kind = Membership::Kind::kReport;
-  out.silences = joined;
   out.records.push_back(
       {IpAddress::FromWire(message.subspan(layout.group_at, layout.address)), joined});
   return true;

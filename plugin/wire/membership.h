@@ -37,7 +37,6 @@ struct Membership {
   bool of_agent = false;           // it has the agents' mark
   // kReport
   std::vector<Record> records;
-  bool silences = false;  // who hears it says no more that it is in the group (IGMPv1, v2, MLDv1)
 };
 
 // The group that a frame is for: IPv4 or IPv6 multicast, sent to the MAC address that belongs to it

@@ -1,4 +1,4 @@
-"""The data path against what it has to beat: all that is promised of speed, in one run of under ten minutes.
+"""The data path against what it has to beat: all that is promised of speed, in one run of some twelve minutes.
 
     bash tests/bench/run.sh [--quick] [--out FILE]                     everything
     bash tests/bench/run.sh --paths kernel,vxlan --columns tcp1,rr     a part of it, for tuning
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from tests.bench import add
+from tests.bench import add, scale
 from tests.bench.measures import COLUMNS, FIGURES
 from tests.bench.paths import (BEDS, OURS, PATHS, REFERENCE, datapaths, iptables_in_bridges, settle,
                                without_iptables)
@@ -249,6 +249,9 @@ def main():
         with concurrent.futures.ProcessPoolExecutor(1) as other:
             figures = other.submit(add.measure, options.rounds, 10 if options.quick else 20).result()
         parts += [f"### ADD and DEL\n\n{add.table(figures)}", core()]
+        if not options.quick:
+            with concurrent.futures.ProcessPoolExecutor(1) as other:
+                parts.append(other.submit(scale.table).result())
         add_ratios = add.ratios(figures)
     said = [row(scene.name, path, *words)
             for scene in scenes.values() for path, said in scene.said.items() for words in said]
