@@ -311,6 +311,12 @@ absl::Status Link(Work& work, const Outside& outside) {
                                  work.result.routes);
 }
 
+// An agent that starts takes links without an attachment away: this ADD's too, when the agent that
+// it had its plan from has died meanwhile.
+absl::Status IfGoneTryAgain(const absl::Status& status) {
+  return absl::IsNotFound(status) ? WithCode(status, kCniTryAgainLater) : status;
+}
+
 absl::Status CommitTo(AgentClient& agent, const Work& work) {
   attach::v1::Commit commit;
   for (const IpPrefix& address : AddressesOf(work)) commit.add_addresses(address.ToString());
@@ -361,7 +367,7 @@ absl::Status Add(const Request& request, const Outside& outside) {
   }
   for (Work& work : all) {
     rollback.Add([&] { warn(outside.links.Delete(work.names)); });
-    RETURN_IF_ERROR(Blame(work, Link(work, outside)));
+    RETURN_IF_ERROR(Blame(work, IfGoneTryAgain(Link(work, outside))));
   }
 
   // Last, because it is the only step another process can see: once the agent

@@ -163,6 +163,15 @@ TEST(Add, WithoutAnAgentWhatIsThereStays) {
   EXPECT_THAT(outside.calls, ElementsAre("netns", "look", "detach"));
 }
 
+// An agent that starts has no use for the link of an ADD that another one planned.
+TEST(Add, E7_ALinkThatIsTakenAwayMeanwhileIsTryAgainLater) {
+  FakeOutside outside;
+  outside.fail[5] = absl::NotFoundError("get link eth0: No such device");  // configure
+  const CniError error = ToCniError(outside.Run(AddRequest()));
+  EXPECT_EQ(error.code, kCniTryAgainLater);
+  EXPECT_THAT(error.msg, HasSubstr("get link eth0"));
+}
+
 // E9: host-local refuses while it has the lease of an ADD that was killed.
 TEST(Add, E9_LeaseOfAKilledTryIsGivenBackFirst) {
   FakeOutside outside;
