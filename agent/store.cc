@@ -133,8 +133,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   // Nothing that we have written; all else that fails here may go better the next time.
   const auto failed = [&](absl::string_view what) {
-    const absl::Status status = ErrnoStatus(errno, absl::StrCat(what, path));
-    if (errno != ELOOP && errno != EISDIR) return status;
+    const int error = errno;
+    const absl::Status status = ErrnoStatus(error, absl::StrCat(what, path));
+    if (error != ELOOP && error != EISDIR) return status;
     return absl::InvalidArgumentError(status.message());
   };
   if (!file) return failed("open ");
