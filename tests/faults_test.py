@@ -94,6 +94,10 @@ class InAgent:
     def __enter__(self):
         return self
 
+    def is_over(self):
+        """The fault has happened, or the agent has ended."""
+        return not self._tracer.alive
+
     def __exit__(self, *_):
         self._tracer.stop()
         self.report = said(self._tracer.output())
@@ -131,7 +135,8 @@ def detach_in_agent(how):
         scene.becomes_fast()
         with InAgent(scene, how, number) as agent:
             done = scene.cni("DEL")
-            time.sleep(0.2)  # what its other threads do
+            # Its other threads end the port a moment later.
+            wait_for(lambda: agent.is_over() or scene.is_closed(), 10, "the port is closed, or the fault has happened")
         with about(agent.report):
             if done.returncode != 0:
                 error_of(done)

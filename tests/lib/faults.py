@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import time
 
 from tests.lib.cni import execute
 from tests.lib.lab import DATAPATH, program
@@ -185,16 +184,19 @@ class Scene:
         return [pid for pid in self.lab.programs() if name_of(pid) == "vxvde-holder"]
 
     def settled(self):
-        """The footprint, once two looks at it in turn are the same."""
+        """The footprint, once three looks at it in turn are the same."""
         self.lab.settle()
-        time.sleep(0.5)
-        last = [None]
+        looks = []
 
         def same():
-            before, last[0] = last[0], self.footprint()
-            return last[0] == before
+            looks.append(self.footprint())
+            return len(looks) >= 3 and looks[-1] == looks[-2] == looks[-3]
         wait_for(same, 20, "nothing changes any more")
-        return last[0]
+        return looks[-1]
+
+    def is_closed(self):
+        """The agent has no descriptor of the subject's any more."""
+        return descriptors(self.agent.process.pid) == self.before["descriptors"]
 
     def expect_before(self):
         try:
