@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -41,6 +42,9 @@ class AddressClaims {
   virtual void Claim(AddressWish wish, Claimed done) = 0;
   // Also when there is no such lease, and in the middle of its claim. Of what Occupy noted, too.
   virtual void Release(const std::string& lease) = 0;
+
+  // All there are, also of clouds that are not joined, and the cloud of each.
+  virtual std::map<std::string, CloudKey> Leases() const = 0;
 
   // Of the attachments' leases only those of `attachments`, which are ids, are still wanted: the
   // others are released. How many.

@@ -240,11 +240,6 @@ absl::StatusOr<UniqueFd> Listen(const std::string& path) {
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, nullptr);
-  rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-  }
   absl::StatusOr<UniqueFd> listener = Listen(path);
   if (!listener.ok()) _exit(1);
   // To keep a descriptor takes nothing. Without seccomp it is as good as with.

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/derive.h"
@@ -15,6 +16,7 @@ namespace vxvde {
 namespace {
 
 constexpr std::chrono::seconds kSecondAnnouncement{1};
+constexpr char kLeaseBegin[] = "node ";
 
 void AddSubnet(const IpPrefix& subnet, std::vector<IpPrefix>& subnets) {
   const bool known = std::any_of(subnets.begin(), subnets.end(),
@@ -40,24 +42,16 @@ HostPorts::~HostPorts() {
 void HostPorts::Start() {
   started_ = true;
   SetConfig(config_);
-  const absl::StatusOr<std::vector<FoundNodeLink>> found = parts_.kernel->list();
-  if (!found.ok()) {
-    parts_.log->Warn("node ports not listed", {{"error", std::string(found.status().message())}});
-    return;
-  }
-  for (const FoundNodeLink& link : *found) {
-    const bool wanted = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
-      return NodeAlias(entry.first) == link.alias;
-    });
-    if (wanted) continue;
-    const absl::string_view cloud = CloudOfNodeAlias(link.alias);
-    const absl::Status status = parts_.kernel->remove(link.alias);
-    parts_.log->Info("node port removed", {{"cloud", std::string(cloud)},
+  // Whose link it is the leases say: another agent of this namespace has the same aliases. There is
+  // no link without a lease, as addresses are claimed before.
+  for (const auto& [lease, cloud] : parts_.claims->Leases()) {
+    if (!absl::StartsWith(lease, kLeaseBegin) || entries_.contains(cloud)) continue;
+    const absl::Status status = parts_.kernel->remove(NodeAlias(cloud));
+    parts_.log->Info("node port removed", {{"cloud", cloud.ToString()},
                                            {"why", status.ok() ? "nobody wants it any more"
                                                                : std::string(status.message())}});
-    for (const IpPrefix& address : link.addresses) {
-      parts_.claims->Release(LeaseOf(cloud, address));
-    }
+    // Else its lease is how the next start knows it.
+    if (status.ok()) parts_.claims->Release(lease);
   }
 }
 
@@ -116,7 +110,7 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
                      {{"cloud", NameOf(cloud)}, {"interface", last.link.ifname}});
   }
   for (const auto& [subnet, address] : last.addresses) {
-    parts_.claims->Release(LeaseOf(cloud.ToString(), subnet));
+    parts_.claims->Release(LeaseOf(cloud, subnet));
   }
   if (last.joined) parts_.clouds->Leave(kHolder, cloud);
   return true;
@@ -135,8 +129,8 @@ std::string HostPorts::IfNameOf(const CloudKey& cloud, const Entry& entry) const
   return entry.link.ifname.empty() ? NodeIfName(NameOf(cloud)) : entry.link.ifname;
 }
 
-std::string HostPorts::LeaseOf(absl::string_view cloud, const IpPrefix& subnet) {
-  return absl::StrCat("node ", cloud, " ", subnet.Network().ToString());
+std::string HostPorts::LeaseOf(const CloudKey& cloud, const IpPrefix& subnet) {
+  return absl::StrCat(kLeaseBegin, cloud.ToString(), " ", subnet.Network().ToString());
 }
 
 std::vector<IpPrefix> HostPorts::WantedSubnets(const CloudKey& cloud, const Entry& entry) const {
@@ -214,7 +208,7 @@ bool HostPorts::Claim(const CloudKey& cloud) {
     const IpPrefix subnet = *next;
     entry.addresses[subnet] = std::nullopt;
     entry.claiming = true;
-    parts_.claims->Claim({.lease = LeaseOf(cloud.ToString(), subnet),
+    parts_.claims->Claim({.lease = LeaseOf(cloud, subnet),
                           .cloud = cloud,
                           .subnets = {subnet},
                           .owner = absl::StrCat("node/", config_.node),
@@ -235,7 +229,7 @@ void HostPorts::ReleaseAllBut(const std::vector<IpPrefix>& wanted, const CloudKe
   for (auto next = entry.addresses.begin(); next != entry.addresses.end();) {
     const auto current = next++;
     if (std::find(wanted.begin(), wanted.end(), current->first) != wanted.end()) continue;
-    parts_.claims->Release(LeaseOf(cloud.ToString(), current->first));
+    parts_.claims->Release(LeaseOf(cloud, current->first));
     entry.addresses.erase(current);
   }
 }

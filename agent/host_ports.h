@@ -8,8 +8,8 @@
 //   I2  The firewall's state is that of the ports that are open and of what is published through
 //       them, or a retry is on its way.
 //   I3  An Opened that was given to Open is called once, or its user has closed.
-// A restarted agent finds its links by their alias and its addresses among the claims; what nobody
-// wants any more goes with Start.
+// A restarted agent finds its links by their alias and its addresses among the leases; what has a
+// lease of this run-dir's and is wanted by nobody any more goes with Start.
 //
 // Not here: rules (firewall), the kernel (node_link), who publishes what (attachments).
 
@@ -124,7 +124,7 @@ class HostPorts final : public NodePorts {
   std::string IfNameOf(const CloudKey& cloud, const Entry& entry) const;
   MacAddress MacOf(const CloudKey& cloud) const;
   std::vector<IpPrefix> WantedSubnets(const CloudKey& cloud, const Entry& entry) const;
-  static std::string LeaseOf(absl::string_view cloud, const IpPrefix& subnet);
+  static std::string LeaseOf(const CloudKey& cloud, const IpPrefix& subnet);
   static std::vector<IpPrefix> AddressesOf(const Entry& entry);
 
   // What of `mapping` can lead to `addresses`: one rule for each family.

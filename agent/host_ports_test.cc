@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,12 +49,13 @@ struct World {
   std::map<std::string, std::string> sysctls = {{"net/ipv4/ip_forward", "0"},
                                                 {"net/ipv6/conf/all/forwarding", "0"}};
   std::string table;  // of nftables
-  std::set<std::string> leases;
+  std::map<std::string, CloudKey> leases;
   std::shared_ptr<FakePort::State> port;
   int steps = 0;
   int fail_step = 0;
   bool claims_wait = false;
   absl::Status no_claims;
+  absl::Status no_removal;
 
   absl::Status Step(const char* what) {
     if (++steps == fail_step) return absl::InternalError(absl::StrCat("injected: ", what));
@@ -69,14 +70,9 @@ struct World {
             },
             .remove =
                 [this](const std::string& alias) {
-                  links.erase(alias);
-                  return absl::OkStatus();
+                  if (no_removal.ok()) links.erase(alias);
+                  return no_removal;
                 },
-            .list = [this]() -> absl::StatusOr<std::vector<FoundNodeLink>> {
-              std::vector<FoundNodeLink> found;
-              for (const auto& [alias, link] : links) found.push_back({alias, link.addresses});
-              return found;
-            },
             .get = [this](const std::string& key) -> absl::StatusOr<std::string> {
               return sysctls[key];
             },
@@ -135,16 +131,18 @@ struct World {
 struct WorldClaims : FakeClaims {
   explicit WorldClaims(World* world) : world(world) {}
   void Claim(AddressWish wish, Claimed done) override {
+    const CloudKey cloud = wish.cloud;
     FakeClaims::Claim(wish, std::move(done));
     if (const absl::Status s = world->Step("claim"); !s.ok()) return Answer(wish.lease, s);
     if (!world->no_claims.ok()) return Answer(wish.lease, world->no_claims);
-    world->leases.insert(wish.lease);
+    world->leases[wish.lease] = cloud;
     if (!world->claims_wait) Answer(wish.lease, FirstAddresses(wish.subnets));
   }
   void Release(const std::string& lease) override {
     FakeClaims::Release(lease);
     world->leases.erase(lease);
   }
+  std::map<std::string, CloudKey> Leases() const override { return world->leases; }
   void AnswerAll() {
     for (const AddressWish& wish : std::vector<AddressWish>(wishes)) {
       if (waiting.contains(wish.lease)) Answer(wish.lease, FirstAddresses(wish.subnets));
@@ -490,6 +488,27 @@ TEST_F(HostPortsTest, ARestartedAgentTakesThemOver) {
   ExpectNothingLeft();
 }
 
+TEST_F(HostPortsTest, WhatIsLeftIsKnownByItsLease) {
+  const std::string lease = "node " + KeyOf(kVnl).ToString() + " 10.42.0.0/16";
+  const std::string alias = NodeAlias(KeyOf(kVnl));
+  world_.links[alias] = {};
+  Start(ConfigWith("")).Start();
+  EXPECT_THAT(world_.links, SizeIs(1)) << "another agent's";
+
+  world_.leases = {{lease, KeyOf(kVnl)}, {"0123456789abc", KeyOf(kVnl)}};
+  world_.no_removal = absl::UnavailableError("busy");
+  Start(ConfigWith("")).Start();
+  EXPECT_THAT(world_.leases, SizeIs(2)) << "the next start knows of it by that";
+  world_.no_removal = absl::OkStatus();
+  Start(ConfigWith("")).Start();
+  EXPECT_THAT(world_.links, IsEmpty());
+  EXPECT_THAT(world_.leases, ElementsAre(testing::Key("0123456789abc"))) << "an attachment's";
+
+  world_.leases = {{lease, KeyOf(kVnl)}};  // claimed, and killed before there was a link
+  Start(ConfigWith("")).Start();
+  ExpectNothingLeft();
+}
+
 TEST_F(HostPortsTest, ALinkThatSomebodyRemovedIsMadeAgain) {
   Start(Gateway()).Start();
   world_.links.clear();
@@ -514,8 +533,6 @@ TEST(NodeIfName, FitsAnInterface) {
   EXPECT_THAT(longer, AllOf(SizeIs(15), HasSubstr("vx-thirt")));
   EXPECT_NE(longer, NodeIfName("thirteen-charz"));
   EXPECT_THAT(NodeIfName("vxvde://239.1.2.3/vni=42"), AllOf(SizeIs(15), Not(HasSubstr("/"))));
-  EXPECT_EQ(CloudOfNodeAlias(NodeAlias(KeyOf(kVnl))), KeyOf(kVnl).ToString());
-  EXPECT_EQ(CloudOfNodeAlias("vxvde:0123456789abc"), "");
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -13,7 +12,6 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "agent/api/attachment_id.h"
 #include "plugin/base/status.h"
 #include "plugin/os/netlink.h"
@@ -143,23 +141,6 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
   return ends.of_switch->index;
 }
 
-absl::StatusOr<std::vector<FoundNodeLink>> List(Netlink& netlink) {
-  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
-  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, netlink.ListAddresses());
-  std::map<std::string, FoundNodeLink> found;  // by alias: both ends have it
-  for (const LinkInfo& link : links) {
-    if (CloudOfNodeAlias(link.alias).empty()) continue;
-    FoundNodeLink& one = found[link.alias];
-    one.alias = link.alias;
-    for (const AddressInfo& address : addresses) {
-      if (address.interface == link.index) one.addresses.push_back(address.prefix);
-    }
-  }
-  std::vector<FoundNodeLink> list;
-  for (auto& [alias, one] : found) list.push_back(std::move(one));
-  return list;
-}
-
 }  // namespace
 
 std::string NodeIfName(absl::string_view cloud_name) {
@@ -176,10 +157,6 @@ std::string NodeIfName(absl::string_view cloud_name) {
 
 std::string NodeAlias(const CloudKey& cloud) { return absl::StrCat(kAliasBegin, cloud.ToString()); }
 
-absl::string_view CloudOfNodeAlias(absl::string_view alias) {
-  return absl::ConsumePrefix(&alias, kAliasBegin) ? alias : "";
-}
-
 std::string NodeSwitchIfName(const CloudKey& cloud) {
   return HostIfName(AttachmentId("node", cloud.ToString(), "switch"));
 }
@@ -191,7 +168,6 @@ absl::StatusOr<NodeLinkKernel> KernelNodeLinks(const std::string& proc_sys) {
       .ensure = [netlink,
                  proc_sys](const NodeLink& spec) { return Ensure(*netlink, proc_sys, spec); },
       .remove = [netlink](const std::string& alias) { return RemoveByAlias(*netlink, alias); },
-      .list = [netlink] { return List(*netlink); },
       .get = [proc_sys](const std::string& key) { return GetSysctl(proc_sys + "/" + key); },
       .set = [proc_sys](
                  const std::string& key,

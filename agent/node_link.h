@@ -28,8 +28,6 @@ namespace vxvde {
 std::string NodeIfName(absl::string_view cloud_name);
 // "vxvde-node:" and the cloud's key as text.
 std::string NodeAlias(const CloudKey& cloud);
-// The text of the key; empty: not the alias of a node's port.
-absl::string_view CloudOfNodeAlias(absl::string_view alias);
 // Of the switch's end.
 std::string NodeSwitchIfName(const CloudKey& cloud);
 
@@ -45,19 +43,12 @@ struct NodeLink {
   friend bool operator==(const NodeLink&, const NodeLink&) = default;
 };
 
-// One that is there.
-struct FoundNodeLink {
-  std::string alias;
-  std::vector<IpPrefix> addresses;
-};
-
 struct NodeLinkKernel {
   // Makes the pair, or takes over the one with that alias and makes it so: both ends up, exactly
   // these addresses. The switch's end. AlreadyExists: somebody else's interface has the name.
   std::function<absl::StatusOr<IfIndex>(const NodeLink&)> ensure;
   // OK when there is none.
   std::function<absl::Status(const std::string& alias)> remove;
-  std::function<absl::StatusOr<std::vector<FoundNodeLink>>()> list;
   // "net/ipv4/ip_forward" of /proc/sys.
   std::function<absl::StatusOr<std::string>(const std::string& key)> get;
   std::function<absl::Status(const std::string& key, const std::string& value)> set;

@@ -13,19 +13,21 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "google/protobuf/util/time_util.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
-namespace {
-
-// ---- values ----------------------------------------------------------------------------
 
 void Set(google::protobuf::Duration* out, Duration value) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(value);
-  out->set_seconds(seconds.count());
-  out->set_nanos(static_cast<int32_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(value - seconds).count()));
+  *out = google::protobuf::util::TimeUtil::NanosecondsToDuration(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(value).count());
 }
+
+namespace {
+
+using vxvde::Set;
+
+// ---- values ----------------------------------------------------------------------------
 
 void Set(v1::Traffic* out, const FlowCounters& value) {
   out->set_frames(value.frames);

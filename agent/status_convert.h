@@ -10,12 +10,15 @@
 #include "absl/status/statusor.h"
 #include "agent/api/status.pb.h"
 #include "agent/node.h"
+#include "google/protobuf/duration.pb.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
 
 inline constexpr int kDefaultPageSize = 1000;
 inline constexpr int kMaxPageSize = 10000;
+
+void Set(google::protobuf::Duration* out, Duration value);
 
 v1::Node ToNode(const NodeSnapshot& node, Duration loop_delay);
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "agent/status_convert.h"
+#include "google/protobuf/util/time_util.h"
 
 namespace vxvde {
 namespace {
@@ -48,10 +49,8 @@ v1::Event::Type ToType(SwitchEvent::Kind kind) {
 
 v1::Event ToEvent(const SwitchEvent& event, const std::string& cloud_name, Duration unix_time) {
   v1::Event out;
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(unix_time);
-  out.mutable_time()->set_seconds(seconds.count());
-  out.mutable_time()->set_nanos(static_cast<int32_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(unix_time - seconds).count()));
+  *out.mutable_time() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(unix_time).count());
   out.set_type(ToType(event.kind));
   out.set_cloud(cloud_name);
   out.set_port(static_cast<uint32_t>(event.port));

@@ -1,7 +1,6 @@
 // The agent's own addresses -> agent/api/status.proto.
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <string>
 
@@ -9,12 +8,6 @@
 
 namespace vxvde {
 namespace {
-
-void Set(google::protobuf::Duration* out, Duration value) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(value);
-  out->set_seconds(seconds.count());
-  out->set_nanos(static_cast<int32_t>((value - seconds).count()));
-}
 
 v1::HeldAddress::Use ToUse(HeldAddress::Use use) {
   switch (use) {

@@ -178,6 +178,12 @@ void Ipam::Release(const std::string& lease) {
   for (const CloudKey& cloud : clouds) Drain(cloud);
 }
 
+std::map<std::string, CloudKey> Ipam::Leases() const {
+  std::map<std::string, CloudKey> leases;
+  for (const auto& [lease, record] : saved_) leases.emplace(lease, record.cloud);
+  return leases;
+}
+
 size_t Ipam::Collect(const std::set<std::string>& attachments) {
   std::vector<std::string> gone;
   for (const auto& [lease, record] : saved_) {

@@ -57,6 +57,7 @@ class Ipam final : public AddressClaims {
 
   void Claim(AddressWish wish, Claimed done) override;
   void Release(const std::string& lease) override;
+  std::map<std::string, CloudKey> Leases() const override;
   size_t Collect(const std::set<std::string>& attachments) override;
   void Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
               const std::vector<IpPrefix>& addresses) override;

@@ -20,7 +20,9 @@ namespace vxvde {
 namespace {
 
 using std::chrono_literals::operator""s;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 const CloudKey kBlue = {IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
@@ -177,6 +179,8 @@ TEST_F(IpamTest, ARestartedAgentHoldsWhatIsAttached) {
   agent_->Occupy(kBlue, *first);
   agent_->On([&] { return agent_->ipam.Collect({kId}), true; });
   EXPECT_THAT(Files(), SizeIs(2)) << "that of the attachment and that of another part";
+  EXPECT_THAT(agent_->On([&] { return agent_->ipam.Leases(); }),
+              ElementsAre(Pair(kId, kBlue), Pair("node's own", kBlue)));
   const absl::Status taken = Claim(Wish("0000000000003", {first->at(0).address})).status();
   EXPECT_EQ(RefusalOf(taken).code, static_cast<uint32_t>(AttachError::kAddressInUse));
   EXPECT_TRUE(Claim(Wish("0000000000003", {second->at(0).address})).ok());
