@@ -9,14 +9,12 @@ turn; figures are medians over all pairs, ratios are those of the medians of eac
 The caller is posix_spawn, which costs the same however large the caller is."""
 
 import argparse
-import datetime
 import itertools
-import os
 import statistics
 
+from tests.bench.report import heading, publish, with_out
 from tests.lib.caller import Caller, enter
 from tests.lib.lab import CNI_PLUGINS, Lab, program
-from tests.lib.process import run
 
 VNL = "vxvde://239.1.2.3"
 OURS, BRIDGE = "vxvde, layer 2", "bridge + host-local"
@@ -73,15 +71,8 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--pairs", type=int, default=20, help="of each plugin, in a round")
-    options.add_argument("--out", help="also write the table there (Markdown)")
-    options = options.parse_args()
-    head = run(["git", "describe", "--always", "--dirty"], check=False).stdout.strip()
-    text = (f"## {datetime.date.today()}, {head}, Linux {os.uname().release}, {os.cpu_count()} CPUs, "
-            f"{options.rounds} x {options.pairs} pairs\n\n{table(measure(options.rounds, options.pairs))}")
-    print(text, end="")
-    if options.out:
-        with open(options.out, "w", encoding="utf-8") as f:
-            f.write(text)
+    options = with_out(options).parse_args()
+    publish(f"{heading()}{options.rounds} x {options.pairs} pairs\n\n{table(measure(options.rounds, options.pairs))}", options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data path against what it has to beat: all that is promised of speed, in one run of some twelve minutes.
+"""The data path against what it has to beat: all that is promised of speed, in one run of less than ten minutes.
 
     bash tests/bench/run.sh [--quick] [--out FILE]                     everything
     bash tests/bench/run.sh --paths kernel,vxlan --columns tcp1,rr     a part of it, for tuning
@@ -14,18 +14,16 @@ Where the kernel has br_netfilter, Linux bridges show their frames to iptables, 
 import argparse
 import concurrent.futures
 import contextlib
-import datetime
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 
-from tests.bench import add, scale
+from tests.bench import add
 from tests.bench.measures import COLUMNS, FIGURES
 from tests.bench.paths import (BEDS, OURS, PATHS, REFERENCE, datapaths, iptables_in_bridges, settle,
                                without_iptables)
+from tests.bench.report import heading, publish, with_out
 from tests.lib.lab import Lab, program
 from tests.lib.process import run
 
@@ -183,15 +181,6 @@ def core():
     return "\n".join(out) + "\n"
 
 
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as f:
-        model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), os.uname().machine)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return (f"{datetime.date.today()}, {commit.stdout.strip()}, Linux {os.uname().release}, "
-            f"{os.cpu_count()} x {model}, {memory} GiB")
-
-
 def parse():
     def words(of):
         def read(text):
@@ -211,8 +200,7 @@ def parse():
     options.add_argument("--fabric", type=words(["A", "W"]))
     options.add_argument("--mtu", type=words(["1500", "9000"]))
     options.add_argument("--plain-bridges", action="store_true", help="Linux bridges without br_netfilter")
-    options.add_argument("--out", help="also write the tables there (Markdown)")
-    options = options.parse_args()
+    options = with_out(options).parse_args()
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.all = not (options.paths or options.columns or options.fabric or options.mtu)
     return options
@@ -249,23 +237,17 @@ def main():
         with concurrent.futures.ProcessPoolExecutor(1) as other:
             figures = other.submit(add.measure, options.rounds, 10 if options.quick else 20).result()
         parts += [f"### ADD and DEL\n\n{add.table(figures)}", core()]
-        if not options.quick:
-            with concurrent.futures.ProcessPoolExecutor(1) as other:
-                parts.append(other.submit(scale.table).result())
         add_ratios = add.ratios(figures)
     said = [row(scene.name, path, *words)
             for scene in scenes.values() for path, said in scene.said.items() for words in said]
     bridges = "with" if iptables_in_bridges() and not options.plain_bridges else "without"
-    text = "\n".join([f"## {machine()}\n\n{options.rounds} rounds, turns of {options.seconds} s; "
+    text = "\n".join([f"{heading()}{options.rounds} rounds, turns of {options.seconds} s; "
                       f"Linux bridges {bridges} br_netfilter\n",
                       targets(scenes, add_ratios), *parts,
                       "### What our agents said of their datapath, at the end\n",
                       row("fabric", "path", "node", "cloud", "ports", "peers", ""), ruler(7), *said, ""])
-    print(text, end="")
+    publish(text, options.out)
     say(f"took {time.monotonic() - start:.0f} s")
-    if options.out:
-        with open(options.out, "w", encoding="utf-8") as f:
-            f.write(text)
 
 
 if __name__ == "__main__":

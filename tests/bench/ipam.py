@@ -11,16 +11,14 @@ address of the agent's with spare ones at hand, and one without (a subnet too sm
 addresses set by hand, R times over. Who has what is found by asking on the wire, and in the pods' kernels."""
 
 import argparse
-import datetime
 import itertools
-import os
 import statistics
 import time
 
+from tests.bench.report import heading, publish, with_out
 from tests.lib.addresses import Cloud, add_all, delete_all, expect_no_duplicates
 from tests.lib.caller import Caller, enter
 from tests.lib.lab import Lab, program
-from tests.lib.process import run
 
 STATIC, SPARE, PROBED = "static address", "spare address", "probed address"
 
@@ -98,15 +96,9 @@ def main():
     options.add_argument("--pairs", type=int, default=20, help="of each way, in a round")
     options.add_argument("--crowd", type=int, default=0, metavar="ROUNDS")
     options.add_argument("--pods", type=int, default=50, help="of each node, with --crowd")
-    options.add_argument("--out", help="also write the result there (Markdown)")
-    options = options.parse_args()
-    head = run(["git", "describe", "--always", "--dirty"], check=False).stdout.strip()
+    options = with_out(options).parse_args()
     result = crowd(options.crowd, options.pods) if options.crowd else table(measure(options.rounds, options.pairs))
-    text = (f"## {datetime.date.today()}, {head}, Linux {os.uname().release}, {os.cpu_count()} CPUs\n\n{result}")
-    print(text, end="")
-    if options.out:
-        with open(options.out, "w", encoding="utf-8") as f:
-            f.write(text)
+    publish(heading() + result, options.out)
 
 
 main()

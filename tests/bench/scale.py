@@ -1,7 +1,6 @@
-"""A node with many pods, a node with many clouds, and a cloud with many stations. A part of run.sh; by itself:
+"""A node with many pods, a node with many clouds, and a cloud with many stations. In some three minutes:
 
-    bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde //tests:hostile //tests/bench:core_bench
-    tests/py.sh tests/bench/scale.py [--pods N] [--clouds N] [--stations N] [--out FILE]
+    bash tests/bench/run.sh --scale [--pods N] [--clouds N] [--stations N] [--out FILE]
 
 Pods are layer 2 with a static address ("ipam": {}). ADD and DEL are from exec to exit, one after the other, what is there
 before and after of what comes and goes; memory is the agent's own (RssAnon). Asked is by vxvdectl, from exec to exit.
@@ -19,6 +18,7 @@ import statistics
 import threading
 import time
 
+from tests.bench.report import heading, publish, with_out
 from tests.lib.caller import Caller, enter
 from tests.lib.lab import Lab, program
 from tests.lib.pings import Ping, go_on
@@ -287,7 +287,7 @@ def many_stations(count):
                 ("its longest call while they come, ms", f"{alone['FdbFillWorstLearn']['worst_ms']:.1f}")]
 
 
-def table(pods=500, clouds=64, stations=200_000):
+def table(pods, clouds, stations):
     out = []
     for title, rows in ((f"{pods} pods in one cloud", many_pods(pods)), (f"{clouds} clouds, two pods each", many_clouds(clouds)),
                         (f"{stations} stations of {PEERS} members in one cloud", many_stations(stations))):
@@ -300,13 +300,8 @@ def main():
     options.add_argument("--pods", type=int, default=500)
     options.add_argument("--clouds", type=int, default=64)
     options.add_argument("--stations", type=int, default=200_000)
-    options.add_argument("--out", help="also write the tables there (Markdown)")
-    options = options.parse_args()
-    text = table(options.pods, options.clouds, options.stations)
-    print(text, end="")
-    if options.out:
-        with open(options.out, "w", encoding="utf-8") as f:
-            f.write(text)
+    options = with_out(options).parse_args()
+    publish(heading() + table(options.pods, options.clouds, options.stations), options.out)
 
 
 if __name__ == "__main__":
