@@ -40,6 +40,7 @@ struct Kernel {
   std::vector<std::shared_ptr<FakeSocket::State>> unicast;        // each ever opened
   std::vector<DeadPort> buried;
   int bound = 0;      // sockets open now
+  int opened = 0;     // ports so far
   int steps = 0;      // calls so far
   int fail_step = 0;  // the one of them that fails
   bool no_route = false;
@@ -126,6 +127,7 @@ struct Kernel {
     };
     const auto state = std::make_shared<FakePort::State>();
     ports[name] = state;
+    ++opened;
     if (!Step("watch port").ok()) return std::make_unique<Unwatchable>(state);
     return std::make_unique<FakePort>(state);
   }

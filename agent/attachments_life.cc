@@ -159,8 +159,12 @@ absl::Status Attachments::TakeUp(Entry& entry) {
   ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, OpenPort(entry, std::move(tap)));
   // From here on NotFound is about the cloud, not about the interface.
   const NamedCloud* named = config_.FindByKey(entry.cloud.key);
-  const absl::StatusOr<const CloudOptions*> joined =
-      clouds_.Join(kHolder, named != nullptr ? named->config : entry.cloud, config_);
+  const auto join = [&] {
+    return clouds_.Join(kHolder, named != nullptr ? named->config : entry.cloud, config_);
+  };
+  absl::StatusOr<const CloudOptions*> joined = join();
+  // Once more while the port is open: what waits in it goes with it (docs/decisions/0020).
+  if (!joined.ok()) joined = join();
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   const absl::StatusOr<PortId> port = AddPort(entry, std::move(io));
   if (!port.ok()) return absl::UnavailableError(port.status().message());

@@ -69,6 +69,19 @@ TEST_F(AttachmentsTest, WhatCannotBeTakenUpYetWaitsAndIsShown) {
   EXPECT_EQ(Cloud().options.unicast_port, unicast);
 }
 
+// What waits in its queue would go with it.
+TEST_F(AttachmentsTest, APortIsOpenedOnceWhenTheCloudFailsForAMoment) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  for (const int step : {4, 5}) {  // route and uplink, after the link, the socket and its watch
+    kernel_.steps = kernel_.opened = 0;
+    kernel_.fail_step = step;
+    Restart();
+    EXPECT_GT(kernel_.steps, step);
+    EXPECT_NE(agent_->attachments.List()[0].port, PortId::kNone);
+    EXPECT_EQ(kernel_.opened, 1) << "step " << step;
+  }
+}
+
 TEST_F(AttachmentsTest, ATakenUnicastPortIsReplacedAndSaid) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   const uint16_t unicast = Cloud().options.unicast_port;

@@ -20,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/holder.h"
+#include "agent/kept_io.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/os/testing.h"
@@ -119,6 +120,25 @@ TEST_F(KeptFdsTest, WhatWasTakenForNothingIsDropped) {
   EXPECT_THAT(asked_, ElementsAre("drop tap-2"));
   EXPECT_EQ(kept.DropUnused(), 1u);
   EXPECT_THAT(asked_, ElementsAre("drop tap-2", "drop tap-1"));
+}
+
+TEST_F(KeptFdsTest, WhatWasTakenIsTriedTwice) {
+  int tries = 0;
+  const auto adopt = [&](UniqueFd fd) -> absl::StatusOr<UniqueFd> {
+    ++tries;
+    if (const absl::Status status = Answer(); !status.ok()) return status;
+    return fd;
+  };
+  ASSERT_EQ(write(pipe_.writer.get(), "waits", 5), 5);
+  answers_ = {absl::InternalError("for a moment")};
+  const absl::StatusOr<UniqueFd> adopted = AdoptKept(UniqueFd(dup(pipe_.reader.get())), adopt);
+  ASSERT_TRUE(adopted.ok()) << adopted.status();
+  EXPECT_EQ(Read(*adopted), "waits");
+  EXPECT_EQ(tries, 2);
+
+  answer_ = absl::InternalError("for good");
+  EXPECT_FALSE(AdoptKept(UniqueFd(dup(pipe_.reader.get())), adopt).ok());
+  EXPECT_EQ(tries, 4);
 }
 
 // A port is closed on the reaper's thread, maybe after the next one of that name was opened.

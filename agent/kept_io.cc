@@ -78,7 +78,8 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenKept(FdStore* store, const std::
   std::unique_ptr<DatagramIo> socket;
   std::chrono::steady_clock::time_point deadline;
   if (UniqueFd fd = store->Take(name)) {
-    absl::StatusOr<std::unique_ptr<DatagramIo>> adopted = adopt(std::move(fd), options);
+    absl::StatusOr<std::unique_ptr<DatagramIo>> adopted =
+        AdoptKept(std::move(fd), [&](UniqueFd one) { return adopt(std::move(one), options); });
     if (adopted.ok()) {
       socket = *std::move(adopted);
     } else {

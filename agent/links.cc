@@ -65,7 +65,8 @@ TapNetNs NetNsOf(Netlink& netlink, const UniqueFd& tap, const std::string& path)
 absl::StatusOr<std::unique_ptr<FrameIo>> PacketPort(FdStore* store, IfIndex index) {
   const std::string name = absl::StrCat("port-", static_cast<uint32_t>(index));
   if (UniqueFd kept = store->Take(name)) {
-    absl::StatusOr<std::unique_ptr<FrameIo>> port = AdoptPacketPort(std::move(kept), index);
+    absl::StatusOr<std::unique_ptr<FrameIo>> port = AdoptKept(
+        std::move(kept), [&](UniqueFd one) { return AdoptPacketPort(std::move(one), index); });
     if (port.ok()) return KeepPort(store, name, *std::move(port));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> port, OpenPacketPort(index));

@@ -328,6 +328,14 @@ def test_detach():
                   "detach, agent, kill": (detach_in_agent("kill"), IN_HAND)})
 
 
+def test_own_addresses():
+    """ADD and DEL, with addresses of the agent's"""
+    walk("own", {"attach, agent, error": (attach_in_agent("error"), 0),
+                 "attach, agent, kill": (attach_in_agent("kill"), IN_HAND),
+                 "detach, agent, error": (detach_in_agent("error"), 0),
+                 "detach, agent, kill": (detach_in_agent("kill"), IN_HAND)})
+
+
 def test_restart():
     """SIGTERM, then start"""
     walk("veth", {"start, error": (start_agent("error"), 0),

@@ -14,6 +14,7 @@ from tests.lib.process import Timeout, wait_for
 
 BUSY, QUIET = "vxvde://239.1.2.3", "vxvde://239.1.2.4"
 CLOUD = {"name": "busy", "vnl": BUSY, "subnets": ["203.0.113.0/24"]}
+GREEN = {"name": "green", "vnl": QUIET, "subnets": ["198.51.100.0/24", "2001:db8:42::/64"]}
 CONFIG = {"clouds": [CLOUD]}
 OTHER_CONFIG = {"clouds": [{**CLOUD, "gateway": True, "snooping": False, "storm": {"port": 5000}}]}
 
@@ -80,12 +81,13 @@ class Echoes:
 
 class Scene:
     """Two nodes. Pods of the cloud BUSY, two here and one there, speak without end; the subject of the operations is a pod
-    here in the cloud QUIET, whose only one here it is: its ADD joins the cloud and its DEL leaves it."""
+    here in the cloud QUIET, whose only one here it is: its ADD joins the cloud and its DEL leaves it. `mode`: veth or tap,
+    with addresses by host-local; or own, a veth with addresses of the agent's."""
 
     def __init__(self, lab, mode):
         self.lab, self.mode = lab, mode
         self.node, there = lab.node("n1"), lab.node("n2")
-        self.agent = self.node.start_agent(CONFIG)
+        self.agent = self.node.start_agent({"clouds": [CLOUD, GREEN]} if mode == "own" else CONFIG)
         there.start_agent()
         self.near, self.beside, far = self.node.pod("near"), self.node.pod("beside"), there.pod("far")
         for pod in (self.near, self.beside, far):
@@ -96,7 +98,8 @@ class Scene:
         self.near.reaches(far.ip4)
         self.beside.reaches(far.ip6)
         self.subject = self.node.pod("subject")
-        self.network = self.node.net(QUIET, name="green", mode=mode)
+        self.network = (self.node.network({"cniVersion": "1.0.0", "name": "green", "plugins": [
+            {"type": "vxvde", "cloud": "green"}]}) if mode == "own" else self.node.net(QUIET, name="green", mode=mode))
         lab.settle()
         self.traffic = [Echoes(self.near, self.beside.ip4), Echoes(self.near, far.ip4), Echoes(far, self.beside.ip6)]
         # The agent remembers the cloud's port, host-local the last address.
