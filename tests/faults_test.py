@@ -172,6 +172,8 @@ def start_agent(how):
         except AssertionError:
             ready = False
         report = scene.let_go()
+        # It may have been killed right after it was ready.
+        ready = ready and (how == "error" or survived(report))
         with about(report):
             if not ready:
                 code = scene.agent.process.wait(10)
