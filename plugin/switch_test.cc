@@ -296,6 +296,12 @@ TEST_F(SwitchTest, WhatAGuardRefusesGoesNowhereAndTeachesNothing) {
   EXPECT_EQ(seen.moves, 0u) << "the peer's station is where it was";
   EXPECT_EQ(seen.conflicts, 0u);
   EXPECT_EQ(seen.stations.size(), 3u);
+  On([&] {
+    EXPECT_THAT(switch_->Explain(key(), kNested, kPodA)->reasons,
+                testing::Contains(testing::HasSubstr("spoofed-mac")));
+    EXPECT_THAT(switch_->Explain(key(), kPodB, kPodA)->reasons,
+                testing::Not(testing::Contains(testing::HasSubstr("spoofed-mac"))));
+  });
 
   FromPod(a_, MakeFrame(kPodB, kPodA));
   EXPECT_EQ(Snapshot().ports[0].drops.Total(), 3u);

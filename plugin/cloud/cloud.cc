@@ -527,7 +527,14 @@ std::vector<StationSnapshot> Cloud::Stations(const std::optional<MacAddress>& af
 }
 
 Explanation Cloud::Explain(const MacAddress& source, const MacAddress& destination) const {
-  Explanation out = ExplainForward(source, destination, fdb_, loop_->now(), group_address_);
+  const Instant now = loop_->now();
+  Obstacles obstacles;
+  obstacles.snooping = snooper_.has_value();
+  for (const auto& [id, port] : ports_) {
+    if (port->loop.IsBlocked(now)) obstacles.in_loop.push_back(id);
+    obstacles.guarded = obstacles.guarded || port->options.guard.on;
+  }
+  Explanation out = ExplainForward(source, destination, fdb_, now, group_address_, obstacles);
   if (fast_ != nullptr) out.fast = fast_->Explain(source, destination);
   return out;
 }

@@ -125,6 +125,10 @@ TEST_F(CloudSnoopTest, AStreamReachesWhoWantsItFromPeersPortsAndTheFastPath) {
 
   const CloudSnapshot snapshot = cloud().Snapshot();
   ASSERT_TRUE(snapshot.snooping.has_value());
+  const auto says_so = testing::Contains(testing::HasSubstr("vxvdectl groups"));
+  const MacAddress group = *MacAddress::Parse("01:00:5e:01:02:03");
+  EXPECT_THAT(cloud().Explain(kPodA, group).reasons, says_so);
+  EXPECT_THAT(cloud().Explain(kPodA, MacAddress::Broadcast()).reasons, testing::Not(says_so));
   EXPECT_EQ(snapshot.snooping->groups.size(), 1u);
   EXPECT_EQ(snapshot.snooping->withheld, 6u);
 }

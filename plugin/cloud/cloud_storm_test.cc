@@ -7,8 +7,10 @@
 namespace vxvde {
 namespace {
 
+using testing::Contains;
 using testing::Each;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using Kind = SwitchEvent::Kind;
@@ -164,6 +166,14 @@ TEST_F(CloudStormTest, APortThatLeadsFramesInACircleIsBlocked) {
   cloud().ReadNow();
   EXPECT_THAT(b->out, IsEmpty());
   EXPECT_THAT(a->out, SizeIs(1));
+
+  const Explanation from_it = cloud().Explain(kPodB, kAll);
+  EXPECT_EQ(from_it.verdict.drop, Drop::kLoop);
+  EXPECT_THAT(from_it.reasons, Contains(HasSubstr("Dropped (loop)")));
+  const Explanation to_it = cloud().Explain(kPodA, kAll);
+  EXPECT_EQ(to_it.verdict.action, Verdict::Action::kFlood);
+  EXPECT_THAT(to_it.reasons, Contains("Not to port 2: it is in a loop."));
+  EXPECT_EQ(cloud().Explain(kPodB, kPodA).verdict.port, kA);
 
   // It goes on talking to whom it knows.
   FromPod(b, MakeFrame(kPodA, kPodB));

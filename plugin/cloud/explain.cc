@@ -1,5 +1,6 @@
 #include "plugin/cloud/explain.h"
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <string>
@@ -26,10 +27,17 @@ std::string EntryText(const MacAddress& mac, const FdbEntry& entry, Instant now)
                       idle.count(), " s ago.");
 }
 
+// RFC 1112, section 6.4; RFC 2464, section 7.
+bool IsIpGroup(const MacAddress& mac) {
+  const MacAddress::Bytes& bytes = mac.bytes();
+  return (bytes[0] == 0x01 && bytes[1] == 0x00 && bytes[2] == 0x5e && bytes[3] < 0x80) ||
+         (bytes[0] == 0x33 && bytes[1] == 0x33);
+}
+
 }  // namespace
 
 Explanation ExplainForward(const MacAddress& source, const MacAddress& destination, const Fdb& fdb,
-                           Instant now, const Peer& group) {
+                           Instant now, const Peer& group, const Obstacles& obstacles) {
   Explanation out;
   // No switch numbers a port so high.
   out.from = PortId{std::numeric_limits<uint32_t>::max()};
@@ -41,6 +49,10 @@ Explanation ExplainForward(const MacAddress& source, const MacAddress& destinati
   } else if (source.IsStation()) {
     out.reasons.push_back(absl::StrCat("Nothing was heard from ", source.ToString(),
                                        " lately: taken for a station behind a port of this node."));
+    if (obstacles.guarded) {
+      out.reasons.push_back(
+          "A guarded port drops it (spoofed-mac) unless it is the pod's own or allowed.");
+    }
   } else {
     out.reasons.push_back(absl::StrCat(source.ToString(), " cannot be a station's address."));
   }
@@ -56,6 +68,13 @@ Explanation ExplainForward(const MacAddress& source, const MacAddress& destinati
 
   out.verdict = Forward(destination, source, out.from, fdb, now);
   const bool from_port = std::holds_alternative<PortId>(out.from);
+  const auto in_loop = [&](const Location& where) {
+    return std::any_of(obstacles.in_loop.begin(), obstacles.in_loop.end(),
+                       [&](PortId port) { return where == Location(port); });
+  };
+  if (out.verdict.action == Verdict::Action::kFlood && in_loop(out.from)) {
+    out.verdict = {.action = Verdict::Action::kDrop, .drop = Drop::kLoop};
+  }
   switch (out.verdict.action) {
     case Verdict::Action::kDrop:
       out.reasons.push_back(
@@ -72,6 +91,12 @@ Explanation ExplainForward(const MacAddress& source, const MacAddress& destinati
       out.reasons.push_back(from_port ? absl::StrCat("Delivered to all other ports and sent to ",
                                                      group.ToString(), ".")
                                       : std::string("Delivered to all ports."));
+      for (const PortId port : obstacles.in_loop) {
+        out.reasons.push_back(absl::StrCat("Not to ", PlaceText(port), ": it is in a loop."));
+      }
+      if (obstacles.snooping && IsIpGroup(destination)) {
+        out.reasons.push_back("Of IP groups, a port gets those that it wants (vxvdectl groups).");
+      }
       break;
   }
   return out;

@@ -3,6 +3,9 @@
 #ifndef VXVDE_PLUGIN_CLOUD_EXPLAIN_H_
 #define VXVDE_PLUGIN_CLOUD_EXPLAIN_H_
 
+#include <vector>
+
+#include "plugin/base/ids.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
 #include "plugin/cloud/types.h"
@@ -10,10 +13,17 @@
 
 namespace vxvde {
 
+// What stands beside the FDB in the way of a frame.
+struct Obstacles {
+  std::vector<PortId> in_loop;
+  bool guarded = false;   // a port's guard is on
+  bool snooping = false;  // ports get the IP groups that they want
+};
+
 // Runs Forward() for a frame from `source` to `destination` at the place where `source`
 // is known to be; an unknown one is taken for a station behind a port of its own.
 Explanation ExplainForward(const MacAddress& source, const MacAddress& destination, const Fdb& fdb,
-                           Instant now, const Peer& group);
+                           Instant now, const Peer& group, const Obstacles& obstacles);
 
 }  // namespace vxvde
 
