@@ -314,6 +314,8 @@ void StatusServer::Shutdown() {
   impl_->health.reset();
   // Calls that still wait for the loop may do so; streams of health and reflection end here.
   impl_->server->Shutdown(std::chrono::system_clock::now() + kLongestCall);
+  // Which may never end (docs/decisions/0020): here, where the loop goes on meanwhile.
+  impl_->server.reset();
 }
 
 }  // namespace vxvde
