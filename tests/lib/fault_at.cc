@@ -1,17 +1,14 @@
 // fault_at HOW N [--from PATH] PROGRAM [ARG...]   runs PROGRAM, and lets its N-th step go wrong
-// fault_at HOW N --pid PID                        a running program; says "ready" on standard
-// output
+// fault_at HOW N --pid PID                        a program that runs; says "ready" when it begins
 //
 // HOW is one of
-//   kill    the program is killed (SIGKILL) as it enters step N. A step is a system call that
-//   others can
-//           see the effect of; dying at another one is the same as dying at the next step.
-//   error   step N is not made and fails with an errno that is plausible for it. A step is a system
-//   call
-//           that can fail; what is left out, and why, is said in the table below.
-//   frame   as "error", of the calls that read and write frames alone, which "error" leaves out:
-//   there a
-//           fault is a lost frame and nothing else is tried again.
+//   kill   The program is killed (SIGKILL) as it enters step N. A step is a system call of which
+//          others can see the effect; dying at another one is the same as dying at the next step.
+//   error  Step N is not made, and fails with an errno that is plausible for it. A step is a system
+//          call that can fail; the table below says what is left out, and why.
+//   frame  As "error", of the calls that read and write frames alone, which "error" leaves out: a
+//          fault there is a lost frame, and nothing else is tried again.
+//
 // Steps are counted in all threads of the program, not in programs that it executes; from the first
 // byte of main's own work: after execve(), or after the first open of PATH. N = 0 counts only.
 //
@@ -85,15 +82,13 @@ const std::map<uint64_t, Call> kCalls = {
     {SYS_umask, {"umask", kNever, true}},
     {SYS_tgkill, {"tgkill", kNever, true}},
     {SYS_sched_getaffinity, {"sched_getaffinity", kNever, false}},
-    // What is not closed or unmapped by our doing would be our leak. The kernel always closes
-    // (close(2)).
+    // Not made, it would be our leak: the kernel always closes (close(2)) and unmaps.
     {SYS_close, {"close", kNever, true, 0, true}},
     {SYS_close_range, {"close_range", kNever, true}},
     {SYS_munmap, {"munmap", kNever, false}},
     {SYS_madvise, {"madvise", kNever, false}},
-    // The heap. No memory is an exception and the end of the program, which "kill" tests. (mmap of
-    // a
-    // descriptor is a step.)
+    // The heap. No memory is an exception and the end of the program, which "kill" tests. A mmap of
+    // a descriptor is a step.
     {SYS_brk, {"brk", kNever, false}},
     {SYS_mprotect, {"mprotect", kNever, false}},
     {SYS_mremap, {"mremap", kNever, false}},
