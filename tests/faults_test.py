@@ -20,7 +20,7 @@ import time
 import traceback
 
 from tests.lib import runner
-from tests.lib.faults import CONFIG, OTHER_CONFIG, Lost, Scene, error_of
+from tests.lib.faults import CONFIG, OTHER_CONFIG, Lost, Scene, error_of, waits
 from tests.lib.lab import DATAPATH, Lab, program
 from tests.lib.process import wait_for
 
@@ -168,10 +168,11 @@ def start_agent(how):
         scene.agent.stop()
         try:
             scene.agent.start(prefix=fault(how, number, "--from", scene.agent.config_file))
-            ready = True
+            ready, threads = True, None
         except AssertionError:
-            ready = False
+            ready, threads = False, waits(scene.agent.process.pid)
         report = scene.let_go()
+        assert ready or not survived(report), f"nothing was done to it, and it is not ready: {threads}"
         if ready and how == "kill" and not survived(report):
             # Right after it was ready, when it reads all that has waited for it.
             ready, scene.in_hand = False, BACKLOG

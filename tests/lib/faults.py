@@ -242,6 +242,17 @@ def name_of(pid):
         return None
 
 
+def waits(pid):
+    """What each thread of a process waits in: the kernel's function, and the system call with its arguments."""
+    def read(path):
+        try:
+            with open(path, encoding="ascii") as f:
+                return f.read().strip()
+        except OSError as error:  # it has ended
+            return error.strerror
+    return [f"{read(task + '/wchan')} {read(task + '/syscall')}" for task in sorted(glob.glob(f"/proc/{pid}/task/*"))]
+
+
 def descriptors(pid):
     """How many of each kind a process has open; without eventfds, as gRPC's threads come and go with theirs."""
     kinds = collections.Counter()
