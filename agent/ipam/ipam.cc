@@ -163,9 +163,13 @@ void Ipam::Claim(AddressWish wish, Claimed done) {
 
 void Ipam::Release(const std::string& lease) {
   waiting_.erase(lease);
-  if (saved_.erase(lease) != 0) {
-    if (const absl::Status removed = parts_.store->RemoveLease(lease); !removed.ok()) {
-      // It is collected at the next start, unless its attachment has come back.
+  if (saved_.contains(lease)) {
+    absl::Status removed = parts_.store->RemoveLease(lease);
+    if (!removed.ok()) removed = parts_.store->RemoveLease(lease);  // docs/decisions/0020
+    if (removed.ok()) {
+      saved_.erase(lease);
+    } else {
+      // It is collected, unless its attachment comes back before.
       parts_.log->Warn("lease not removed",
                        {{"lease", lease}, {"error", std::string(removed.message())}});
     }

@@ -187,6 +187,21 @@ TEST_F(IpamTest, ARestartedAgentHoldsWhatIsAttached) {
   EXPECT_EQ(*Claim(Wish("node's own")), *node) << "the same wish again";
 }
 
+TEST_F(IpamTest, ALeaseWhoseFileCannotBeRemovedIsCollectedLater) {
+  ASSERT_TRUE(Claim(Wish(kId)).ok());
+  const std::filesystem::directory_iterator leases(run_dir_ + "/leases");
+  const std::filesystem::path file = leases->path();
+  std::filesystem::rename(file, run_dir_ + "/aside");
+  std::filesystem::create_directory(file);  // which unlink() refuses
+  agent_->Release(kId);
+  EXPECT_THAT(agent_->lines, testing::Contains(testing::HasSubstr("lease not removed")));
+  std::filesystem::remove(file);
+  std::filesystem::rename(run_dir_ + "/aside", file);
+  EXPECT_EQ(agent_->On([&] { return agent_->ipam.Collect({}); }), 1u);
+  EXPECT_THAT(Files(), IsEmpty());
+  EXPECT_THAT(agent_->On([&] { return agent_->ipam.Leases(); }), IsEmpty());
+}
+
 TEST_F(IpamTest, ThePortComesAndGoesWithTheCloud) {
   EXPECT_EQ(agent_->Ports(kBlue), 1u);
   EXPECT_EQ(agent_->Ports(kFlat), 0u) << "without subnets there is nothing to ask for";
