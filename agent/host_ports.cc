@@ -50,7 +50,6 @@ void HostPorts::Start() {
     parts_.log->Info("node port removed", {{"cloud", cloud.ToString()},
                                            {"why", status.ok() ? "nobody wants it any more"
                                                                : std::string(status.message())}});
-    // Else its lease is how the next start knows it.
     if (status.ok()) parts_.claims->Release(lease);
   }
 }
@@ -103,14 +102,17 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   entries_.erase(found);
   if (was_open) KeepFirewall();  // before the link: its rules name it
   if (const absl::Status status = parts_.kernel->remove(NodeAlias(cloud)); !status.ok()) {
+    // Its leases stay: by them the next start knows it.
     parts_.log->Warn("node port not removed",
                      {{"interface", last.link.ifname}, {"error", std::string(status.message())}});
-  } else if (was_open) {
-    parts_.log->Info("node port closed",
-                     {{"cloud", NameOf(cloud)}, {"interface", last.link.ifname}});
-  }
-  for (const auto& [subnet, address] : last.addresses) {
-    parts_.claims->Release(LeaseOf(cloud, subnet));
+  } else {
+    if (was_open) {
+      parts_.log->Info("node port closed",
+                       {{"cloud", NameOf(cloud)}, {"interface", last.link.ifname}});
+    }
+    for (const auto& [subnet, address] : last.addresses) {
+      parts_.claims->Release(LeaseOf(cloud, subnet));
+    }
   }
   if (last.joined) parts_.clouds->Leave(kHolder, cloud);
   return true;

@@ -509,6 +509,16 @@ TEST_F(HostPortsTest, WhatIsLeftIsKnownByItsLease) {
   ExpectNothingLeft();
 }
 
+TEST_F(HostPortsTest, ALinkThatCannotBeRemovedGoesWithTheNextStart) {
+  Start(Gateway()).Start();
+  world_.no_removal = absl::UnavailableError("busy");
+  ports().SetConfig(ConfigWith(""));
+  EXPECT_THAT(world_.links, SizeIs(1));
+  world_.no_removal = absl::OkStatus();
+  Start(ConfigWith("")).Start();
+  ExpectNothingLeft();
+}
+
 TEST_F(HostPortsTest, ALinkThatSomebodyRemovedIsMadeAgain) {
   Start(Gateway()).Start();
   world_.links.clear();
