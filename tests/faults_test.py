@@ -303,6 +303,12 @@ def walk(mode, operations):
     assert not failures, "\n".join(["", *failures])
 
 
+def modes():
+    """Of links; one of them where only a sample is walked."""
+    everything = ["veth", "tap"]
+    return everything if OPTIONS.all or OPTIONS.walk else [random.Random(f"{OPTIONS.seed} mode").choice(everything)]
+
+
 # What one call reads or writes of a stream of one frame each 10 ms, on a slow machine.
 BATCH = 5
 # In the user's datapath a killed agent has a batch in hand (docs/decisions/0014).
@@ -327,11 +333,12 @@ def test_attach_tap():
 
 
 def test_detach():
-    """DEL, veth"""
-    walk("veth", {"detach, plugin, error": (detach_in_plugin("error"), 0),
-                  "detach, plugin, kill": (detach_in_plugin("kill"), 0),
-                  "detach, agent, error": (detach_in_agent("error"), 0),
-                  "detach, agent, kill": (detach_in_agent("kill"), IN_HAND)})
+    """DEL"""
+    for mode in modes():
+        walk(mode, {"detach, plugin, error": (detach_in_plugin("error"), 0),
+                    "detach, plugin, kill": (detach_in_plugin("kill"), 0),
+                    "detach, agent, error": (detach_in_agent("error"), 0),
+                    "detach, agent, kill": (detach_in_agent("kill"), IN_HAND)})
 
 
 def test_own_addresses():
@@ -344,10 +351,11 @@ def test_own_addresses():
 
 def test_restart():
     """SIGTERM, then start"""
-    walk("veth", {"start, error": (start_agent("error"), 0),
-                  "start, kill": (start_agent("kill"), 0),
-                  "stop, error": (stop_agent("error"), 0),
-                  "stop, kill": (stop_agent("kill"), IN_HAND)})
+    for mode in modes():
+        walk(mode, {"start, error": (start_agent("error"), 0),
+                    "start, kill": (start_agent("kill"), 0),
+                    "stop, error": (stop_agent("error"), 0),
+                    "stop, kill": (stop_agent("kill"), IN_HAND)})
 
 
 def test_reload():

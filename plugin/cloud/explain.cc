@@ -95,7 +95,8 @@ Explanation ExplainForward(const MacAddress& source, const MacAddress& destinati
         out.reasons.push_back(absl::StrCat("Not to ", PlaceText(port), ": it is in a loop."));
       }
       if (obstacles.snooping && IsIpGroup(destination)) {
-        out.reasons.push_back("Of IP groups, a port gets those that it wants (vxvdectl groups).");
+        out.reasons.push_back(
+            "Of IP groups beyond one link, a port gets those that it wants (vxvdectl groups).");
       }
       break;
   }

@@ -1,4 +1,4 @@
-"""A node with many pods, a node with many clouds, and a cloud with many stations. In some three minutes:
+"""A node with many pods, a node with many clouds, and a cloud with many stations. In some two minutes:
 
     bash tests/bench/run.sh --scale [--pods N] [--clouds N] [--stations N] [--out FILE]
 
