@@ -64,7 +64,7 @@ using GroupLookup = std::function<std::optional<uint32_t>(absl::string_view name
 
 // InvalidArgument names the option and the value, and says what would be right. Stricter than
 // the reference where that would join another cloud than the one that was meant
-// (docs/PROTOCOL.md, "What we refuse").
+// (docs/PROTOCOL.md, "Refused locators").
 absl::StatusOr<CloudConfig> ParseVnl(absl::string_view vnl, const GroupLookup& group_id);
 
 // The shortest locator that parses to `config`, a result of ParseVnl() or as legal;

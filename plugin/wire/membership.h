@@ -1,7 +1,7 @@
 // Who wants a group, as hosts and routers say it: IGMP in IPv4, MLD in IPv6, and the PIM Hello by
 // which routers show themselves. Pure.
 // Sources: RFC 1112 (IGMPv1), RFC 2236 (IGMPv2), RFC 3376 (IGMPv3), RFC 2710 (MLDv1), RFC 3810
-// (MLDv2), RFC 7761, section 4.9 (PIM); docs/PROTOCOL.md, "Questions", for the agents' mark.
+// (MLDv2), RFC 7761, section 4.9 (PIM); docs/PROTOCOL.md, "Queries", for the agents' mark.
 
 #ifndef VXVDE_PLUGIN_WIRE_MEMBERSHIP_H_
 #define VXVDE_PLUGIN_WIRE_MEMBERSHIP_H_
