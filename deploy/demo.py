@@ -1,4 +1,4 @@
-"""What deploy/demo.sh shows, on the lab of the tests."""
+"""The demonstration of deploy/demo.sh, on the lab of the tests."""
 
 import ipaddress
 import itertools
@@ -16,7 +16,7 @@ def say(text):
 
 
 def sample_conflist(node):
-    """deploy/cni/10-vxvde.conflist; each node hands out its own part of the subnet."""
+    """deploy/cni/10-vxvde.conflist; each node assigns addresses from its own part of the subnet."""
     with open(CONFLIST, encoding="utf-8") as f:
         conflist = json.load(f)
     section = next(p for p in conflist["plugins"] if p["type"] == "vxvde")
@@ -53,7 +53,7 @@ def show(lab):
     member.ip4 = taken[0].split("/")[0]
     say(f"   {n3}: `{member.process.argv[3]}` on {vnl} has {' '.join(taken)}")
 
-    say("== 5. Everybody pings everybody")
+    say("== 5. Every station pings every other")
     stations = [*pods, member]
     for a, b in itertools.permutations(stations, 2):
         a.reaches(b.ip4)
@@ -73,7 +73,7 @@ def show(lab):
 def main():
     option = sys.argv[1] if len(sys.argv) > 1 else ""
     lab = Lab(NAME, unique=False)
-    lab.clean()  # what an earlier run left
+    lab.clean()  # leftovers of an earlier run
     if option == "--clean":
         say("demo: nothing is left")
         return
@@ -83,7 +83,7 @@ def main():
     if not lab.keep:
         say("== Done, everything is removed. `deploy/demo.sh --keep` leaves it running.")
         return
-    say(f"""== It runs on. Try
+    say(f"""== It keeps running. Try
    ip netns exec {NAME}-n1-web bash                          # in a pod
    ip netns exec {NAME}-n3 vdens vxvde:// bash               # another member; give vde0 an address
    ip netns exec {NAME}-n1 tcpdump -ni eth0 udp              # the wire

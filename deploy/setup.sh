@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what is missing of the packages that building, testing and the demo need. Debian 12, root.
+# Installs the missing packages for building, testing and the demonstration. Debian 12, root.
 set -euo pipefail
 
 build=(
@@ -7,7 +7,7 @@ build=(
   libabsl-dev libbenchmark-dev libbpf-dev libcap-dev libcli11-dev libelf-dev libgmock-dev libgrpc++-dev libgtest-dev libnftables-dev
   libnl-route-3-dev libprotobuf-dev libseccomp-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev zlib1g-dev
 )
-# Real members, traffic and the runtimes of the tests and the demo.
+# Real members, traffic generators and runtimes for the tests and the demonstration.
 play=(
   vdeplug vdens iproute2 ethtool iputils-ping iperf3 tcpdump procps mount util-linux
   containernetworking-plugins podman crun uidmap slirp4netns containerd runc busybox-static iptables nftables
@@ -19,7 +19,7 @@ for package in "${build[@]}" "${play[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "setup: nothing is missing"
+  echo "setup: no package is missing"
   exit 0
 fi
 echo "setup: installing ${missing[*]}"
@@ -32,7 +32,7 @@ mkdir -p /usr/share/man/man1
 install_missing() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
 }
-# The lists on this machine may be missing or too old to fetch from; only then are they updated.
+# Updates the package lists only if they are missing or too old to fetch from.
 if ! apt-cache show "${missing[@]}" >/dev/null 2>&1 || ! install_missing; then
   apt-get update -q
   install_missing

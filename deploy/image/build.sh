@@ -3,9 +3,9 @@
 #
 #   deploy/image/build.sh [--base IMAGE | --local-base] [--save FILE] [NAME]
 #
-# NAME          default localhost/vxvde:VERSION, which deploy/kubernetes names
+# NAME          default localhost/vxvde:VERSION, as in deploy/kubernetes
 # --base IMAGE  a Debian 12 to build on; default docker.io/library/debian:12-slim
-# --local-base  makes that Debian with mmdebstrap instead, from this machine's own apt sources: no registry is needed
+# --local-base  builds that Debian with mmdebstrap instead, from this machine's own apt sources, without a registry
 # --save FILE   also writes the image to FILE, for `ctr -n k8s.io images import FILE` on each node
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -41,7 +41,7 @@ fi
 bazel build -c opt --show_result=0 //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
 install -m 755 bazel-bin/agent/vxvde-agent bazel-bin/agent/vxvdectl bazel-bin/cni/vxvde deploy/image/vxvde-node "$work"
 strip "$work"/vxvde-agent "$work"/vxvdectl "$work"/vxvde
-# chroot: neither a container runtime nor cgroups are needed to build.
+# chroot: the build needs neither a container runtime nor cgroups.
 podman build --isolation chroot --network host --build-arg "BASE=$base" --tag "$name" \
   --file deploy/image/Containerfile "$work"
 podman image inspect --format "$name: {{.Size}} bytes" "$name"
