@@ -1,5 +1,5 @@
-// What podman 5 and netavark 1.14 send, and what they get. Ids (N1-N7) are those of the checklist
-// of what runtimes expect.
+// Requests of podman 5 and netavark 1.14, and the answers to them. Ids such as N1 are requirements
+// in docs/RUNTIMES.md.
 
 #include "cni/netavark.h"
 

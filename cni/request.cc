@@ -102,7 +102,7 @@ absl::Status ReadIpam(const Environment& environment, const Json& config, Ipam& 
         "ipam: has no \"type\" (a plugin's name; {} for no addresses at all)");
   }
   ASSIGN_OR_RETURN(ipam.type, AsString(*type, "ipam.type"));
-  // I1: a name that is looked for in CNI_PATH, never a path.
+  // P1: a name to be looked up in CNI_PATH, never a path.
   if (ipam.type.empty() || ipam.type == "." || ipam.type == ".." ||
       absl::StrContains(ipam.type, '/') || absl::StrContains(ipam.type, '\0')) {
     return absl::InvalidArgumentError(

@@ -1,5 +1,5 @@
-// Ids (E1, A7 ...) are those of the checklist of what runtimes expect: CNI SPEC 1.1.0,
-// CONVENTIONS.md, and what libcni, containerd and podman were seen to send.
+// Ids such as E1 and A7 are requirements in docs/RUNTIMES.md. Inputs are those of CNI SPEC 1.1.0 and
+// CONVENTIONS.md, and those that libcni, containerd and podman were seen to send.
 
 #include "cni/request.h"
 

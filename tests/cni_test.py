@@ -1,6 +1,6 @@
 """The real CNI binary as a runtime calls it: versions, results, errors, and DEL in every condition.
 
-E1-E8 and D1 are the ids of the checklist in docs/ (errors, versions, deletion)."""
+Ids such as (E1) are requirements in docs/RUNTIMES.md."""
 
 import ipaddress
 import json

@@ -3,7 +3,7 @@
     tests/py.sh tests/cnitool_test.py [test_name...]
 
 Both are built first, and kept in /var/tmp/vxvde-cnitool: some 70 MB from the machine's apt mirror, about two minutes.
-Ids are those of the checklist of what runtimes expect."""
+Ids such as (E10) are requirements in docs/RUNTIMES.md."""
 
 import json
 

@@ -3,7 +3,7 @@
     tests/py.sh tests/containerd_test.py [SUITE] [test_name...]
 
 SUITE is "trixie" or "sid": its containerd is fetched from the apt mirror, kept in /var/tmp, and used with this machine's runc.
-M2, A9, D1 and E7 are ids of the checklist of what runtimes expect."""
+Ids such as (M2) are requirements in docs/RUNTIMES.md."""
 
 import concurrent.futures
 import json

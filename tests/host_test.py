@@ -1,6 +1,6 @@
 """The node's own port in a cloud: host and pods, the way out, and ports of the node that lead to pods.
 
-M1 and A2 are ids of the checklist of what runtimes expect."""
+Ids such as (M1) are requirements in docs/RUNTIMES.md."""
 
 import os
 import signal

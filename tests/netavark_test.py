@@ -1,4 +1,4 @@
-"""The real driver as podman 5 and netavark call it. N1-N7 are the ids of the checklist of what runtimes expect."""
+"""The real driver as podman 5 and netavark call it. Ids such as N1 are requirements in docs/RUNTIMES.md."""
 
 import concurrent.futures
 import json

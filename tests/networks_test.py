@@ -1,6 +1,6 @@
 """Several clouds for one pod, chosen by its annotations: beside an eth0 of ours, and chained after another plugin.
 
-M1-M3, A4, A5, E9 and D1 are ids of the checklist of what runtimes expect."""
+Ids such as (M1) are requirements in docs/RUNTIMES.md."""
 
 import json
 import signal

@@ -1,6 +1,6 @@
 """CHECK, STATUS, GC, and DEL while the agent is down: the real programs, with Debian's host-local.
 
-C1, S1, G1, D1 and E9 are the ids of the checklist in docs/."""
+Ids such as (C1) are requirements in docs/RUNTIMES.md."""
 
 import glob
 import json

@@ -159,7 +159,7 @@ class Model {
   uint64_t taken_home = 0;
 };
 
-// I4, I5: a copy of the table, kept from what the listener hears.
+// I4 and I5 of fdb.h: a copy of the table, built from the events that the listener receives.
 struct Copy {
   std::map<MacAddress, Location> table;
   std::string error;
