@@ -28,25 +28,25 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "agent/attachments.h"
-#include "agent/config.h"
-#include "agent/firewall.h"
-#include "agent/handoff.h"
-#include "agent/holder.h"
-#include "agent/host_ports.h"
+#include "agent/attach/attachments.h"
+#include "agent/attach/reconciler.h"
+#include "agent/base/log.h"
+#include "agent/config/config.h"
+#include "agent/handoff/server.h"
 #include "agent/ipam/ipam.h"
-#include "agent/kept_fds.h"
-#include "agent/kept_io.h"
-#include "agent/links.h"
-#include "agent/live_node.h"
-#include "agent/log.h"
-#include "agent/metrics.h"
-#include "agent/node_link.h"
-#include "agent/process.h"
-#include "agent/reconciler.h"
-#include "agent/sight.h"
-#include "agent/status_server.h"
-#include "agent/store.h"
+#include "agent/kernel/kept_io.h"
+#include "agent/kernel/kernel_snapshot.h"
+#include "agent/kernel/links.h"
+#include "agent/lifecycle/holder.h"
+#include "agent/lifecycle/kept_fds.h"
+#include "agent/lifecycle/process.h"
+#include "agent/node_port/firewall.h"
+#include "agent/node_port/host_ports.h"
+#include "agent/node_port/node_link.h"
+#include "agent/status/live_node.h"
+#include "agent/status/metrics.h"
+#include "agent/status/server.h"
+#include "agent/store/store.h"
 #include "plugin/base/status.h"
 #include "plugin/base/version.h"
 #include "plugin/os/event_loop.h"
@@ -410,7 +410,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   if (fast.fast != nullptr) fast.fast->DropLeft();
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
-  Reconciler reconciler(loop.get(), &attachments, LookAround);
+  Reconciler reconciler(loop.get(), &attachments, TakeSnapshot);
 
   std::thread stopping;  // ends the status calls while the loop still answers them
   RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&](uint32_t) {

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "plugin/base/cloud_key.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
@@ -24,7 +25,6 @@
 #include "plugin/os/event_loop.h"
 #include "plugin/os/io.h"
 #include "plugin/os/udp.h"
-#include "plugin/vnl/vnl.h"
 
 namespace vxvde {
 

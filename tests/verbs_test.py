@@ -295,7 +295,7 @@ def test_codes_are_documented():
     read = lambda path: open(os.path.join(root, path), encoding="utf-8").read()
     codes = set(re.findall(r"k\w+\s*=\s*(\d+)", read("agent/api/attachment_id.h").split("enum class AttachError")[1]
                            .split("};")[0]))
-    for header in ("cni/error.h", "agent/refusal.h"):
+    for header in ("cni/error.h", "agent/base/refusal.h"):
         codes |= set(re.findall(r"kCni\w+ = (\d+);", read(header)))
     assert {"7", "11", "50", "51", "100", "112"} <= codes, codes
     rows = dict(re.findall(r"^\| (\d+) \|[^|]+\|([^|]+)\|$", read("docs/OPERATIONS.md"), re.MULTILINE))

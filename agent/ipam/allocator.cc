@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "agent/derive.h"
-#include "agent/refusal.h"
+#include "agent/base/derive.h"
+#include "agent/base/refusal.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {

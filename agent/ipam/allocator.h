@@ -35,10 +35,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "agent/address_claims.h"
+#include "agent/ipam/address_claims.h"
 #include "agent/ipam/candidates.h"
-#include "agent/ipam/snapshot.h"
-#include "agent/store.h"
+#include "agent/model/allocator_snapshot.h"
+#include "agent/store/store.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"

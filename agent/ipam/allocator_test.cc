@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/refusal.h"
 #include "agent/ipam/fake_lan.h"
-#include "agent/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <string>
 
-#include "agent/derive.h"
+#include "agent/base/derive.h"
 
 namespace vxvde {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
-#include "agent/derive.h"
+#include "agent/base/derive.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {

@@ -18,12 +18,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "agent/address_claims.h"
-#include "agent/config.h"
+#include "agent/base/log.h"
+#include "agent/config/config.h"
+#include "agent/ipam/address_claims.h"
 #include "agent/ipam/agent_port.h"
 #include "agent/ipam/allocator.h"
-#include "agent/log.h"
-#include "agent/store.h"
+#include "agent/store/store.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/switch.h"
 

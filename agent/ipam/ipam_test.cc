@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "agent/refusal.h"
+#include "agent/base/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/cloud/fakes.h"

@@ -21,7 +21,7 @@
 
 namespace vxvde {
 
-// What a port may send. Made to be checked quickly; agent/allowed.h has what people write.
+// What a port may send. Made to be checked quickly; agent/model/allowed.h has what people write.
 struct PortGuard {
   bool on = false;                   // false: everything
   std::vector<MacPrefix> macs = {};  // that it may send from, beside its own

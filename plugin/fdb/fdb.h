@@ -33,19 +33,17 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/hash/hash.h"
 #include "plugin/base/ids.h"
+#include "plugin/base/location.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
 
 namespace vxvde {
-
-using Location = std::variant<PortId, Peer>;
 
 struct FdbEntry {
   Location where;

@@ -345,10 +345,6 @@ std::string FormatGroup(const IpAddress& group, Vni vni) {
 
 }  // namespace
 
-std::string CloudKey::ToString() const {
-  return absl::StrCat(Peer{group, port}.ToString(), "/", vni.value());
-}
-
 absl::StatusOr<CloudConfig> ParseVnl(absl::string_view vnl, const GroupLookup& group_id) {
   if (vnl.size() > kMaxVnlSize) {
     return absl::InvalidArgumentError(

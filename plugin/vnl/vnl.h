@@ -13,10 +13,10 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "plugin/base/cloud_key.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/time.h"
@@ -30,23 +30,6 @@ inline constexpr uint32_t kDefaultVni = 1;
 inline constexpr int kDefaultTtl = 1;
 inline constexpr int kDefaultTableSize = 1024;
 inline constexpr std::chrono::seconds kDefaultExpiry{128};
-
-// Two locators name the same cloud when their keys agree.
-struct CloudKey {
-  IpAddress group;
-  uint16_t port = 0;  // UDP port of the group
-  Vni vni;
-
-  // "239.0.0.1:14789/1"
-  std::string ToString() const;
-
-  friend constexpr bool operator==(const CloudKey&, const CloudKey&) = default;
-  friend constexpr auto operator<=>(const CloudKey&, const CloudKey&) = default;
-  template <typename H>
-  friend H AbslHashValue(H h, const CloudKey& key) {
-    return H::combine(std::move(h), key.group, key.port, key.vni);
-  }
-};
 
 struct CloudConfig {
   CloudKey key;

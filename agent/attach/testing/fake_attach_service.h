@@ -1,0 +1,100 @@
+// An AttachService that keeps a list of what it was asked and can be told to fail.
+
+#ifndef VXVDE_AGENT_ATTACH_TESTING_FAKE_ATTACH_SERVICE_H_
+#define VXVDE_AGENT_ATTACH_TESTING_FAKE_ATTACH_SERVICE_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "agent/attach/attach_service.h"
+
+namespace vxvde {
+
+class FakeAttachService : public AttachService {
+ public:
+  absl::Status fail;                // what Plan, Commit and Detach answer unless it is OK
+  std::vector<std::string> calls;   // "plan blue/c1/eth0", "commit 1", "rollback 1", "detach ..."
+  PlanRequest plan;                 // the last one
+  std::vector<IpPrefix> addresses;  // of the last commit
+  int tap = -1;                     // the last commit's descriptor number
+  std::vector<ListedAttachment> listed;
+  int open = 0;  // plans neither committed nor rolled back
+  SettledPlan settles_as;
+  bool settles_later = false;  // then the test calls `settled`
+  Settled settled;
+
+  absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) override {
+    calls.push_back(absl::StrCat("plan ", Text(request.key)));
+    plan = request;
+    if (!fail.ok()) return fail;
+    ++open;
+    PlannedAttachment planned;
+    planned.ticket = static_cast<PlanTicket>(++tickets_);
+    planned.id = "0123456789abc";
+    planned.mac = MacAddress({2, 0, 0x5e, 0x10, 0, 1});
+    planned.mtu = request.mtu != 0 ? static_cast<int>(request.mtu) : 1450;
+    planned.host_ifname = request.tap ? "" : "vx0123456789abc";
+    planned.alias = "vxvde:0123456789abc";
+    planned.gso_max_size = 60632;
+    planned.cloud = "blue";
+    planned.vnl = "vxvde://239.1.2.3";
+    return planned;
+  }
+  void Settle(PlanTicket, Settled done) override {
+    if (settles_later) {
+      settled = std::move(done);
+    } else {
+      done(settles_as);
+    }
+  }
+  absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& with,
+                                UniqueFd fd) override {
+    calls.push_back(absl::StrCat("commit ", static_cast<uint64_t>(ticket)));
+    --open;
+    addresses = with;
+    tap = fd.get();
+    if (!fail.ok()) return fail;
+    return PortId{7};
+  }
+  void Rollback(PlanTicket ticket) override {
+    calls.push_back(absl::StrCat("rollback ", static_cast<uint64_t>(ticket)));
+    --open;
+  }
+  absl::StatusOr<bool> Detach(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("detach ", Text(key)));
+    if (!fail.ok()) return fail;
+    return true;
+  }
+  absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("check ", Text(key)));
+    if (!fail.ok()) return fail;
+    return CheckedAttachment{.mac = MacAddress({2, 0, 0x5e, 0x10, 0, 1}), .mtu = 1450};
+  }
+  std::vector<ListedAttachment> ListNetwork(const std::string&) const override { return listed; }
+  absl::Status Ready(const std::string& cloud, const std::string& vnl) override {
+    calls.push_back(absl::StrCat("ready ", cloud, vnl));
+    return fail;
+  }
+  absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("detach all ", Text(key)));
+    if (!fail.ok()) return fail;
+    return true;
+  }
+  absl::StatusOr<bool> ForgetEnded(const AttachmentKey& key) override {
+    calls.push_back(absl::StrCat("forget ", Text(key)));
+    if (!fail.ok()) return fail;
+    return true;
+  }
+
+ private:
+  static std::string Text(const AttachmentKey& key) {
+    return absl::StrCat(key.network, "/", key.container_id, "/", key.ifname);
+  }
+  uint64_t tickets_ = 0;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_ATTACH_TESTING_FAKE_ATTACH_SERVICE_H_

@@ -1,0 +1,43 @@
+// vxvdectl's side of agent/api/attach.proto: attachments checked, and those that ended collected.
+// handoff.sock serves root and the agent's own user only.
+
+#ifndef VXVDE_AGENT_CTL_ATTACHMENTS_H_
+#define VXVDE_AGENT_CTL_ATTACHMENTS_H_
+
+#include <google/protobuf/struct.pb.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace vxvde {
+
+// What was found out about one attachment.
+struct AttachmentFinding {
+  std::string network, container, ifname;
+  std::string netns;    // path
+  std::string finding;  // empty: it is sound
+  std::string remedy;
+};
+
+// Each that is attached or waits to be, with what the agent answers to CNI's CHECK. Unavailable: no
+// answer at `socket`, the path of handoff.sock.
+absl::StatusOr<std::vector<AttachmentFinding>> CheckAttachments(const std::string& socket);
+
+// Each that ended without a DEL; those whose network namespace is gone, too, are forgotten by the
+// agent, unless `dry_run`.
+absl::StatusOr<std::vector<AttachmentFinding>> CollectEnded(const std::string& socket,
+                                                            bool dry_run);
+
+// A header line, then a line for each; `title` of their findings.
+std::string FindingsView(const std::vector<AttachmentFinding>& all, const std::string& title,
+                         bool wide);
+// {"attachments": [{"network": ...}]}, `name` for their findings.
+google::protobuf::Struct FindingsMessage(const std::vector<AttachmentFinding>& all,
+                                         const std::string& name);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_CTL_ATTACHMENTS_H_

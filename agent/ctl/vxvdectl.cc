@@ -1,0 +1,264 @@
+// vxvdectl: what a node does, from a shell. Arguments -> one call -> text and exit status.
+
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "agent/ctl/attachments.h"
+#include "agent/ctl/client.h"
+#include "agent/ctl/views.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/base/status.h"
+#include "plugin/base/version.h"
+
+namespace vxvde {
+namespace {
+
+constexpr int kFine = 0;
+constexpr int kNotSo = 1;
+constexpr int kUsage = 2;
+constexpr int kUnreachable = 3;
+
+struct Arguments {
+  std::string run_dir = "/run/vxvde";
+  std::string address;
+  std::string output = "table";
+  std::string command;
+  std::string cloud;  // empty: all
+  std::string source, destination;
+  bool dry_run = false;
+};
+
+// "aa-bb-.." and "aa:bb:.." alike.
+std::string CheckMac(const std::string& text) {
+  const auto mac = MacAddress::Parse(text);
+  return mac.ok() ? "" : std::string(mac.status().message());
+}
+
+// kFine: go on with `out`; otherwise, or when `done`, leave with what is returned.
+int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
+  CLI::App app("What a vxvde node does: its clouds, ports, peers and stations.", "vxvdectl");
+  app.footer(
+      "Exit status: 0 fine, 1 what was asked is not so, 2 wrong usage, 3 no answer from the "
+      "agent.");
+  app.set_version_flag("--version", absl::StrCat("vxvdectl ", kVersion));
+  app.add_option("--run-dir", out.run_dir, "Where the agent has its sockets")
+      ->capture_default_str();
+  app.add_option("--address", out.address,
+                 "The agent's gRPC address, instead of unix:RUN_DIR/status.sock")
+      ->excludes("--run-dir");
+  app.add_option("-o,--output", out.output, "How to show it: table, wide, json or yaml")
+      ->check(CLI::IsMember({"table", "wide", "json", "yaml"}).description(""))
+      ->capture_default_str();
+  app.require_subcommand(1);
+  app.fallthrough();
+
+  const auto command = [&](const char* name, const char* text) {
+    CLI::App* sub = app.add_subcommand(name, text);
+    sub->callback([&out, name] { out.command = name; });
+    return sub;
+  };
+  const auto with_cloud = [&](CLI::App* sub) {
+    sub->add_option("CLOUD", out.cloud, "Only this one: its name or locator");
+  };
+  command("status", "The node, its clouds and its ports on one screen");
+  command("clouds", "Clouds that this node has joined");
+  with_cloud(command("ports", "Ports of this node: who is attached, and what passed"));
+  with_cloud(command("peers", "Other members of the clouds"));
+  with_cloud(command("fdb", "Forwarding database: where each station is"));
+  with_cloud(command("groups", "Multicast groups: which ports want them"));
+  with_cloud(command("drops", "Why frames and datagrams were dropped"));
+  with_cloud(command("ipam", "Addresses of the agent's own: pools, who has which, conflicts"));
+  with_cloud(command("watch", "What happens, a line each, until Ctrl-C"));
+  command("check",
+          "Attachments: does each still have its interface, its cloud an uplink? 1 if one has not");
+  command("gc", "Forgets attachments that ended without DEL and whose namespace is gone")
+      ->add_flag("--dry-run", out.dry_run, "Only say which");
+  CLI::App* explain = command("explain", "What becomes of a frame, and why");
+  explain->add_option("CLOUD", out.cloud, "Name or locator")->required();
+  explain->add_option("SRC", out.source, "MAC address of the sender")->required()->check(CheckMac);
+  explain->add_option("DST", out.destination, "MAC address that it sends to")
+      ->required()
+      ->check(CheckMac);
+
+  done = false;
+  try {
+    app.parse(argc, argv);
+    if (!out.address.empty() && (out.command == "check" || out.command == "gc")) {
+      throw CLI::ValidationError(out.command, "asks RUN_DIR/handoff.sock: use --run-dir");
+    }
+  } catch (const CLI::ParseError& error) {
+    done = true;
+    return app.exit(error) == 0 ? kFine : kUsage;
+  }
+  return kFine;
+}
+
+bool ForPrograms(const Arguments& arguments) {
+  return arguments.output == "json" || arguments.output == "yaml";
+}
+
+void Print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+void PrintMessage(const Arguments& arguments, const google::protobuf::Message& message) {
+  Print(arguments.output == "json" ? JsonOf(message, true) : YamlOf(message));
+}
+
+// A list: as it is for programs, as `view` for people.
+template <typename Response>
+absl::Status Show(const Arguments& arguments, const absl::StatusOr<Response>& response,
+                  std::string (*view)(const Response&, bool)) {
+  RETURN_IF_ERROR(response.status());
+  if (ForPrograms(arguments)) {
+    PrintMessage(arguments, *response);
+  } else {
+    Print(view(*response, arguments.output == "wide"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShowStatus(const Arguments& arguments, StatusClient& client) {
+  ASSIGN_OR_RETURN(const v1::Node node, client.GetNode());
+  if (ForPrograms(arguments)) {
+    PrintMessage(arguments, node);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const auto clouds, client.ListClouds());
+  ASSIGN_OR_RETURN(const auto ports, client.ListPorts(""));
+  Print(StatusView(node, clouds, ports, arguments.output == "wide"));
+  return absl::OkStatus();
+}
+
+absl::Status ShowExplanation(const Arguments& arguments, StatusClient& client) {
+  v1::ExplainRequest request;
+  request.set_cloud(arguments.cloud);
+  request.set_source(arguments.source);
+  request.set_destination(arguments.destination);
+  ASSIGN_OR_RETURN(const v1::ExplainResponse response, client.Explain(request));
+  if (ForPrograms(arguments)) {
+    PrintMessage(arguments, response);
+  } else {
+    Print(ExplainView(response));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Watch(const Arguments& arguments, StatusClient& client) {
+  const absl::TimeZone zone = absl::LocalTimeZone();
+  if (!ForPrograms(arguments)) Print(WatchHeader());
+  return client.Watch(arguments.cloud, [&](const v1::WatchResponse& response) {
+    if (arguments.output == "json") {
+      Print(JsonOf(response, false));
+    } else if (arguments.output == "yaml") {
+      Print("---\n" + YamlOf(response));
+    } else {
+      Print(WatchLine(response, zone));
+    }
+  });
+}
+
+void PrintFindings(const Arguments& arguments, const std::vector<AttachmentFinding>& all,
+                   const char* title, const char* name) {
+  if (ForPrograms(arguments)) {
+    PrintMessage(arguments, FindingsMessage(all, name));
+  } else {
+    Print(FindingsView(all, title, arguments.output == "wide"));
+  }
+}
+
+absl::Status Check(const Arguments& arguments, const std::string& socket) {
+  ASSIGN_OR_RETURN(const std::vector<AttachmentFinding> all, CheckAttachments(socket));
+  PrintFindings(arguments, all, "PROBLEM", "problem");
+  const auto wrong = std::count_if(
+      all.begin(), all.end(), [](const AttachmentFinding& one) { return !one.finding.empty(); });
+  if (wrong == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(wrong, " of ", all.size(), " attachments are not as they should be"));
+}
+
+absl::Status Collect(const Arguments& arguments, const std::string& socket) {
+  ASSIGN_OR_RETURN(const std::vector<AttachmentFinding> all,
+                   CollectEnded(socket, arguments.dry_run));
+  PrintFindings(arguments, all, "RESULT", "result");
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Arguments& arguments) {
+  const std::string handoff = arguments.run_dir + "/handoff.sock";
+  if (arguments.command == "check") return Check(arguments, handoff);
+  if (arguments.command == "gc") return Collect(arguments, handoff);
+  const std::string address =
+      arguments.address.empty() ? absl::StrCat("unix:", arguments.run_dir, "/status.sock")
+      : absl::StartsWith(arguments.address, "/") ? absl::StrCat("unix:", arguments.address)
+                                                 : arguments.address;
+  StatusClient client(address);
+  const std::string& command = arguments.command;
+  const std::string& cloud = arguments.cloud;
+  if (command == "status") return ShowStatus(arguments, client);
+  if (command == "clouds") return Show(arguments, client.ListClouds(), CloudsView);
+  if (command == "ports") return Show(arguments, client.ListPorts(cloud), PortsView);
+  if (command == "peers") return Show(arguments, client.ListPeers(cloud), PeersView);
+  if (command == "fdb") return Show(arguments, client.ListFdb(cloud), FdbView);
+  if (command == "groups") return Show(arguments, client.ListGroups(cloud), GroupsView);
+  if (command == "drops") return Show(arguments, client.ListDrops(cloud), DropsView);
+  if (command == "ipam") return Show(arguments, client.GetIpam(cloud), IpamView);
+  if (command == "watch") return Watch(arguments, client);
+  return ShowExplanation(arguments, client);
+}
+
+int ExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kFine;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kUnreachable;
+    default:
+      return kNotSo;
+  }
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments;
+  bool done = false;
+  const int parsed = ParseArguments(argc, argv, arguments, done);
+  if (done) return parsed;
+
+  if (arguments.command == "watch") {
+    // Before gRPC makes threads; they inherit it. StatusClient::Watch waits for them.
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  }
+  const absl::Status status = Run(arguments);
+  if (!status.ok()) {
+    std::fprintf(stderr, "vxvdectl: %s\n", std::string(status.message()).c_str());
+  }
+  return ExitCode(status);
+}
+
+}  // namespace
+}  // namespace vxvde
+
+int main(int argc, char** argv) {
+  try {
+    return vxvde::Main(argc, argv);
+  } catch (const std::exception& error) {  // of CLI11 and yaml-cpp
+    std::fprintf(stderr, "vxvdectl: %s\n", error.what());
+    return vxvde::kNotSo;
+  }
+}

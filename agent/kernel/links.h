@@ -1,0 +1,66 @@
+// Links: what attachments need of the kernel, as plain functions. main() fills it with
+// plugin/os; tests put their own in, and fail each in turn.
+
+#ifndef VXVDE_AGENT_KERNEL_LINKS_H_
+#define VXVDE_AGENT_KERNEL_LINKS_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/os/fd.h"
+#include "plugin/os/fd_store.h"
+#include "plugin/os/io.h"
+#include "plugin/os/netlink.h"
+
+namespace vxvde {
+
+// A port that the switch has given back.
+struct DeadPort {
+  std::unique_ptr<FrameIo> io;
+  // Its interface is to go with it: the veth pair with this host end, or the tap that `io` is.
+  bool with_link = false;
+  IfIndex host_end = IfIndex::kNone;
+};
+
+// The namespace of a tap.
+struct TapNetNs {
+  int number = -1;  // by which the agent's namespace knows it; -1: it cannot be had
+  std::string id;   // IdOfNetNs, if the path leads there as far as the agent can see; else empty
+};
+
+struct Links {
+  // In the agent's own namespace; NotFound when it is missing.
+  std::function<absl::StatusOr<LinkInfo>(const std::string& name)> by_name;
+  std::function<absl::StatusOr<LinkInfo>(IfIndex index)> by_index;
+  std::function<absl::StatusOr<RouteAnswer>(const IpAddress& destination)> route;
+
+  // The host end of a veth pair as a port.
+  std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(IfIndex index)> packet_port;
+  // A tap's descriptor as the port of the attachment `id`.
+  std::function<absl::StatusOr<std::unique_ptr<FrameIo>>(const std::string& id, UniqueFd tap)>
+      tap_port;
+  // Opens the persistent tap `ifname` of the namespace at the path `netns` again. NotFound
+  // when the namespace or the tap is gone, or what has that name is not ours (another `alias`).
+  // `watched`: that its namespace lives need not be shown by the path, if the tap was kept.
+  std::function<absl::StatusOr<UniqueFd>(const std::string& netns, const std::string& ifname,
+                                         const std::string& alias, bool watched)>
+      reopen_tap;
+  std::function<TapNetNs(const UniqueFd& tap, const std::string& netns)> netns_of_tap =
+      [](const UniqueFd&, const std::string&) { return TapNetNs(); };
+
+  // Ends it soon, elsewhere (reaper.h). That an interface goes with it is a favour to the DEL that
+  // looks for it next: whoever must have it gone deletes it.
+  std::function<void(DeadPort)> bury = [](const DeadPort&) {};
+};
+
+// The kernel of the calling thread's network namespace. Ports are kept in `store`, which outlives
+// them, and are taken from there.
+absl::StatusOr<Links> KernelLinks(FdStore* store);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_KERNEL_LINKS_H_

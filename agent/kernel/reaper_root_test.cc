@@ -1,0 +1,80 @@
+// Real links in throw-away namespaces.
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "agent/kernel/reaper.h"
+#include "plugin/os/netlink.h"
+#include "plugin/os/port.h"
+#include "plugin/os/testing.h"
+
+namespace vxvde {
+namespace {
+
+bool Has(const TestNetNs& netns, const std::string& name) {
+  return netns.OpenNetlink().GetLink(name).ok();
+}
+
+class ReaperTest : public testing::Test {
+ protected:
+  // A veth pair with its host end as a port.
+  DeadPort Veth(bool with_link) {
+    ConnectVeth(host_, "host0", pod_, "eth0");
+    DeadPort port;
+    port.with_link = with_link;
+    port.host_end = ValueOrDie(host_.OpenNetlink().GetLink("host0")).index;
+    host_.Run([&] { port.io = ValueOrDie(OpenPacketPort(port.host_end)); });
+    return port;
+  }
+
+  // A persistent tap in the pod, and its queue as a port.
+  DeadPort Tap(bool with_link) {
+    UniqueFd tap;
+    pod_.Run([&] { tap = ValueOrDie(OpenTap("eth0", /*persistent=*/true)); });
+    DeadPort port;
+    port.with_link = with_link;
+    port.io = ValueOrDie(OpenTapPort(std::move(tap)));
+    return port;
+  }
+
+  void Bury(DeadPort port) {
+    host_.Run([&] { ValueOrDie(Reaper::Start())->Bury(std::move(port)); });
+  }
+
+  TestNetNs host_;
+  TestNetNs pod_;
+};
+
+TEST_F(ReaperTest, AVethPairGoesWithItsPort) {
+  Bury(Veth(/*with_link=*/true));
+  EXPECT_FALSE(Has(host_, "host0"));
+  EXPECT_FALSE(Has(pod_, "eth0"));
+}
+
+TEST_F(ReaperTest, ATapGoesWithItsPort) {
+  Bury(Tap(/*with_link=*/true));
+  EXPECT_FALSE(Has(pod_, "eth0"));
+}
+
+TEST_F(ReaperTest, AnInterfaceIsLeftWhereItIsAnothersToDelete) {
+  Bury(Veth(/*with_link=*/false));
+  EXPECT_TRUE(Has(host_, "host0"));
+  pod_.OpenNetlink().DeleteLink(ValueOrDie(pod_.OpenNetlink().GetLink("eth0")).index).IgnoreError();
+  Bury(Tap(/*with_link=*/false));
+  EXPECT_TRUE(Has(pod_, "eth0"));
+}
+
+// The name may be that of the next ADD by then.
+TEST_F(ReaperTest, ALinkThatHasGoneIsNotTakenForTheNextOfItsName) {
+  DeadPort port = Veth(/*with_link=*/true);
+  ASSERT_TRUE(host_.OpenNetlink().DeleteLink(port.host_end).ok());
+  ConnectVeth(host_, "host0", pod_, "eth0");
+  Bury(std::move(port));
+  EXPECT_TRUE(Has(host_, "host0"));
+}
+
+}  // namespace
+}  // namespace vxvde

@@ -1,0 +1,351 @@
+#include "agent/lifecycle/holder.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "plugin/base/status.h"
+#include "plugin/os/privileges.h"
+
+namespace vxvde {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr char kAnswerEnd[] = "E1";
+constexpr size_t kMaxMessage = 256;
+constexpr int kBeatMs = 500;                  // how often it looks whether it is still wanted
+constexpr timeval kPatienceOfAgent = {5, 0};  // with a holder that does not answer
+// To reach a holder. Another one would get nothing of what this one has, not even the ports.
+constexpr int kAttempts = 2;
+
+// ---------------------------------------------------------------- messages
+
+struct Message {
+  char kind = 0;  // 0: the other side has ended
+  std::string name;
+  UniqueFd fd;
+};
+
+absl::Status SendMessage(const UniqueFd& socket, char kind, absl::string_view name, int fd = -1) {
+  std::string text = absl::StrCat(absl::string_view(&kind, 1), name);
+  iovec part = {text.data(), text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(fd));
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+  }
+  while (sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
+    if (errno != EINTR) return ErrnoStatus(errno, "write to the holder's socket");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Message> ReceiveMessage(const UniqueFd& socket) {
+  std::array<char, kMaxMessage> text;
+  iovec part = {text.data(), text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  ssize_t size;
+  do {
+    size = recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+  } while (size < 0 && errno == EINTR);
+  if (size < 0 && errno == EAGAIN) return absl::DeadlineExceededError("the holder does not answer");
+  if (size < 0) return ErrnoStatus(errno, "read from the holder's socket");
+  Message out;
+  const cmsghdr* rights = CMSG_FIRSTHDR(&message);
+  if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
+    int fd;
+    std::memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
+    out.fd = UniqueFd(fd);
+  }
+  if (size > 0) {
+    out.kind = text[0];
+    out.name.assign(text.data() + 1, static_cast<size_t>(size) - 1);
+  }
+  return out;
+}
+
+// PermissionDenied: of another user than its own, so it is not meant for us.
+absl::StatusOr<ucred> PeerOf(const UniqueFd& socket) {
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    return ErrnoStatus(errno, "ask who is at the other end of the holder's socket");
+  }
+  if (peer.uid == geteuid()) return peer;
+  return absl::PermissionDeniedError(absl::StrCat("the holder's socket is user ", peer.uid, "'s"));
+}
+
+absl::StatusOr<sockaddr_un> Address(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is too long for a socket"));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+// ---------------------------------------------------------------- the holder
+
+class Holder {
+ public:
+  Holder(UniqueFd listener, std::string path, std::chrono::seconds patience)
+      : listener_(std::move(listener)), path_(std::move(path)), patience_(patience) {
+    struct stat there = {};
+    if (stat(path_.c_str(), &there) == 0) inode_ = there.st_ino;
+    alone_since_ = steady_clock::now();
+  }
+
+  void Run() {
+    while (IsWanted()) {
+      // The next agent waits until the one before is gone.
+      pollfd wait = {agent_ ? agent_.get() : listener_.get(), POLLIN, 0};
+      if (poll(&wait, 1, kBeatMs) <= 0) continue;
+      if (agent_) {
+        Hear();
+      } else {
+        Accept();
+      }
+    }
+    if (IsOurs()) unlink(path_.c_str());
+  }
+
+ private:
+  bool IsOurs() const {
+    struct stat there = {};
+    return stat(path_.c_str(), &there) == 0 && there.st_ino == inode_;
+  }
+  bool IsWanted() const {
+    if (!IsOurs()) return false;
+    if (agent_) return true;
+    const auto alone = steady_clock::now() - alone_since_;
+    return met_ ? !kept_.empty() && alone < patience_ : alone < patience_;
+  }
+
+  void Accept() {
+    UniqueFd agent(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!agent || !PeerOf(agent).ok()) return;
+    agent_ = std::move(agent);
+    met_ = true;
+  }
+
+  void Hear() {
+    absl::StatusOr<Message> message = ReceiveMessage(agent_);
+    if (!message.ok() || !Obey(*message)) {
+      agent_.Reset();
+      alone_since_ = steady_clock::now();
+    }
+  }
+
+  bool Obey(Message& message) {
+    switch (message.kind) {
+      case 'K':
+        // Without one there was no room for it here.
+        kept_.erase(message.name);
+        if (message.fd) kept_[message.name] = std::move(message.fd);
+        return true;
+      case 'D':
+        kept_.erase(message.name);
+        return true;
+      case 'L':
+        for (const auto& [name, fd] : kept_) {
+          if (!SendMessage(agent_, 'F', name, fd.get()).ok()) return false;
+        }
+        return SendMessage(agent_, kAnswerEnd[0], kAnswerEnd + 1).ok();
+      default:
+        return false;
+    }
+  }
+
+  UniqueFd listener_;
+  UniqueFd agent_;  // one at a time
+  std::string path_;
+  std::chrono::seconds patience_;
+  ino_t inode_ = 0;
+  bool met_ = false;  // any agent
+  steady_clock::time_point alone_since_;
+  std::map<std::string, UniqueFd> kept_;
+};
+
+void CloseAllBut(int kept) {
+  if (close_range(3, static_cast<unsigned>(kept) - 1, 0) == 0 || kept == 3) {
+    if (close_range(static_cast<unsigned>(kept) + 1, ~0U, 0) == 0) return;
+  }
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  for (int fd = 3; fd < static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 65536)); ++fd) {
+    if (fd != kept) close(fd);
+  }
+}
+
+absl::StatusOr<UniqueFd> Listen(const std::string& path) {
+  ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
+  UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!listener) return ErrnoStatus(errno, "open the holder's socket");
+  unlink(path.c_str());
+  const mode_t before = umask(0177);
+  const bool bound =
+      bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
+      listen(listener.get(), 8) == 0;
+  const int error = errno;
+  umask(before);
+  if (!bound) return ErrnoStatus(error, absl::StrCat("listen at ", path));
+  return listener;
+}
+
+// The child of a child of the agent. `ready` gets a byte when it listens.
+[[noreturn]] void BeHolder(const std::string& path, UniqueFd ready, std::chrono::seconds patience) {
+  (void)prctl(PR_SET_NAME, "vxvde-holder");
+  // Neither the lock of the run-dir nor a log that somebody waits for the end of is to live on
+  // here.
+  CloseAllBut(ready.get());
+  const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (const int fd : {0, 1, 2}) (void)dup2(null.get(), fd);
+  // Nor the folder it was started in.
+  if (path.front() == '/' && chdir("/") != 0) _exit(1);
+  sigset_t none;
+  sigemptyset(&none);
+  (void)sigprocmask(SIG_SETMASK, &none, nullptr);
+  absl::StatusOr<UniqueFd> listener = Listen(path);
+  if (!listener.ok()) _exit(1);
+  // To keep a descriptor takes nothing. Without seccomp it is as good as with.
+  if (!KeepCapabilities({}).ok()) _exit(1);
+  RefuseSystemCalls(/*with_bpf=*/false).IgnoreError();
+  Holder holder(*std::move(listener), path, patience);
+  if (write(ready.get(), "\n", 1) != 1) _exit(1);
+  ready.Reset();
+  holder.Run();
+  _exit(0);
+}
+
+absl::Status StartHolder(const std::string& path, std::chrono::seconds patience) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "make a pipe to the holder");
+  UniqueFd here(ends[0]);
+  UniqueFd there(ends[1]);
+  const pid_t child = fork();
+  if (child < 0) return ErrnoStatus(errno, "start a holder");
+  if (child == 0) {
+    here.Reset();
+    // Signals to the agent's process group are not for it, and its parent is to be init.
+    setsid();
+    if (fork() == 0) BeHolder(path, std::move(there), patience);
+    _exit(0);
+  }
+  there.Reset();
+  int status;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+  char word;
+  if (read(here.get(), &word, 1) != 1) {
+    return absl::UnavailableError(absl::StrCat("the holder could not listen at ", path));
+  }
+  return absl::OkStatus();
+}
+
+// And waits for its end, when all that it had is closed.
+void Kill(pid_t holder) {
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, holder, 0)));
+  (void)kill(holder, SIGKILL);
+  pollfd wait = {process.get(), POLLIN, 0};
+  if (process) (void)poll(&wait, 1, 1000);
+}
+
+// ---------------------------------------------------------------- the agent's side
+
+absl::StatusOr<UniqueFd> Connect(const std::string& path) {
+  ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!socket) return ErrnoStatus(errno, "open a socket to the holder");
+  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("connect to ", path));
+  }
+  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+    (void)setsockopt(socket.get(), SOL_SOCKET, option, &kPatienceOfAgent, sizeof(timeval));
+  }
+  return socket;
+}
+
+absl::StatusOr<std::map<std::string, UniqueFd>> List(const UniqueFd& socket) {
+  RETURN_IF_ERROR(SendMessage(socket, 'L', ""));
+  std::map<std::string, UniqueFd> found;
+  while (true) {
+    ASSIGN_OR_RETURN(Message message, ReceiveMessage(socket));
+    if (message.kind == 'F') {
+      // Without one: there was no room for it here.
+      if (message.fd) found[message.name] = std::move(message.fd);
+    } else if (absl::StrCat(absl::string_view(&message.kind, 1), message.name) == kAnswerEnd) {
+      return found;
+    } else {
+      return absl::DataLossError("the holder speaks another language");
+    }
+  }
+}
+
+FdKeeper KeeperAt(UniqueFd connected, std::map<std::string, UniqueFd> found) {
+  const auto socket = std::make_shared<UniqueFd>(std::move(connected));
+  return {.what = "holder",
+          .found = std::move(found),
+          .keep = [socket](const std::string& name,
+                           int fd) { return SendMessage(*socket, 'K', name, fd); },
+          .drop = [socket](const std::string& name) { return SendMessage(*socket, 'D', name); }};
+}
+
+}  // namespace
+
+absl::StatusOr<FdKeeper> OpenHolder(const std::string& run_dir, std::chrono::seconds patience) {
+  const std::string path = absl::StrCat(run_dir, "/hold.sock");
+  pid_t deaf = 0;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    absl::StatusOr<UniqueFd> socket = Connect(path);
+    if (!socket.ok()) continue;
+    const absl::StatusOr<ucred> peer = PeerOf(*socket);
+    if (absl::IsPermissionDenied(peer.status())) return Annotate(peer.status(), path);
+    if (!peer.ok()) continue;
+    absl::StatusOr<std::map<std::string, UniqueFd>> found = List(*socket);
+    if (found.ok()) return KeeperAt(*std::move(socket), *std::move(found));
+    deaf = peer->pid;
+    if (absl::IsDataLoss(found.status()) || absl::IsDeadlineExceeded(found.status())) break;
+  }
+  // What it has must be given up, ports and taps: nobody else can open them meanwhile.
+  if (deaf > 0) Kill(deaf);
+  RETURN_IF_ERROR(StartHolder(path, patience));
+  ASSIGN_OR_RETURN(UniqueFd socket, Connect(path));
+  RETURN_IF_ERROR(List(socket).status());
+  return KeeperAt(std::move(socket), {});
+}
+
+}  // namespace vxvde

@@ -1,0 +1,57 @@
+// Values that name an attachment and say what it publishes. The contracts of several rooms use
+// them.
+
+#ifndef VXVDE_AGENT_MODEL_ATTACHMENT_H_
+#define VXVDE_AGENT_MODEL_ATTACHMENT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plugin/base/cloud_key.h"
+#include "plugin/base/ids.h"
+#include "plugin/base/ip_address.h"
+
+namespace vxvde {
+
+// attach.proto, AttachmentKey.
+struct AttachmentKey {
+  std::string network;
+  std::string container_id;
+  std::string ifname;
+};
+
+// attach.proto, PortMapping.
+struct PortMapping {
+  uint16_t host_port = 0;
+  uint16_t container_port = 0;
+  std::string protocol;  // "tcp", "udp" or "sctp"
+  std::optional<IpAddress> host_ip;
+
+  friend bool operator==(const PortMapping&, const PortMapping&) = default;
+};
+
+// The attachment behind a port as the runtime names it, or the node itself (mode "node").
+struct AttachmentInfo {
+  std::string id;       // AttachmentId
+  std::string network;  // CNI network name
+  std::string container_id;
+  std::string ifname;
+  std::string main_ifname;    // of its ADD
+  std::string pod_namespace;  // empty outside Kubernetes
+  std::string pod_name;
+  std::string caller = "cni";  // or "netavark"
+  std::string mode;            // "veth", "tap" or "node"
+  std::string host_ifname;     // empty for taps
+  std::string netns;           // path
+  std::vector<IpPrefix> addresses;
+  std::vector<std::string> allow = {};  // to send beside what is its own
+  CloudKey cloud;
+  PortId port = PortId::kNone;  // kNone: recorded, but not attached now
+  std::string problem;          // why not attached; empty when it is
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_MODEL_ATTACHMENT_H_

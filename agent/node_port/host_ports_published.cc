@@ -1,0 +1,185 @@
+// What is published through the node's own ports, and the firewall's rules for it.
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/refusal.h"
+#include "agent/node_port/host_ports.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+std::string TextOf(const PortMapping& mapping) {
+  return absl::StrCat(
+      mapping.host_ip.has_value() ? absl::StrCat("[", mapping.host_ip->ToString(), "]:") : "",
+      mapping.host_port, "/", mapping.protocol);
+}
+
+// Would both be asked by one connection?
+bool Overlap(const PortMapping& a, const PortMapping& b) {
+  return a.host_port == b.host_port && a.protocol == b.protocol &&
+         (!a.host_ip.has_value() || !b.host_ip.has_value() || a.host_ip == b.host_ip);
+}
+
+}  // namespace
+
+std::vector<FirewallMapping> HostPorts::RulesOf(const PortMapping& mapping,
+                                                const std::vector<IpPrefix>& addresses) {
+  std::vector<FirewallMapping> rules;
+  for (const int family : {AF_INET, AF_INET6}) {
+    if (mapping.host_ip.has_value() && mapping.host_ip->family() != family) continue;
+    const auto target = std::find_if(addresses.begin(), addresses.end(), [&](const IpPrefix& one) {
+      return one.address.family() == family;
+    });
+    if (target == addresses.end()) continue;
+    rules.push_back({.protocol = mapping.protocol,
+                     .host_port = mapping.host_port,
+                     .host_ip = mapping.host_ip,
+                     .target = target->address,
+                     .target_port = mapping.container_port});
+  }
+  return rules;
+}
+
+absl::Status HostPorts::AsRefusal(const absl::Status& status) {
+  if (absl::IsPermissionDenied(status)) {
+    return Refuse(
+        kCniInvalidConfig,
+        absl::StrCat("the agent may not give the node a port of its own: ", status.message()),
+        "run the agent with CAP_NET_ADMIN in the node's network namespace (not rootless), "
+        "or leave out `gateway:` and published ports");
+  }
+  if (absl::IsAlreadyExists(status)) {
+    return Refuse(kCniInvalidConfig, status.message(),
+                  "remove or rename that interface: the node's own port has that name");
+  }
+  return status;
+}
+
+absl::Status HostPorts::CheckFree(const std::string& id,
+                                  const std::vector<PortMapping>& mappings) const {
+  for (size_t i = 0; i < mappings.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (!Overlap(mappings[i], mappings[j])) continue;
+      return Refuse(kCniInvalidConfig,
+                    absl::StrCat("port ", TextOf(mappings[i]), " of the node is mapped twice"),
+                    "map it once");
+    }
+    for (const auto& [other, publication] : publications_) {
+      if (other == id) continue;
+      for (const PortMapping& theirs : publication.mappings) {
+        if (!Overlap(mappings[i], theirs)) continue;
+        return Refuse(AttachError::kPortInUse,
+                      absl::StrCat("port ", TextOf(mappings[i]), " of node ", config_.node,
+                                   " is in use by ", publication.holder),
+                      "publish another port, or end that container");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HostPorts::Publish(const Publication& publication) {
+  RETURN_IF_ERROR(CheckFree(publication.id, publication.mappings));
+  for (const PortMapping& mapping : publication.mappings) {
+    if (!RulesOf(mapping, publication.addresses).empty()) continue;
+    return Refuse(
+        kCniInvalidConfig,
+        absl::StrCat("port ", TextOf(mapping), " cannot lead to the container: it has no ",
+                     !mapping.host_ip.has_value() ? ""
+                     : mapping.host_ip->is_v6()   ? "IPv6 "
+                                                  : "IPv4 ",
+                     "address"),
+        "give the container one, or leave the port out");
+  }
+  std::optional<Publication> before;
+  if (const auto found = publications_.find(publication.id); found != publications_.end()) {
+    before = found->second;
+  }
+  publications_[publication.id] = publication;
+  if (const absl::Status status = SyncFirewall(); !status.ok()) {
+    if (before.has_value()) {
+      publications_[publication.id] = *std::move(before);
+    } else {
+      publications_.erase(publication.id);
+    }
+    return AsRefusal(status);
+  }
+  if (entries_.contains(publication.cloud)) Advance(publication.cloud);  // one more subnet, maybe
+  return absl::OkStatus();
+}
+
+void HostPorts::Unpublish(const std::string& id) {
+  if (publications_.erase(id) != 0) KeepFirewall();
+}
+
+FirewallState HostPorts::WantedRules() const {
+  FirewallState state;
+  for (const auto& [cloud, entry] : entries_) {
+    if (entry.port == PortId::kNone) continue;
+    const NamedCloud* named = config_.FindByKey(cloud);
+    const bool masquerade = entry.configured && named != nullptr && named->masquerade;
+    state.ports.push_back({.ifname = entry.link.ifname,
+                           .subnets = masquerade ? named->subnets : std::vector<IpPrefix>(),
+                           .masquerade = masquerade});
+  }
+  for (const auto& [id, publication] : publications_) {
+    const auto entry = entries_.find(publication.cloud);
+    if (entry == entries_.end() || entry->second.port == PortId::kNone) continue;
+    for (const PortMapping& mapping : publication.mappings) {
+      for (FirewallMapping& rule : RulesOf(mapping, publication.addresses)) {
+        state.mappings.push_back(std::move(rule));
+      }
+    }
+  }
+  return state;
+}
+
+absl::Status HostPorts::SyncFirewall() {
+  if (!started_) return absl::OkStatus();
+  RETURN_IF_ERROR(parts_.firewall->Set(WantedRules()));
+  firewall_problem_.clear();
+  LetLocalhostThrough();
+  return absl::OkStatus();
+}
+
+void HostPorts::KeepFirewall() {
+  const absl::Status status = SyncFirewall();
+  if (status.ok()) return;
+  if (firewall_problem_ != status.message()) {
+    firewall_problem_ = std::string(status.message());
+    parts_.log->Error("nftables not as they should be", {{"error", firewall_problem_}});
+  }
+  RetrySoon();
+}
+
+// A packet from 127.0.0.1 may leave by an interface only where this says so (route_localnet of
+// Documentation/networking/ip-sysctl.rst); what comes back is for the firewall to sort out.
+void HostPorts::LetLocalhostThrough() {
+  for (auto& [cloud, entry] : entries_) {
+    if (entry.port == PortId::kNone) continue;
+    bool wanted = false;
+    for (const auto& [id, publication] : publications_) {
+      if (publication.cloud != cloud) continue;
+      for (const PortMapping& mapping : publication.mappings) {
+        for (const FirewallMapping& rule : RulesOf(mapping, publication.addresses)) {
+          wanted = wanted || rule.target.is_v4();
+        }
+      }
+    }
+    if (entry.localnet == wanted) continue;
+    const std::string key = absl::StrCat("net/ipv4/conf/", entry.link.ifname, "/route_localnet");
+    if (const absl::Status status = parts_.kernel->set(key, wanted ? "1" : "0"); !status.ok()) {
+      parts_.log->Warn("127.0.0.1 does not reach published ports",
+                       {{"sysctl", key}, {"error", std::string(status.message())}});
+    }
+    entry.localnet = wanted;  // tried once: other addresses of the node work all the same
+  }
+}
+
+}  // namespace vxvde

@@ -1,0 +1,78 @@
+#include "agent/status/live_node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/base/status.h"
+#include "plugin/base/version.h"
+
+namespace vxvde {
+
+LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
+                   const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
+                   std::string why_not_fast)
+    : loop_(loop),
+      switch_(the_switch),
+      attachments_(attachments),
+      claims_(claims),
+      node_ports_(node_ports),
+      group_id_(std::move(group_id)),
+      why_not_fast_(std::move(why_not_fast)),
+      started_(loop->now()) {}
+
+// Why `cloud` is forwarded by this program; empty when the kernel does it.
+std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
+  if (cloud.fast_port != 0) return "";
+  if (cloud.options.datapath == Datapath::kUser) {
+    return "`datapath: user` was configured when it was joined";
+  }
+  return why_not_fast_.empty() ? cloud.why_not_fast : why_not_fast_;
+}
+
+NodeSnapshot LiveNode::Snapshot() const {
+  NodeSnapshot node{.node = attachments_->config().node,
+                    .version = kVersion,
+                    .uptime = loop_->now() - started_,
+                    .clouds = {},
+                    .attachments = attachments_->List(),
+                    .ipam = claims_->Snapshot(),
+                    .reconciled = attachments_->reconciled()};
+  for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
+  SwitchSnapshot snapshot = switch_->Snapshot();
+  for (CloudSnapshot& state : snapshot.clouds) {
+    const CloudKey key = state.options.config.key;
+    CloudInfo cloud;
+    cloud.name = attachments_->CloudName(key);
+    cloud.vnl = attachments_->CloudVnl(key);
+    cloud.datapath = state.fast_port != 0 ? "kernel" : "user";
+    cloud.datapath_reason = WhyNotFast(state);
+    cloud.state = std::move(state);
+    node.clouds.push_back(std::move(cloud));
+  }
+  std::sort(node.clouds.begin(), node.clouds.end(),
+            [](const CloudInfo& a, const CloudInfo& b) { return a.name < b.name; });
+  return node;
+}
+
+absl::StatusOr<Explanation> LiveNode::Explain(const std::string& cloud, const MacAddress& source,
+                                              const MacAddress& destination) const {
+  CloudKey key;
+  if (const NamedCloud* named = attachments_->config().FindByName(cloud); named != nullptr) {
+    key = named->config.key;
+  } else {
+    const absl::StatusOr<CloudConfig> config = ParseVnl(cloud, group_id_);
+    if (!config.ok()) {
+      return absl::NotFoundError(
+          absl::StrCat("there is no cloud \"", cloud, "\" on this node, and it is no locator"));
+    }
+    key = config->key;
+  }
+  if (!switch_->IsJoined(key)) {
+    return absl::NotFoundError(
+        absl::StrCat("cloud \"", cloud, "\" is not joined: no port of this node is on it"));
+  }
+  return switch_->Explain(key, source, destination);
+}
+
+}  // namespace vxvde

@@ -1,0 +1,47 @@
+// LiveNode: the NodeView of a running agent. Loop thread only.
+
+#ifndef VXVDE_AGENT_STATUS_LIVE_NODE_H_
+#define VXVDE_AGENT_STATUS_LIVE_NODE_H_
+
+#include <string>
+
+#include "agent/attach/attachments.h"
+#include "agent/ipam/address_claims.h"
+#include "agent/node_port/node_ports.h"
+#include "agent/status/node_view.h"
+#include "plugin/switch.h"
+
+namespace vxvde {
+
+class LiveNode final : public NodeView {
+ public:
+  // All of them outlive it. `why_not_fast`: why this node has no fast path; empty when it has one.
+  LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
+           const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
+           std::string why_not_fast);
+
+  NodeSnapshot Snapshot() const override;
+  std::vector<StationSnapshot> Stations(const CloudKey& cloud,
+                                        const std::optional<MacAddress>& after,
+                                        size_t limit) const override {
+    return switch_->Stations(cloud, after, limit);
+  }
+  absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
+                                      const MacAddress& destination) const override;
+
+ private:
+  std::string WhyNotFast(const CloudSnapshot& cloud) const;
+
+  const EventLoop* loop_;
+  const Switch* switch_;
+  const Attachments* attachments_;
+  const AddressClaims* claims_;
+  const NodePorts* node_ports_;
+  GroupLookup group_id_;
+  std::string why_not_fast_;
+  Instant started_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_STATUS_LIVE_NODE_H_

@@ -1,0 +1,16 @@
+// Location: where a station is, behind a port of this node or behind a peer.
+
+#ifndef VXVDE_PLUGIN_BASE_LOCATION_H_
+#define VXVDE_PLUGIN_BASE_LOCATION_H_
+
+#include <variant>
+
+#include "plugin/base/ids.h"
+
+namespace vxvde {
+
+using Location = std::variant<PortId, Peer>;
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_BASE_LOCATION_H_
