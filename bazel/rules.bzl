@@ -20,13 +20,33 @@ def root_test(name, srcs = None, deps = [], tags = [], **kwargs):
     """A GoogleTest that makes network namespaces: root, outside the sandbox, one at a time."""
     unit_test(name, srcs, deps, tags = tags + ["local", "exclusive", "requires-root"], **kwargs)
 
-def fuzz_target(name, corpus, srcs = None, deps = []):
-    """NAME.cc defines LLVMFuzzerTestOneInput.
+def _unpacked_impl(ctx):
+    folder = ctx.actions.declare_directory(ctx.label.name)
+    ctx.actions.run_shell(
+        inputs = [ctx.file.archive],
+        outputs = [folder],
+        command = "tar -xzf %s -C %s" % (ctx.file.archive.path, folder.path),
+    )
+    return [DefaultInfo(files = depset([folder]), runfiles = ctx.runfiles([folder]))]
 
-    NAME_replay_test runs it over every file of `corpus`, in any configuration;
+_unpacked = rule(
+    implementation = _unpacked_impl,
+    attrs = {"archive": attr.label(allow_single_file = [".tar.gz"])},
+)
+
+def fuzz_target(name, srcs = None, deps = []):
+    """NAME.cc, which ends in _fuzz.cc, defines LLVMFuzzerTestOneInput.
+
+    Its corpus is the named files of corpus/STEM/ and the inputs in corpus/STEM.tar.gz that tools/fuzz.sh has found;
+    STEM is NAME without "_fuzz". NAME_replay_test runs it over all of them, in any configuration;
     `bazel build --config=fuzz //...:NAME` makes the libFuzzer program.
     """
+    stem = name[:-len("_fuzz")]
     srcs = srcs or [name + ".cc"]
+    corpus = native.glob(["corpus/%s/*" % stem])
+    for archive in native.glob(["corpus/%s.tar.gz" % stem]):
+        _unpacked(name = name + "_found", archive = archive)
+        corpus = corpus + [name + "_found"]
     native.cc_test(
         name = name + "_replay_test",
         size = "small",

@@ -2,7 +2,7 @@
 # Fuzzes each target for some seconds, from its corpus: tools/fuzz.sh [--keep] [--jobs N] [SECONDS [TARGET...]]
 # Default: 60 s, all targets, one at a time. What it finds is kept in ./crash-* and makes it fail.
 #
-# --keep     adds to the corpus in the tree what reaches code that nothing there reaches
+# --keep     adds to the archive in the tree (corpus/STEM.tar.gz) the inputs that reach code that nothing there reaches
 # --jobs N   N targets at a time
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,13 +28,17 @@ fuzz() {
   local target=$1 status=0
   local room=${target#//} name=${target##*:}
   room=${room%:*}
-  local kept=$room/corpus/$name
-  [ -d "$kept" ] || kept=$room/corpus/${name%_fuzz}
-  mkdir -p "$scratch/$name/new" "$kept"
-  "bazel-bin/$room/$name" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 "$scratch/$name/new" "$kept" \
+  local seeds=$room/corpus/${name%_fuzz}
+  local archive=$seeds.tar.gz found=$scratch/$name/found
+  mkdir -p "$scratch/$name/new" "$found" "$seeds"
+  [ ! -f "$archive" ] || tar -xzf "$archive" -C "$found"
+  "bazel-bin/$room/$name" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 "$scratch/$name/new" "$seeds" "$found" \
     >"$scratch/$name/log" 2>&1 || status=$?
   if [ -n "$keep" ] && [ $status -eq 0 ]; then
-    "bazel-bin/$room/$name" -merge=1 -use_counters=0 "$kept" "$scratch/$name/new" >>"$scratch/$name/log" 2>&1 || status=$?
+    "bazel-bin/$room/$name" -merge=1 -use_counters=0 "$found" "$seeds" "$scratch/$name/new" >>"$scratch/$name/log" 2>&1 || status=$?
+    # The same bytes for the same inputs, so that an unchanged corpus is an unchanged archive.
+    (cd "$found" && ls) | tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=0644 -C "$found" \
+      -cf - -T - | gzip -n9 >"$archive"
   fi
   echo "==== $target, $seconds s: $([ $status -eq 0 ] && echo ok || echo "FAILED, exit $status")"
   if [ $status -eq 0 ]; then
