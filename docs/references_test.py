@@ -11,6 +11,8 @@ Rules:
 3.  A document that a comment or another document names exists; so does the heading that stands in quotation marks behind
     it, and the decision of a number such as docs/decisions/0014.
 4.  A relative link in a document leads to a file and, with #heading, to a heading of it.
+5.  A path of a file that a document or a BUILD comment names exists, as plugin/fdb/fdb.cc; and a function that stands
+    behind it in docs/ARCHITECTURE.md, as `agent/main.cc`, `Run`, is in that file.
 
 Limits: the test reads text, not C++. It sees ids in comments and docstrings only, not in other strings. V4 and V6, which
 name IP versions in code, are no ids. If a file and a header that its comment names both define I2, it cannot tell which one is
@@ -255,6 +257,26 @@ def check_links(tree):
     return cited
 
 
+PATH = re.compile(r"(?<![\w./~-])((?:plugin|agent|cni|tests|tools|deploy|bazel)/[\w./-]*\.(?:cc|h|c|proto|py|sh|yaml|bzl|conflist))(?![\w/])")
+
+
+def check_paths(tree):
+    cited = 0
+    for path, text in tree.text.items():
+        lines = text.splitlines() if path.endswith(".md") else []
+        if os.path.basename(path) == "BUILD":
+            lines = [comment for _, comment in tree.comments[path]]
+        for number, line in enumerate(lines, 1):
+            for name in PATH.findall(line):
+                cited += 1
+                if not os.path.exists(os.path.join(ROOT, name)):
+                    tree.error(path, number, f"{name} does not exist")
+            for name, function in re.findall(r"`([\w/]+\.(?:cc|c))`, `(\w+)`", line):
+                if name in tree.text and not re.search(rf"\b{function}\(", tree.text[name]):
+                    tree.error(path, number, f"{name} has no function {function}")
+    return cited
+
+
 def check_itself():
     """A test that finds nothing proves nothing: one broken reference of each kind is found."""
     tree = Tree.__new__(Tree)
@@ -265,19 +287,22 @@ def check_itself():
         "a/b.h": "//   I1  An invariant.\n",
         "a/b.cc": '// I1 and E1 exist. "\nconst char* s = "E8 I8";  // I2, E2\n// docs/NONE.md; docs/decisions/0999\n'
                   '// docs/RUNTIMES.md, "None"\n',
-        "README.md": "[a](none.md) [b](#none)\n# A heading\n[c](#a-heading)\n",
+        "README.md": "[a](none.md) [b](#none)\n# A heading\n[c](#a-heading)\n`plugin/none.cc`\n`a/b.cc`, `None`\n",
     }
     tree.text = samples
     tree.comments = {path: comments(path, text) for path, text in samples.items()}
-    for check in (check_requirements, check_invariants, check_documents, check_links):
+    for check in CHECKS:
         check(tree)
-    assert len(tree.errors) == 7, tree.errors
+    assert len(tree.errors) == 9, tree.errors
+
+
+CHECKS = (check_requirements, check_invariants, check_documents, check_links, check_paths)
 
 
 def main():
     check_itself()
     tree = Tree()
-    counts = {check.__name__[6:]: check(tree) for check in (check_requirements, check_invariants, check_documents, check_links)}
+    counts = {check.__name__[6:]: check(tree) for check in CHECKS}
     print("\n".join(sorted(set(tree.errors))))
     print(f"references: {counts}, {len(set(tree.errors))} broken")
     # The tree was found at all.
