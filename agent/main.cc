@@ -206,7 +206,7 @@ absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const
   if (wanted != Datapath::kUser) {
     absl::StatusOr<std::unique_ptr<FastPath>> fast = OpenKernelFastPath(store);
     if (fast.ok()) {
-      if (const std::string anew = (*fast)->WhyAnew(); !anew.empty()) {
+      if (const std::string anew = (*fast)->WhyNotInherited(); !anew.empty()) {
         log.Warn("kernel datapath begun anew",
                  {{"why", anew}, {"so", "pods' ports are the agent's for a moment"}});
       }
@@ -390,7 +390,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   // However this ends: what all these objects have is for the next agent.
   const absl::Cleanup seal = [&] {
     kept.Seal();
-    if (fast.fast != nullptr) fast.fast->LeaveAll();
+    if (fast.fast != nullptr) fast.fast->KeepForNextAgent();
   };
 
   // Ports come back before anyone can ask for new ones.
@@ -407,7 +407,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   }
   attachments.DetachQueued();
   kept.DropUnused();
-  if (fast.fast != nullptr) fast.fast->DropLeft();
+  if (fast.fast != nullptr) fast.fast->DropInherited();
   ASSIGN_OR_RETURN(const std::unique_ptr<HandoffServer> handoff,
                    HandoffServer::Start(loop.get(), &attachments, &log, std::move(listener)));
   Reconciler reconciler(loop.get(), &attachments, TakeSnapshot);

@@ -335,7 +335,7 @@ void Cloud::OnFrameFromPort(Port& port, Frame& frame, Flow& flow, bool punted) {
       return;
     case Verdict::Action::kToPeer:
       if (port.carried() && !given_back && flow.peer != nullptr && flow.peer->fast) {
-        if (const Drop drop = fast_->Carry(port.id, out); drop != Drop::kNone) {
+        if (const Drop drop = fast_->Relay(port.id, out); drop != Drop::kNone) {
           port.drops.Add(drop, count);
         }
         return;

@@ -56,7 +56,7 @@ bool Cloud::ReadPunted() {
   PortId last = PortId::kNone;
   Flow flow;
   for (PuntedFrame& punted : punted_) {
-    if (punted.way == PuntedFrame::Way::kProof) {
+    if (punted.way == PuntedFrame::Way::kTunnelProbe) {
       proof_ = loop_->now();
       continue;
     }
@@ -193,7 +193,7 @@ void Cloud::CarryOrNot(Port& port, Instant now) {
   const bool open = proof_.has_value() && now - *proof_ < kHelloLife;
   if (port.fast && !open) SlowDown(port);
   if (port.fast || !open || port.failed || !port.why_not_fast.empty()) return;
-  if (const absl::Status added = fast_->AddCarried(port.id, port.options.mac); !added.ok()) {
+  if (const absl::Status added = fast_->AddRelayed(port.id, port.options.mac); !added.ok()) {
     port.why_not_fast = std::string(added.message());
     return;
   }
@@ -228,7 +228,7 @@ void Cloud::SlowDown(Port& port) {
 void Cloud::TakeOverPeers() {
   if (fast_ == nullptr) return;
   const Instant now = loop_->now();
-  for (const LeftPeer& left : fast_->LeftPeers()) {
+  for (const InheritedPeer& left : fast_->InheritedPeers()) {
     PeerState* state = TouchPeer(left.peer);
     if (state == nullptr) continue;
     state->fast_port = left.fast_port;
@@ -242,12 +242,12 @@ void Cloud::TakeOverPeers() {
 // copies.
 bool Cloud::TakeOverPort(PortId id, const PortOptions& options, FrameIo& io) {
   if (fast_ == nullptr) return false;
-  if (options.host_end == IfIndex::kNone && fast_->WasCarried(options.mac)) {
-    if (!fast_->AddCarried(id, options.mac).ok()) return false;
+  if (options.host_end == IfIndex::kNone && fast_->IsInheritedTap(options.mac)) {
+    if (!fast_->AddRelayed(id, options.mac).ok()) return false;
     proof_ = loop_->now();  // so it was, and so it is believed, as of the peers
     return true;
   }
-  if (!fast_->WasPort(options.host_end)) return false;
+  if (!fast_->IsInheritedPort(options.host_end)) return false;
   if (!fast_->AddPort(id, options.host_end).ok()) return false;
   if (!io.receives()) return true;
   if (!io.SetReceiving(false).ok()) {
@@ -265,7 +265,7 @@ void Cloud::TakeOverStations(const Location& where) {
   const Instant now = loop_->now();
   const auto* id = std::get_if<PortId>(&where);
   const Port* port = id != nullptr ? FindPort(*id) : nullptr;
-  for (const LeftStation& left : fast_->LeftStations(where)) {
+  for (const InheritedStation& left : fast_->InheritedStations(where)) {
     const Instant seen = std::min(left.seen, now);
     if (now - seen >= options_.config.expiry) continue;
     // It may have another guard by now.

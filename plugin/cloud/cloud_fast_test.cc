@@ -308,7 +308,7 @@ TEST_F(CloudFastTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough)
   FromPod(tap, MakeFrame(kFar, kPodA));
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeFrame(kFar, kPodA)))));
 
-  fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
+  fast().Push({PuntedFrame::Way::kTunnelProbe, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
   cloud().ReadNow();
   cloud().Tick(now() + 3s);
   EXPECT_THAT(fast().ports, ElementsAre(Pair(kA, IfIndex::kNone)));
@@ -330,7 +330,7 @@ TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
   Hello();
   FromPeer(MakeFrame(kPodA, kFar));
   FromPeer(MakeFrame(kPodA, kFar2), kOther);
-  fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
+  fast().Push({PuntedFrame::Way::kTunnelProbe, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
   cloud().ReadNow();
   cloud().Tick(now() + 2s);
   TakeSent();
@@ -359,7 +359,7 @@ TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
   cloud().ReadNow();
   EXPECT_THAT(tap->out, SizeIs(1));
 
-  fast().no_carry = Drop::kSendFailed;
+  fast().no_relay = Drop::kSendFailed;
   FromPod(tap, to_fast);
   EXPECT_EQ(Snapshot().ports[0].drops[Drop::kSendFailed], 1u);
 }
@@ -369,7 +369,7 @@ TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
   const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
   Hello();
   FromPeer(MakeFrame(kPodA, kFar));
-  fast().Push({PuntedFrame::Way::kProof, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
+  fast().Push({PuntedFrame::Way::kTunnelProbe, PortId::kNone, {MakeHello(kFarAgent, 5000, false)}});
   cloud().ReadNow();
   cloud().Tick(now() + 2s);
   ASSERT_TRUE(Snapshot().ports[0].fast);

@@ -18,8 +18,8 @@ class CloudLeftTest : public CloudFastTest {
  protected:
   void SetUp() override {
     CloudFastTest::SetUp();
-    fast().left_peers = {{.peer = kPeer, .fast_port = 5000}};
-    fast().left_ports = {kHostEnd};
+    fast().inherited_peers = {{.peer = kPeer, .fast_port = 5000}};
+    fast().inherited_ports = {kHostEnd};
   }
   const StationSnapshot* Station(const MacAddress& mac) {
     snapshot_ = Snapshot();
@@ -32,8 +32,8 @@ class CloudLeftTest : public CloudFastTest {
 };
 
 TEST_F(CloudLeftTest, PeersAndTheirStationsAreKnownAtOnce) {
-  fast().left_stations[kPeer] = {{.mac = kFar, .seen = now() - 100s},
-                                 {.mac = kFar2, .seen = now() - options_.config.expiry}};
+  fast().inherited_stations[kPeer] = {{.mac = kFar, .seen = now() - 100s},
+                                      {.mac = kFar2, .seen = now() - options_.config.expiry}};
   Start();
   EXPECT_EQ(fast().peers, (std::map<Peer, uint16_t>{{kPeer, 5000}}));
   const StationSnapshot* far = Station(kFar);
@@ -63,14 +63,15 @@ TEST_F(CloudLeftTest, APeerThatSaysNothingMoreIsSlowInTime) {
 
 TEST_F(CloudLeftTest, APeerToWhomThereIsNoWayIsAnOrdinaryOne) {
   fast().no_peer = absl::FailedPreconditionError("no route");
-  fast().left_stations[kPeer] = {{.mac = kFar, .seen = now()}};
+  fast().inherited_stations[kPeer] = {{.mac = kFar, .seen = now()}};
   Start();
   EXPECT_TRUE(fast().peers.empty());
   EXPECT_EQ(Station(kFar), nullptr);
 }
 
 TEST_F(CloudLeftTest, APortIsFastAtOnce) {
-  fast().left_stations[kA] = {{.mac = kPodA, .seen = now()}, {.mac = kNested, .seen = now() - 5s}};
+  fast().inherited_stations[kA] = {{.mac = kPodA, .seen = now()},
+                                   {.mac = kNested, .seen = now() - 5s}};
   Start();
   auto pod = std::make_shared<FakePort::State>();
   // The programs have forwarded this one already.
@@ -94,7 +95,7 @@ TEST_F(CloudLeftTest, APortIsFastAtOnce) {
 }
 
 TEST_F(CloudLeftTest, ATapIsCarriedAtOnce) {
-  fast().left_carried = {kPodA};
+  fast().inherited_taps = {kPodA};
   Start();
   const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
   EXPECT_TRUE(fast().ports.contains(kA));
@@ -104,7 +105,7 @@ TEST_F(CloudLeftTest, ATapIsCarriedAtOnce) {
 }
 
 TEST_F(CloudLeftTest, AStationThatMayNotBeThereAnyMoreIsForgotten) {
-  fast().left_stations[kA] = {{.mac = kNested, .seen = now()}};
+  fast().inherited_stations[kA] = {{.mac = kNested, .seen = now()}};
   Start();
   ASSERT_TRUE(cloud()
                   .AddPort(kA,

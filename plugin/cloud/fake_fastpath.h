@@ -37,10 +37,10 @@ class FakeFastCloud : public FastCloud {
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
     // Of an agent before.
-    std::set<IfIndex> left_ports;
-    std::set<MacAddress> left_carried;
-    std::vector<LeftPeer> left_peers;
-    std::map<Location, std::vector<LeftStation>> left_stations;
+    std::set<IfIndex> inherited_ports;
+    std::set<MacAddress> inherited_taps;
+    std::vector<InheritedPeer> inherited_peers;
+    std::map<Location, std::vector<InheritedStation>> inherited_stations;
     SlowCounters slow = {};
     FastLost lost = {};
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
@@ -56,7 +56,7 @@ class FakeFastCloud : public FastCloud {
     std::deque<Punted> punted;
     ReadyFd ready;
     std::vector<std::pair<PortId, std::vector<uint8_t>>> carried;
-    Drop no_carry = Drop::kNone;  // what Carry answers
+    Drop no_relay = Drop::kNone;  // what Relay answers
     void Punt(PortId from, FakePort::Item frame) {
       Push({PuntedFrame::Way::kFrom, from, std::move(frame)});
     }
@@ -81,17 +81,17 @@ class FakeFastCloud : public FastCloud {
     if (state_->no_port.ok()) state_->ports[port] = host_end;
     return state_->no_port;
   }
-  absl::Status AddCarried(PortId port, const MacAddress&) override {
+  absl::Status AddRelayed(PortId port, const MacAddress&) override {
     return AddPort(port, IfIndex::kNone);
   }
-  Drop Carry(PortId port, const OutFrame& frame) override {
+  Drop Relay(PortId port, const OutFrame& frame) override {
     std::vector<uint8_t> bytes;
     for (const iovec& part : frame.parts) {
       const auto* first = static_cast<const uint8_t*>(part.iov_base);
       bytes.insert(bytes.end(), first, first + part.iov_len);
     }
-    if (state_->no_carry == Drop::kNone) state_->carried.emplace_back(port, std::move(bytes));
-    return state_->no_carry;
+    if (state_->no_relay == Drop::kNone) state_->carried.emplace_back(port, std::move(bytes));
+    return state_->no_relay;
   }
   void RemovePort(PortId port) override {
     state_->ports.erase(port);
@@ -120,14 +120,16 @@ class FakeFastCloud : public FastCloud {
     if (it == state_->stations.end()) return std::nullopt;
     return it->second.seen;
   }
-  bool WasPort(IfIndex host_end) const override { return state_->left_ports.contains(host_end); }
-  bool WasCarried(const MacAddress& mac) const override {
-    return state_->left_carried.contains(mac);
+  bool IsInheritedPort(IfIndex host_end) const override {
+    return state_->inherited_ports.contains(host_end);
   }
-  std::vector<LeftPeer> LeftPeers() const override { return state_->left_peers; }
-  std::vector<LeftStation> LeftStations(const Location& where) const override {
-    const auto it = state_->left_stations.find(where);
-    return it != state_->left_stations.end() ? it->second : std::vector<LeftStation>();
+  bool IsInheritedTap(const MacAddress& mac) const override {
+    return state_->inherited_taps.contains(mac);
+  }
+  std::vector<InheritedPeer> InheritedPeers() const override { return state_->inherited_peers; }
+  std::vector<InheritedStation> InheritedStations(const Location& where) const override {
+    const auto it = state_->inherited_stations.find(where);
+    return it != state_->inherited_stations.end() ? it->second : std::vector<InheritedStation>();
   }
   void Discard(UniqueFd) override { ++state_->discarded; }
   absl::Status MoveTo(IfIndex uplink) override {
@@ -158,7 +160,7 @@ class FakeFastCloud : public FastCloud {
       while (!state_->punted.empty() && out.size() < buffers.count()) {
         const auto [way, port, item] = std::move(state_->punted.front());
         state_->punted.pop_front();
-        if (way != PuntedFrame::Way::kProof && !state_->ports.contains(port)) continue;
+        if (way != PuntedFrame::Way::kTunnelProbe && !state_->ports.contains(port)) continue;
         const std::span<uint8_t> buffer = buffers[out.size()].first(item.bytes.size());
         std::copy(item.bytes.begin(), item.bytes.end(), buffer.begin());
         out.push_back({.way = way, .port = port, .frame = {buffer, item.offload}});
@@ -190,9 +192,9 @@ class FakeFastPath : public FastPath {
     return std::make_unique<FakeFastCloud>(cloud);
   }
   void SetLocalAddresses(const std::vector<IpAddress>& addresses) override { local = addresses; }
-  std::string WhyAnew() const override { return ""; }
-  void DropLeft() override {}
-  void LeaveAll() override {}
+  std::string WhyNotInherited() const override { return ""; }
+  void DropInherited() override {}
+  void KeepForNextAgent() override {}
 };
 
 }  // namespace vxvde

@@ -1,21 +1,20 @@
-// FastPath: known unicast, forwarded by the kernel itself (tc programs, fastpath.bpf.c), between
-// the pods of this node and to and from agents that have a fast path as well.
+// FastPath: the kernel (tc programs, fastpath.bpf.c) forwards known unicast between the pods of
+// this node, and to and from agents that have a fast path as well.
 //
-// The cloud (plugin/cloud) decides; this holds a copy of what it has learned. Invariants:
+// The cloud (plugin/cloud) decides; the programs hold a copy of its table. Invariants:
 //   F1  A frame is either forwarded here as Forward() would, or punted: handed to the cloud, which
 //       reads it from frames() or datagrams(). Never both, never neither.
 //   F2  Only the cloud adds, moves or removes stations, peers and ports. The programs write ages
 //       and counters.
-//   F3  A station is alive here until the cloud takes it away, so the cloud must ask LastSeen()
-//   before
-//       it lets one expire.
+//   F3  A station lives here until the cloud removes it, so the cloud asks LastSeen() before it
+//       lets one expire.
 //   F4  What leaves with unfinished checksums or as a super-frame goes to a fast port of another
 //       agent, never to a plain member.
 //
-// The fast port is a second UDP port of a cloud on this node. Agents tell it to each other
+// The fast port is a second UDP port of a cloud on this node. Agents announce it to each other
 // (plugin/wire/hello.h) and send to it what their programs encapsulate, from the unicast port,
-// which stays the one address by which a member is known. No socket of ours reads it: what the
-// programs cannot handle there is punted whole.
+// which stays the one address by which a member is known. No socket reads the fast port: the
+// programs punt whole datagrams that they cannot handle there.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_FASTPATH_H_
 #define VXVDE_PLUGIN_FASTPATH_FASTPATH_H_
@@ -36,6 +35,7 @@
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
+#include "plugin/fastpath/counters.h"
 #include "plugin/fdb/fdb.h"
 #include "plugin/os/fd.h"
 #include "plugin/os/fd_store.h"
@@ -43,39 +43,11 @@
 
 namespace vxvde {
 
-// Why the programs left a frame to the cloud. Numbers are those of abi.h; kernel.cc compares them.
-enum class Slow : uint8_t {
-  kGroup = 0,     // broadcast or multicast
-  kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
-  kMoved = 2,     // the source is unknown or elsewhere: to be learned
-  kKind = 3,      // not IP; or to or from a peer with a VLAN tag, or a super-frame that is not TCP
-  kTooBig = 4,    // does not fit one datagram of the way there
-  kSlowPort = 5,  // the destination's port is not a fast one (a tap)
-  kSamePort = 6,  // to where it came from
-  kOdd = 7,       // headers that the programs do not understand
-  kGuarded = 8,   // from a pod: what a PortGuard may refuse (plugin/cloud/guard.h), or may hide it
-};
-inline constexpr size_t kSlowReasons = 9;
-// "group", "unknown", ...; "" when out of range.
-absl::string_view SlowName(Slow reason);
-
-// What the programs have counted since the port or peer was added.
-struct FastCounters {
-  FlowCounters from;  // from the pod, or from the peer
-  FlowCounters to;
-};
-// Punted, and lost because the cloud did not read them soon enough.
-struct FastLost {
-  uint64_t frames = 0;
-  uint64_t datagrams = 0;
-};
-using SlowCounters = std::array<uint64_t, kSlowReasons>;
-
 struct PuntedFrame {
   enum class Way {
-    kFrom,   // from `port`, to be forwarded
-    kTo,     // to `port`, a carried one, to be delivered
-    kProof,  // what was unpacked for carried ports arrives; `port` is none
+    kFrom,         // from `port`, to be forwarded
+    kTo,           // to `port`, a relayed one, to be delivered
+    kTunnelProbe,  // shows that frames unpacked for relayed ports arrive; `port` is none
   };
   Way way = Way::kFrom;
   PortId port = PortId::kNone;
@@ -101,41 +73,22 @@ struct FastCloudOptions {
   std::optional<IpAddress> bind;  // address to send from; absent: what the route to a peer says
 };
 
-// What the programs know from an agent before this one.
-struct LeftPeer {
-  Peer peer;
-  uint16_t fast_port = 0;
-};
-struct LeftStation {
-  MacAddress mac;
-  Instant seen;
-};
-
-// The fast path of one cloud. A port, peer or station that was never added is no fast one.
-class FastCloud {
+// The table that the programs of one cloud forward by: ports, peers, and the stations at them. A
+// port, peer or station that was never added is not offloaded.
+class FastTable {
  public:
-  virtual ~FastCloud() = default;  // undoes all, unless FastPath::LeaveAll() was called
+  virtual ~FastTable() = default;
 
-  // The same as before when an agent starts again.
-  virtual uint16_t fast_port() const = 0;
-  // Datagrams to the fast port that were punted, as if they had come to the unicast socket: the
-  // sender with the port that it sends from, the payload with finished checksums. Never sent on.
-  virtual DatagramIo& datagrams() = 0;
-  virtual PuntIo& frames() = 0;
-
-  // From now on the program reads what comes in at `host_end`, which must be no longer read
-  // otherwise. FailedPrecondition: this interface cannot be fast (the message says why), and
+  // From now on the program reads the frames that come in at `host_end`; nothing else may read
+  // them. FailedPrecondition: this interface cannot be offloaded (the message says why), and
   // nothing has changed.
   virtual absl::Status AddPort(PortId port, IfIndex host_end) = 0;
-  // For a port that the cloud must read and write itself (a tap): a carried one. Its frames to
-  // peers may go by Carry(); frames for it from peers come unpacked and whole to frames(), through
-  // the node's own network stack, which must let the fast port through: Way::kProof says that it
-  // does.
+  // For a port that the cloud reads and writes itself (a tap): a relayed one. The cloud sends its
+  // frames to peers by FastTraffic::Relay(). Frames for it from peers arrive at
+  // FastTraffic::frames() unpacked and whole. They pass the node's own network stack, which must
+  // let the fast port through: Way::kTunnelProbe shows that it does.
   // `mac`: the port's own.
-  virtual absl::Status AddCarried(PortId port, const MacAddress& mac) = 0;
-  // Sends `frame`, of a carried port and to a station at a peer; or gives it back at frames(), when
-  // the programs cannot. kPortFull and the like: it is lost.
-  virtual Drop Carry(PortId port, const OutFrame& frame) = 0;
+  virtual absl::Status AddRelayed(PortId port, const MacAddress& mac) = 0;
   virtual void RemovePort(PortId port) = 0;
 
   // FailedPrecondition: there is no way to it for now (no route, another kind of interface); what
@@ -143,33 +96,67 @@ class FastCloud {
   virtual absl::Status SetPeer(const Peer& peer, uint16_t fast_port) = 0;
   virtual void ForgetPeer(const Peer& peer) = 0;
   // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it
-  // and take nothing from it any more, but its place is not another's. ForgetPeer follows.
+  // and take nothing from it any more, but its slot stays reserved. ForgetPeer follows.
   virtual void StopPeer(const Peer& peer) = 0;
 
-  // A station that is at no fast port or peer is forgotten, or marked as one of a slow port.
+  // A station that is at no offloaded port or peer is forgotten, or marked as one of a slow port.
   virtual void SetStation(const MacAddress& mac, const Location& where, Instant seen) = 0;
   virtual void ForgetStation(const MacAddress& mac) = 0;
   // When the programs last saw a frame from it; nullopt: it has no entry.
   virtual std::optional<Instant> LastSeen(const MacAddress& mac) const = 0;
 
-  // What an agent before this one has left, by which the programs forward all the time; nothing
-  // when there was none. It is to be taken over as if it were new, ports by AddPort and peers by
-  // SetPeer, then the stations there by SetStation; what is not is gone with FastPath::DropLeft().
-  virtual bool WasPort(IfIndex host_end) const = 0;
-  virtual bool WasCarried(const MacAddress& mac) const = 0;
-  virtual std::vector<LeftPeer> LeftPeers() const = 0;
-  virtual std::vector<LeftStation> LeftStations(const Location& where) const = 0;
-
-  // Closes it on a thread of its own (FrameIo::Reopen).
-  virtual void Discard(UniqueFd fd) = 0;
-
-  // Goes on over another uplink.
-  virtual absl::Status MoveTo(IfIndex uplink) = 0;
-
   virtual FastCounters CountersOf(PortId port) const = 0;
   virtual FastCounters CountersOf(const Peer& peer) const = 0;
+};
+
+// The frames that pass between the programs of one cloud and the cloud.
+class FastTraffic {
+ public:
+  virtual ~FastTraffic() = default;
+
+  // The same as before when an agent starts again.
+  virtual uint16_t fast_port() const = 0;
+  // Datagrams to the fast port that were punted, as if they had come to the unicast socket: the
+  // sender with the port that it sends from, the payload with finished checksums. Never sent on.
+  virtual DatagramIo& datagrams() = 0;
+  virtual PuntIo& frames() = 0;
+  // Sends `frame`, of a relayed port and to a station at a peer; or gives it back at frames(), when
+  // the programs cannot. kPortFull and the like: it is lost.
+  virtual Drop Relay(PortId port, const OutFrame& frame) = 0;
+
   virtual SlowCounters slow() const = 0;
   virtual FastLost lost() const = 0;
+};
+
+struct InheritedPeer {
+  Peer peer;
+  uint16_t fast_port = 0;
+};
+struct InheritedStation {
+  MacAddress mac;
+  Instant seen;
+};
+
+// What an earlier agent left in the programs of one cloud, which forward by it all the time; empty
+// when there was none. The cloud takes it over as if it were new: ports by AddPort and peers by
+// SetPeer, then the stations there by SetStation. FastPath::DropInherited() removes the rest.
+class InheritedState {
+ public:
+  virtual ~InheritedState() = default;
+  virtual bool IsInheritedPort(IfIndex host_end) const = 0;
+  virtual bool IsInheritedTap(const MacAddress& mac) const = 0;
+  virtual std::vector<InheritedPeer> InheritedPeers() const = 0;
+  virtual std::vector<InheritedStation> InheritedStations(const Location& where) const = 0;
+};
+
+// The fast path of one cloud. Destroying it undoes everything, unless
+// FastPath::KeepForNextAgent() was called.
+class FastCloud : public FastTable, public FastTraffic, public InheritedState {
+ public:
+  // Closes `fd` on a background thread (FrameIo::Reopen).
+  virtual void Discard(UniqueFd fd) = 0;
+  // Goes on over another uplink.
+  virtual absl::Status MoveTo(IfIndex uplink) = 0;
   // What the programs would do with a frame from `source` to `destination`: one sentence.
   virtual std::string Explain(const MacAddress& source, const MacAddress& destination) const = 0;
 };
@@ -184,14 +171,14 @@ class FastPath {
   // Addresses at which this node takes datagrams.
   virtual void SetLocalAddresses(const std::vector<IpAddress>& addresses) = 0;
 
-  // For people: why what an agent before this one has left could not be taken over; empty when it
-  // was, or nothing was there.
-  virtual std::string WhyAnew() const = 0;
-  // All that is to be taken over from an agent before this one has been.
-  virtual void DropLeft() = 0;
-  // This process ends: the programs go on with what they know, for the next agent to take over,
-  // whatever is destroyed from now on.
-  virtual void LeaveAll() = 0;
+  // For people: why the state of an earlier agent could not be taken over; empty when it was, or
+  // when there was none.
+  virtual std::string WhyNotInherited() const = 0;
+  // Removes what was inherited and not taken over: nothing more will be.
+  virtual void DropInherited() = 0;
+  // This process ends: the programs keep forwarding by their table, whatever is destroyed from now
+  // on, until the next agent takes it over.
+  virtual void KeepForNextAgent() = 0;
 };
 
 // Loads the programs, for the calling thread's network namespace, in which all further calls must

@@ -305,7 +305,7 @@ absl::StatusOr<uint32_t> KernelFastCloud::TakePlace() {
   return *place;
 }
 
-absl::Status KernelFastCloud::AddCarried(PortId port, const MacAddress& mac) {
+absl::Status KernelFastCloud::AddRelayed(PortId port, const MacAddress& mac) {
   std::optional<uint32_t> place = TakeLeftCarried(mac);
   if (!place.has_value()) {
     ASSIGN_OR_RETURN(place, TakePlace());
@@ -315,7 +315,7 @@ absl::Status KernelFastCloud::AddCarried(PortId port, const MacAddress& mac) {
   return absl::OkStatus();
 }
 
-Drop KernelFastCloud::Carry(PortId port, const OutFrame& frame) {
+Drop KernelFastCloud::Relay(PortId port, const OutFrame& frame) {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return Drop::kSendFailed;
   return frames_->Send(static_cast<uint16_t>(found->second.place), frame);

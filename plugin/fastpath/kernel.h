@@ -64,9 +64,9 @@ class KernelFastPath final : public FastPath {
 
   absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) override;
   void SetLocalAddresses(const std::vector<IpAddress>& addresses) override;
-  std::string WhyAnew() const override { return why_anew_; }
-  void DropLeft() override;
-  void LeaveAll() override { stays_ = true; }
+  std::string WhyNotInherited() const override { return why_anew_; }
+  void DropInherited() override;
+  void KeepForNextAgent() override { stays_ = true; }
 
   // Descriptors of the programs, for BPF_PROG_TEST_RUN.
   int from_pod() const;
@@ -96,7 +96,7 @@ class KernelFastPath final : public FastPath {
   fastpath_programs* programs_;
   Netlink netlink_;
   FdStore* store_;      // may be null
-  bool stays_ = false;  // LeaveAll()
+  bool stays_ = false;  // KeepForNextAgent()
   std::string why_anew_;
   Places clouds_{FP_CLOUDS};
   Places ports_{FP_PORTS};
@@ -105,7 +105,7 @@ class KernelFastPath final : public FastPath {
   std::map<IfIndex, int> uplinks_;
   std::map<uint32_t, KernelFastCloud*> joined_;  // by place
   std::vector<fp_local> locals_;                 // that are in the map
-  // Until DropLeft(): what nobody has taken over.
+  // Until DropInherited(): what nobody has taken over.
   std::map<uint32_t, LeftCloud> left_;  // by place
   std::vector<IfIndex> left_interfaces_;
   struct Burial {
@@ -123,8 +123,8 @@ class KernelFastCloud final : public FastCloud {
   DatagramIo& datagrams() override { return *datagrams_; }
   PuntIo& frames() override { return *frames_; }
   absl::Status AddPort(PortId port, IfIndex host_end) override;
-  absl::Status AddCarried(PortId port, const MacAddress& mac) override;
-  Drop Carry(PortId port, const OutFrame& frame) override;
+  absl::Status AddRelayed(PortId port, const MacAddress& mac) override;
+  Drop Relay(PortId port, const OutFrame& frame) override;
   void RemovePort(PortId port) override;
   absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override;
   void ForgetPeer(const Peer& peer) override;
@@ -132,10 +132,10 @@ class KernelFastCloud final : public FastCloud {
   void SetStation(const MacAddress& mac, const Location& where, Instant seen) override;
   void ForgetStation(const MacAddress& mac) override;
   std::optional<Instant> LastSeen(const MacAddress& mac) const override;
-  bool WasPort(IfIndex host_end) const override;
-  bool WasCarried(const MacAddress& mac) const override;
-  std::vector<LeftPeer> LeftPeers() const override;
-  std::vector<LeftStation> LeftStations(const Location& where) const override;
+  bool IsInheritedPort(IfIndex host_end) const override;
+  bool IsInheritedTap(const MacAddress& mac) const override;
+  std::vector<InheritedPeer> InheritedPeers() const override;
+  std::vector<InheritedStation> InheritedStations(const Location& where) const override;
   void Discard(UniqueFd fd) override;
   absl::Status MoveTo(IfIndex uplink) override;
   FastCounters CountersOf(PortId port) const override;
@@ -168,7 +168,7 @@ class KernelFastCloud final : public FastCloud {
   std::optional<uint32_t> TakeLeftPort(IfIndex host_end);
   std::optional<uint32_t> TakeLeftCarried(const MacAddress& mac);
   // And says which interfaces it has.
-  void DropLeft(std::set<IfIndex>& ours);
+  void DropInherited(std::set<IfIndex>& ours);
   bool v6() const { return options_.group.is_v6(); }
   fp_station_key KeyOf(const MacAddress& mac) const;
   std::optional<fp_station> Find(const MacAddress& mac) const;

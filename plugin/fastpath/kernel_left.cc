@@ -223,7 +223,7 @@ std::optional<uint32_t> KernelFastPath::LeftPlace(const FastCloudOptions& option
   return std::nullopt;
 }
 
-void KernelFastPath::DropLeft() {
+void KernelFastPath::DropInherited() {
   std::map<uint32_t, LeftCloud> left = std::exchange(left_, {});
   for (auto& [place, cloud] : left) {
     const fp_cloud none = {};
@@ -235,7 +235,7 @@ void KernelFastPath::DropLeft() {
   }
   std::set<IfIndex> ours;
   for (const auto& [uplink, users] : uplinks_) ours.insert(uplink);
-  for (const auto& [place, cloud] : joined_) cloud->DropLeft(ours);
+  for (const auto& [place, cloud] : joined_) cloud->DropInherited(ours);
   for (const IfIndex index : std::exchange(left_interfaces_, {})) {
     if (!ours.contains(index)) DetachProgram(index);
   }
@@ -287,17 +287,19 @@ void KernelFastCloud::TakeOver(LeftCloud left) {
   for (const auto& [place, value] : left_.peers) peers_[PeerOf(value)] = place;
 }
 
-bool KernelFastCloud::WasPort(IfIndex host_end) const { return left_.ports.contains(host_end); }
+bool KernelFastCloud::IsInheritedPort(IfIndex host_end) const {
+  return left_.ports.contains(host_end);
+}
 
-std::vector<LeftPeer> KernelFastCloud::LeftPeers() const {
-  std::vector<LeftPeer> peers;
+std::vector<InheritedPeer> KernelFastCloud::InheritedPeers() const {
+  std::vector<InheritedPeer> peers;
   for (const auto& [place, value] : left_.peers) {
     peers.push_back({.peer = PeerOf(value), .fast_port = ntohs(value.fast_port)});
   }
   return peers;
 }
 
-std::vector<LeftStation> KernelFastCloud::LeftStations(const Location& where) const {
+std::vector<InheritedStation> KernelFastCloud::InheritedStations(const Location& where) const {
   std::pair<bool, uint32_t> at;
   if (const auto* port = std::get_if<PortId>(&where)) {
     const auto found = ports_.find(*port);
@@ -309,7 +311,7 @@ std::vector<LeftStation> KernelFastCloud::LeftStations(const Location& where) co
     at = {true, found->second};
   }
   const auto found = left_.at.find(at);
-  return found != left_.at.end() ? found->second : std::vector<LeftStation>();
+  return found != left_.at.end() ? found->second : std::vector<InheritedStation>();
 }
 
 std::optional<uint32_t> KernelFastCloud::TakeLeftPort(IfIndex host_end) {
@@ -320,7 +322,7 @@ std::optional<uint32_t> KernelFastCloud::TakeLeftPort(IfIndex host_end) {
   return place;
 }
 
-bool KernelFastCloud::WasCarried(const MacAddress& mac) const {
+bool KernelFastCloud::IsInheritedTap(const MacAddress& mac) const {
   return left_.carried.contains(mac);
 }
 
@@ -333,7 +335,7 @@ std::optional<uint32_t> KernelFastCloud::TakeLeftCarried(const MacAddress& mac) 
   return place;
 }
 
-void KernelFastCloud::DropLeft(std::set<IfIndex>& ours) {
+void KernelFastCloud::DropInherited(std::set<IfIndex>& ours) {
   LeftCloud left = std::exchange(left_, {});
   if (left.value.frames_tap == static_cast<uint32_t>(frames_tap_)) left.value = {};
   for (const auto& [place, value] : left.peers) peers_.erase(PeerOf(value));

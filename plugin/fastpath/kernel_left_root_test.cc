@@ -100,18 +100,18 @@ class KernelLeftTest : public testing::Test {
   // The agent is gone, in whatever way.
   void End() {
     node_.Run([&] {
-      fast_->LeaveAll();
+      fast_->KeepForNextAgent();
       cloud_.reset();
       fast_.reset();
     });
   }
   void Ping() const { pod1_.Shell("ping -q -c 3 -i 0.01 -W 1 198.51.100.2 >/dev/null"); }
-  void DropLeft() {
-    node_.Run([&] { fast_->DropLeft(); });
+  void DropInherited() {
+    node_.Run([&] { fast_->DropInherited(); });
   }
   std::vector<MacAddress> LeftAt(const Location& where) const {
     std::vector<MacAddress> macs;
-    for (const LeftStation& left : cloud_->LeftStations(where)) macs.push_back(left.mac);
+    for (const InheritedStation& left : cloud_->InheritedStations(where)) macs.push_back(left.mac);
     std::sort(macs.begin(), macs.end());
     return macs;
   }
@@ -140,7 +140,7 @@ TEST_F(KernelLeftTest, FramesPassWithoutAnAgentAndUnderTheNext) {
     cloud_->SetStation(mac1_, PortId{1}, kSeen);
     cloud_->SetStation(mac2_, PortId{2}, kSeen);
   });
-  DropLeft();
+  DropInherited();
   Ping();
   // It has counted all the time.
   EXPECT_GE(cloud_->CountersOf(PortId{1}).from.frames, before.from.frames + 12);
@@ -149,25 +149,25 @@ TEST_F(KernelLeftTest, FramesPassWithoutAnAgentAndUnderTheNext) {
 
 TEST_F(KernelLeftTest, TheNextAgentIsToldWhatWasKnown) {
   const uint16_t fast_port = cloud_->fast_port();
-  EXPECT_FALSE(cloud_->WasPort(end1_)) << "there was no agent before";
-  EXPECT_THAT(cloud_->LeftPeers(), IsEmpty());
+  EXPECT_FALSE(cloud_->IsInheritedPort(end1_)) << "there was no agent before";
+  EXPECT_THAT(cloud_->InheritedPeers(), IsEmpty());
   End();
   Start();
-  EXPECT_EQ(fast_->WhyAnew(), "");
+  EXPECT_EQ(fast_->WhyNotInherited(), "");
   EXPECT_EQ(cloud_->fast_port(), fast_port);
-  EXPECT_TRUE(cloud_->WasPort(end1_));
-  EXPECT_FALSE(cloud_->WasPort(uplink_));
-  const std::vector<LeftPeer> peers = cloud_->LeftPeers();
+  EXPECT_TRUE(cloud_->IsInheritedPort(end1_));
+  EXPECT_FALSE(cloud_->IsInheritedPort(uplink_));
+  const std::vector<InheritedPeer> peers = cloud_->InheritedPeers();
   ASSERT_EQ(peers.size(), 1u);
   EXPECT_EQ(peers[0].peer, kPeer);
   EXPECT_EQ(peers[0].fast_port, kTheirFastPort);
-  ASSERT_EQ(cloud_->LeftStations(kPeer).size(), 1u);
-  EXPECT_EQ(cloud_->LeftStations(kPeer)[0].mac, Mac(0x20));
-  EXPECT_EQ(cloud_->LeftStations(kPeer)[0].seen, kSeen);
+  ASSERT_EQ(cloud_->InheritedStations(kPeer).size(), 1u);
+  EXPECT_EQ(cloud_->InheritedStations(kPeer)[0].mac, Mac(0x20));
+  EXPECT_EQ(cloud_->InheritedStations(kPeer)[0].seen, kSeen);
   EXPECT_THAT(LeftAt(PortId{1}), IsEmpty()) << "not yet a port";
   node_.Run([&] {
     ASSERT_TRUE(cloud_->AddPort(PortId{1}, end1_).ok());
-    EXPECT_FALSE(cloud_->WasPort(end1_)) << "it is one now";
+    EXPECT_FALSE(cloud_->IsInheritedPort(end1_)) << "it is one now";
     std::vector<MacAddress> there = {mac1_, Mac(0x11)};
     std::sort(there.begin(), there.end());
     EXPECT_EQ(LeftAt(PortId{1}), there);
@@ -175,7 +175,7 @@ TEST_F(KernelLeftTest, TheNextAgentIsToldWhatWasKnown) {
     cloud_->SetStation(Mac(0x20), kPeer, kSeen);
     cloud_->SetStation(mac1_, PortId{1}, kSeen);
   });
-  DropLeft();
+  DropInherited();
   EXPECT_THAT(cloud_->Explain(mac1_, Mac(0x20)), HasSubstr(kPeer.ToString()));
 }
 
@@ -186,9 +186,9 @@ TEST_F(KernelLeftTest, WhatIsNotTakenOverGoes) {
     ASSERT_TRUE(cloud_->AddPort(PortId{1}, end1_).ok());
     cloud_->SetStation(mac1_, PortId{1}, kSeen);
   });
-  DropLeft();
-  EXPECT_FALSE(cloud_->WasPort(end2_));
-  EXPECT_THAT(cloud_->LeftPeers(), IsEmpty());
+  DropInherited();
+  EXPECT_FALSE(cloud_->IsInheritedPort(end2_));
+  EXPECT_THAT(cloud_->InheritedPeers(), IsEmpty());
   for (const MacAddress& mac : {mac2_, Mac(0x11), Mac(0x20)}) {
     EXPECT_EQ(cloud_->LastSeen(mac), std::nullopt) << mac.ToString();
   }
@@ -207,9 +207,9 @@ TEST_F(KernelLeftTest, WhatIsNotTakenOverGoes) {
 TEST_F(KernelLeftTest, ACloudThatIsNotJoinedAgainGoes) {
   End();
   Start(/*unicast_port=*/14791);
-  EXPECT_FALSE(cloud_->WasPort(end1_));
+  EXPECT_FALSE(cloud_->IsInheritedPort(end1_));
   node_.Shell("ip link show vxt14790 && ip link show vxf14790");
-  DropLeft();
+  DropInherited();
   node_.Shell("test $(ip -o link | grep -c vx[tdf]14790) = 0");
   node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
   node_.Shell("tc filter show dev eth0 ingress | grep -q from_uplink");
@@ -227,11 +227,11 @@ TEST_F(KernelLeftTest, MapsOfAnotherVersionAreNotGoneOnWith) {
   });
   End();
   Start();
-  EXPECT_THAT(fast_->WhyAnew(), HasSubstr(absl::StrCat("version ", FP_ABI + 1)));
-  EXPECT_FALSE(cloud_->WasPort(end1_));
-  EXPECT_THAT(cloud_->LeftPeers(), IsEmpty());
+  EXPECT_THAT(fast_->WhyNotInherited(), HasSubstr(absl::StrCat("version ", FP_ABI + 1)));
+  EXPECT_FALSE(cloud_->IsInheritedPort(end1_));
+  EXPECT_THAT(cloud_->InheritedPeers(), IsEmpty());
   node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
-  DropLeft();
+  DropInherited();
   node_.Run([&] {
     ASSERT_TRUE(cloud_->AddPort(PortId{1}, end1_).ok());
     ASSERT_TRUE(cloud_->AddPort(PortId{2}, end2_).ok());
@@ -256,7 +256,7 @@ TEST_F(KernelLeftTest, WhatWasPuntedMeanwhileWaitsInTheTap) {
     });
   });
   EXPECT_TRUE(came);
-  DropLeft();
+  DropInherited();
 }
 
 // As on Kubernetes, where all processes of a container end at once: the devices are there.
@@ -268,7 +268,7 @@ TEST_F(KernelLeftTest, TapsThatNobodyKeptAreOpenedAgain) {
   Start();
   EXPECT_EQ(ValueOrDie(node_.OpenNetlink().GetLink("vxt14790")).index, before);
   Ping();
-  DropLeft();
+  DropInherited();
 }
 
 // An agent was killed between making them and giving them their aliases.
@@ -288,7 +288,7 @@ TEST_F(KernelLeftTest, HalfMadeDevicesAreOurs) {
   });
   EXPECT_NE(ValueOrDie(node_.OpenNetlink().GetLink("vxf14791")).index, before);
   EXPECT_TRUE(node_.OpenNetlink().GetLink("vxf14792").ok());
-  DropLeft();
+  DropInherited();
   EXPECT_FALSE(node_.OpenNetlink().GetLink("vxf14792").ok()) << "no cloud has asked for it";
   EXPECT_TRUE(node_.OpenNetlink().GetLink("vxf14793").ok()) << "another one's";
   node_.Run([&] { second.reset(); });

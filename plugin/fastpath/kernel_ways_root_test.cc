@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 // ---------------------------------------------------------------- taps
 
 TEST_P(KernelFastPathTest, WhatIsForACarriedPortIsUnpackedByTheKernelAndReadByTheCloud) {
-  ASSERT_TRUE(cloud_->AddCarried(kTap, Mac(4)).ok());
+  ASSERT_TRUE(cloud_->AddRelayed(kTap, Mac(4)).ok());
   Static(Mac(5), kTap);
   packets::Spec spec;
   spec.payload = packets::Payload(700);
@@ -67,7 +67,7 @@ TEST_P(KernelFastPathTest, HelloComesBothWays) {
   SendForReal(Datagram(hello, PlainPeer()));
   const auto read = Punted([](size_t got) { return got == 1; });
   ASSERT_EQ(read.size(), 1u);
-  EXPECT_EQ(read[0].first.way, PuntedFrame::Way::kProof);
+  EXPECT_EQ(read[0].first.way, PuntedFrame::Way::kTunnelProbe);
   Buffers buffers(4);
   std::vector<InDatagram> datagrams;
   DropCounters drops;
@@ -79,7 +79,7 @@ TEST_P(KernelFastPathTest, HelloComesBothWays) {
 }
 
 TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
-  ASSERT_TRUE(cloud_->AddCarried(kTap, Mac(4)).ok());
+  ASSERT_TRUE(cloud_->AddRelayed(kTap, Mac(4)).ok());
   Static(Mac(5), kTap);
   const auto carry = [&](const MacAddress& destination, const MacAddress& source, bool arp) {
     Bytes frame = packets::Build({});
@@ -87,7 +87,7 @@ TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
     std::copy_n(source.bytes().begin(), 6, frame.begin() + 6);
     if (arp) StoreBe16(&frame[12], kEtherTypeArp);
     const iovec whole{frame.data(), frame.size()};
-    EXPECT_EQ(cloud_->Carry(kTap, {.parts = {&whole, 1}, .size = frame.size(), .offload = {}}),
+    EXPECT_EQ(cloud_->Relay(kTap, {.parts = {&whole, 1}, .size = frame.size(), .offload = {}}),
               Drop::kNone);
     return frame;
   };
@@ -267,7 +267,7 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
   node_.Run([&] {
     fast_ = ValueOrDie(KernelFastPath::Open());
     cloud_ = ValueOrDie(fast_->Join(options));
-    fast_->DropLeft();
+    fast_->DropInherited();
     node_.Shell("! tc filter show dev vx-1 ingress | grep -q from_pod");
     EXPECT_EQ(cloud_->fast_port(), fast_port);
     node_.Shell("ip link show up | grep -q vxf14790");

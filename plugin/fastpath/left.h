@@ -40,10 +40,10 @@ absl::Status LeaveMapsTo(bpf_object* programs);
 
 // What was in the maps of one cloud.
 struct LeftCloud {
-  fp_cloud value = {};                                                    // zero: there is no cloud
-  std::map<IfIndex, uint32_t> ports = {};                                 // place, by host end
-  std::map<uint32_t, fp_peer> peers = {};                                 // by place
-  std::map<std::pair<bool, uint32_t>, std::vector<LeftStation>> at = {};  // a peer?, its place
+  fp_cloud value = {};                     // zero: there is no cloud
+  std::map<IfIndex, uint32_t> ports = {};  // place, by host end
+  std::map<uint32_t, fp_peer> peers = {};  // by place
+  std::map<std::pair<bool, uint32_t>, std::vector<InheritedStation>> at = {};  // a peer?, its place
   absl::flat_hash_set<MacAddress> stations = {};
   std::map<MacAddress, uint32_t> carried = {};  // place of its port, by station
 };

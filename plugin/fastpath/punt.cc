@@ -63,12 +63,12 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     if (kind == kEtherTypeQinQ) {
       punted.way = PuntedFrame::Way::kFrom;
     } else if (kind == kEtherTypeVlan) {
-      punted.way = place == FP_PROOF ? PuntedFrame::Way::kProof : PuntedFrame::Way::kTo;
+      punted.way = place == FP_PROOF ? PuntedFrame::Way::kTunnelProbe : PuntedFrame::Way::kTo;
     } else {
       continue;
     }
-    punted.port = punted.way == PuntedFrame::Way::kProof ? PortId::kNone : port_at_(place);
-    if (punted.port == PortId::kNone && punted.way != PuntedFrame::Way::kProof) continue;
+    punted.port = punted.way == PuntedFrame::Way::kTunnelProbe ? PortId::kNone : port_at_(place);
+    if (punted.port == PortId::kNone && punted.way != PuntedFrame::Way::kTunnelProbe) continue;
     punted.frame.bytes = room.first(static_cast<size_t>(size) - sizeof(header) - kTagSize);
     if (punted.frame.bytes.size() == room.size()) {  // a tap cuts without a word
       drops.Add(Drop::kTruncated);

@@ -161,7 +161,7 @@ TEST(FramesTap, AnotherTagMeansTheOtherWay) {
   EXPECT_EQ(frames[0].way, PuntedFrame::Way::kTo);
   EXPECT_EQ(frames[0].port, PortId{2});
   EXPECT_EQ(Bytes(frames[0].frame.bytes.begin(), frames[0].frame.bytes.end()), frame);
-  EXPECT_EQ(frames[1].way, PuntedFrame::Way::kProof);
+  EXPECT_EQ(frames[1].way, PuntedFrame::Way::kTunnelProbe);
   EXPECT_EQ(drops.Total(), 0u);
 }
 

@@ -1,4 +1,4 @@
-#include "plugin/fastpath/fastpath.h"
+#include "plugin/fastpath/counters.h"
 
 namespace vxvde {
 

@@ -1,0 +1,45 @@
+// What the programs of a fast path count: plain values, for the cloud and for people.
+
+#ifndef VXVDE_PLUGIN_FASTPATH_COUNTERS_H_
+#define VXVDE_PLUGIN_FASTPATH_COUNTERS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "plugin/base/drop.h"
+
+namespace vxvde {
+
+// Why the programs left a frame to the cloud. Numbers are those of abi.h; kernel.cc compares them.
+enum class Slow : uint8_t {
+  kGroup = 0,     // broadcast or multicast
+  kUnknown = 1,   // the destination is unknown, or at a peer without a fast path
+  kMoved = 2,     // the source is unknown or elsewhere: to be learned
+  kKind = 3,      // not IP; or to or from a peer with a VLAN tag, or a super-frame that is not TCP
+  kTooBig = 4,    // does not fit one datagram of the way there
+  kSlowPort = 5,  // the destination's port is not a fast one (a tap)
+  kSamePort = 6,  // to where it came from
+  kOdd = 7,       // headers that the programs do not understand
+  kGuarded = 8,   // from a pod: what a PortGuard may refuse (plugin/cloud/guard.h), or may hide it
+};
+inline constexpr size_t kSlowReasons = 9;
+// "group", "unknown", ...; "" when out of range.
+absl::string_view SlowName(Slow reason);
+
+// What the programs have counted since the port or peer was added.
+struct FastCounters {
+  FlowCounters from;  // from the pod, or from the peer
+  FlowCounters to;
+};
+// Punted, and lost because the cloud did not read them in time.
+struct FastLost {
+  uint64_t frames = 0;
+  uint64_t datagrams = 0;
+};
+using SlowCounters = std::array<uint64_t, kSlowReasons>;
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_FASTPATH_COUNTERS_H_
