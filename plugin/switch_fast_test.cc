@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "plugin/cloud/fake_fastpath.h"
+#include "plugin/cloud/testing/fake_fastpath.h"
 #include "plugin/switch_fixture.h"
 
 namespace vxvde {
@@ -63,7 +63,7 @@ TEST_F(FastSwitchTest, ACloudJoinsTheFastPathAsItself) {
     EXPECT_EQ(path_.joined[0].ttl, 3);
     EXPECT_EQ(path_.joined[0].bind, kSelf);
     EXPECT_EQ(Snapshot().fast_port, 51105);
-    On([&] { EXPECT_TRUE(switch_->IsFast(key())); });
+    On([&] { EXPECT_TRUE(cloud()->IsOffloaded()); });
     EXPECT_EQ(Snapshot().why_not_fast, "");
     On([&] { switch_->Leave(key()); });
     EXPECT_FALSE(path_.cloud->alive);
@@ -72,9 +72,9 @@ TEST_F(FastSwitchTest, ACloudJoinsTheFastPathAsItself) {
 }
 
 TEST_F(FastSwitchTest, WhoWantsUserSpaceGetsIt) {
-  On([&] { EXPECT_FALSE(switch_->IsFast(key())); });
+  On([&] { EXPECT_TRUE(absl::IsNotFound(switch_->Find(key()).status())); });
   ASSERT_TRUE(Join(Datapath::kUser).ok());
-  On([&] { EXPECT_FALSE(switch_->IsFast(key())); });
+  On([&] { EXPECT_FALSE(cloud()->IsOffloaded()); });
   EXPECT_THAT(path_.joined, IsEmpty());
   EXPECT_EQ(Snapshot().fast_port, 0);
   EXPECT_EQ(Snapshot().why_not_fast, "");
@@ -117,7 +117,7 @@ TEST_F(FastSwitchTest, TheLoopReadsAndTicksTheFastPath) {
   ASSERT_TRUE(Join(Datapath::kAuto).ok());
   PortId id = PortId::kNone;
   On([&] {
-    auto added = switch_->AddPort(key(), {.name = "a", .mac = kPodA, .host_end = IfIndex{12}},
+    auto added = cloud()->AddPort({.name = "a", .mac = kPodA, .host_end = IfIndex{12}},
                                   std::make_unique<FakePort>(a_));
     ASSERT_TRUE(added.ok()) << added.status();
     id = *added;

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fakes.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -86,12 +86,14 @@ class SwitchTest : public testing::Test {
     ASSERT_TRUE(done.ok()) << done.status();
   }
   const CloudKey& key() const { return options_.config.key; }
+  // Only on the loop, while the cloud is joined.
+  CloudHandle* cloud() const { return switch_->Find(key()).value(); }
 
   PortId AddPort(const MacAddress& mac, const std::shared_ptr<FakePort::State>& state) {
     PortId id = PortId::kNone;
     On([&] {
-      auto added = switch_->AddPort(key(), {.name = mac.ToString(), .mac = mac},
-                                    std::make_unique<FakePort>(state));
+      auto added =
+          cloud()->AddPort({.name = mac.ToString(), .mac = mac}, std::make_unique<FakePort>(state));
       ASSERT_TRUE(added.ok()) << added.status();
       id = *added;
     });
@@ -110,7 +112,7 @@ class SwitchTest : public testing::Test {
       const SwitchSnapshot all = switch_->Snapshot();
       ASSERT_EQ(all.clouds.size(), 1u);
       out = all.clouds[0];
-      out.stations = switch_->Stations(key(), std::nullopt, 1000);
+      out.stations = cloud()->Stations(std::nullopt, 1000);
     });
     return out;
   }

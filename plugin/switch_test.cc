@@ -284,7 +284,7 @@ TEST_F(SwitchTest, AStationBehindAPodIsLearnedThere) {
 TEST_F(SwitchTest, WhatAGuardRefusesGoesNowhereAndTeachesNothing) {
   const PortId port = AddPort(kPodA, a_);
   AddPort(kPodB, b_);
-  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, {.on = true}).ok()); });
+  On([&] { ASSERT_TRUE(cloud()->SetGuard(port, {.on = true}).ok()); });
   FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
   for (const MacAddress& source : {kFar, kPodB, kNested}) {
     FromPod(a_, MakeFrame(MacAddress::Broadcast(), source));
@@ -297,9 +297,9 @@ TEST_F(SwitchTest, WhatAGuardRefusesGoesNowhereAndTeachesNothing) {
   EXPECT_EQ(seen.conflicts, 0u);
   EXPECT_EQ(seen.stations.size(), 3u);
   On([&] {
-    EXPECT_THAT(switch_->Explain(key(), kNested, kPodA)->reasons,
+    EXPECT_THAT(cloud()->Explain(kNested, kPodA).reasons,
                 testing::Contains(testing::HasSubstr("spoofed-mac")));
-    EXPECT_THAT(switch_->Explain(key(), kPodB, kPodA)->reasons,
+    EXPECT_THAT(cloud()->Explain(kPodB, kPodA).reasons,
                 testing::Not(testing::Contains(testing::HasSubstr("spoofed-mac"))));
   });
 
@@ -312,24 +312,24 @@ TEST_F(SwitchTest, AnotherGuardForgetsWhatThePortHadTaught) {
   const PortId port = AddPort(kPodA, a_);
   AddPort(kPodB, b_);
   const PortGuard nested{.on = true, .macs = {MacPrefix{.address = kNested}}};
-  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, nested).ok()); });
+  On([&] { ASSERT_TRUE(cloud()->SetGuard(port, nested).ok()); });
   FromPod(a_, MakeFrame(kPodB, kNested));
   EXPECT_EQ(Snapshot().stations.size(), 3u);
   EXPECT_EQ(b_->out.size(), 1u);
-  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, nested).ok()); });
+  On([&] { ASSERT_TRUE(cloud()->SetGuard(port, nested).ok()); });
   EXPECT_EQ(Snapshot().stations.size(), 3u) << "nothing has changed";
-  On([&] { ASSERT_TRUE(switch_->SetGuard(key(), port, {.on = true}).ok()); });
+  On([&] { ASSERT_TRUE(cloud()->SetGuard(port, {.on = true}).ok()); });
   EXPECT_EQ(Snapshot().stations.size(), 2u);
   FromPod(a_, MakeFrame(kPodB, kNested));
   EXPECT_EQ(Snapshot().ports[0].drops[Drop::kSpoofedMac], 1u);
   EXPECT_EQ(b_->out.size(), 1u);
-  On([&] { EXPECT_TRUE(absl::IsNotFound(switch_->SetGuard(key(), PortId{99}, {}))); });
+  On([&] { EXPECT_TRUE(absl::IsNotFound(cloud()->SetGuard(PortId{99}, {}))); });
 }
 
 TEST_F(SwitchTest, OnlyALeavingCloudSaysSo) {
   const PortId id = AddPort(kPodA, a_);
   On([&] {
-    EXPECT_TRUE(switch_->RemovePort(key(), id).ok());
+    EXPECT_TRUE(cloud()->TakePort(id).ok());
     EXPECT_THAT(unicast_->out, IsEmpty());
     switch_->Leave(key());
     ASSERT_THAT(unicast_->out, SizeIs(1));
@@ -347,10 +347,10 @@ TEST_F(SwitchTest, TwoPortsCannotHaveOneMac) {
   AddPort(kPodA, a_);
   On([&] {
     const auto again =
-        switch_->AddPort(key(), {.name = "second", .mac = kPodA}, std::make_unique<FakePort>(b_));
+        cloud()->AddPort({.name = "second", .mac = kPodA}, std::make_unique<FakePort>(b_));
     EXPECT_TRUE(absl::IsAlreadyExists(again.status())) << again.status();
     EXPECT_THAT(std::string(again.status().message()), testing::HasSubstr(kPodA.ToString()));
-    const auto group = switch_->AddPort(key(), {.name = "group", .mac = MacAddress::Broadcast()},
+    const auto group = cloud()->AddPort({.name = "group", .mac = MacAddress::Broadcast()},
                                         std::make_unique<FakePort>(b_));
     EXPECT_TRUE(absl::IsInvalidArgument(group.status()));
   });
@@ -363,7 +363,7 @@ TEST_F(SwitchTest, APortWhoseInterfaceIsGoneIsReportedOnceAndMayBeRemovedInAnswe
     switch_->SetListener([&](const SwitchEvent& event) {
       events_.push_back(event);
       if (event.kind == SwitchEvent::Kind::kPortFailed) {
-        EXPECT_TRUE(switch_->RemovePort(key(), event.port).ok());
+        EXPECT_TRUE(cloud()->TakePort(event.port).ok());
       }
     });
     events_.clear();
@@ -414,7 +414,7 @@ TEST_F(SwitchTest, OfAPortThatIsGoneNothingIsReported) {
       if (event.kind != SwitchEvent::Kind::kPortFailed) return;
       const SwitchSnapshot now = switch_->Snapshot();
       for (const PortSnapshot& port : now.clouds.at(0).ports) {
-        EXPECT_TRUE(switch_->RemovePort(key(), port.id).ok());
+        EXPECT_TRUE(cloud()->TakePort(port.id).ok());
       }
       switch_->Leave(key());
     });
@@ -463,19 +463,18 @@ TEST_F(SwitchTest, ExplainsWhatForwardDecides) {
   const PortId id = AddPort(kPodA, a_);
   FromPeer(unicast_, Wrap(MakeFrame(kPodA, kFar)), kPeer);
   On([&] {
-    const auto out = switch_->Explain(key(), kPodA, kFar);
-    ASSERT_TRUE(out.ok());
-    EXPECT_EQ(out->verdict.action, Verdict::Action::kToPeer);
-    EXPECT_EQ(out->verdict.peer, kPeer);
-    EXPECT_EQ(out->from, Location(id));
-    EXPECT_THAT(out->reasons, SizeIs(3));
-    const auto back = switch_->Explain(key(), kFar, kPodA);
-    EXPECT_EQ(back->verdict.action, Verdict::Action::kToPort);
-    const auto unknown = switch_->Explain(key(), kNested, kNested);
-    EXPECT_EQ(unknown->verdict.action, Verdict::Action::kFlood);
-    EXPECT_FALSE(unknown->source_known);
-    EXPECT_FALSE(unknown->destination_known);
-    EXPECT_TRUE(absl::IsNotFound(switch_->Explain({}, kFar, kPodA).status()));
+    const auto out = cloud()->Explain(kPodA, kFar);
+    EXPECT_EQ(out.verdict.action, Verdict::Action::kToPeer);
+    EXPECT_EQ(out.verdict.peer, kPeer);
+    EXPECT_EQ(out.from, Location(id));
+    EXPECT_THAT(out.reasons, SizeIs(3));
+    const auto back = cloud()->Explain(kFar, kPodA);
+    EXPECT_EQ(back.verdict.action, Verdict::Action::kToPort);
+    const auto unknown = cloud()->Explain(kNested, kNested);
+    EXPECT_EQ(unknown.verdict.action, Verdict::Action::kFlood);
+    EXPECT_FALSE(unknown.source_known);
+    EXPECT_FALSE(unknown.destination_known);
+    EXPECT_TRUE(absl::IsNotFound(switch_->Find({}).status()));
   });
 }
 
@@ -484,11 +483,11 @@ TEST_F(SwitchTest, AnInjectedFrameLooksLikeThePods) {
   AddPort(kPodB, b_);
   On([&] {
     const Bytes frame = MakeFrame(MacAddress::Broadcast(), kPodA);
-    EXPECT_TRUE(switch_->Inject(key(), id, frame).ok());
+    EXPECT_TRUE(cloud()->Inject(id, frame).ok());
     EXPECT_THAT(Frames(*b_), ElementsAre(frame));
     ASSERT_THAT(unicast_->out, SizeIs(1));
     EXPECT_EQ(unicast_->out[0].bytes, Wrap(frame));
-    EXPECT_TRUE(absl::IsNotFound(switch_->Inject(key(), PortId{99}, frame)));
+    EXPECT_TRUE(absl::IsNotFound(cloud()->Inject(PortId{99}, frame)));
   });
 }
 
@@ -497,11 +496,11 @@ TEST_F(SwitchTest, WhatIsInjectedToTheGroupGoesToNoPortHere) {
   AddPort(kPodB, b_);
   On([&] {
     const Bytes frame = MakeFrame(MacAddress::Broadcast(), kPodA);
-    EXPECT_TRUE(switch_->InjectToGroup(key(), id, frame).ok());
+    EXPECT_TRUE(cloud()->InjectToGroup(id, frame).ok());
     EXPECT_THAT(Frames(*b_), IsEmpty());
     ASSERT_THAT(unicast_->out, SizeIs(1));
     EXPECT_EQ(unicast_->out[0].bytes, Wrap(frame));
-    EXPECT_TRUE(absl::IsNotFound(switch_->InjectToGroup(key(), PortId{99}, frame)));
+    EXPECT_TRUE(absl::IsNotFound(cloud()->InjectToGroup(PortId{99}, frame)));
   });
 }
 
@@ -518,9 +517,8 @@ TEST_F(SwitchTest, ReadNowReadsAllThatIsThere) {
       unicast_->Push({Wrap(from_peer), kPeer});
       a_->Push({from_pod});
     }
-    EXPECT_TRUE(switch_->ReadNow(key()).ok());
+    cloud()->ReadNow();
     EXPECT_THAT(Frames(*b_), SizeIs(3 * kMany));
-    EXPECT_TRUE(absl::IsNotFound(switch_->ReadNow({})));
   });
 }
 

@@ -141,13 +141,15 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   entry.brought = request.brought;
   entry.ticket = static_cast<PlanTicket>(next_ticket_++);
 
+  const absl::StatusOr<CloudHandle*> handle = switch_->Find(cloud.key);
+  const bool offloaded = handle.ok() && (*handle)->IsOffloaded();
   PlannedAttachment planned{.ticket = entry.ticket,
                             .id = id,
                             .mac = record.mac,
                             .mtu = record.mtu,
                             .host_ifname = record.host_ifname,
                             .alias = LinkAlias(id, MainId(record)),
-                            .gso_max_size = GsoMaxSize(record.mtu, switch_->IsFast(cloud.key)),
+                            .gso_max_size = GsoMaxSize(record.mtu, offloaded),
                             .cloud = CloudName(cloud.key),
                             .vnl = record.vnl};
   RETURN_IF_ERROR(store_->Plan(id));
@@ -364,13 +366,13 @@ absl::StatusOr<PortId> Attachments::AddPort(const Entry& entry, std::unique_ptr<
   const AttachmentRecord& record = entry.record;
   const std::string name =
       record.tap ? absl::StrCat(record.container_id, "/", record.ifname) : record.host_ifname;
-  absl::StatusOr<PortId> port = switch_->AddPort(entry.cloud.key,
-                                                 {.name = name,
-                                                  .mac = record.mac,
-                                                  .mtu = record.mtu,
-                                                  .host_end = entry.host_end,
-                                                  .guard = GuardOf(entry)},
-                                                 std::move(io));
+  ASSIGN_OR_RETURN(CloudHandle * handle, switch_->Find(entry.cloud.key));
+  absl::StatusOr<PortId> port = handle->AddPort({.name = name,
+                                                 .mac = record.mac,
+                                                 .mtu = record.mtu,
+                                                 .host_end = entry.host_end,
+                                                 .guard = GuardOf(entry)},
+                                                std::move(io));
   if (absl::IsAlreadyExists(port.status())) {
     return Refuse(AttachError::kMacInUse, port.status().message(), "ask for another MAC");
   }
@@ -378,11 +380,12 @@ absl::StatusOr<PortId> Attachments::AddPort(const Entry& entry, std::unique_ptr<
 }
 
 void Attachments::Announce(const Entry& entry, bool to_ports) {
-  const CloudKey& cloud = entry.cloud.key;
+  const absl::StatusOr<CloudHandle*> handle = switch_->Find(entry.cloud.key);
+  if (!handle.ok()) return;  // its ports are gone
   for (const IpPrefix& address : entry.record.addresses) {
     const auto frame = BuildAnnouncement(entry.record.mac, address.address);
-    const absl::Status status = to_ports ? switch_->Inject(cloud, entry.port, frame)
-                                         : switch_->InjectToGroup(cloud, entry.port, frame);
+    const absl::Status status = to_ports ? (*handle)->Inject(entry.port, frame)
+                                         : (*handle)->InjectToGroup(entry.port, frame);
     if (!status.ok()) {
       log_->Warn("not announced", {{"id", entry.record.id},
                                    {"address", address.address.ToString()},
@@ -406,7 +409,9 @@ void Attachments::RemovePort(Entry& entry, bool with_link) {
   entry.announcement.reset();
   const PortId port = std::exchange(entry.port, PortId::kNone);
   if (port == PortId::kNone) return;
-  absl::StatusOr<std::unique_ptr<FrameIo>> io = switch_->TakePort(entry.cloud.key, port);
+  const absl::StatusOr<CloudHandle*> handle = switch_->Find(entry.cloud.key);
+  absl::StatusOr<std::unique_ptr<FrameIo>> io = handle.status();
+  if (handle.ok()) io = (*handle)->TakePort(port);
   if (io.ok()) {
     links_.bury({.io = *std::move(io), .with_link = with_link, .host_end = entry.host_end});
   } else {

@@ -237,7 +237,9 @@ void Attachments::SetConfig(Config config) {
   config_ = std::move(config);
   for (const auto& [id, entry] : entries_) {
     if (entry.state != State::kAttached) continue;
-    const absl::Status set = switch_->SetGuard(entry.cloud.key, entry.port, GuardOf(entry));
+    const absl::StatusOr<CloudHandle*> handle = switch_->Find(entry.cloud.key);
+    const absl::Status set =
+        handle.ok() ? (*handle)->SetGuard(entry.port, GuardOf(entry)) : handle.status();
     if (!set.ok()) {
       log_->Warn("port security not changed", {{"id", id}, {"error", std::string(set.message())}});
     }

@@ -173,9 +173,11 @@ void JoinedClouds::Follow(const Config& config) {
   for (auto& [key, options] : joined_) {
     const NamedCloud* named = config.FindByKey(key);
     options.snooping = named == nullptr || named->snooping;
-    switch_->SetSnooping(key, options.snooping);
     options.storm = StormOf(config, key);
-    switch_->SetStorm(key, options.storm);
+    const absl::StatusOr<CloudHandle*> handle = switch_->Find(key);
+    if (!handle.ok()) continue;
+    (*handle)->SetSnooping(options.snooping);
+    (*handle)->SetStorm(options.storm);
   }
 }
 

@@ -52,10 +52,9 @@ std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
   const auto live = live_.find(cloud);
   if (live == live_.end()) return "";
   // Where a frame of ours to it would go.
-  const absl::StatusOr<Explanation> explained =
-      parts_.the_switch->Explain(cloud, live->second->mac, mac);
-  if (!explained.ok()) return "";
-  const Verdict& verdict = explained->verdict;
+  const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
+  if (!handle.ok()) return "";
+  const Verdict verdict = (*handle)->Explain(live->second->mac, mac).verdict;
   if (verdict.action == Verdict::Action::kToPeer) {
     return absl::StrCat("peer ", verdict.peer.ToString());
   }
@@ -70,10 +69,10 @@ absl::StatusOr<std::unique_ptr<Ipam::Live>> Ipam::Open(const CloudKey& cloud) {
   live->listener = std::make_shared<AgentPort::Listener>();
   ASSIGN_OR_RETURN(std::unique_ptr<AgentPort> port, AgentPort::Open(live->listener));
   live->mac = DeriveMac("agent", absl::StrCat(random_()), cloud.ToString(), /*attempt=*/0);
-  ASSIGN_OR_RETURN(
-      live->port,
-      parts_.the_switch->AddPort(cloud, {.name = kAgentPortName, .mac = live->mac, .mtu = kPortMtu},
-                                 std::move(port)));
+  ASSIGN_OR_RETURN(CloudHandle * handle, parts_.the_switch->Find(cloud));
+  ASSIGN_OR_RETURN(live->port,
+                   handle->AddPort({.name = kAgentPortName, .mac = live->mac, .mtu = kPortMtu},
+                                   std::move(port)));
   live->listener->on_message = [this, cloud](const Neighbour& message) {
     OnMessage(cloud, message);
   };
@@ -123,7 +122,9 @@ void Ipam::OnLeaving(const CloudKey& cloud) {
   live_.erase(found);
   live->listener->on_message = nullptr;
   if (live->timer) parts_.loop->Cancel(*live->timer);
-  const absl::Status removed = parts_.the_switch->RemovePort(cloud, live->port);
+  const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
+  const absl::Status removed =
+      handle.ok() ? (*handle)->TakePort(live->port).status() : handle.status();
   if (!removed.ok()) {
     parts_.log->Warn("port not removed",
                      {{"cloud", NameOf(cloud)}, {"error", std::string(removed.message())}});
@@ -263,7 +264,8 @@ void Ipam::OnTimer(const CloudKey& cloud) {
   live.timer.reset();
   // An answer may have come and not be read yet: a busy agent is late, but must not be deaf.
   if (live.allocator->WouldDecide(parts_.loop->now())) {
-    parts_.the_switch->ReadNow(cloud).IgnoreError();  // it is joined
+    const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
+    if (handle.ok()) (*handle)->ReadNow();
   }
   ReadInbox(live);
   live.allocator->OnTime(parts_.loop->now());
@@ -276,7 +278,8 @@ void Ipam::Drain(const CloudKey& cloud) {
   Live& live = *found->second;
   // At once, whatever else waits for its turn: the time for an answer runs from here.
   for (const std::vector<uint8_t>& frame : live.allocator->TakeFrames()) {
-    const absl::Status sent = parts_.the_switch->Inject(cloud, live.port, frame);
+    const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
+    const absl::Status sent = handle.ok() ? (*handle)->Inject(live.port, frame) : handle.status();
     if (!sent.ok()) {
       parts_.log->Warn("not sent",
                        {{"cloud", NameOf(cloud)}, {"error", std::string(sent.message())}});

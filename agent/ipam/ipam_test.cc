@@ -13,7 +13,7 @@
 #include "agent/base/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fakes.h"
 #include "plugin/wire/packet.h"
 
 namespace vxvde {

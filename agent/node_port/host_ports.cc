@@ -264,7 +264,8 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   link.mac = MacOf(cloud);
   ASSIGN_OR_RETURN(link.mtu, PodMtu(/*requested=*/0, named != nullptr ? named->mtu : 0,
                                     joined->uplink_mtu, cloud.group));
-  link.gso_max_size = GsoMaxSize(link.mtu, parts_.the_switch->IsFast(cloud));
+  ASSIGN_OR_RETURN(CloudHandle * handle, parts_.the_switch->Find(cloud));
+  link.gso_max_size = GsoMaxSize(link.mtu, handle->IsOffloaded());
   link.addresses = AddressesOf(entry);
 
   const bool changed = !(link == entry.link);
@@ -278,12 +279,11 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   entry.localnet.reset();
   if (entry.port == PortId::kNone) {
     ASSIGN_OR_RETURN(std::unique_ptr<FrameIo> io, parts_.links->packet_port(end));
-    ASSIGN_OR_RETURN(entry.port, parts_.the_switch->AddPort(cloud,
-                                                            {.name = entry.link.ifname,
-                                                             .mac = entry.link.mac,
-                                                             .mtu = entry.link.mtu,
-                                                             .host_end = end},
-                                                            std::move(io)));
+    ASSIGN_OR_RETURN(entry.port, handle->AddPort({.name = entry.link.ifname,
+                                                  .mac = entry.link.mac,
+                                                  .mtu = entry.link.mtu,
+                                                  .host_end = end},
+                                                 std::move(io)));
   }
   AnnounceNowAndSoon(cloud, entry);
   TurnForwardingOn(entry);
@@ -370,7 +370,9 @@ void HostPorts::RemovePort(const CloudKey& cloud, Entry& entry) {
   entry.announcement.reset();
   const PortId port = std::exchange(entry.port, PortId::kNone);
   if (port == PortId::kNone) return;
-  if (const absl::Status status = parts_.the_switch->RemovePort(cloud, port); !status.ok()) {
+  const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
+  const absl::Status status = handle.ok() ? (*handle)->TakePort(port).status() : handle.status();
+  if (!status.ok()) {
     parts_.log->Warn("port not removed",
                      {{"interface", entry.link.ifname}, {"error", std::string(status.message())}});
   }
@@ -392,8 +394,11 @@ void HostPorts::OnEvent(const SwitchEvent& event) {
 
 void HostPorts::Announce(const CloudKey& cloud, const Entry& entry) {
   for (const IpPrefix& address : entry.link.addresses) {
-    const absl::Status status = parts_.the_switch->Inject(
-        cloud, entry.port, BuildAnnouncement(entry.link.mac, address.address));
+    const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
+    const absl::Status status =
+        handle.ok()
+            ? (*handle)->Inject(entry.port, BuildAnnouncement(entry.link.mac, address.address))
+            : handle.status();
     if (!status.ok()) {
       parts_.log->Warn("not announced", {{"interface", entry.link.ifname},
                                          {"address", address.address.ToString()},

@@ -15,7 +15,7 @@
 #include "agent/testing/fakes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fakes.h"
 
 namespace vxvde {
 namespace {

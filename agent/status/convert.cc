@@ -155,7 +155,7 @@ absl::StatusOr<Clouds> Select(const NodeSnapshot& node, const std::string& filte
   return clouds;
 }
 
-std::string QuerierText(const Snooper::Querier& querier) {
+std::string QuerierText(const SnoopState::Querier& querier) {
   if (querier.ours) return "this agent";
   if (!querier.mac.has_value()) return "";
   std::string where;
@@ -168,7 +168,7 @@ std::string QuerierText(const Snooper::Querier& querier) {
                           : absl::StrCat("router ", querier.source.ToString(), " (", where, ")");
 }
 
-void Set(v1::Snooping* out, const Snooper::State& state) {
+void Set(v1::Snooping* out, const SnoopState& state) {
   out->set_group_count(static_cast<uint32_t>(state.groups.size()));
   out->set_igmp_querier(QuerierText(state.querier[0]));
   out->set_mld_querier(QuerierText(state.querier[1]));
@@ -361,7 +361,7 @@ v1::FdbEntry ToFdbEntry(const StationRow& row) {
 
 struct GroupRow {
   const CloudInfo* cloud;
-  const Snooper::GroupRow* group;
+  const SnoopState::GroupRow* group;
 
   std::string SortKey() const {
     const IpAddress& address = group->group;
@@ -540,7 +540,7 @@ absl::StatusOr<v1::ListGroupsResponse> ToResponse(const NodeSnapshot& node,
   std::vector<GroupRow> rows;
   for (const CloudInfo* cloud : clouds) {
     if (!cloud->state.snooping.has_value()) continue;
-    for (const Snooper::GroupRow& group : cloud->state.snooping->groups) {
+    for (const SnoopState::GroupRow& group : cloud->state.snooping->groups) {
       rows.push_back({cloud, &group});
     }
   }

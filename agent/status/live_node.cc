@@ -68,11 +68,12 @@ absl::StatusOr<Explanation> LiveNode::Explain(const std::string& cloud, const Ma
     }
     key = config->key;
   }
-  if (!switch_->IsJoined(key)) {
+  const absl::StatusOr<CloudHandle*> handle = switch_->Find(key);
+  if (!handle.ok()) {
     return absl::NotFoundError(
         absl::StrCat("cloud \"", cloud, "\" is not joined: no port of this node is on it"));
   }
-  return switch_->Explain(key, source, destination);
+  return (*handle)->Explain(source, destination);
 }
 
 }  // namespace vxvde

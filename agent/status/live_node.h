@@ -24,7 +24,8 @@ class LiveNode final : public NodeView {
   std::vector<StationSnapshot> Stations(const CloudKey& cloud,
                                         const std::optional<MacAddress>& after,
                                         size_t limit) const override {
-    return switch_->Stations(cloud, after, limit);
+    const absl::StatusOr<CloudHandle*> handle = switch_->Find(cloud);
+    return handle.ok() ? (*handle)->Stations(after, limit) : std::vector<StationSnapshot>();
   }
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
                                       const MacAddress& destination) const override;

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "agent/attach/testing/attachments_fixture.h"
-#include "plugin/cloud/fake_fastpath.h"
+#include "plugin/cloud/testing/fake_fastpath.h"
 
 namespace vxvde {
 namespace {

@@ -164,7 +164,7 @@ void AddSnooping(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
                   "Copies of frames that were not sent to a port that does not want them.");
   for (const CloudInfo& cloud : node.clouds) {
     if (!cloud.state.snooping.has_value()) continue;
-    const Snooper::State& state = *cloud.state.snooping;
+    const SnoopState& state = *cloud.state.snooping;
     const ClientMetric::Label name{"cloud", cloud.name};
     groups.Add({name}, state.groups.size());
     unsure.Add({name}, state.unsure.size());

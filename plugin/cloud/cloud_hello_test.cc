@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "plugin/cloud/cloud_fast_fixture.h"
+#include "plugin/cloud/testing/cloud_fixture.h"
 
 namespace vxvde {
 namespace {
@@ -18,17 +18,17 @@ using testing::IsEmpty;
 using testing::Pair;
 using testing::SizeIs;
 
-TEST_F(CloudFastTest, ACloudSaysHelloToTheGroupWhenItIsJoined) {
+TEST_F(CloudTest, ACloudSaysHelloToTheGroupWhenItIsJoined) {
   Start(node_);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, kOurFastPort, true)))));
 }
 
-TEST_F(CloudFastTest, WithoutAFastPathItSaysThatItHasNone) {
+TEST_F(CloudTest, WithoutAFastPathItSaysThatItHasNone) {
   Start(node_, /*with_fast=*/false);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, 0, true)))));
 }
 
-TEST_F(CloudFastTest, AnAgentWithoutAnAddressSaysNothing) {
+TEST_F(CloudTest, AnAgentWithoutAnAddressSaysNothing) {
   options_.agent_mac = {};
   Start(node_);
   FromPeer(MakeHello(kFarAgent, 5000, true));
@@ -36,7 +36,7 @@ TEST_F(CloudFastTest, AnAgentWithoutAnAddressSaysNothing) {
   EXPECT_THAT(TakeSent(), IsEmpty());
 }
 
-TEST_F(CloudFastTest, HelloIsSaidEvery30Seconds) {
+TEST_F(CloudTest, HelloIsSaidEvery30Seconds) {
   Start();
   cloud().Tick(now() + 29s);
   EXPECT_THAT(TakeSent(), IsEmpty());
@@ -49,59 +49,65 @@ TEST_F(CloudFastTest, HelloIsSaidEvery30Seconds) {
   }
 }
 
-TEST_F(CloudFastTest, WithoutAFastPathHelloIsRepeatedToo) {
+TEST_F(CloudTest, WithoutAFastPathHelloIsRepeatedToo) {
   Start(/*with_fast=*/false);
   cloud().Tick(now() + 31s);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kGroup, Wrap(MakeHello(kAgent, 0, false)))));
 }
 
-TEST_F(CloudFastTest, AHelloIsAnsweredToItsSenderWhenItWantsThatOrIsNews) {
+TEST_F(CloudTest, AHelloIsAnsweredToItsSenderWhenItWantsThatOrIsNews) {
   Start();
   const auto answer = Pair(kPeer, Wrap(MakeHello(kAgent, kOurFastPort, false)));
-  const auto to_its_fast_port =
-      Pair(Peer{kPeer.address, 5000}, Wrap(MakeHello(kAgent, kOurFastPort, false)));
+  const auto trial = [](uint64_t nonce) {
+    return Pair(Peer{kPeer.address, 5000},
+                Wrap(MakeHello(kAgent, kOurFastPort, false, /*heard=*/false, nonce)));
+  };
   FromPeer(MakeHello(kFarAgent, 5000, false));
-  EXPECT_THAT(TakeSent(), ElementsAre(answer, to_its_fast_port)) << "the first of this peer";
+  EXPECT_THAT(TakeSent(), ElementsAre(answer, trial(1))) << "the first of this peer";
   FromPeer(MakeHello(kFarAgent, 5000, false));
   EXPECT_THAT(TakeSent(), IsEmpty());
   FromPeer(MakeHello(kFarAgent, 0, false));
   EXPECT_THAT(TakeSent(), IsEmpty());
   FromPeer(MakeHello(kFarAgent, 5000, true));
-  EXPECT_THAT(TakeSent(), ElementsAre(answer, to_its_fast_port));
+  EXPECT_THAT(TakeSent(), ElementsAre(answer, trial(2)));
 }
 
-TEST_F(CloudFastTest, AFastPortIsUsedWhenWhatWasSentThereWasAnswered) {
+TEST_F(CloudTest, AFastPortIsUsedWhenWhatWasSentThereWasAnswered) {
   Start();
   FromPeer(MakeHello(kFarAgent, 5000, false));
   EXPECT_THAT(fast().peers, IsEmpty()) << "it may not get there";
   TakeSent();
-  const auto tried =
-      ElementsAre(Pair(Peer{kPeer.address, 5000}, Wrap(MakeHello(kAgent, kOurFastPort, false))));
-  for (int i = 1; i < Cloud::kTries; ++i) {
-    cloud().Tick(now() + 1s);
+  const auto tried = ElementsAre(Pair(
+      Peer{kPeer.address, 5000}, Wrap(MakeHello(kAgent, kOurFastPort, false, /*heard=*/false, 1))));
+  for (int i = 1; i < PeerProbe::kMaxTries; ++i) {
+    cloud().Tick(now() + i * 1s);
     EXPECT_THAT(TakeSent(), tried);
   }
-  cloud().Tick(now() + 2s);
+  cloud().Tick(now() + 10s);
   EXPECT_THAT(TakeSent(), IsEmpty()) << "until its next Hello";
-  FromPeer(MakeHello(kFarAgent, 5000, false, /*heard=*/true));
+  for (const uint64_t wrong : {0, 2}) {
+    FromPeer(MakeHello(kFarAgent, 5000, false, /*heard=*/true, wrong));
+    EXPECT_THAT(fast().peers, IsEmpty()) << "of a host that has not received the trial";
+  }
+  FromPeer(MakeHello(kFarAgent, 5000, false, /*heard=*/true, 1));
   EXPECT_THAT(fast().peers, ElementsAre(Pair(kPeer, 5000)));
-  cloud().Tick(now() + 3s);
+  cloud().Tick(now() + 11s);
   EXPECT_THAT(TakeSent(), IsEmpty());
   FromPeer(MakeHello(kFarAgent, 5001, false));
   EXPECT_THAT(fast().peers, IsEmpty()) << "another port, of which nothing is known";
 }
 
-TEST_F(CloudFastTest, WhatComesToTheFastPortIsAnsweredAsHeard) {
+TEST_F(CloudTest, WhatComesToTheFastPortIsAnsweredAsHeard) {
   Start();
-  const auto heard = Pair(kPeer, Wrap(MakeHello(kAgent, kOurFastPort, false, /*heard=*/true)));
-  for (int i = 0; i < 2; ++i) {
-    fast().datagrams->Push({Wrap(MakeHello(kFarAgent, 0, false)), kPeer});
+  for (const uint64_t nonce : {0x77, 0x78}) {
+    fast().datagrams->Push({Wrap(MakeHello(kFarAgent, 0, false, /*heard=*/false, nonce)), kPeer});
     cloud().ReadNow();
-    EXPECT_THAT(TakeSent(), ElementsAre(heard));
+    EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(MakeHello(kAgent, kOurFastPort, false,
+                                                                   /*heard=*/true, nonce)))));
   }
 }
 
-TEST_F(CloudFastTest, WhoHasNoFastPathTellsWhoHasOne) {
+TEST_F(CloudTest, WhoHasNoFastPathTellsWhoHasOne) {
   Start(/*with_fast=*/false);
   const auto none = ElementsAre(Pair(kPeer, Wrap(MakeHello(kAgent, 0, false))));
   for (int i = 0; i < 2; ++i) {
@@ -112,8 +118,33 @@ TEST_F(CloudFastTest, WhoHasNoFastPathTellsWhoHasOne) {
   EXPECT_THAT(TakeSent(), IsEmpty());
 }
 
+TEST_F(CloudTest, AnAgentOf010IsTriedAndBelieved) {
+  Start();
+  FromPeer(MakeOldHello(kFarAgent, 5000, false, /*heard=*/true));
+  EXPECT_THAT(fast().peers, IsEmpty()) << "it had nothing to answer";
+  FromPeer(MakeOldHello(kFarAgent, 5000, false, /*heard=*/true));
+  EXPECT_THAT(fast().peers, ElementsAre(Pair(kPeer, 5000)));
+}
+
+TEST_F(CloudTest, AnEchoIsNoPeer) {
+  context_.local = {IpAddress::V4(192, 0, 2, 10)};
+  Start();
+  const Bytes flood = Wrap(MakeFrame(MacAddress::Broadcast(), kPodA));
+  const Bytes hello = Wrap(MakeHello(kAgent, kOurFastPort, true));
+  node_.group->Push({flood, {IpAddress::V4(192, 0, 2, 10), kOurPort}});
+  node_.group->Push({flood, {IpAddress::V4(0, 0, 0, 0), kOurPort}});
+  node_.group->Push({hello, {IpAddress::V4(192, 0, 2, 11), kOurPort}});  // an address that is new
+  cloud().ReadNow();
+  const CloudSnapshot snapshot = Snapshot();
+  EXPECT_EQ(snapshot.drops[Drop::kOwnEcho], 3u);
+  EXPECT_THAT(snapshot.peers, IsEmpty());
+  EXPECT_THAT(snapshot.stations, IsEmpty());
+  EXPECT_EQ(snapshot.from_group.frames, 0u);
+  EXPECT_THAT(TakeSent(), IsEmpty());
+}
+
 // Each way round, what one says the other hears, until both are silent.
-TEST_F(CloudFastTest, TwoAgentsFindEachOtherAndFallSilent) {
+TEST_F(CloudTest, TwoAgentsFindEachOtherAndFallSilent) {
   for (const bool a_fast : {false, true}) {
     for (const bool b_fast : {false, true}) {
       Node a, b;
@@ -156,7 +187,7 @@ TEST_F(CloudFastTest, TwoAgentsFindEachOtherAndFallSilent) {
   }
 }
 
-TEST_F(CloudFastTest, AHelloIsNeitherLearnedNorDeliveredNorLost) {
+TEST_F(CloudTest, AHelloIsNeitherLearnedNorDeliveredNorLost) {
   Start();
   const auto a = AddPort(kA, kPodA);
   Bytes unknown = MakeHello(kFarAgent, 5000, true);
@@ -172,7 +203,7 @@ TEST_F(CloudFastTest, AHelloIsNeitherLearnedNorDeliveredNorLost) {
   for (const auto& [to, bytes] : TakeSent()) EXPECT_EQ(to.address, kPeer.address);
 }
 
-TEST_F(CloudFastTest, AHelloOfAPodIsReserved) {
+TEST_F(CloudTest, AHelloOfAPodIsReserved) {
   Start();
   const auto a = AddPort(kA, kPodA);
   const auto b = AddPort(kB, kPodB, IfIndex::kNone);
@@ -186,7 +217,7 @@ TEST_F(CloudFastTest, AHelloOfAPodIsReserved) {
   EXPECT_EQ(snapshot.ports[0].drops.Total(), 2u);
 }
 
-TEST_F(CloudFastTest, AnAgentThatIsSilentByGroupIsAskedAndReportedAndTheGroupIsJoinedAnew) {
+TEST_F(CloudTest, AnAgentThatIsSilentByGroupIsAskedAndReportedAndTheGroupIsJoinedAnew) {
   Start(/*with_fast=*/false);
   node_.group->Push({Wrap(MakeHello(kFarAgent, 0, false)), kPeer});
   cloud().ReadNow();

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "plugin/cloud/cloud_fast_fixture.h"
+#include "plugin/cloud/testing/cloud_fixture.h"
 
 namespace vxvde {
 namespace {
@@ -38,7 +38,7 @@ bool IsQuery(const Bytes& frame) {
   return frame.size() > 62 ? frame[62] == 130 : frame.size() > 38 && frame[38] == 0x11;
 }
 
-class CloudSnoopTest : public CloudFastTest {
+class CloudSnoopTest : public CloudTest {
  protected:
   // Of the three ports B becomes fast.
   void Begin(bool snooping = true) {

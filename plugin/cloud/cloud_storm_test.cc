@@ -2,7 +2,7 @@
 // still: a bucket gives what it holds and no more.
 
 #include "gmock/gmock.h"
-#include "plugin/cloud/cloud_fast_fixture.h"
+#include "plugin/cloud/testing/cloud_fixture.h"
 
 namespace vxvde {
 namespace {
@@ -20,7 +20,7 @@ MacAddress Station(uint32_t n) {
                      static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)});
 }
 
-class CloudStormTest : public CloudFastTest {
+class CloudStormTest : public CloudTest {
  protected:
   static constexpr MacAddress kAll = MacAddress::Broadcast();
 
@@ -95,7 +95,7 @@ TEST_F(CloudStormTest, PeersThatAreNotCountedShareOneLimit) {
   options_.storm = {.port = 1000, .cloud = 0};
   Start();
   const auto a = AddPort(kA, kPodA);
-  for (uint32_t i = 0; i < Cloud::kMaxPeers + 800; ++i) {
+  for (uint32_t i = 0; i < PeerTable::kMaxPeers + 800; ++i) {
     const Peer peer{IpAddress::V4(198, 51, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i)),
                     14790};
     node_.group->Push({Wrap(MakeFrame(kAll, kFar)), peer});
@@ -104,10 +104,10 @@ TEST_F(CloudStormTest, PeersThatAreNotCountedShareOneLimit) {
   cloud().ReadNow();
   cloud().ReadNow();
   const CloudSnapshot snapshot = Snapshot();
-  EXPECT_THAT(snapshot.peers, SizeIs(Cloud::kMaxPeers));
+  EXPECT_THAT(snapshot.peers, SizeIs(PeerTable::kMaxPeers));
   EXPECT_EQ(snapshot.peers_not_kept, 800u);
   EXPECT_EQ(snapshot.drops[Drop::kStorm], 300u);
-  EXPECT_THAT(a->out, SizeIs(Cloud::kMaxPeers + 500));
+  EXPECT_THAT(a->out, SizeIs(PeerTable::kMaxPeers + 500));
 }
 
 TEST_F(CloudStormTest, HellosOfOnePeerAndOfAllStrangersAreLimited) {
@@ -255,7 +255,7 @@ TEST_F(CloudStormTest, AStrangersLeaveTakesNothingFromOthers) {
 class CloudCrowdTest : public CloudStormTest {
  protected:
   static constexpr uint32_t kMany = 10'000;
-  static constexpr size_t kMost = Cloud::kSweepPerTurn / (Fdb::kCost + 1) + 1;
+  static constexpr size_t kMost = StationSweep::kWorkPerTurn / (Fdb::kCost + 1) + 1;
 
   void Crowd(const Peer& from, uint32_t first) {
     for (uint32_t n = first; n < first + kMany; ++n) {
@@ -285,9 +285,9 @@ class CloudCrowdTest : public CloudStormTest {
 TEST_F(CloudCrowdTest, AMemberWithManyStationsLeavesBitByBit) {
   Start();
   AddFastPort(kA, kPodA);
+  Hello(kPeer);
   Crowd(kPeer, 1);
   Crowd(kOther, 1'000'000);
-  Hello(kPeer);
   EXPECT_THAT(fast().stations, SizeIs(1 + kMany));
   node_.events.clear();
 
@@ -326,6 +326,71 @@ TEST_F(CloudCrowdTest, ManySilentStationsGoBitByBitAndTheirPeerAfterThem) {
   cloud().Tick(now() + options_.config.expiry);
   EXPECT_LE(Events(Kind::kStationGone), kMost);
   EXPECT_EQ(Events(Kind::kPeerGone), 0u);
+}
+
+// A peer that announces and withdraws its fast port costs bounded turns as well.
+TEST_F(CloudCrowdTest, APeerWithManyStationsIsOffloadedAndStoppedBitByBit) {
+  Start();
+  AddFastPort(kA, kPodA);
+  Crowd(kPeer, 1);
+  Hello(kPeer);
+  EXPECT_THAT(fast().peers, SizeIs(1));
+  EXPECT_THAT(fast().stations, SizeIs(1 + KernelOffload::kStationsPerTurn));
+  Hello(kPeer, 0);
+  EXPECT_THAT(fast().stopped, ElementsAre(kPeer)) << "at once";
+  EXPECT_GT(fast().stations.size(), 1u);
+  Hello(kPeer);
+  EXPECT_THAT(fast().stopped, ElementsAre(kPeer)) << "not before its stations are gone";
+
+  std::vector<size_t> left = {fast().stations.size()};
+  std::function<void()> count = [&] {
+    left.push_back(fast().stations.size());
+    if (fast().peers.empty()) return loop_->Stop();
+    loop_->Post(count);
+  };
+  loop_->Post(count);
+  loop_->Run();
+  for (size_t i = 1; i < left.size(); ++i) {
+    EXPECT_LE(left[i - 1] - left[i], KernelOffload::kStationsPerTurn);
+  }
+  EXPECT_THAT(Copied(), ElementsAre(kPodA));
+  EXPECT_THAT(Snapshot().stations, SizeIs(1 + kMany)) << "the cloud knows them all the time";
+}
+
+// However many members leave at once, and whether anybody knows them.
+TEST_F(CloudCrowdTest, ManyPeersLeaveBitByBit) {
+  Start();
+  AddPort(kA, kPodA);
+  constexpr uint32_t kPeers = 3000;
+  const auto peer = [](uint32_t n) {
+    return Peer{IpAddress::V4(198, 51, static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)), 1};
+  };
+  for (uint32_t n = 0; n < kPeers; ++n) {
+    node_.unicast->Push({Wrap(MakeFrame(kPodA, Station(n + 1))), peer(n)});
+  }
+  for (uint32_t n = 0; n <= kPeers / 64; ++n) cloud().ReadNow();
+  node_.events.clear();
+  for (uint32_t n = 0; n < 2 * kPeers; ++n) node_.unicast->Push({Wrap({}), peer(n)});
+  for (uint32_t n = 0; n <= 2 * kPeers / 64; ++n) cloud().ReadNow();
+  EXPECT_EQ(Events(Kind::kPeerGone), kPeers);
+  EXPECT_LE(Events(Kind::kStationGone), kMost);
+  EXPECT_THAT(Snapshot().stations, SizeIs(1)) << "none is found any more";
+  for (const size_t gone : Turns()) EXPECT_LE(gone, kMost);
+  EXPECT_EQ(Events(Kind::kStationGone), kPeers);
+}
+
+TEST_F(CloudCrowdTest, ManySilentPeersGoBitByBit) {
+  Start();
+  constexpr uint32_t kPeers = 2000;
+  for (uint32_t n = 0; n < kPeers; ++n) {
+    // A group address is no station: the peers have none.
+    node_.unicast->Push({Wrap(MakeFrame(kPodA, MacAddress::Broadcast())),
+                         {IpAddress::V4(198, 51, 0, 1), static_cast<uint16_t>(n + 1)}});
+  }
+  for (uint32_t n = 0; n <= kPeers / 64; ++n) cloud().ReadNow();
+  node_.events.clear();
+  cloud().Tick(now() + options_.config.expiry);
+  EXPECT_EQ(Events(Kind::kPeerGone), StationSweep::kMaxPeersPerTurn);
 }
 
 TEST_F(CloudCrowdTest, AFloodOfSourcesLeavesRoomAndTakesNobodysPlace) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "plugin/cloud/forward.h"
 
 namespace vxvde {
 namespace {

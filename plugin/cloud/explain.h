@@ -1,4 +1,4 @@
-// Why forward() decides as it does, in sentences. Pure.
+// The reasons of Forward() for a verdict, in sentences. Pure.
 
 #ifndef VXVDE_PLUGIN_CLOUD_EXPLAIN_H_
 #define VXVDE_PLUGIN_CLOUD_EXPLAIN_H_
@@ -8,12 +8,12 @@
 #include "plugin/base/ids.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
-#include "plugin/cloud/types.h"
+#include "plugin/cloud/snapshot.h"
 #include "plugin/fdb/fdb.h"
 
 namespace vxvde {
 
-// What stands beside the FDB in the way of a frame.
+// Beside the FDB, these decide about a frame.
 struct Obstacles {
   std::vector<PortId> in_loop;
   bool guarded = false;   // a port's guard is on

@@ -17,7 +17,7 @@ void GroupWatch::Reset(Instant now) {
 void GroupWatch::Hello(const MacAddress& mac, const Peer& from, bool by_group, Instant now) {
   auto at = agents_.find(mac);
   if (at == agents_.end()) {
-    if (agents_.size() >= kMostAgents) return;
+    if (agents_.size() >= kMaxAgents) return;
     at = agents_.try_emplace(mac, Agent{.peer = from, .heard = now, .by_group = now}).first;
   }
   Agent& agent = at->second;
@@ -40,7 +40,7 @@ GroupWatch::Advice GroupWatch::Tick(Instant now) {
   for (auto& [mac, agent] : agents_) {
     if (agent.heard - agent.by_group >= kSilence) ++unheard_;
     if (now - agent.by_group < kAskAfter || now - agent.asked < kAskPeriod) continue;
-    if (advice.ask.size() >= kMostAsked) continue;
+    if (advice.ask.size() >= kMaxAsked) continue;
     agent.asked = now;
     advice.ask.push_back(agent.peer);
   }
@@ -58,7 +58,7 @@ GroupWatch::Advice GroupWatch::Tick(Instant now) {
     advice.rejoin = true;
     ++rejoins_;
     next_join_ = now + pause_;
-    pause_ = std::min(2 * pause_, kRejoinLongest);
+    pause_ = std::min(2 * pause_, kMaxRejoin);
   }
   return advice;
 }

@@ -1,10 +1,10 @@
-// GroupWatch: does the cloud's multicast work on the underlay? Pure.
+// GroupWatch: whether the cloud's multicast works on the underlay. Pure.
 //
-// What a member can know of it: the kernel gives back what it sends to the group, as long as it is
-// a member on the uplink; and agents say Hello to the group every 30 s, so one that is silent there
-// while it answers by unicast is not heard by group. The usual reason is a switch that snoops IGMP
-// or MLD on a network where nobody asks: some minutes after the join it forgets us. Joining anew
-// helps against that for some minutes more.
+// A member sees two signs of it. The kernel returns the datagrams that the member sends to the
+// group, as long as it has joined on the uplink. And agents say Hello to the group every 30 s: one
+// that is silent there while it answers by unicast is not heard by group. The usual reason is a
+// switch that snoops IGMP or MLD on a network without a querier: some minutes after the join it
+// forgets the member. Joining again helps for some more minutes.
 //
 // Agents are known by the MAC in their Hello: one with two addresses may use either.
 
@@ -31,20 +31,20 @@ class GroupWatch {
   // An agent that was not heard by group for this long is asked by unicast, this often.
   static constexpr Duration kAskAfter = std::chrono::seconds(65);
   static constexpr Duration kAskPeriod = std::chrono::seconds(10);
-  static constexpr size_t kMostAsked = 64;  // in one turn
-  // One that says nothing at all is forgotten.
+  static constexpr size_t kMaxAsked = 64;  // in one turn
+  // One that is silent altogether is forgotten.
   static constexpr Duration kForget = std::chrono::seconds(128);
-  static constexpr size_t kMostAgents = 1024;  // further ones are not watched
-  // The pause after a join, doubled each time up to the longest while nothing is heard.
+  static constexpr size_t kMaxAgents = 1024;  // further ones are not watched
+  // The pause after a join, doubled each time up to kMaxRejoin while nothing is heard.
   static constexpr Duration kRejoin = std::chrono::seconds(60);
-  static constexpr Duration kRejoinLongest = std::chrono::minutes(16);
+  static constexpr Duration kMaxRejoin = std::chrono::minutes(16);
 
   explicit GroupWatch(Instant now) { Reset(now); }
 
-  // Begins anew: another uplink.
+  // Starts again, on another uplink.
   void Reset(Instant now);
 
-  // Something was sent to the group; it came back; something of another member came by it.
+  // A datagram was sent to the group; it came back; one of another member came by the group.
   void Sent(Instant now) { sent_ = now; }
   void Echo(Instant now) { echo_ = now; }
   void Heard(Instant now) { heard_ = now; }

@@ -142,7 +142,7 @@ TEST_F(GroupWatchTest, TheFloodOfAgentsIsBounded) {
                  kPeer, true, now_);
   }
   now_ += 66s;
-  EXPECT_THAT(watch_.Tick(now_).ask, SizeIs(GroupWatch::kMostAsked));
+  EXPECT_THAT(watch_.Tick(now_).ask, SizeIs(GroupWatch::kMaxAsked));
   now_ += 128s;
   EXPECT_THAT(watch_.Tick(now_).ask, IsEmpty());
 }

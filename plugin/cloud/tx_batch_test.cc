@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fakes.h"
 
 namespace vxvde {
 namespace {

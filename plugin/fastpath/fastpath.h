@@ -91,8 +91,9 @@ class FastTable {
   virtual absl::Status AddRelayed(PortId port, const MacAddress& mac) = 0;
   virtual void RemovePort(PortId port) = 0;
 
-  // FailedPrecondition: there is no way to it for now (no route, another kind of interface); what
-  // was known of it is forgotten. Called again when its fast port or the routes may have changed.
+  // FailedPrecondition: there is no way to it for now (no route, another kind of interface). A peer
+  // that was added before is stopped then, as by StopPeer. Called again when its fast port or the
+  // routes may have changed.
   virtual absl::Status SetPeer(const Peer& peer, uint16_t fast_port) = 0;
   virtual void ForgetPeer(const Peer& peer) = 0;
   // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it

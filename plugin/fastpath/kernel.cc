@@ -361,6 +361,7 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
     return absl::OkStatus();
   }();
   const auto known = peers_.find(peer);
+  const bool is_new = known == peers_.end();
   uint32_t place;
   absl::Status status = found;
   if (status.ok() && known == peers_.end()) {
@@ -376,7 +377,7 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
     place = known->second;
   }
   if (!status.ok()) {
-    ForgetPeer(peer);
+    StopPeer(peer);
     return absl::FailedPreconditionError(
         absl::StrCat("peer ", peer.ToString(), ": ", status.message()));
   }
@@ -385,7 +386,7 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
   if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &place, &value, BPF_ANY) !=
       0) {
     const absl::Status failed = ErrnoStatus(errno, "write the peers' map");
-    ForgetPeer(peer);
+    is_new ? ForgetPeer(peer) : StopPeer(peer);
     return absl::FailedPreconditionError(failed.message());
   }
   return absl::OkStatus();

@@ -53,7 +53,12 @@ void Fdb::Unlink(Slot& slot) {
   if (slot.next != kNone) At(slot.next).before = slot.before;
   if (!slot.entry.is_static) --place.learned;
   if (place.forgotten) --gone_;
-  if (--place.count != 0 || place.forgotten) return;  // a forgotten place ends in Sweep
+  if (--place.count != 0) return;
+  if (place.forgotten) {  // the place itself ends in Sweep
+    const auto found = forgetting_.find(std::get<Peer>(place.where));
+    if (--found->second == 0) forgetting_.erase(found);
+    return;
+  }
   place_of_.erase(place.where);
   free_places_.push_back(slot.place);
 }
@@ -225,14 +230,9 @@ size_t Fdb::ForgetPeer(const Peer& peer) {
   place_of_.erase(found);
   places_[at].forgotten = true;
   gone_ += places_[at].count;
+  ++forgetting_[peer];
   forgotten_.push_back(at);
   return places_[at].count;
-}
-
-bool Fdb::IsForgetting(const Peer& peer) const {
-  return std::any_of(forgotten_.begin(), forgotten_.end(), [&](Index at) {
-    return places_[at].first != kNone && places_[at].where == Location(peer);
-  });
 }
 
 void Fdb::StartSweep() {

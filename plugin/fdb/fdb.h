@@ -11,10 +11,9 @@
 //   I4  Every change of location is reported once to the listener; a refresh is not.
 //   I5  For each station the listener hears kAdded first, then any kMoved, then one of
 //       kRemoved and kExpired, then kAdded again: it may keep a copy of the table.
-//   I6  No call but ForgetPort, ForEachAt and Rows takes longer when the table is larger. Those
-//   that
-//       a peer leaves behind, and those that expire, are not found from then on, and go when Sweep
-//       comes to them.
+//   I6  Only ForgetPort, ForgetLearnedAt, ForEachAt and Rows take longer when the table is larger.
+//       Entries that a peer leaves behind, and those that expire, are not found from then on, and
+//       go when Sweep comes to them.
 //   I7  A station that moved kHoldMoves times within kHoldWithin is taken back, with the next move,
 //       to where it was before the first of them, and stays there for kHoldFor, whatever claims it
 //       from elsewhere. So who repeats another's frames, in a loop or in bad faith, does not get
@@ -115,8 +114,8 @@ class Fdb {
   size_t ForgetPeer(const Peer& peer);  // a leave; reported by Sweep
   size_t ForgetPort(PortId port);       // static ones too; reported at once
   size_t ForgetLearnedAt(PortId port);  // reported at once
-  // Something that ForgetPeer(peer) took away is not reported yet.
-  bool IsForgetting(const Peer& peer) const;
+  // A station that ForgetPeer(peer) took away is not reported yet.
+  bool IsForgetting(const Peer& peer) const { return forgetting_.contains(peer); }
 
   // From now on Sweep looks for entries that have expired, once at each. To be called every second;
   // while it is under way it goes on.
@@ -220,6 +219,8 @@ class Fdb {
   std::vector<Place> places_;
   std::vector<Index> free_places_;
   std::deque<Index> forgotten_;
+  // Forgotten places that still have entries, by peer: one that returns and leaves has several.
+  absl::flat_hash_map<Peer, size_t> forgetting_;
   bool sweeping_ = false;
   Index cursor_ = 0;
   size_t learned_ = 0;

@@ -112,7 +112,13 @@ void EventLoop::Wake() {
   (void)!write(wakeup_.get(), &one, sizeof(one));
 }
 
+bool EventLoop::IsCurrent() const {
+  const std::thread::id runner = runner_;
+  return runner == std::thread::id() || runner == std::this_thread::get_id();
+}
+
 void EventLoop::Run() {
+  runner_ = std::this_thread::get_id();
   std::array<epoll_event, 64> events;
   while (true) {
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), EpollTimeoutMs());
@@ -130,8 +136,9 @@ void EventLoop::Run() {
       (*handler)(events[i].events);
     }
     RunTimers();
-    if (RunPosted()) return;
+    if (RunPosted()) break;
   }
+  runner_ = std::thread::id();
 }
 
 bool EventLoop::RunPosted() {

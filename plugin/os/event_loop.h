@@ -9,6 +9,8 @@
 #ifndef VXVDE_PLUGIN_OS_EVENT_LOOP_H_
 #define VXVDE_PLUGIN_OS_EVENT_LOOP_H_
 
+#include <atomic>
+#include <cassert>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -17,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -41,6 +44,10 @@ class EventLoop {
 
   // When this turn began.
   Instant now() const { return now_; }
+
+  // I1: the calling thread runs the loop, or none does. CheckOnLoop ends a debug build otherwise.
+  bool IsCurrent() const;
+  void CheckOnLoop() const { assert(IsCurrent()); }
 
   // Level-triggered. One handler a descriptor: AlreadyExists otherwise. `fd` stays the caller's,
   // who unwatches it before closing it.
@@ -83,6 +90,7 @@ class EventLoop {
   UniqueFd epoll_;
   UniqueFd wakeup_;  // eventfd
   Instant now_ = Clock::now();
+  std::atomic<std::thread::id> runner_{};  // none while Run() does not
   // Each Watch() has a generation, which is what epoll tells us about: a descriptor's number
   // may have been closed and given out again since.
   uint64_t generation_ = 0;

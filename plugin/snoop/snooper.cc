@@ -8,8 +8,8 @@ namespace {
 
 constexpr Duration kSweepPeriod = std::chrono::seconds(10);
 
-// RFC 4541, section 2.1.2 (2) and section 3: the rest is never kept from anybody (I3).
-bool MayBeKept(const IpAddress& group) {
+// RFC 4541, section 2.1.2 (2) and section 3: other groups go to every port (I3).
+bool MayBeWithheld(const IpAddress& group) {
   const auto wire = group.wire();
   if (group.is_v6()) return wire[0] == 0xff && (wire[1] & 0x0f) > 2;
   return wire[0] >> 4 == 14 && !(wire[0] == 224 && wire[1] == 0 && wire[2] == 0);
@@ -22,7 +22,7 @@ bool IsAllHosts(const IpAddress& group) {
                        : group == IpAddress::V4(224, 0, 0, 1);
 }
 
-// Agents that have heard the same last question do not all ask at once.
+// Agents that heard the same last query do not all send the next one at once.
 Duration JitterOf(const MacAddress& self) {
   const int number = self.bytes()[4] << 8 | self.bytes()[5];
   return std::chrono::milliseconds(number % 10'000);
@@ -30,14 +30,14 @@ Duration JitterOf(const MacAddress& self) {
 
 }  // namespace
 
-static_assert(Snooper::kQuiet + Snooper::kMostResponse < Snooper::kLife);
-static_assert(Snooper::kQuiet + Snooper::kJitter + 2 * Snooper::kBetweenAsks +
+static_assert(Snooper::kQuiet + Snooper::kMaxResponse < Snooper::kLife);
+static_assert(Snooper::kQuiet + Snooper::kJitter + 2 * Snooper::kBetweenQueries +
                   Snooper::kQuickResponse <
               Snooper::kLife);
 
 Snooper::Snooper(const MacAddress& self, Instant now)
     : self_(self), jitter_(JitterOf(self)), now_(now), last_sweep_(now) {
-  for (Asker& asker : askers_) asker.next = now + kListen + jitter_;
+  for (Querier& querier : queriers_) querier.next = now + kListen + jitter_;
 }
 
 std::vector<Snooper::Member>::iterator Snooper::Group::At(PortId port) {
@@ -61,36 +61,36 @@ void Snooper::RemovePort(PortId port) {
 
 // ---------------------------------------------------------------- frames
 
-Snooper::Audience Snooper::Hear(std::span<const uint8_t> frame, bool checksum,
-                                const Location& from) {
-  Audience out;
+Snooper::Recipients Snooper::Hear(std::span<const uint8_t> frame, bool checksum,
+                                  const Location& from) {
+  Recipients out;
   const std::optional<IpAddress> to = GroupOf(frame);
   if (!to.has_value()) return out;
   out.v6 = to->is_v6();
   if (ParseMembership(frame, checksum, message_)) {
     Learn(*to, MacAddress::FromWire(frame.data() + MacAddress::kSize), from);
-    // RFC 4541, section 2.1.1 (1): hosts that hear an old one would not answer, and where many
-    // answer one question each of their answers would go to all of them.
-    if (message_.kind == Membership::Kind::kReport) out.kind = Audience::Kind::kRouters;
+    // RFC 4541, section 2.1.1 (1): a host that hears a report of an old version suppresses its own,
+    // and each of many reports would go to all hosts.
+    if (message_.kind == Membership::Kind::kReport) out.kind = Recipients::Kind::kRouters;
     return out;
   }
-  if (!MayBeKept(*to)) return out;
+  if (!MayBeWithheld(*to)) return out;
   const auto found = groups_.find(*to);
   if (found == groups_.end()) return out;
   found->second.used = now_;
-  out.kind = Audience::Kind::kMembers;
+  out.kind = Recipients::Kind::kMembers;
   out.group = &found->second;
   return out;
 }
 
-bool Snooper::IsFor(const Audience& audience, PortId id) {
-  if (audience.kind == Audience::Kind::kAll) return true;
+bool Snooper::IsFor(const Recipients& recipients, PortId id) {
+  if (recipients.kind == Recipients::Kind::kAll) return true;
   const auto found = ports_.find(id);
   if (found == ports_.end()) return true;
   const Port& port = found->second;
-  bool wanted = port.router[audience.v6] > now_;
-  if (audience.kind == Audience::Kind::kMembers && !wanted) {
-    wanted = !IsSure(port) || audience.group->Has(id, now_);
+  bool wanted = port.router[recipients.v6] > now_;
+  if (recipients.kind == Recipients::Kind::kMembers && !wanted) {
+    wanted = !IsSure(port) || recipients.group->Has(id, now_);
   }
   if (!wanted) ++withheld_;
   return wanted;
@@ -100,7 +100,7 @@ bool Snooper::IsSure(const Port& port) const {
   return port.known.has_value() && now_ >= *port.known && now_ >= port.overfull;
 }
 
-// ---------------------------------------------------------------- what is said
+// ---------------------------------------------------------------- reports
 
 void Snooper::Learn(const IpAddress& to, const MacAddress& mac, const Location& from) {
   switch (message_.kind) {
@@ -116,25 +116,25 @@ void Snooper::Learn(const IpAddress& to, const MacAddress& mac, const Location& 
   }
 }
 
-// Among agents the one with the lowest address asks on when two do. Whoever else asks is a router,
-// and they all leave it to him. Only a question that reaches all hosts, and that they answer soon,
-// counts: I4.
+// Of two agents that send queries, the one with the lower address goes on. Any other querier is a
+// router, and all agents leave it to that. Only a query that reaches all hosts, and that they
+// answer soon, counts: I4.
 void Snooper::OnQuery(const IpAddress& to, const MacAddress& mac, const Location& from) {
   const Membership& query = message_;
   if (mac == self_) return;
   if (!query.of_agent) {
-    // Another snooping switch's: RFC 4541, section 2.1.1 (1) (b).
+    // From another snooping switch: RFC 4541, section 2.1.1 (1) (b).
     if (query.source.IsUnspecified()) return;
     MarkRouter(from, to.is_v6());
   }
-  if (query.group.has_value() || !IsAllHosts(to) || query.response > kMostResponse) return;
-  Asker& asker = askers_[to.is_v6()];
-  if (asker.ours && query.of_agent && mac > self_) return;
-  asker.ours = false;
-  asker.next = now_ + kQuiet + jitter_;
-  asker.other = Querier{
+  if (query.group.has_value() || !IsAllHosts(to) || query.response > kMaxResponse) return;
+  Querier& querier = queriers_[to.is_v6()];
+  if (querier.ours && query.of_agent && mac > self_) return;
+  querier.ours = false;
+  querier.next = now_ + kQuiet + jitter_;
+  querier.other = SnoopState::Querier{
       .source = query.source, .mac = mac, .where = from, .is_agent = query.of_agent, .idle = {}};
-  asker.heard = now_;
+  querier.heard = now_;
 }
 
 void Snooper::MarkRouter(const Location& from, bool v6) {
@@ -146,7 +146,7 @@ void Snooper::MarkRouter(const Location& from, bool v6) {
 }
 
 void Snooper::OnRecord(const Membership::Record& record, const Location& from) {
-  if (!MayBeKept(record.group)) return;
+  if (!MayBeWithheld(record.group)) return;
   if (const auto* id = std::get_if<PortId>(&from)) {
     const auto port = ports_.find(*id);
     if (port == ports_.end()) return;
@@ -160,8 +160,8 @@ void Snooper::OnRecord(const Membership::Record& record, const Location& from) {
   if (!record.joined) return;
   auto group = groups_.find(record.group);
   if (group == groups_.end()) {
-    // The other half is for the ports: what is not noted here only reaches too many.
-    if (groups_.size() >= kMostGroups / 2) return;
+    // The other half is for the ports: a group that is not noted here only reaches too many.
+    if (groups_.size() >= kMaxGroups / 2) return;
     group = groups_.try_emplace(record.group).first;
   }
   group->second.used = now_;
@@ -178,8 +178,8 @@ void Snooper::OnJoin(Port& port, PortId id, const IpAddress& address) {
       return;
     }
   }
-  const bool has_room = port.memberships < kMostGroupsOfPort && memberships_ < kMostMemberships &&
-                        (group != groups_.end() || groups_.size() < kMostGroups);
+  const bool has_room = port.memberships < kMaxGroupsOfPort && memberships_ < kMaxMemberships &&
+                        (group != groups_.end() || groups_.size() < kMaxGroups);
   if (!has_room) {
     port.overfull = now_ + kLife;
     return;
@@ -191,49 +191,49 @@ void Snooper::OnJoin(Port& port, PortId id, const IpAddress& address) {
   ++memberships_;
 }
 
-// Another host behind the port may want it still: asked by a general query, for all groups at once.
+// Another host behind the port may still want it: a general query asks for all groups at once.
 void Snooper::OnLeave(Port& port, PortId id, const IpAddress& address) {
   const auto group = groups_.find(address);
   if (group == groups_.end()) return;
   const auto member = group->second.At(id);
   if (member == group->second.members.end() || member->port != id) return;
   member->until = std::min(member->until, now_ + kLeaveLife);
-  port.asks_left = kAsks;
+  port.queries_left = kQueries;
 }
 
-// ---------------------------------------------------------------- questions
+// ---------------------------------------------------------------- queries
 
-std::vector<Snooper::Question> Snooper::Tick(Instant now) {
+std::vector<Snooper::Query> Snooper::Tick(Instant now) {
   now_ = now;
   if (now - last_sweep_ >= kSweepPeriod) Sweep();
-  std::vector<Question> out;
-  for (auto& [id, port] : ports_) Ask(port, id, out);
-  for (const bool v6 : {false, true}) AskAll(askers_[v6], v6, out);
+  std::vector<Query> out;
+  for (auto& [id, port] : ports_) QueryPort(port, id, out);
+  for (const bool v6 : {false, true}) QueryAll(queriers_[v6], v6, out);
   return out;
 }
 
-void Snooper::Ask(Port& port, PortId id, std::vector<Question>& out) {
-  if (port.asks_left == 0 || now_ < port.next_ask) return;
+void Snooper::QueryPort(Port& port, PortId id, std::vector<Query>& out) {
+  if (port.queries_left == 0 || now_ < port.next_query) return;
   for (const bool v6 : {false, true}) {
-    // It gets everything anyway, and in MLD our address might be the lower one.
+    // It gets everything anyway, and in MLD this agent's address might win the election.
     if (port.router[v6] > now_) continue;
     out.push_back({.v6 = v6, .port = id, .response = kQuickResponse});
   }
-  port.next_ask = now_ + kBetweenAsks;
-  if (--port.asks_left == 0 && !port.known.has_value()) port.known = now_ + kAfterAsks;
+  port.next_query = now_ + kBetweenQueries;
+  if (--port.queries_left == 0 && !port.known.has_value()) port.known = now_ + kAfterQueries;
 }
 
-void Snooper::AskAll(Asker& asker, bool v6, std::vector<Question>& out) {
-  if (now_ < asker.next) return;
-  if (!asker.ours) {
-    asker.ours = true;
-    asker.other.reset();
-    asker.quick_left = kAsks;
+void Snooper::QueryAll(Querier& querier, bool v6, std::vector<Query>& out) {
+  if (now_ < querier.next) return;
+  if (!querier.ours) {
+    querier.ours = true;
+    querier.other.reset();
+    querier.quick_left = kQueries;
   }
-  const bool quick = asker.quick_left > 0;
+  const bool quick = querier.quick_left > 0;
   out.push_back({.v6 = v6, .port = std::nullopt, .response = quick ? kQuickResponse : kResponse});
-  if (quick) --asker.quick_left;
-  asker.next = now_ + (asker.quick_left > 0 ? kBetweenAsks : kQueryInterval);
+  if (quick) --querier.quick_left;
+  querier.next = now_ + (querier.quick_left > 0 ? kBetweenQueries : kQueryInterval);
 }
 
 void Snooper::Sweep() {
@@ -252,27 +252,29 @@ void Snooper::Sweep() {
   });
 }
 
-// ---------------------------------------------------------------- what people ask
+// ---------------------------------------------------------------- for people
 
-Snooper::State Snooper::Snapshot() const {
-  State out{.querier = {}, .groups = {}, .routers = {}, .unsure = {}, .withheld = withheld_};
-  for (size_t i = 0; i < askers_.size(); ++i) {
-    const Asker& asker = askers_[i];
-    if (asker.other.has_value()) {
-      out.querier[i] = *asker.other;
-      out.querier[i].idle = now_ - asker.heard;
+SnoopState Snooper::Snapshot() const {
+  SnoopState out{.querier = {}, .groups = {}, .routers = {}, .unsure = {}, .withheld = withheld_};
+  for (size_t i = 0; i < queriers_.size(); ++i) {
+    const Querier& querier = queriers_[i];
+    if (querier.other.has_value()) {
+      out.querier[i] = *querier.other;
+      out.querier[i].idle = now_ - querier.heard;
     }
-    out.querier[i].ours = asker.ours;
+    out.querier[i].ours = querier.ours;
   }
   for (const auto& [address, group] : groups_) {
-    GroupRow row{.group = address, .ports = {}, .elsewhere = group.elsewhere > now_};
+    SnoopState::GroupRow row{.group = address, .ports = {}, .elsewhere = group.elsewhere > now_};
     for (const Member& member : group.members) {
       if (member.until > now_) row.ports.push_back(member.port);
     }
     out.groups.push_back(std::move(row));
   }
   std::sort(out.groups.begin(), out.groups.end(),
-            [](const GroupRow& a, const GroupRow& b) { return a.group < b.group; });
+            [](const SnoopState::GroupRow& a, const SnoopState::GroupRow& b) {
+              return a.group < b.group;
+            });
   for (const auto& [id, port] : ports_) {
     if (port.router[false] > now_ || port.router[true] > now_) out.routers.push_back(id);
     if (!IsSure(port)) out.unsure.push_back(id);

@@ -1,17 +1,19 @@
-// Snooper: which ports of one cloud want which multicast group, learned by listening to what hosts
-// and routers say (RFC 4541), and when to ask them. Pure: frames and time in, audiences and
-// questions out. Its clock is Tick's: a second more or less does not matter here.
+// Snooper: which ports of one cloud want which multicast group. It snoops IGMP and MLD (RFC 4541),
+// and decides when to send queries. Pure: frames and time in, recipients and queries out. Its clock
+// is that of Tick(): a second more or less does not matter here.
 //
-// It decides about this node's own ports. What goes to other members goes to all of them, as ever:
-// plain ones hear the underlay's one group and know nothing of snooping.
+// It decides about the ports of this node. Other members get every group: plain ones hear the one
+// group of the underlay and know nothing of snooping.
 //
 // Invariants:
-//   I1  A port is left out only when it is known what it wants: it was asked kAsks times since it
-//       was added and had time to answer, all its answers found room, and no router is behind it.
-//   I2  A group is only ever kept from a port when somebody, here or elsewhere, said that he wants
-//       it: who does not speak IGMP or MLD still gets what nobody speaks of.
-//   I3  Everybody gets 224.0.0.0/24, IPv6 groups of link-local scope, and what is no IP multicast.
-//   I4  Each port is asked at least every kQuiet + kJitter, and an answer counts for longer.
+//   I1  A port is left out only when its memberships are known: it was sent kQueries queries since
+//       it was added and had time to answer, all its reports found room, and no router is behind
+//       it.
+//   I2  A group is withheld from a port only when a host, here or elsewhere, has reported it: hosts
+//       that do not speak IGMP or MLD still get groups that no host reports.
+//   I3  Every port gets 224.0.0.0/24, IPv6 groups of link-local scope, and frames that are not IP
+//       multicast.
+//   I4  Each port is queried at least every kQuiet + kJitter, and a report counts for longer.
 //   I5  Tables are bounded. Where there is no room, the port concerned gets everything.
 
 #ifndef VXVDE_PLUGIN_SNOOP_SNOOPER_H_
@@ -28,9 +30,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/ip_address.h"
+#include "plugin/base/location.h"
 #include "plugin/base/mac_address.h"
 #include "plugin/base/time.h"
-#include "plugin/fdb/fdb.h"
+#include "plugin/snoop/snoop_state.h"
 #include "plugin/wire/membership.h"
 
 namespace vxvde {
@@ -40,38 +43,38 @@ class Snooper {
   // RFC 3376, section 8, and RFC 3810, section 9.
   static constexpr Duration kQueryInterval = std::chrono::seconds(125);
   static constexpr Duration kResponse = std::chrono::seconds(10);
-  // So long after its last question a querier is taken for gone, the RFCs' 255 s; then the agents
-  // go on, in the order of their jitter.
+  // After this long without a query the querier is taken for gone, the RFCs' 255 s; then agents
+  // take over, in the order of their jitter.
   static constexpr Duration kQuiet = std::chrono::seconds(255);
   static constexpr Duration kJitter = std::chrono::seconds(10);
-  // Who gives hosts more time to answer is no querier: I4.
-  static constexpr Duration kMostResponse = std::chrono::seconds(20);
-  // So long after it has come an agent waits for the question of another one.
+  // A querier that gives hosts more time to answer does not count: I4.
+  static constexpr Duration kMaxResponse = std::chrono::seconds(20);
+  // A new agent waits this long for the query of another one.
   static constexpr Duration kListen = std::chrono::seconds(130);
-  // That somebody wants a group counts for so long. More than the RFCs' 260 s: I4.
+  // A membership counts for this long. More than the RFCs' 260 s: I4.
   static constexpr Duration kLife = std::chrono::seconds(280);
-  // The first questions, to one port or by a new querier, and those to a port where somebody may
-  // have left a group: so many, so far apart, to be answered within a second.
-  static constexpr int kAsks = 2;
-  static constexpr Duration kBetweenAsks = std::chrono::seconds(2);
+  // The first queries, to one port or by a new querier, and those to a port where a host may have
+  // left a group: their number and distance, and the time to answer them.
+  static constexpr int kQueries = 2;
+  static constexpr Duration kBetweenQueries = std::chrono::seconds(2);
   static constexpr Duration kQuickResponse = std::chrono::seconds(1);
-  static constexpr Duration kAfterAsks = std::chrono::seconds(2);  // then the answers are there
-  static constexpr Duration kLeaveLife = std::chrono::seconds(8);  // unless it is said again
+  static constexpr Duration kAfterQueries = std::chrono::seconds(2);  // then the answers are there
+  static constexpr Duration kLeaveLife = std::chrono::seconds(8);     // unless it is reported again
 
-  static constexpr size_t kMostGroups = 4096;
-  static constexpr size_t kMostGroupsOfPort = 512;
-  static constexpr size_t kMostMemberships = 65'536;
+  static constexpr size_t kMaxGroups = 4096;
+  static constexpr size_t kMaxGroupsOfPort = 512;
+  static constexpr size_t kMaxMemberships = 65'536;
 
  private:
   struct Member {
     PortId port;
-    Instant until;  // unless it is said again
+    Instant until;  // unless it is reported again
   };
-  // A group that somebody has said he wants (I2).
+  // A group that a host has reported (I2).
   struct Group {
     std::vector<Member> members;  // sorted by port; some may be over
-    Instant elsewhere{};          // until then other members want it
-    Instant used;                 // last said, or last frame
+    Instant elsewhere{};          // until then hosts at other members want it
+    Instant used;                 // last report, or last frame
 
     // The first that is not before `port`.
     std::vector<Member>::iterator At(PortId port);
@@ -79,14 +82,15 @@ class Snooper {
   };
 
  public:
-  // `self`: a station, from which questions are asked; agents are told apart by it.
+  // `self`: a station, the source of queries; agents are told apart by it.
   Snooper(const MacAddress& self, Instant now);
 
   void AddPort(PortId port);
   void RemovePort(PortId port);
 
-  // Whom a flooded frame is for; valid until the next call of Hear, Tick, AddPort or RemovePort.
-  class Audience {
+  // The ports that a flooded frame is for; valid until the next call of Hear, Tick, AddPort or
+  // RemovePort.
+  class Recipients {
    private:
     friend class Snooper;
     enum class Kind { kAll, kMembers, kRouters };
@@ -94,58 +98,37 @@ class Snooper {
     bool v6 = false;
     Group* group = nullptr;
   };
-  // `frame` came from `from`, and is to be flooded. Learns what it says. `checksum`: its checksums
-  // are complete.
-  Audience Hear(std::span<const uint8_t> frame, bool checksum, const Location& from);
-  // Is it for this port? Counts if not.
-  bool IsFor(const Audience& audience, PortId port);
+  // `frame` came from `from`, and is to be flooded. Learns from it if it is IGMP or MLD.
+  // `checksum`: its checksums are complete.
+  Recipients Hear(std::span<const uint8_t> frame, bool checksum, const Location& from);
+  // Whether the port is one of them. Counts a frame as withheld if not.
+  bool IsFor(const Recipients& recipients, PortId port);
 
   // A general query to be sent.
-  struct Question {
+  struct Query {
     bool v6 = false;
     std::optional<PortId> port;  // nullopt: to all ports and all members
     Duration response{};
   };
   // To be called every second. `now` never runs backwards.
-  std::vector<Question> Tick(Instant now);
+  std::vector<Query> Tick(Instant now);
 
-  // Who asks all members in one family. Neither ours nor a `source`: not heard yet.
-  struct Querier {
-    bool ours = false;
-    IpAddress source;  // of its IP packets; 0.0.0.0 of agents in IPv4
-    std::optional<MacAddress> mac;
-    std::optional<Location> where;
-    bool is_agent = false;
-    Duration idle{};  // since its last question
-  };
-  struct GroupRow {
-    IpAddress group;
-    std::vector<PortId> ports;  // that want it, by number
-    bool elsewhere = false;     // another member's station wants it
-  };
-  struct State {
-    std::array<Querier, 2> querier;  // of IGMP, of MLD
-    std::vector<GroupRow> groups;    // by address
-    std::vector<PortId> routers;     // behind which routers are: they get every group
-    std::vector<PortId> unsure;      // that get every group because it is not known what they want
-    uint64_t withheld = 0;           // copies of frames that were not sent to a port
-  };
-  State Snapshot() const;
+  SnoopState Snapshot() const;
 
  private:
   struct Port {
-    int asks_left = kAsks;
-    Instant next_ask;                    // not before
+    int queries_left = kQueries;
+    Instant next_query;                  // not before
     std::optional<Instant> known;        // from then on (I1)
     std::array<Instant, 2> router = {};  // until then one is behind it, by family
     Instant overfull = {};               // until then there may be answers without room (I5)
     size_t memberships = 0;
   };
-  struct Asker {
+  struct Querier {
     bool ours = false;
     Instant next;        // ours: when to ask; else when the other has been silent for too long
     int quick_left = 0;  // of ours
-    std::optional<Querier> other;
+    std::optional<SnoopState::Querier> other;
     Instant heard;  // the other
   };
 
@@ -155,8 +138,8 @@ class Snooper {
   void OnJoin(Port& port, PortId id, const IpAddress& group);
   void OnLeave(Port& port, PortId id, const IpAddress& group);
   void MarkRouter(const Location& from, bool v6);
-  void Ask(Port& port, PortId id, std::vector<Question>& out);
-  void AskAll(Asker& asker, bool v6, std::vector<Question>& out);
+  void QueryPort(Port& port, PortId id, std::vector<Query>& out);
+  void QueryAll(Querier& querier, bool v6, std::vector<Query>& out);
   void Sweep();
   bool IsSure(const Port& port) const;
 
@@ -165,7 +148,7 @@ class Snooper {
   Instant now_;  // of the last Tick
   absl::flat_hash_map<PortId, Port> ports_;
   absl::flat_hash_map<IpAddress, Group> groups_;
-  std::array<Asker, 2> askers_;
+  std::array<Querier, 2> queriers_;
   size_t memberships_ = 0;
   uint64_t withheld_ = 0;
   Instant last_sweep_;

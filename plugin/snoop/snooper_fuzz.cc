@@ -29,14 +29,14 @@ void Run(std::span<const uint8_t> input) {
     const Location from = (what & 4) != 0 ? Location(port) : Location(Peer{});
     if ((what & 8) != 0) now += std::chrono::seconds(1 << (what >> 5));
     snooper.Tick(now);
-    const Snooper::Audience audience = snooper.Hear(frame, false, from);
-    const bool wanted = snooper.IsFor(audience, port);
+    const Snooper::Recipients recipients = snooper.Hear(frame, false, from);
+    const bool wanted = snooper.IsFor(recipients, port);
     const auto group = GroupOf(frame);
     Check(wanted || group.has_value());
-    Check(snooper.IsFor(audience, PortId{99}));
+    Check(snooper.IsFor(recipients, PortId{99}));
   }
-  const Snooper::State state = snooper.Snapshot();
-  Check(state.groups.size() <= Snooper::kMostGroups);
+  const SnoopState state = snooper.Snapshot();
+  Check(state.groups.size() <= Snooper::kMaxGroups);
   for (uint32_t port = 1; port <= 4; ++port) snooper.RemovePort(PortId{port});
   for (const auto& row : snooper.Snapshot().groups) Check(row.ports.empty());
 }

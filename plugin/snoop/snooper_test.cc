@@ -98,29 +98,29 @@ class SnooperTest : public testing::Test {
 
   // The ports that get it.
   std::vector<PortId> Hear(const Bytes& frame, const Location& from = kPeer) {
-    const Snooper::Audience audience = snooper_.Hear(frame, false, from);
+    const Snooper::Recipients recipients = snooper_.Hear(frame, false, from);
     std::vector<PortId> out;
     for (const PortId port : {kA, kB, kC}) {
-      if (Location(port) != from && snooper_.IsFor(audience, port)) out.push_back(port);
+      if (Location(port) != from && snooper_.IsFor(recipients, port)) out.push_back(port);
     }
     return out;
   }
   std::vector<PortId> Receivers(const IpAddress& group = kGroup) { return Hear(Data(group)); }
 
   // Second by second.
-  std::vector<Snooper::Question> Pass(Duration time) {
-    std::vector<Snooper::Question> out;
+  std::vector<Snooper::Query> Pass(Duration time) {
+    std::vector<Snooper::Query> out;
     for (const Instant end = now_ + time; now_ < end;) {
       now_ += 1s;
-      for (const Snooper::Question& question : snooper_.Tick(now_)) out.push_back(question);
+      for (const Snooper::Query& question : snooper_.Tick(now_)) out.push_back(question);
     }
     return out;
   }
   // All ports have been asked, and had time to answer.
   void Settle() { Pass(8s); }
-  static size_t ToAll(const std::vector<Snooper::Question>& questions, bool v6 = false) {
+  static size_t ToAll(const std::vector<Snooper::Query>& questions, bool v6 = false) {
     return static_cast<size_t>(
-        std::count_if(questions.begin(), questions.end(), [&](const Snooper::Question& question) {
+        std::count_if(questions.begin(), questions.end(), [&](const Snooper::Query& question) {
           return !question.port.has_value() && question.v6 == v6;
         }));
   }
@@ -132,7 +132,7 @@ class SnooperTest : public testing::Test {
 
 TEST_F(SnooperTest, NothingIsWithheldBeforeAPortWasAskedTwiceAndCouldAnswer) {
   Hear(Join(kGroup), kA);
-  std::vector<Snooper::Question> asked;
+  std::vector<Snooper::Query> asked;
   size_t seconds = 0;
   while (Receivers() == all_) {
     ASSERT_LT(++seconds, 20u);
@@ -165,7 +165,7 @@ TEST_F(SnooperTest, MembersGetTheirGroupInBothFamilies) {
     Hear(Join(group), kC);
     EXPECT_THAT(Receivers(group), ElementsAre(kB, kC));
   }
-  const Snooper::State state = snooper_.Snapshot();
+  const SnoopState state = snooper_.Snapshot();
   ASSERT_EQ(state.groups.size(), 2u);
   EXPECT_EQ(state.groups[0].group, kGroup);
   EXPECT_THAT(state.groups[0].ports, ElementsAre(kB, kC));
@@ -226,7 +226,7 @@ TEST_F(SnooperTest, WhoLeavesIsAskedAndGetsNothingAfterThat) {
     Hear(Join(group), kA);
     Hear(Leave(group), kA);
     EXPECT_THAT(Receivers(group), ElementsAre(kA)) << "another host may be behind the port";
-    std::vector<Snooper::Question> asked = Pass(4s);
+    std::vector<Snooper::Query> asked = Pass(4s);
     ASSERT_EQ(asked.size(), 4u);
     for (const auto& question : asked) EXPECT_EQ(question.port, kA);
     Pass(5s);
@@ -295,7 +295,7 @@ TEST_F(SnooperTest, WhileSomebodyAsksItIsSilent) {
     EXPECT_EQ(ToAll(questions, false), 0u);
     EXPECT_EQ(ToAll(questions, true), 0u);
   }
-  const Snooper::Querier querier = snooper_.Snapshot().querier[0];
+  const SnoopState::Querier querier = snooper_.Snapshot().querier[0];
   EXPECT_FALSE(querier.ours);
   EXPECT_FALSE(querier.is_agent);
   EXPECT_EQ(querier.source, kAddress);
@@ -360,7 +360,7 @@ TEST_F(SnooperTest, WhoAnswersKeepsItsGroupWhileQueriersComeAndGo) {
 TEST_F(SnooperTest, APortWhoseGroupsFindNoRoomGetsEverything) {
   Settle();
   Hear(Join(kGroup), kB);
-  for (size_t i = 0; i <= Snooper::kMostGroupsOfPort; ++i) {
+  for (size_t i = 0; i <= Snooper::kMaxGroupsOfPort; ++i) {
     Hear(Join(IpAddress::V4(239, 1, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i))), kA);
   }
   EXPECT_THAT(Receivers(), ElementsAre(kA, kB));
@@ -372,10 +372,10 @@ TEST_F(SnooperTest, APortWhoseGroupsFindNoRoomGetsEverything) {
 
 TEST_F(SnooperTest, OthersCannotFillTheTable) {
   Settle();
-  for (size_t i = 0; i < 3 * Snooper::kMostGroups; ++i) {
+  for (size_t i = 0; i < 3 * Snooper::kMaxGroups; ++i) {
     Hear(Join(IpAddress::V4(239, 2, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i))), kPeer);
   }
-  EXPECT_EQ(snooper_.Snapshot().groups.size(), Snooper::kMostGroups / 2);
+  EXPECT_EQ(snooper_.Snapshot().groups.size(), Snooper::kMaxGroups / 2);
   Hear(Join(kGroup), kA);
   EXPECT_THAT(Receivers(), ElementsAre(kA));
 }
@@ -390,7 +390,7 @@ TEST_F(SnooperTest, ARemovedPortTakesItsMembershipsAlong) {
   Settle();
   EXPECT_THAT(Receivers(), IsEmpty());
   for (int i = 0; i < 20; ++i) {  // the counters of room agree with what is there
-    for (size_t n = 0; n < Snooper::kMostGroupsOfPort; ++n) {
+    for (size_t n = 0; n < Snooper::kMaxGroupsOfPort; ++n) {
       Hear(Join(IpAddress::V4(239, 1, static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n))), kA);
     }
     EXPECT_THAT(snooper_.Snapshot().unsure, IsEmpty());

@@ -17,6 +17,7 @@ constexpr uint8_t kVersion = 1;
 constexpr uint8_t kAnswerWanted = 0x01;
 constexpr uint8_t kHeard = 0x02;
 constexpr uint8_t kRepeated = 0x04;
+constexpr uint8_t kReturnsNonce = 0x08;
 
 // Where the fields are.
 constexpr size_t kEtherTypeAt = 12;
@@ -25,6 +26,8 @@ constexpr size_t kVersionAt = kMarkAt + kMark.size();
 constexpr size_t kFlagsAt = kVersionAt + 1;
 constexpr size_t kFastPortAt = kFlagsAt + 2;
 constexpr size_t kEnd = kFastPortAt + 2;
+constexpr size_t kNonceAt = kEnd;  // agents of 0.1.0 end before it, and pad with zeros
+constexpr size_t kNonceEnd = kNonceAt + 8;
 
 }  // namespace
 
@@ -36,10 +39,13 @@ std::array<uint8_t, kHelloSize> EncodeHello(const Hello& hello) {
   StoreBe16(&frame[kEtherTypeAt], kEtherTypeLocalExperimental);
   std::copy(kMark.begin(), kMark.end(), frame.begin() + kMarkAt);
   frame[kVersionAt] = kVersion;
-  frame[kFlagsAt] =
-      static_cast<uint8_t>((hello.answer_wanted ? kAnswerWanted : 0) | (hello.heard ? kHeard : 0) |
-                           (hello.repeated ? kRepeated : 0));
+  frame[kFlagsAt] = static_cast<uint8_t>(
+      (hello.answer_wanted ? kAnswerWanted : 0) | (hello.heard ? kHeard : 0) |
+      (hello.repeated ? kRepeated : 0) | (hello.returns_nonce ? kReturnsNonce : 0));
   StoreBe16(&frame[kFastPortAt], hello.fast_port);
+  for (size_t i = 0; i < kNonceEnd - kNonceAt; ++i) {
+    frame[kNonceEnd - 1 - i] = static_cast<uint8_t>(hello.nonce >> (8 * i));
+  }
   return frame;
 }
 
@@ -57,7 +63,11 @@ std::optional<Hello> DecodeHello(std::span<const uint8_t> frame) {
               .fast_port = LoadBe16(&frame[kFastPortAt]),
               .answer_wanted = (frame[kFlagsAt] & kAnswerWanted) != 0,
               .heard = (frame[kFlagsAt] & kHeard) != 0,
-              .repeated = (frame[kFlagsAt] & kRepeated) != 0};
+              .repeated = (frame[kFlagsAt] & kRepeated) != 0,
+              .returns_nonce = (frame[kFlagsAt] & kReturnsNonce) != 0};
+  for (size_t at = kNonceAt; frame.size() >= kNonceEnd && at < kNonceEnd; ++at) {
+    hello.nonce = hello.nonce << 8 | frame[at];
+  }
   if (!hello.source.IsStation()) return std::nullopt;
   return hello;
 }

@@ -7,9 +7,12 @@
 //   5  "vxvde"
 //   1  version      1
 //   1  flags        bit 0: an answer is wanted; bit 1: this answers one that came to the sender's
-//                   fast port; bit 2: it is repeated to the group; the rest is 0 and ignored
+//                   fast port; bit 2: it is repeated to the group; bit 3: the sender returns
+//                   nonces; the rest is 0 and ignored
 //   1  0
 //   2  fast port    big endian; 0: none (any more)
+//   8  nonce        big endian; of a trial, a random number that is not 0; of its answer, that of
+//                   the trial; else 0
 //
 // padded with zeros to 60 bytes. It goes to the group, or as an answer to one member.
 
@@ -27,11 +30,13 @@
 namespace vxvde {
 
 struct Hello {
-  MacAddress source;
+  MacAddress source = {};
   uint16_t fast_port = 0;  // 0: none
   bool answer_wanted = false;
-  bool heard = false;     // at the sender's fast port: what is sent there arrives
-  bool repeated = false;  // the sender says Hello to the group every 30 s
+  bool heard = false;          // at the sender's fast port: what is sent there arrives
+  bool repeated = false;       // the sender says Hello to the group every 30 s
+  bool returns_nonce = false;  // the sender answers a trial with the nonce of the trial
+  uint64_t nonce = 0;
 
   friend bool operator==(const Hello&, const Hello&) = default;
 };

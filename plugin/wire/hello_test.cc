@@ -29,6 +29,13 @@ TEST(Hello, IsWrittenAsTheDocumentSays) {
               ElementsAreArray(MakeHello(2, 0, 7)));
   EXPECT_THAT(EncodeHello({.source = kAgent, .repeated = true}),
               ElementsAreArray(MakeHello(4, 0, 0)));
+  Bytes trial = MakeHello(8, 0, 7);
+  trial[24] = 0x01;
+  trial[31] = 0xef;
+  EXPECT_THAT(
+      EncodeHello(
+          {.source = kAgent, .fast_port = 7, .returns_nonce = true, .nonce = 0x01000000000000ef}),
+      ElementsAreArray(trial));
   EXPECT_THAT(EncodeHello({.source = kAgent}), ElementsAreArray(MakeHello(0, 0, 0)));
 }
 
@@ -39,11 +46,24 @@ TEST(Hello, IsReadAsTheDocumentSays) {
   EXPECT_THAT(DecodeHello(MakeHello(2, 0, 7)),
               Optional(Hello{.source = kAgent, .fast_port = 7, .heard = true}));
   EXPECT_THAT(DecodeHello(MakeHello(4, 0, 0)), Optional(Hello{.source = kAgent, .repeated = true}));
-  EXPECT_THAT(DecodeHello(MakeHello(0xf8, 0, 7)), Optional(Hello{.source = kAgent, .fast_port = 7}))
+  EXPECT_THAT(DecodeHello(MakeHello(0xf0, 0, 7)), Optional(Hello{.source = kAgent, .fast_port = 7}))
       << "flags that nobody has defined yet";
-  Bytes unpadded = MakeHello(1, 0, 9);
-  unpadded.resize(24);
-  EXPECT_TRUE(DecodeHello(unpadded).has_value());
+  Bytes answer = MakeHello(10, 0, 7);
+  answer[24] = 0x80;
+  answer[31] = 0x01;
+  const Hello expected{.source = kAgent,
+                       .fast_port = 7,
+                       .heard = true,
+                       .returns_nonce = true,
+                       .nonce = 0x8000000000000001};
+  EXPECT_THAT(DecodeHello(answer), Optional(expected));
+  answer.resize(32);
+  EXPECT_THAT(DecodeHello(answer), Optional(expected));
+  for (const size_t size : {31, 24}) {
+    answer.resize(size);
+    ASSERT_TRUE(DecodeHello(answer).has_value());
+    EXPECT_EQ(DecodeHello(answer)->nonce, 0u) << size;
+  }
 }
 
 TEST(Hello, WhatItCannotReadIsStillTheAgentsOwn) {

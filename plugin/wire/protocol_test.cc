@@ -93,8 +93,16 @@ TEST_F(ProtocolTest, SaysWhatTheCodeDoes) {
   EXPECT_THAT(EncodeHello({.source = mac,
                            .fast_port = 51105,
                            .answer_wanted = true,
-                           .repeated = true}),
+                           .repeated = true,
+                           .returns_nonce = true}),
               ElementsAreArray(Block("hello")));
+  EXPECT_THAT(EncodeHello({.source = mac,
+                           .fast_port = 51105,
+                           .heard = true,
+                           .repeated = true,
+                           .returns_nonce = true,
+                           .nonce = 0x1122334455667788}),
+              ElementsAreArray(Block("hello-answer")));
 
   EXPECT_THAT(BuildQuery(false, mac, std::chrono::seconds(1), std::chrono::seconds(125)),
               ElementsAreArray(Block("question-igmp")));

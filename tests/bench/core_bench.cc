@@ -37,7 +37,7 @@ Fdb Stations(int64_t count) {
 std::optional<Instant> Nobody(const MacAddress&, const Location&) { return std::nullopt; }
 
 // A member with `state.range(1)` of `state.range(0)` stations leaves: the call, and what one turn
-// of the loop takes away of them (Cloud::kSweepPerTurn).
+// of the loop takes away of them (StationSweep::kWorkPerTurn).
 constexpr size_t kPerTurn = 16'384;
 
 Fdb StationsOfLeaver(int64_t count, int64_t leaving) {

@@ -26,7 +26,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/base/status.h"
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fakes.h"
 
 namespace vxvde {
 

@@ -92,12 +92,11 @@ inline NodeSnapshot SampleNode() {
 
   state.group_problem = "nobody is heard";
   state.rejoins = 6;
-  state.snooping = Snooper::State{
-      .querier = {Snooper::Querier{.ours = true, .source = {}, .mac = {}, .where = {}, .idle = {}},
-                  Snooper::Querier{.source = *IpAddress::Parse("fe80::1"),
-                                   .mac = Mac(9),
-                                   .where = v4,
-                                   .idle = 7s}},
+  state.snooping = SnoopState{
+      .querier =
+          {SnoopState::Querier{.ours = true, .source = {}, .mac = {}, .where = {}, .idle = {}},
+           SnoopState::Querier{
+               .source = *IpAddress::Parse("fe80::1"), .mac = Mac(9), .where = v4, .idle = 7s}},
       .groups = {{.group = IpAddress::V4(233, 252, 0, 1), .ports = {PortId{1}, PortId{3}}},
                  {.group = *IpAddress::Parse("ff0e::101"), .ports = {}, .elsewhere = true}},
       .routers = {PortId{3}},

@@ -1,4 +1,4 @@
-#include "plugin/cloud/storm.h"
+#include "plugin/cloud/token_bucket.h"
 
 #include <gtest/gtest.h>
 
@@ -60,54 +60,6 @@ TEST(TokenBucket, HalfIsKeptForOthers) {
   passed = 0;
   for (int i = 0; i < 1000; ++i) passed += bucket.Take(1, 1000, kStart);
   EXPECT_EQ(passed, 250);
-}
-
-TEST(StormWatch, TellsEachStormOnce) {
-  StormWatch watch;
-  EXPECT_TRUE(watch.Refused(kStart));
-  EXPECT_FALSE(watch.Refused(kStart));
-  EXPECT_FALSE(watch.Refused(kStart + 9s));
-  EXPECT_FALSE(watch.Refused(kStart + 18s)) << "still the same";
-  EXPECT_TRUE(watch.Refused(kStart + 28s));
-}
-
-TEST(LoopGuard, BlocksWhoGivesManySignsInOneSecond) {
-  LoopGuard guard;
-  LoopGuard::PortState port;
-  for (int i = 1; i < LoopGuard::kSigns; ++i) EXPECT_FALSE(guard.Sign(port, kStart));
-  EXPECT_FALSE(port.IsBlocked(kStart));
-  EXPECT_TRUE(guard.Sign(port, kStart + 999ms));
-  EXPECT_TRUE(port.IsBlocked(kStart + 999ms));
-  EXPECT_TRUE(port.IsBlocked(kStart + 999ms + LoopGuard::kBlocked - 1us));
-  EXPECT_FALSE(port.IsBlocked(kStart + 999ms + LoopGuard::kBlocked));
-  EXPECT_EQ(port.blocks, 1u);
-}
-
-TEST(LoopGuard, AFewSignsNowAndThenAreNone) {
-  LoopGuard guard;
-  LoopGuard::PortState port;
-  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(guard.Sign(port, kStart + i * 150ms)) << i;
-}
-
-TEST(LoopGuard, OfALoopOnlyOneEndIsBlocked) {
-  LoopGuard guard;
-  LoopGuard::PortState one, other;
-  EXPECT_TRUE(guard.Proof(one, kStart));
-  for (int i = 0; i < 100; ++i) EXPECT_FALSE(guard.Sign(other, kStart + i * 9ms));
-  EXPECT_FALSE(other.IsBlocked(kStart + 900ms));
-  EXPECT_FALSE(guard.Proof(one, kStart + 2s)) << "it is blocked already";
-  // One that goes on is another loop.
-  bool blocked = false;
-  for (int i = 0; i < LoopGuard::kSigns; ++i) blocked |= guard.Sign(other, kStart + 3s);
-  EXPECT_TRUE(blocked);
-}
-
-TEST(LoopGuard, ALoopThatIsStillThereIsBlockedAgain) {
-  LoopGuard guard;
-  LoopGuard::PortState port;
-  EXPECT_TRUE(guard.Proof(port, kStart));
-  EXPECT_TRUE(guard.Proof(port, kStart + LoopGuard::kBlocked));
-  EXPECT_EQ(port.blocks, 2u);
 }
 
 }  // namespace

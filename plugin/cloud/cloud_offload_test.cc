@@ -1,5 +1,5 @@
-// The cloud's copy of its FDB: fast peers, fast ports, the whole cloud. Hello has a file of its
-// own.
+// A cloud with a kernel datapath: offloaded peers and ports, and the cloud as a whole. Hello has a
+// file of its own.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "plugin/cloud/cloud_fast_fixture.h"
+#include "plugin/cloud/testing/cloud_fixture.h"
 
 namespace vxvde {
 namespace {
@@ -22,7 +22,7 @@ using testing::SizeIs;
 
 // ---------------------------------------------------------------- peers and stations
 
-TEST_F(CloudFastTest, StationsAtPortsAreCopiedAlwaysAndThoseAtPeersWhileTheseAreFast) {
+TEST_F(CloudTest, StationsAtPortsAreCopiedAlwaysAndThoseAtPeersWhileTheseAreFast) {
   Start();
   const auto a = AddPort(kA, kPodA);
   FromPod(a, MakeFrame(MacAddress::Broadcast(), kNested));
@@ -49,7 +49,7 @@ TEST_F(CloudFastTest, StationsAtPortsAreCopiedAlwaysAndThoseAtPeersWhileTheseAre
   EXPECT_EQ(Snapshot().peers[0].fast_port, 0);
 }
 
-TEST_F(CloudFastTest, AFastPeerThatLeavesIsForgotten) {
+TEST_F(CloudTest, AFastPeerThatLeavesIsForgotten) {
   Start();
   Hello();
   FromPeer(MakeFrame(kPodA, kFar));
@@ -61,7 +61,7 @@ TEST_F(CloudFastTest, AFastPeerThatLeavesIsForgotten) {
   EXPECT_THAT(Copied(), IsEmpty()) << "heard again, but not its Hello";
 }
 
-TEST_F(CloudFastTest, AFastPeerIsForgotten128SecondsAfterItsLastHello) {
+TEST_F(CloudTest, AFastPeerIsForgotten128SecondsAfterItsLastHello) {
   options_.config.expiry = 1000s;
   Start();
   Hello();
@@ -79,7 +79,7 @@ TEST_F(CloudFastTest, AFastPeerIsForgotten128SecondsAfterItsLastHello) {
   EXPECT_THAT(fast().peers, IsEmpty());
 }
 
-TEST_F(CloudFastTest, AFastPortThatNoLongerAnswersIsNotUsed) {
+TEST_F(CloudTest, AFastPortThatNoLongerAnswersIsNotUsed) {
   Start();
   Hello();
   FromPeer(MakeHello(kFarAgent, 5000, false));  // it is there, but what is sent to the port is lost
@@ -89,7 +89,7 @@ TEST_F(CloudFastTest, AFastPortThatNoLongerAnswersIsNotUsed) {
   EXPECT_THAT(fast().peers, IsEmpty());
 }
 
-TEST_F(CloudFastTest, AFastPeerThatFellSilentIsForgotten) {
+TEST_F(CloudTest, AFastPeerThatFellSilentIsForgotten) {
   options_.config.expiry = 10s;
   Start();
   Hello();
@@ -100,7 +100,7 @@ TEST_F(CloudFastTest, AFastPeerThatFellSilentIsForgotten) {
   EXPECT_THAT(Snapshot().peers, IsEmpty());
 }
 
-TEST_F(CloudFastTest, APeerToWhichThereIsNoWayIsSlowUntilAHelloFindsOne) {
+TEST_F(CloudTest, APeerToWhichThereIsNoWayIsSlowUntilAHelloFindsOne) {
   Start();
   fast().no_peer = absl::FailedPreconditionError("no route");
   FromPeer(MakeFrame(kPodA, kFar));
@@ -120,14 +120,14 @@ TEST_F(CloudFastTest, APeerToWhichThereIsNoWayIsSlowUntilAHelloFindsOne) {
   EXPECT_EQ(Snapshot().peers[0].from_peer.frames, before + 1) << "the Hello, and all before";
 }
 
-TEST_F(CloudFastTest, AFastPortThatChangesIsPassedOn) {
+TEST_F(CloudTest, AFastPortThatChangesIsPassedOn) {
   Start();
   Hello(kPeer, 5000);
   Hello(kPeer, 5001);
   EXPECT_THAT(fast().peers, ElementsAre(Pair(kPeer, 5001)));
 }
 
-TEST_F(CloudFastTest, WhatTheProgramsSawDoesNotExpire) {
+TEST_F(CloudTest, WhatTheProgramsSawDoesNotExpire) {
   options_.config.expiry = 20s;
   Start();
   const auto a = AddFastPort(kA, kPodA);
@@ -157,7 +157,7 @@ TEST_F(CloudFastTest, WhatTheProgramsSawDoesNotExpire) {
 
 // ---------------------------------------------------------------- ports
 
-TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
+TEST_F(CloudTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   Start();
   const auto a = AddPort(kA, kPodA);
   AddPort(kB, kPodB, IfIndex::kNone);
@@ -188,7 +188,7 @@ TEST_F(CloudFastTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
   EXPECT_THAT(snapshot.ports[1].why_not_fast, HasSubstr("it is a tap"));
 }
 
-TEST_F(CloudFastTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
+TEST_F(CloudTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
   for (const bool reopens : {true, false}) {
     loop_ = *EventLoop::Create();  // one that was stopped runs no more
     Start();
@@ -210,19 +210,19 @@ TEST_F(CloudFastTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
   }
 }
 
-TEST_F(CloudFastTest, ACrowdOfPortsBecomesFastBitByBit) {
+TEST_F(CloudTest, ACrowdOfPortsBecomesFastBitByBit) {
   Start();
-  constexpr int kPorts = Cloud::kMostMadeFast + 3;
+  constexpr int kPorts = KernelOffload::kMaxStartedPerTick + 3;
   for (int i = 1; i <= kPorts; ++i) {
     AddPort(PortId{static_cast<uint32_t>(i)}, MacAddress({2, 0, 0, 0, 1, static_cast<uint8_t>(i)}));
   }
   cloud().Tick(now() + 1s);
-  EXPECT_THAT(fast().ports, SizeIs(Cloud::kMostMadeFast));
+  EXPECT_THAT(fast().ports, SizeIs(KernelOffload::kMaxStartedPerTick));
   cloud().Tick(now() + 2s);
   EXPECT_THAT(fast().ports, SizeIs(kPorts));
 }
 
-TEST_F(CloudFastTest, APortThatCannotBeFastGoesOnAndIsNotTriedAgain) {
+TEST_F(CloudTest, APortThatCannotBeFastGoesOnAndIsNotTriedAgain) {
   Start();
   fast().no_port = absl::FailedPreconditionError("it is enslaved to br0");
   const auto a = AddPort(kA, kPodA);
@@ -236,7 +236,7 @@ TEST_F(CloudFastTest, APortThatCannotBeFastGoesOnAndIsNotTriedAgain) {
   EXPECT_EQ(snapshot.ports[0].why_not_fast, "it is enslaved to br0");
 }
 
-TEST_F(CloudFastTest, APortThatCannotStopReceivingIsNotFast) {
+TEST_F(CloudTest, APortThatCannotStopReceivingIsNotFast) {
   Start();
   const auto a = AddPort(kA, kPodA);
   a->no_switch = absl::UnimplementedError("cannot stop receiving");
@@ -245,7 +245,7 @@ TEST_F(CloudFastTest, APortThatCannotStopReceivingIsNotFast) {
   EXPECT_EQ(Snapshot().ports[0].why_not_fast, "cannot stop receiving");
 }
 
-TEST_F(CloudFastTest, PuntedFramesAreThoseOfTheirPorts) {
+TEST_F(CloudTest, PuntedFramesAreThoseOfTheirPorts) {
   Start();
   const auto a = AddFastPort(kA, kPodA);
   const auto b = AddFastPort(kB, kPodB);
@@ -265,17 +265,19 @@ TEST_F(CloudFastTest, PuntedFramesAreThoseOfTheirPorts) {
   EXPECT_EQ(fast().stations[kNested].where, Location(kA));
 }
 
-TEST_F(CloudFastTest, PuntedDatagramsAreThoseOfTheirSenders) {
+TEST_F(CloudTest, PuntedDatagramsAreThoseOfTheirSenders) {
   Start();
   const auto a = AddFastPort(kA, kPodA);
   fast().datagrams->Push({Wrap(MakeFrame(kPodA, kFar)), kPeer});
-  fast().datagrams->Push({Wrap(MakeHello(kFarAgent, 5000, false, /*heard=*/true)), kPeer});
+  fast().datagrams->Push({Wrap(MakeHello(kFarAgent, 5000, false)), kPeer});
   cloud().ReadNow();
   EXPECT_THAT(a->out, SizeIs(1));
+  fast().datagrams->Push({Wrap(MakeHello(kFarAgent, 5000, false, /*heard=*/true, nonces_)), kPeer});
+  cloud().ReadNow();
   EXPECT_EQ(fast().stations[kFar].where, Location(kPeer));
 }
 
-TEST_F(CloudFastTest, APortThatIsRemovedOrFailsIsNoFastOne) {
+TEST_F(CloudTest, APortThatIsRemovedOrFailsIsNoFastOne) {
   Start();
   const auto a = AddFastPort(kA, kPodA);
   const auto b = AddFastPort(kB, kPodB);
@@ -296,7 +298,7 @@ TEST_F(CloudFastTest, APortThatIsRemovedOrFailsIsNoFastOne) {
 
 // ---------------------------------------------------------------- taps
 
-TEST_F(CloudFastTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough) {
+TEST_F(CloudTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough) {
   Start();
   const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
   Hello();
@@ -316,14 +318,14 @@ TEST_F(CloudFastTest, ATapIsCarriedAsLongAsTheNodesOwnStackLetsItsFramesThrough)
   EXPECT_TRUE(Snapshot().ports[0].fast);
   EXPECT_EQ(Snapshot().ports[0].why_not_fast, "");
 
-  cloud().Tick(now() + Cloud::kHelloLife - 1s);
+  cloud().Tick(now() + PeerProbe::kHelloLife - 1s);
   Hello();  // the peer stays fast
-  cloud().Tick(now() + Cloud::kHelloLife + 1s);
+  cloud().Tick(now() + PeerProbe::kHelloLife + 1s);
   EXPECT_THAT(fast().ports, IsEmpty()) << "a firewall may be in the way by now";
   EXPECT_FALSE(Snapshot().ports[0].fast);
 }
 
-TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
+TEST_F(CloudTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
   Start();
   const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
   const auto veth = AddPort(kB, kPodB);
@@ -337,20 +339,20 @@ TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
 
   const Bytes to_fast = MakeFrame(kFar, kPodA);
   FromPod(tap, to_fast);
-  EXPECT_THAT(fast().carried, ElementsAre(Pair(kA, to_fast)));
+  EXPECT_THAT(fast().relayed, ElementsAre(Pair(kA, to_fast)));
   EXPECT_THAT(TakeSent(), IsEmpty());
   const Bytes to_plain = MakeFrame(kFar2, kPodA);
   FromPod(tap, to_plain);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kOther, Wrap(to_plain))));
   FromPod(tap, MakeFrame(kPodB, kPodA));
   EXPECT_THAT(veth->out, SizeIs(1));
-  EXPECT_THAT(fast().carried, SizeIs(1));
+  EXPECT_THAT(fast().relayed, SizeIs(1));
 
   // Given back: sent as to a plain member, and counted once.
   const uint64_t counted = Snapshot().ports[0].from_pod.frames;
   Punt(kA, to_fast);
   EXPECT_THAT(TakeSent(), ElementsAre(Pair(kPeer, Wrap(to_fast))));
-  EXPECT_THAT(fast().carried, SizeIs(1));
+  EXPECT_THAT(fast().relayed, SizeIs(1));
   EXPECT_EQ(Snapshot().ports[0].from_pod.frames, counted);
 
   // What the kernel has unpacked for it.
@@ -364,7 +366,7 @@ TEST_F(CloudFastTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
   EXPECT_EQ(Snapshot().ports[0].drops[Drop::kSendFailed], 1u);
 }
 
-TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
+TEST_F(CloudTest, ACarriedPortGoesOnWithoutTheFastPath) {
   Start();
   const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
   Hello();
@@ -385,7 +387,7 @@ TEST_F(CloudFastTest, ACarriedPortGoesOnWithoutTheFastPath) {
 
 // ---------------------------------------------------------------- the whole cloud
 
-TEST_F(CloudFastTest, TheFastPathMovesWithItsCloud) {
+TEST_F(CloudTest, TheFastPathMovesWithItsCloud) {
   Start();
   AddFastPort(kA, kPodA);
   Hello();
@@ -398,7 +400,7 @@ TEST_F(CloudFastTest, TheFastPathMovesWithItsCloud) {
   EXPECT_EQ(Snapshot().fast_port, kOurFastPort);
 }
 
-TEST_F(CloudFastTest, ACloudThatCannotMoveKeepsItsFastPathWhereItIs) {
+TEST_F(CloudTest, ACloudThatCannotMoveKeepsItsFastPathWhereItIs) {
   Start();
   fast().uplink = IfIndex{2};
   node_.unicast->no_uplink = absl::NotFoundError("no such device");
@@ -408,7 +410,7 @@ TEST_F(CloudFastTest, ACloudThatCannotMoveKeepsItsFastPathWhereItIs) {
   EXPECT_TRUE(fast().alive);
 }
 
-TEST_F(CloudFastTest, AFastPathThatCannotFollowIsLeftBehind) {
+TEST_F(CloudTest, AFastPathThatCannotFollowIsLeftBehind) {
   Start();
   const auto a = AddFastPort(kA, kPodA);
   Hello();
@@ -447,7 +449,7 @@ TEST_F(CloudFastTest, AFastPathThatCannotFollowIsLeftBehind) {
   EXPECT_TRUE(cloud().TakePort(kA).ok());
 }
 
-TEST_F(CloudFastTest, WhatTheProgramsForwardedCounts) {
+TEST_F(CloudTest, WhatTheProgramsForwardedCounts) {
   Start();
   AddFastPort(kA, kPodA);
   Hello();
@@ -469,7 +471,7 @@ TEST_F(CloudFastTest, WhatTheProgramsForwardedCounts) {
   EXPECT_EQ(after.slow[static_cast<size_t>(Slow::kUnknown)], 5u);
 }
 
-TEST_F(CloudFastTest, WhatWasPuntedAndLostIsCountedAlsoAfterTheFastPathIsGone) {
+TEST_F(CloudTest, WhatWasPuntedAndLostIsCountedAlsoAfterTheFastPathIsGone) {
   Start();
   fast().lost = {.frames = 3, .datagrams = 4};
   const auto lost = [&] {
@@ -485,7 +487,7 @@ TEST_F(CloudFastTest, WhatWasPuntedAndLostIsCountedAlsoAfterTheFastPathIsGone) {
   EXPECT_THAT(lost(), Pair(3, 4));
 }
 
-TEST_F(CloudFastTest, ExplainSaysWhatTheProgramsWouldDo) {
+TEST_F(CloudTest, ExplainSaysWhatTheProgramsWouldDo) {
   Start();
   EXPECT_EQ(cloud().Explain(kPodA, kFar).fast,
             "From " + kPodA.ToString() + " to " + kFar.ToString() + ": fast.");

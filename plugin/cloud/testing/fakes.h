@@ -1,8 +1,8 @@
-// Sockets and ports without a kernel, for tests: what is pushed in is read by the
-// event loop, what the switch writes is kept.
+// Sockets and ports without a kernel, for tests: the event loop reads frames that a test pushes in,
+// and frames that the switch writes are kept.
 
-#ifndef VXVDE_PLUGIN_CLOUD_FAKES_H_
-#define VXVDE_PLUGIN_CLOUD_FAKES_H_
+#ifndef VXVDE_PLUGIN_CLOUD_TESTING_FAKES_H_
+#define VXVDE_PLUGIN_CLOUD_TESTING_FAKES_H_
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -174,4 +174,4 @@ class FakePort : public FrameIo {
 
 }  // namespace vxvde
 
-#endif  // VXVDE_PLUGIN_CLOUD_FAKES_H_
+#endif  // VXVDE_PLUGIN_CLOUD_TESTING_FAKES_H_

@@ -6,7 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "plugin/cloud/cloud_fast_fixture.h"
+#include "plugin/cloud/testing/cloud_fixture.h"
 
 namespace vxvde {
 namespace {
@@ -14,10 +14,10 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-class CloudLeftTest : public CloudFastTest {
+class CloudInheritedTest : public CloudTest {
  protected:
   void SetUp() override {
-    CloudFastTest::SetUp();
+    CloudTest::SetUp();
     fast().inherited_peers = {{.peer = kPeer, .fast_port = 5000}};
     fast().inherited_ports = {kHostEnd};
   }
@@ -31,7 +31,7 @@ class CloudLeftTest : public CloudFastTest {
   CloudSnapshot snapshot_;
 };
 
-TEST_F(CloudLeftTest, PeersAndTheirStationsAreKnownAtOnce) {
+TEST_F(CloudInheritedTest, PeersAndTheirStationsAreKnownAtOnce) {
   fast().inherited_stations[kPeer] = {{.mac = kFar, .seen = now() - 100s},
                                       {.mac = kFar2, .seen = now() - options_.config.expiry}};
   Start();
@@ -53,15 +53,15 @@ TEST_F(CloudLeftTest, PeersAndTheirStationsAreKnownAtOnce) {
   EXPECT_EQ(sent[0].first, kPeer) << "and not the group";
 }
 
-TEST_F(CloudLeftTest, APeerThatSaysNothingMoreIsSlowInTime) {
+TEST_F(CloudInheritedTest, APeerThatSaysNothingMoreIsSlowInTime) {
   Start();
-  cloud().Tick(now() + Cloud::kHelloLife - 1s);
+  cloud().Tick(now() + PeerProbe::kHelloLife - 1s);
   EXPECT_FALSE(fast().peers.empty());
-  cloud().Tick(now() + Cloud::kHelloLife);
+  cloud().Tick(now() + PeerProbe::kHelloLife);
   EXPECT_TRUE(fast().peers.empty());
 }
 
-TEST_F(CloudLeftTest, APeerToWhomThereIsNoWayIsAnOrdinaryOne) {
+TEST_F(CloudInheritedTest, APeerToWhomThereIsNoWayIsAnOrdinaryOne) {
   fast().no_peer = absl::FailedPreconditionError("no route");
   fast().inherited_stations[kPeer] = {{.mac = kFar, .seen = now()}};
   Start();
@@ -69,16 +69,15 @@ TEST_F(CloudLeftTest, APeerToWhomThereIsNoWayIsAnOrdinaryOne) {
   EXPECT_EQ(Station(kFar), nullptr);
 }
 
-TEST_F(CloudLeftTest, APortIsFastAtOnce) {
+TEST_F(CloudInheritedTest, APortIsFastAtOnce) {
   fast().inherited_stations[kA] = {{.mac = kPodA, .seen = now()},
                                    {.mac = kNested, .seen = now() - 5s}};
   Start();
   auto pod = std::make_shared<FakePort::State>();
   // The programs have forwarded this one already.
   pod->Push({MakeFrame(kFar, kPodA)});
-  ASSERT_TRUE(cloud()
-                  .AddPort(kA, {.name = "a", .mac = kPodA, .host_end = kHostEnd},
-                           std::make_unique<FakePort>(pod))
+  ASSERT_TRUE(AddPort(kA, PortOptions{.name = "a", .mac = kPodA, .host_end = kHostEnd},
+                      std::make_unique<FakePort>(pod))
                   .ok());
   EXPECT_TRUE(fast().ports.contains(kA));
   EXPECT_FALSE(pod->receiving);
@@ -94,7 +93,7 @@ TEST_F(CloudLeftTest, APortIsFastAtOnce) {
   EXPECT_FALSE(fast().ports.contains(kA));
 }
 
-TEST_F(CloudLeftTest, ATapIsCarriedAtOnce) {
+TEST_F(CloudInheritedTest, ATapIsCarriedAtOnce) {
   fast().inherited_taps = {kPodA};
   Start();
   const auto tap = AddPort(kA, kPodA, IfIndex::kNone);
@@ -104,18 +103,18 @@ TEST_F(CloudLeftTest, ATapIsCarriedAtOnce) {
   EXPECT_TRUE(fast().ports.contains(kA)) << "that its frames come through is believed for a while";
 }
 
-TEST_F(CloudLeftTest, AStationThatMayNotBeThereAnyMoreIsForgotten) {
+TEST_F(CloudInheritedTest, AStationThatMayNotBeThereAnyMoreIsForgotten) {
   fast().inherited_stations[kA] = {{.mac = kNested, .seen = now()}};
   Start();
-  ASSERT_TRUE(cloud()
-                  .AddPort(kA,
-                           {.name = "a", .mac = kPodA, .host_end = kHostEnd, .guard = {.on = true}},
-                           std::make_unique<FakePort>(std::make_shared<FakePort::State>()))
-                  .ok());
+  ASSERT_TRUE(
+      AddPort(kA,
+              PortOptions{.name = "a", .mac = kPodA, .host_end = kHostEnd, .guard = {.on = true}},
+              std::make_unique<FakePort>(std::make_shared<FakePort::State>()))
+          .ok());
   EXPECT_EQ(Station(kNested), nullptr);
 }
 
-TEST_F(CloudLeftTest, OneThatCannotBeFastAnyMoreIsRead) {
+TEST_F(CloudInheritedTest, OneThatCannotBeFastAnyMoreIsRead) {
   fast().no_port = absl::FailedPreconditionError("an ingress qdisc");
   Start();
   const auto pod = AddPort(kA, kPodA);
@@ -124,25 +123,25 @@ TEST_F(CloudLeftTest, OneThatCannotBeFastAnyMoreIsRead) {
   EXPECT_EQ(TakeSent().size(), 1u);
 }
 
-TEST_F(CloudLeftTest, OneWhoseSocketCannotBeStoppedIsRead) {
+TEST_F(CloudInheritedTest, OneWhoseSocketCannotBeStoppedIsRead) {
   Start();
   auto pod = std::make_shared<FakePort::State>();
   pod->no_switch = absl::UnimplementedError("cannot");
-  ASSERT_TRUE(cloud()
-                  .AddPort(kA, {.name = "a", .mac = kPodA, .host_end = kHostEnd},
-                           std::make_unique<FakePort>(pod))
+  ASSERT_TRUE(AddPort(kA, PortOptions{.name = "a", .mac = kPodA, .host_end = kHostEnd},
+                      std::make_unique<FakePort>(pod))
                   .ok());
   EXPECT_FALSE(fast().ports.contains(kA)) << "I5";
   FromPod(pod, MakeFrame(kFar, kPodA));
   EXPECT_EQ(TakeSent().size(), 1u);
 }
 
-TEST_F(CloudLeftTest, ARefusedPortLeavesNothing) {
+TEST_F(CloudInheritedTest, ARefusedPortLeavesNothing) {
   Start();
   AddPort(kB, kPodA, IfIndex{99});
   auto pod = std::make_shared<FakePort::State>();
-  EXPECT_TRUE(absl::IsAlreadyExists(cloud().AddPort(
-      kA, {.name = "a", .mac = kPodA, .host_end = kHostEnd}, std::make_unique<FakePort>(pod))));
+  EXPECT_TRUE(absl::IsAlreadyExists(
+      AddPort(kA, PortOptions{.name = "a", .mac = kPodA, .host_end = kHostEnd},
+              std::make_unique<FakePort>(pod))));
   EXPECT_FALSE(fast().ports.contains(kA));
 }
 

@@ -1,7 +1,8 @@
-// A fast path without a kernel, for tests: it keeps what it is told, and gives what is pushed in.
+// A fast path without a kernel, for tests: it keeps its table, and hands over frames that a test
+// pushes in.
 
-#ifndef VXVDE_PLUGIN_CLOUD_FAKE_FASTPATH_H_
-#define VXVDE_PLUGIN_CLOUD_FAKE_FASTPATH_H_
+#ifndef VXVDE_PLUGIN_CLOUD_TESTING_FAKE_FASTPATH_H_
+#define VXVDE_PLUGIN_CLOUD_TESTING_FAKE_FASTPATH_H_
 
 #include <algorithm>
 #include <deque>
@@ -14,7 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fakes.h"
 #include "plugin/fastpath/fastpath.h"
 
 namespace vxvde {
@@ -30,7 +31,7 @@ class FakeFastCloud : public FastCloud {
     bool alive = false;
     uint16_t fast_port = 51105;
     IfIndex uplink = IfIndex::kNone;
-    std::map<PortId, IfIndex> ports;  // kNone: a carried one
+    std::map<PortId, IfIndex> ports;  // kNone: a relayed one
     std::map<Peer, uint16_t> peers;
     std::set<Peer> stopped;                  // of these; gone with ForgetPeer
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
@@ -55,7 +56,7 @@ class FakeFastCloud : public FastCloud {
     };
     std::deque<Punted> punted;
     ReadyFd ready;
-    std::vector<std::pair<PortId, std::vector<uint8_t>>> carried;
+    std::vector<std::pair<PortId, std::vector<uint8_t>>> relayed;
     Drop no_relay = Drop::kNone;  // what Relay answers
     void Punt(PortId from, FakePort::Item frame) {
       Push({PuntedFrame::Way::kFrom, from, std::move(frame)});
@@ -90,7 +91,7 @@ class FakeFastCloud : public FastCloud {
       const auto* first = static_cast<const uint8_t*>(part.iov_base);
       bytes.insert(bytes.end(), first, first + part.iov_len);
     }
-    if (state_->no_relay == Drop::kNone) state_->carried.emplace_back(port, std::move(bytes));
+    if (state_->no_relay == Drop::kNone) state_->relayed.emplace_back(port, std::move(bytes));
     return state_->no_relay;
   }
   void RemovePort(PortId port) override {
@@ -100,8 +101,8 @@ class FakeFastCloud : public FastCloud {
   absl::Status SetPeer(const Peer& peer, uint16_t fast_port) override {
     if (state_->no_peer.ok()) {
       state_->peers[peer] = fast_port;
-    } else {
-      ForgetPeer(peer);
+    } else if (state_->peers.contains(peer)) {
+      StopPeer(peer);
     }
     return state_->no_peer;
   }
@@ -199,4 +200,4 @@ class FakeFastPath : public FastPath {
 
 }  // namespace vxvde
 
-#endif  // VXVDE_PLUGIN_CLOUD_FAKE_FASTPATH_H_
+#endif  // VXVDE_PLUGIN_CLOUD_TESTING_FAKE_FASTPATH_H_

@@ -1,8 +1,8 @@
-// For tests of the cloud and a fake fast path. No thread and no clock: the loop never runs,
+// For tests of a cloud with a fake fast path. No thread and no clock: the loop never runs,
 // ReadNow() reads what was pushed in, and Tick() is told the time.
 
-#ifndef VXVDE_PLUGIN_CLOUD_CLOUD_FAST_FIXTURE_H_
-#define VXVDE_PLUGIN_CLOUD_CLOUD_FAST_FIXTURE_H_
+#ifndef VXVDE_PLUGIN_CLOUD_TESTING_CLOUD_FIXTURE_H_
+#define VXVDE_PLUGIN_CLOUD_TESTING_CLOUD_FIXTURE_H_
 
 #include <gtest/gtest.h>
 
@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "plugin/cloud/cloud.h"
-#include "plugin/cloud/fake_fastpath.h"
-#include "plugin/cloud/fakes.h"
+#include "plugin/cloud/testing/fake_fastpath.h"
+#include "plugin/cloud/testing/fakes.h"
 
 namespace vxvde {
 
@@ -57,9 +57,9 @@ inline Bytes Wrap(const Bytes& frame) {
   return out;
 }
 
-// By hand, from docs/PROTOCOL.md.
-inline Bytes MakeHello(const MacAddress& from, uint16_t fast_port, bool answer_wanted,
-                       bool heard = false) {
+// Of an agent of 0.1.0. By hand, from docs/PROTOCOL.md.
+inline Bytes MakeOldHello(const MacAddress& from, uint16_t fast_port, bool answer_wanted,
+                          bool heard = false) {
   Bytes frame = MakeFrame(MacAddress({0x03, 0x76, 0x78, 0x76, 0x64, 0x65}), from);
   frame[13] = 0xb5;  // local experimental EtherType 1
   const std::string mark = "vxvde";
@@ -71,6 +71,22 @@ inline Bytes MakeHello(const MacAddress& from, uint16_t fast_port, bool answer_w
   return frame;
 }
 
+// Of an agent that returns nonces.
+inline Bytes MakeHello(const MacAddress& from, uint16_t fast_port, bool answer_wanted,
+                       bool heard = false, uint64_t nonce = 0) {
+  Bytes frame = MakeOldHello(from, fast_port, answer_wanted, heard);
+  frame[20] |= 8;
+  for (size_t i = 0; i < 8; ++i) frame[31 - i] = static_cast<uint8_t>(nonce >> (8 * i));
+  return frame;
+}
+
+// Of a datagram that holds a Hello.
+inline uint64_t NonceOf(const Bytes& datagram) {
+  uint64_t nonce = 0;
+  for (size_t i = 0; i < 8; ++i) nonce = nonce << 8 | datagram.at(8 + 24 + i);
+  return nonce;
+}
+
 // One cloud with its fakes.
 struct Node {
   std::shared_ptr<FakeSocket::State> group = std::make_shared<FakeSocket::State>();
@@ -80,12 +96,13 @@ struct Node {
   std::unique_ptr<Cloud> cloud;
 };
 
-class CloudFastTest : public testing::Test {
+class CloudTest : public testing::Test {
  protected:
   void SetUp() override {
     auto loop = EventLoop::Create();
     ASSERT_TRUE(loop.ok()) << loop.status();
     loop_ = *std::move(loop);
+    context_.random = [this] { return ++nonces_; };
     options_.config.key = {kGroup.address, kGroup.port, *Vni::Make(42)};
     options_.uplink = IfIndex{2};
     options_.agent_mac = kAgent;
@@ -95,12 +112,13 @@ class CloudFastTest : public testing::Test {
 
   void Start(Node& node, bool with_fast = true) {
     node.unicast->port = kOurPort;
-    Cloud::Fast fast;
-    if (with_fast) fast.cloud = std::make_unique<FakeFastCloud>(node.fast);
+    context_.loop = loop_.get();
+    OffloadStart offload;
+    if (with_fast) offload.fast = std::make_unique<FakeFastCloud>(node.fast);
     node.cloud = std::make_unique<Cloud>(
         options_, std::make_unique<FakeSocket>(node.group),
-        std::make_unique<FakeSocket>(node.unicast), std::move(fast), loop_.get(), &buffers_,
-        &local_, [&node](const SwitchEvent& event) { node.events.push_back(event); });
+        std::make_unique<FakeSocket>(node.unicast), std::move(offload), &context_,
+        [&node](const SwitchEvent& event) { node.events.push_back(event); });
     const absl::Status started = node.cloud->Start();
     ASSERT_TRUE(started.ok()) << started;
   }
@@ -119,12 +137,21 @@ class CloudFastTest : public testing::Test {
   FakeFastCloud::State& fast() { return *node_.fast; }
   Instant now() const { return loop_->now(); }
 
+  // The next port gets this number.
+  absl::Status AddPort(PortId id, const PortOptions& options, std::unique_ptr<FrameIo> io) {
+    context_.last_port = static_cast<uint32_t>(id) - 1;
+    const absl::StatusOr<PortId> added = cloud().AddPort(options, std::move(io));
+    if (added.ok()) {
+      EXPECT_EQ(*added, id);
+    }
+    return added.status();
+  }
   std::shared_ptr<FakePort::State> AddPort(PortId id, const MacAddress& mac,
                                            IfIndex host_end = kHostEnd) {
     auto state = std::make_shared<FakePort::State>();
     const absl::Status added =
-        cloud().AddPort(id, {.name = mac.ToString(), .mac = mac, .host_end = host_end},
-                        std::make_unique<FakePort>(state));
+        AddPort(id, PortOptions{.name = mac.ToString(), .mac = mac, .host_end = host_end},
+                std::make_unique<FakePort>(state));
     EXPECT_TRUE(added.ok()) << added;
     return state;
   }
@@ -146,9 +173,14 @@ class CloudFastTest : public testing::Test {
     fast().Punt(from, {std::move(frame)});
     cloud().ReadNow();
   }
-  // The peer says that it has a fast path, and hears us there.
+  // The peer announces a fast path, and answers the trial of it, if there is one.
   void Hello(const Peer& from = kPeer, uint16_t fast_port = 5000) {
-    FromPeer(MakeHello(kFarAgent, fast_port, false, /*heard=*/fast_port != 0), from);
+    node_.unicast->out.clear();
+    FromPeer(MakeHello(kFarAgent, fast_port, false), from);
+    for (const auto& [to, bytes] : TakeSent()) {
+      if (to != Peer{from.address, fast_port}) continue;
+      FromPeer(MakeHello(kFarAgent, fast_port, false, /*heard=*/true, NonceOf(bytes)), from);
+    }
     node_.unicast->out.clear();
   }
   std::vector<MacAddress> Copied() {
@@ -165,12 +197,12 @@ class CloudFastTest : public testing::Test {
   std::vector<std::pair<Peer, Bytes>> TakeSent() { return TakeSent(node_); }
 
   std::unique_ptr<EventLoop> loop_;
-  Buffers buffers_{64};
-  Cloud::LocalAddresses local_;
+  CloudContext context_{nullptr};
+  uint64_t nonces_ = 0;  // the last one
   CloudOptions options_;
   Node node_;
 };
 
 }  // namespace vxvde
 
-#endif  // VXVDE_PLUGIN_CLOUD_CLOUD_FAST_FIXTURE_H_
+#endif  // VXVDE_PLUGIN_CLOUD_TESTING_CLOUD_FIXTURE_H_
