@@ -17,14 +17,10 @@ constexpr int kPortMtu = 1500;
 }  // namespace
 
 Ipam::Ipam(const Parts& parts, Config config, std::function<uint64_t()> random)
-    : parts_(parts), config_(std::move(config)), random_(std::move(random)) {}
+    : parts_(parts), config_(std::move(config)), random_(std::move(random)), tasks_(parts.loop) {}
 
 Ipam::~Ipam() {
-  *alive_ = false;
-  for (auto& [cloud, live] : live_) {
-    live->listener->on_message = nullptr;
-    if (live->timer) parts_.loop->Cancel(*live->timer);
-  }
+  for (auto& [cloud, live] : live_) live->listener->on_message = nullptr;
 }
 
 absl::Status Ipam::Restore() {
@@ -66,7 +62,7 @@ std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
 }
 
 absl::StatusOr<std::unique_ptr<Ipam::Live>> Ipam::Open(const CloudKey& cloud) {
-  auto live = std::make_unique<Live>();
+  auto live = std::make_unique<Live>(parts_.loop);
   live->listener = std::make_shared<AgentPort::Listener>();
   ASSIGN_OR_RETURN(std::unique_ptr<AgentPort> port, AgentPort::Open(live->listener));
   live->mac = DeriveMac("agent", absl::StrCat(random_()), cloud.ToString(), /*attempt=*/0);
@@ -122,7 +118,6 @@ void Ipam::OnLeaving(const CloudKey& cloud) {
   const std::unique_ptr<Live> live = std::move(found->second);
   live_.erase(found);
   live->listener->on_message = nullptr;
-  if (live->timer) parts_.loop->Cancel(*live->timer);
   const absl::Status removed = parts_.the_switch->RemovePort(cloud, live->port);
   if (!removed.ok()) {
     parts_.log->Warn("agent port not removed",
@@ -242,8 +237,7 @@ void Ipam::OnMessage(const CloudKey& cloud, const Neighbour& message) {
   live.inbox.push_back(message);
   if (std::exchange(live.reading, true)) return;
   // Not now: the switch is iterating over its ports, and the outcome of a claim may change them.
-  parts_.loop->Post([this, alive = alive_, cloud] {
-    if (!*alive) return;
+  tasks_.Post([this, cloud] {
     const auto found = live_.find(cloud);
     if (found == live_.end()) return;
     found->second->reading = false;
@@ -260,7 +254,6 @@ void Ipam::ReadInbox(Live& live) {
 
 void Ipam::OnTimer(const CloudKey& cloud) {
   Live& live = *live_.at(cloud);
-  live.timer.reset();
   // An answer may have arrived and not have been read, if the agent is busy (I2 of allocator.h).
   if (live.allocator->WouldDecide(parts_.loop->now())) {
     parts_.the_switch->ReadNow(cloud).IgnoreError();  // it is joined
@@ -291,10 +284,8 @@ void Ipam::Drain(const CloudKey& cloud) {
                                           {"where", conflict.where}});
   }
   std::vector<Allocator::Outcome> outcomes = live.allocator->TakeOutcomes();
-  if (live.timer) parts_.loop->Cancel(*live.timer);
-  live.timer = parts_.loop->After(
-      std::max(live.allocator->NextTime() - parts_.loop->now(), Duration::zero()),
-      [this, cloud] { OnTimer(cloud); });
+  live.timer.After(std::max(live.allocator->NextTime() - parts_.loop->now(), Duration::zero()),
+                   [this, cloud] { OnTimer(cloud); });
 
   // Last: a callback may release claims, leave the cloud, or claim more.
   for (Allocator::Outcome& outcome : outcomes) {

@@ -14,7 +14,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,6 +27,7 @@
 #include "agent/ipam/allocator.h"
 #include "agent/store/store.h"
 #include "plugin/os/event_loop.h"
+#include "plugin/os/task_scope.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -72,13 +72,15 @@ class Ipam final : public AddressClaims {
  private:
   // A cloud with its allocator.
   struct Live {
+    explicit Live(EventLoop* loop) : timer(loop) {}
+
     MacAddress mac;
     std::unique_ptr<Allocator> allocator;
     std::shared_ptr<AgentPort::Listener> listener;
     PortId port = PortId::kNone;
     std::vector<Neighbour> inbox;
     bool reading = false;  // a task that reads the inbox is posted
-    std::optional<EventLoop::TimerId> timer;
+    Timer timer;
   };
   struct PendingClaim {
     AddressWish wish;
@@ -106,8 +108,7 @@ class Ipam final : public AddressClaims {
   std::map<CloudKey, std::unique_ptr<Live>> live_;
   std::map<std::string, LeaseRecord> saved_;  // all leases on disk, by name
   std::map<std::string, PendingClaim> pending_;
-  // Posted tasks check it, since they may run after the destructor.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  TaskScope tasks_;
 };
 
 }  // namespace vxvde
