@@ -22,9 +22,6 @@ MAX_SOURCES_OF_PACKAGE = 12
 # (name, what) that is beyond its limit -> how far it may be, and why. An entry that is no longer needed fails the test.
 ONE_CLASS = "planning, committing, restoring and collecting orphans are still one class"
 EXCEPTIONS = {
-    ("Allocator", "fields"): (29, "to be split"),
-    ("Allocator", "methods"): (53, "to be split"),
-    ("Allocator", "sources"): (3, "to be split"),
     ("Attachments", "methods"): (61, ONE_CLASS),
     ("Attachments", "sources"): (4, ONE_CLASS),
     ("KernelFastCloud", "sources"): (3, "its devices and what it inherits are files of their own"),

@@ -14,9 +14,9 @@
 namespace vxvde {
 namespace {
 
-// Longer ones are not about addresses: ARP has 28 bytes, ND of hosts some options, and a DHCP
-// server's answer rarely more than RFC 2131 makes each client take, 576.
-constexpr size_t kMostBytes = 1024;
+// Longer frames are not about addresses: ARP has 28 bytes, ND of hosts has a few options, and a
+// DHCP answer rarely exceeds the 576 bytes that RFC 2131 requires each client to accept.
+constexpr size_t kMaxBytes = 1024;
 
 }  // namespace
 
@@ -32,8 +32,8 @@ absl::Status AgentPort::Receive(Buffers&, std::vector<Frame>& out, DropCounters&
 }
 
 Drop AgentPort::Send(const OutFrame& frame) {
-  if (!listener_->on_message || frame.size > kMostBytes) return Drop::kNone;
-  std::array<uint8_t, kMostBytes> bytes;
+  if (!listener_->on_message || frame.size > kMaxBytes) return Drop::kNone;
+  std::array<uint8_t, kMaxBytes> bytes;
   size_t size = 0;
   for (const iovec& part : frame.parts) {
     std::memcpy(bytes.data() + size, part.iov_base, part.iov_len);
@@ -44,7 +44,7 @@ Drop AgentPort::Send(const OutFrame& frame) {
     listener_->on_message(message);
     return Drop::kNone;
   }
-  // As if the client itself had said so, which it will.
+  // The client is going to use the address: the same as its own announcement.
   DhcpAck ack;
   if (ParseDhcpAck(std::span(bytes).first(size), !frame.offload.needs_checksum, ack)) {
     message.kind = Neighbour::Kind::kHas;

@@ -1,5 +1,5 @@
-// AgentPort: a port of the switch behind which there is no pod but the agent itself. What the
-// cloud sends there and is about addresses goes to a handler; all else is let go.
+// AgentPort: a port of the switch with the agent itself behind it instead of a pod. It passes
+// frames about addresses to a listener and ignores all others.
 
 #ifndef VXVDE_AGENT_IPAM_AGENT_PORT_H_
 #define VXVDE_AGENT_IPAM_AGENT_PORT_H_
@@ -19,15 +19,15 @@ namespace vxvde {
 
 class AgentPort final : public FrameIo {
  public:
-  // Called in the middle of the switch's work: it must not change the switch. Empty: nobody
-  // listens any more.
+  // Called while the switch delivers a frame, so it must not change the switch. Empty: the port
+  // ignores all frames.
   struct Listener {
     std::function<void(const Neighbour& message)> on_message;
   };
   static absl::StatusOr<std::unique_ptr<AgentPort>> Open(std::shared_ptr<Listener> listener);
 
   int fd() const override { return never_.get(); }
-  // Nothing: what the agent says is injected.
+  // Returns no frames: the agent injects its own (Switch::Inject).
   absl::Status Receive(Buffers& buffers, std::vector<Frame>& out, DropCounters& drops) override;
   Drop Send(const OutFrame& frame) override;
 
@@ -35,7 +35,7 @@ class AgentPort final : public FrameIo {
   AgentPort(UniqueFd never, std::shared_ptr<Listener> listener)
       : never_(std::move(never)), listener_(std::move(listener)) {}
 
-  UniqueFd never_;  // readable, that is
+  UniqueFd never_;  // never readable
   std::shared_ptr<Listener> listener_;
 };
 

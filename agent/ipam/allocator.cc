@@ -1,5 +1,57 @@
-// What is asked of an allocator: claims and releases. How an address is tried is in
-// allocator_try.cc, what is heard from the cloud in allocator_hear.cc.
+// Theory of operation
+//
+// The problem. Each pod needs an address that no other station on its cloud uses. A cloud has no
+// server, and some of its members run no agent: plain VDE hosts and virtual machines choose their
+// addresses themselves. So neither a table nor a division of the subnet among nodes can be the
+// authority. The cloud itself is, asked in terms that each host understands (decision 0006).
+//
+// A claim. The agent sends probes for an address, as RFC 5227 (IPv4) and RFC 4862 (IPv6) have it,
+// and a host that has the address answers. An answer ends the probe at once, and the claim goes on
+// to its next candidate, so a crowded subnet costs round trips rather than timeouts. Silence after
+// the last probe means that the address is free. The agent then holds the address: it announces it
+// and answers each probe for it until the lease ends, whether the pod runs, hangs or has yet to
+// start. Each owner has candidates in an order of its own that is the same on every node, so an
+// owner that moves tends to keep its address.
+//
+// Why silence is enough. Frames get lost, and a busy agent answers late, so silence alone does not
+// prove much. Three rules make it safe among agents (I2). The caller feeds all received frames
+// before a decision. An agent that does not hold a probed address says "free", and the decision
+// waits for each agent that was alive lately. And each frame of an agent tells how many agents it
+// has heard, so an agent that has just joined learns that it does not know all of them yet. After
+// 1.5 s silence is enough nevertheless: an agent may have crashed. Hosts without an agent have
+// three probes to answer.
+//
+// A tie. If two agents probe for one address, each hears the other. The one with the smaller MAC
+// goes on and the other abandons its probe (I4). The address plays no part in that, so that a
+// claim for two addresses is not won by half on either side. A host without an agent does not know
+// the rule, so an agent always yields to its probe. The agent's MAC is random, so no two are equal.
+//
+// Addresses ahead of need. An ADD cannot wait for probes each time. A few *spare* addresses of each
+// subnet are therefore claimed in advance, and an address whose owner went away is *kept* for it
+// for five minutes. Both are held but unassigned. They must never cause a refusal: a claim that
+// finds no free address sends probes with "need", to which other agents give up unassigned
+// addresses. An agent also gives one up to any station that simply uses it.
+//
+// A partition. A cloud that is cut in two is two clouds, and both may give out the same address. No
+// protocol without a majority prevents that, and a cloud has none. It is detected afterwards: each
+// agent announces its addresses in turn, all of them about once a minute, and at once when it hears
+// an agent that is new, was silent or skipped heartbeats, since the two may have been apart.
+// Whoever hears an announcement of an address that a pod here has with another MAC reports a
+// conflict, and tells the announcer, so both sides report it. Neither pod loses its address,
+// because nothing here tells which one is right (decision 0007). With `defend` the agent announces
+// its own binding again, once in 10 s.
+//
+// A restart. Leases are files, written before the caller learns the addresses, and are held again
+// from the start. Spare and kept addresses are forgotten, and claimed anew.
+//
+// A hostile station can claim that each address is in use, which any host on a LAN can do. It
+// cannot make the agent's memory grow: each table that frames fill has a limit.
+//
+// The parts: AddressPools (subnets, and how many spare addresses each wants), HeldAddresses (what
+// this agent answers for), Prober (probes in progress), CandidateSearch (the order of one claim),
+// AgentTable (other agents), InUseTable (what others use), ConflictTable (duplicates), Announcer
+// (heartbeats and resyncs), Outbox (frames to send). Allocator connects them: a claim
+// searches, its probes complete or are abandoned, frames decide which.
 
 #include "agent/ipam/allocator.h"
 
@@ -7,32 +59,30 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "agent/base/derive.h"
 #include "agent/base/refusal.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
 namespace {
 
-constexpr size_t kMostSpare = 8;  // and at most a 32nd of the subnet
-constexpr size_t kMostKept = 32;  // and at most a 16th
-constexpr int kMostTries = 16;    // of one claim, side by side
-// For so long STATUS says that nothing is free; only another ADD can tell whether it still is so.
-constexpr std::chrono::seconds kExhaustedFor{15};
+// How long an address is left alone that a station uses, that an agent probes for, and that
+// another station probes for.
+constexpr std::chrono::seconds kUsedLifetime{120};
+constexpr std::chrono::seconds kAgentProbeLifetime{2};
+constexpr std::chrono::seconds kHostProbeLifetime{10};
 
-size_t Share(const IpPrefix& subnet, uint64_t part, size_t most) {
-  return static_cast<size_t>(std::min<uint64_t>(most, UsableAddresses(subnet) / part));
-}
+constexpr std::chrono::seconds kReplyInterval{1};    // to a station in conflict
+constexpr std::chrono::seconds kDefendInterval{10};  // RFC 5227, section 1.1, DEFEND_INTERVAL
 
-bool SameWish(const AddressWish& wish, const std::string& owner, const MacAddress& mac,
-              const std::vector<IpPrefix>& addresses) {
-  if (wish.owner != owner || wish.mac != mac) return false;
+bool SameWish(const AddressWish& wish, const HeldAddresses::Lease& lease) {
+  if (wish.owner != lease.owner || wish.mac != lease.mac) return false;
   if (!wish.wanted.empty()) {
-    return std::equal(wish.wanted.begin(), wish.wanted.end(), addresses.begin(), addresses.end(),
+    return std::equal(wish.wanted.begin(), wish.wanted.end(), lease.addresses.begin(),
+                      lease.addresses.end(),
                       [](const IpAddress& a, const IpPrefix& b) { return a == b.address; });
   }
-  return std::equal(wish.subnets.begin(), wish.subnets.end(), addresses.begin(), addresses.end(),
-                    [](const IpPrefix& subnet, const IpPrefix& address) {
+  return std::equal(wish.subnets.begin(), wish.subnets.end(), lease.addresses.begin(),
+                    lease.addresses.end(), [](const IpPrefix& subnet, const IpPrefix& address) {
                       return subnet.Contains(address.address);
                     });
 }
@@ -41,57 +91,41 @@ bool SameWish(const AddressWish& wish, const std::string& owner, const MacAddres
 
 Allocator::Allocator(Options options)
     : options_(std::move(options)),
-      cloud_text_(options_.cloud.ToString()),
-      random_(options_.seed) {}
+      cloud_(options_.cloud.ToString()),
+      jitter_(options_.seed),
+      outbox_(options_.mac, &agents_),
+      pools_(cloud_, options_.mac.ToString()),
+      held_(options_.mac),
+      prober_(&jitter_, &agents_, &outbox_),
+      announcer_(&jitter_, &held_, &outbox_) {}
 
-Duration Allocator::Jitter(Duration around) {
-  return around * 3 / 4 + around * (random_() % 512) / 1024;
-}
+// ---- Refusals ----
 
-Allocator::Pool* Allocator::PoolOf(const IpAddress& address) {
-  const auto found = std::find_if(pools_.begin(), pools_.end(),
-                                  [&](const Pool& p) { return p.subnet.Contains(address); });
-  return found == pools_.end() ? nullptr : &*found;
-}
-
-size_t Allocator::CountUse(const IpPrefix& subnet, Use use) const {
-  return static_cast<size_t>(std::count_if(held_.begin(), held_.end(), [&](const auto& one) {
-    return one.second.use == use && subnet.Contains(one.first);
-  }));
-}
-
-size_t Allocator::CountSpareTries(const IpPrefix& subnet) const {
-  return static_cast<size_t>(std::count_if(tries_.begin(), tries_.end(), [&](const auto& one) {
-    return one.second.lease.empty() && subnet.Contains(one.first);
-  }));
-}
-
-bool Allocator::IsSeen(Instant now, const IpAddress& address) const {
-  const auto found = seen_.find(address);
-  return found != seen_.end() && now < found->second.until;
+std::string Allocator::Where(const MacAddress& station) const {
+  return options_.where ? options_.where(station) : "";
 }
 
 std::string Allocator::Describe(const MacAddress& mac, const MacAddress& source) const {
-  const std::string where = options_.where ? options_.where(source) : "";
+  const std::string where = Where(source);
   return where.empty() ? mac.ToString() : absl::StrCat(mac.ToString(), " at ", where);
 }
 
-absl::Status Allocator::InUse(const IpAddress& address, const std::string& holder) const {
+absl::Status Allocator::InUse(const IpAddress& address, const std::string& station) const {
   return Refuse(AttachError::kAddressInUse,
                 absl::StrCat("address ", address.ToString(), " is in use on cloud ", options_.name,
-                             " by ", holder),
-                "ask for another address, or for none to have one chosen");
+                             " by ", station),
+                "request another address, or none to have one chosen");
 }
 
-absl::Status Allocator::Exhausted(const IpPrefix& subnet, int lost) const {
+absl::Status Allocator::Exhausted(const IpPrefix& subnet, int failures) const {
   return Refuse(
       AttachError::kPoolExhausted,
-      absl::StrCat("no address of ", subnet.ToString(), " on cloud ", options_.name,
-                   " was found free: it has ", UsableAddresses(subnet), ", this node holds ",
-                   CountUse(subnet, Use::kLeased) + CountUse(subnet, Use::kOccupied), ", ", lost,
-                   " were answered for by others"),
-      "enlarge `subnets:` of the cloud on all nodes, or end what is not needed; vxvdectl ipam "
-      "shows who has what");
+      absl::StrCat("no free address in ", subnet.ToString(), " on cloud ", options_.name, ": ",
+                   UsableAddresses(subnet), " usable, ",
+                   held_.Count(subnet, Use::kLeased) + held_.Count(subnet, Use::kOccupied),
+                   " assigned on this node, ", failures, " found in use elsewhere"),
+      "enlarge `subnets:` of the cloud on all nodes, or delete pods that are not needed; "
+      "`vxvdectl ipam` lists the addresses in use");
 }
 
 absl::StatusOr<IpPrefix> Allocator::CheckWanted(const AddressWish& wish,
@@ -100,308 +134,389 @@ absl::StatusOr<IpPrefix> Allocator::CheckWanted(const AddressWish& wish,
                                    [&](const IpPrefix& one) { return IsUsable(one, address); });
   if (subnet == wish.subnets.end()) {
     return Refuse(kCniInvalidConfig,
-                  absl::StrCat("address ", address.ToString(), " cannot be a pod's on cloud ",
-                               options_.name, ", whose subnets are ",
+                  absl::StrCat("address ", address.ToString(),
+                               " is not a host address in a subnet of cloud ", options_.name, ": ",
                                absl::StrJoin(wish.subnets, ", ",
                                              [](std::string* out, const IpPrefix& one) {
                                                absl::StrAppend(out, one.ToString());
                                              })),
-                  "ask for an address of a host in one of them");
+                  "request a host address in one of them");
   }
-  const auto held = held_.find(address);
-  if (held != held_.end() &&
-      (held->second.use == Use::kLeased || held->second.use == Use::kOccupied)) {
-    return InUse(address, absl::StrCat(held->second.mac.ToString(), " on this node"));
+  const HeldAddresses::Entry* entry = held_.Find(address);
+  if (entry != nullptr && entry->assigned()) {
+    return InUse(address, absl::StrCat(entry->mac.ToString(), " on this node"));
   }
-  const auto tried = tries_.find(address);
-  if (tried != tries_.end() && !tried->second.lease.empty()) {
-    return InUse(address, "another attachment of this node, which is just claiming it");
+  const Prober::Purpose* purpose = prober_.Find(address);
+  if (purpose != nullptr && !purpose->spare()) {
+    return InUse(address, "another attachment on this node, which is claiming it now");
   }
   return *subnet;
 }
 
-// ---- What is asked for ----
+// ---- Claims ----
 
 void Allocator::SetPools(Instant now, const std::vector<IpPrefix>& subnets, bool defend) {
   defend_ = defend;
-  std::vector<Pool> pools;
-  for (const IpPrefix& subnet : subnets) {
-    const auto same = std::find_if(pools_.begin(), pools_.end(),
-                                   [&](const Pool& pool) { return pool.subnet == subnet; });
-    if (same != pools_.end()) {
-      pools.push_back(std::move(*same));
-    } else {
-      pools.push_back({.subnet = subnet,
-                       .target = Share(subnet, 32, kMostSpare),
-                       .order = Candidates(subnet, cloud_text_,
-                                           absl::StrCat("spare ", options_.mac.ToString())),
-                       .lost = 0,
-                       .resume = now,
-                       .exhausted_until = {}});
-    }
-  }
-  pools_ = std::move(pools);
-  std::erase_if(held_, [&](const auto& one) {
-    return (one.second.use == Use::kSpare || one.second.use == Use::kKept) &&
-           PoolOf(one.first) == nullptr;
+  pools_.Set(now, subnets);
+  held_.GiveUpOutside(pools_);
+  prober_.EndIf([&](const IpAddress& address, const Prober::Purpose& purpose) {
+    return purpose.spare() && pools_.Find(address) == nullptr;
   });
-  std::erase_if(tries_, [&](const auto& one) {
-    return one.second.lease.empty() && PoolOf(one.first) == nullptr;
-  });
-  if (next_beat_ == Instant{}) next_beat_ = now + Jitter(kBeatInterval);
+  announcer_.Start(now);
   Refill(now);
 }
 
-void Allocator::Claim(Instant now, const AddressWish& wish) {
-  if (const auto lease = leases_.find(wish.lease); lease != leases_.end()) {
-    const Lease& old = lease->second;
-    if (old.ours && SameWish(wish, old.owner, old.mac, old.addresses)) {
-      outcomes_.push_back({wish.lease, old.addresses});
-      return;
-    }
-  }
-  Release(now, wish.lease);
-
-  Pending pending{.wish = wish, .slots = {}, .deadline = now + kClaimDeadline};
+absl::StatusOr<std::vector<Allocator::Slot>> Allocator::MakeSlots(const AddressWish& wish) const {
+  std::vector<Slot> slots;
   if (wish.wanted.empty()) {
     for (const IpPrefix& subnet : wish.subnets) {
-      Slot slot;
-      slot.subnet = subnet;
-      slot.order = Candidates(subnet, cloud_text_, wish.owner);
-      pending.slots.push_back(std::move(slot));
+      slots.push_back({.subnet = subnet,
+                       .wanted = {},
+                       .search = CandidateSearch(subnet, cloud_, wish.owner),
+                       .address = {}});
     }
   }
   for (const IpAddress& address : wish.wanted) {
-    const absl::StatusOr<IpPrefix> subnet = CheckWanted(wish, address);
-    if (!subnet.ok()) {
-      outcomes_.push_back({wish.lease, subnet.status()});
-      return;
-    }
-    Slot slot;
-    slot.subnet = *subnet;
-    slot.wanted = address;
-    pending.slots.push_back(std::move(slot));
+    ASSIGN_OR_RETURN(const IpPrefix subnet, CheckWanted(wish, address));
+    slots.push_back({.subnet = subnet, .wanted = address, .search = {}, .address = {}});
   }
-  Pending& placed = pending_[wish.lease] = std::move(pending);
-  for (size_t i = 0; i < placed.slots.size(); ++i) {
-    Slot& slot = placed.slots[i];
-    if (TakeHeld(now, wish, slot, /*any=*/false) || !slot.wanted) continue;
-    Try probing;
-    probing.lease = wish.lease;
-    probing.slot = i;
-    probing.need = true;  // it must be this one, whoever has it in store
-    StartTry(now, *slot.wanted, std::move(probing));
-    ++slot.trying;
+  return slots;
+}
+
+void Allocator::Claim(Instant now, const AddressWish& wish) {
+  const HeldAddresses::Lease* lease = held_.FindLease(wish.lease);
+  if (lease != nullptr && lease->allocated && SameWish(wish, *lease)) {
+    outcomes_.push_back({wish.lease, lease->addresses});
+    return;
+  }
+  Release(now, wish.lease);
+
+  absl::StatusOr<std::vector<Slot>> slots = MakeSlots(wish);
+  if (!slots.ok()) {
+    outcomes_.push_back({wish.lease, slots.status()});
+    return;
+  }
+  PendingClaim& claim = claims_[wish.lease];
+  claim = {.wish = wish, .slots = *std::move(slots), .deadline = now + kClaimDeadline};
+  for (size_t i = 0; i < claim.slots.size(); ++i) {
+    Slot& slot = claim.slots[i];
+    if (TakeUnassigned(now, wish, slot, /*any_owner=*/false) || !slot.wanted) continue;
+    // Another agent may hold it unassigned, and no other address will do.
+    prober_.Start(now, *slot.wanted, {.lease = wish.lease, .slot = i, .need = true});
   }
   Advance(now, wish.lease);
   Refill(now);
 }
 
 void Allocator::Release(Instant now, const std::string& name) {
-  if (const auto pending = pending_.find(name); pending != pending_.end()) {
-    const Pending ended = std::move(pending->second);
-    pending_.erase(pending);
-    Abandon(now, ended);
+  if (const auto found = claims_.find(name); found != claims_.end()) {
+    const PendingClaim claim = std::move(found->second);
+    claims_.erase(found);
+    Undo(now, claim);
     AdvanceWaiting(now);
   }
-  const auto found = leases_.find(name);
-  if (found == leases_.end()) return;
-  const Lease lease = std::move(found->second);
-  leases_.erase(found);
-  for (const IpPrefix& address : lease.addresses) {
-    const auto held = held_.find(address.address);
-    if (held == held_.end() || held->second.lease != name) continue;
-    if (lease.ours) {
-      Free(now, address.address, lease.owner);
-    } else {
-      held_.erase(held);
-    }
-    std::erase_if(conflicts_, [&](const auto& one) { return one.first.first == address.address; });
-  }
+  for (const IpAddress& address : held_.RemoveLease(now, name, pools_)) conflicts_.Remove(address);
 }
 
 void Allocator::Occupy(Instant now, const std::string& name, const MacAddress& mac,
                        const std::vector<IpPrefix>& addresses) {
-  if (const auto lease = leases_.find(name); lease != leases_.end()) {
-    // Leased before a restart, and said once more by whoever has it. Lengths are the caller's.
-    const bool same =
-        std::equal(addresses.begin(), addresses.end(), lease->second.addresses.begin(),
-                   lease->second.addresses.end(),
-                   [](const IpPrefix& a, const IpPrefix& b) { return a.address == b.address; });
-    if (same && lease->second.mac == mac) return;
+  if (const HeldAddresses::Lease* lease = held_.FindLease(name)) {
+    // A lease that was restored, reported again by its attachment. Prefix lengths may differ.
+    const bool same = std::equal(
+        addresses.begin(), addresses.end(), lease->addresses.begin(), lease->addresses.end(),
+        [](const IpPrefix& a, const IpPrefix& b) { return a.address == b.address; });
+    if (same && lease->mac == mac) return;
   }
   Release(now, name);
-  Restore(now, {.lease = name, .cloud = {}, .owner = "", .mac = mac, .addresses = addresses});
-  leases_.at(name).ours = false;
-  for (const IpPrefix& address : addresses) {
-    const auto held = held_.find(address.address);
-    if (held != held_.end() && held->second.lease == name) held->second.use = Use::kOccupied;
-  }
+  Hold(now, name, {.owner = "", .mac = mac, .addresses = addresses, .allocated = false});
 }
 
 void Allocator::Restore(Instant now, const LeaseRecord& record) {
-  leases_[record.lease] = {
-      .owner = record.owner, .mac = record.mac, .addresses = record.addresses, .ours = true};
-  for (const IpPrefix& address : record.addresses) {
-    Holding& holding = held_[address.address];
-    if (holding.use == Use::kLeased || holding.use == Use::kOccupied) continue;
-    holding = {.use = Use::kLeased,
-               .lease = record.lease,
-               .owner = record.owner,
-               .mac = record.mac,
-               .since = now,
-               .until = {},
-               .warned = {}};
-    if (tries_.contains(address.address))
-      Lose(now, address.address, record.mac, options_.mac, kKeepFor);
+  Hold(now, record.lease,
+       {.owner = record.owner, .mac = record.mac, .addresses = record.addresses});
+}
+
+void Allocator::Hold(Instant now, const std::string& name, const HeldAddresses::Lease& lease) {
+  for (const IpAddress& address : held_.RestoreLease(now, name, lease)) {
+    if (!prober_.Contains(address)) continue;
+    AbandonProbe(now, address, lease.mac, options_.mac, HeldAddresses::kKeptFor);
   }
 }
 
-// ---- Searching ----
+bool Allocator::TakeUnassigned(Instant now, const AddressWish& wish, Slot& slot, bool any_owner) {
+  slot.address =
+      held_.TakeUnassigned(now, {.lease = wish.lease, .owner = wish.owner, .mac = wish.mac},
+                           slot.subnet, slot.wanted, any_owner);
+  return slot.address.has_value();
+}
 
-bool Allocator::TakeHeld(Instant now, const AddressWish& wish, Slot& slot, bool any) {
-  // What is kept for this owner, else what is kept for another (only if `any`), else the spare one
-  // that was held longest. 0: not to be had.
-  const auto rank = [&](const Holding& holding) {
-    if (holding.use == Use::kSpare) return 1;
-    if (holding.use != Use::kKept) return 0;
-    return holding.owner == wish.owner ? 3 : any || slot.wanted ? 2 : 0;
+bool Allocator::Search(Instant now, PendingClaim& claim, size_t index) {
+  using State = CandidateSearch::State;
+  using Turn = CandidateSearch::Turn;
+  Slot& slot = claim.slots[index];
+  CandidateSearch& search = *slot.search;
+  const auto state = [&](const IpAddress& address) {
+    if (held_.Contains(address)) return State::kHeld;
+    if (prober_.Contains(address)) return State::kProbed;
+    return in_use_.InUse(now, address) ? State::kInUse : State::kUnknown;
   };
-  auto best = held_.end();
-  for (auto one = held_.begin(); one != held_.end(); ++one) {
-    if (slot.wanted ? one->first != *slot.wanted : !slot.subnet.Contains(one->first)) continue;
-    const int its = rank(one->second);
-    if (its == 0) continue;
-    if (best == held_.end() || its > rank(best->second) ||
-        (its == rank(best->second) && one->second.since < best->second.since)) {
-      best = one;
+  while (true) {
+    while (const std::optional<IpAddress> next = search.Next(state)) {
+      prober_.Start(now, *next, {.lease = claim.wish.lease, .slot = index, .need = search.need()});
     }
+    if (search.probing()) return true;
+    if (TakeUnassigned(now, claim.wish, slot, /*any_owner=*/true)) return true;
+    const Turn turn = search.EndWalk();
+    if (turn != Turn::kAgain) return turn == Turn::kWait;
   }
-  if (best == held_.end()) return false;
-  best->second = {.use = Use::kLeased,
-                  .lease = wish.lease,
-                  .owner = wish.owner,
-                  .mac = wish.mac,
-                  .since = now,
-                  .until = {},
-                  .warned = {}};
-  slot.got = best->first;
-  return true;
-}
-
-bool Allocator::Search(Instant now, Pending& pending, size_t index) {
-  Slot& slot = pending.slots[index];
-  const int most = slot.need ? kMostTries : std::min(kMostTries, 1 + slot.lost / 4);
-  while (slot.trying < most) {
-    const std::optional<IpAddress> next = slot.order->Next();
-    if (!next) break;
-    if (held_.contains(*next)) continue;
-    if (tries_.contains(*next)) {
-      slot.skipped = true;
-      continue;
-    }
-    // What was heard may be over; but first those of which nothing was heard.
-    if (!slot.need && IsSeen(now, *next)) continue;
-    Try probing;
-    probing.lease = pending.wish.lease;
-    probing.slot = index;
-    probing.need = slot.need;
-    StartTry(now, *next, std::move(probing));
-    ++slot.trying;
-  }
-  if (slot.trying > 0) return true;
-  if (TakeHeld(now, pending.wish, slot, /*any=*/true)) return true;
-  if (slot.need && !slot.skipped) return false;
-  const bool wait = slot.need;
-  slot.need = true;
-  slot.skipped = false;
-  slot.order = Candidates(slot.subnet, cloud_text_, pending.wish.owner);
-  return wait || Search(now, pending, index);
 }
 
 void Allocator::Advance(Instant now, const std::string& lease) {
-  const auto pending = pending_.find(lease);
-  if (pending == pending_.end()) return;
-  std::vector<Slot>& slots = pending->second.slots;
+  const auto claim = claims_.find(lease);
+  if (claim == claims_.end()) return;
+  std::vector<Slot>& slots = claim->second.slots;
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i].got || slots[i].wanted) continue;
-    if (Search(now, pending->second, i)) continue;
-    if (Pool* pool = PoolOf(slots[i].subnet.address)) pool->exhausted_until = now + kExhaustedFor;
+    if (slots[i].address || slots[i].wanted) continue;
+    if (Search(now, claim->second, i)) continue;
+    pools_.SetExhausted(now, slots[i].subnet.address);
     ++exhausted_total_;
-    return Fail(now, pending, Exhausted(slots[i].subnet, slots[i].lost));
+    return Fail(now, claim, Exhausted(slots[i].subnet, slots[i].failures()));
   }
-  if (std::all_of(slots.begin(), slots.end(), [](const Slot& s) { return s.got.has_value(); })) {
-    Finish(now, pending);
-  }
+  const auto done = [](const Slot& slot) { return slot.address.has_value(); };
+  if (std::all_of(slots.begin(), slots.end(), done)) Finish(claim);
 }
 
 void Allocator::AdvanceWaiting(Instant now) {
   std::vector<std::string> waiting;
-  for (const auto& [lease, pending] : pending_) {
-    const auto waits = [](const Slot& slot) {
-      return !slot.got && !slot.wanted && slot.trying == 0;
-    };
-    if (std::any_of(pending.slots.begin(), pending.slots.end(), waits)) waiting.push_back(lease);
+  for (const auto& [lease, claim] : claims_) {
+    const auto waits = [](const Slot& slot) { return slot.waiting(); };
+    if (std::any_of(claim.slots.begin(), claim.slots.end(), waits)) waiting.push_back(lease);
   }
   for (const std::string& lease : waiting) Advance(now, lease);
 }
 
-void Allocator::Finish(Instant, PendingMap::iterator found) {
-  const Pending pending = std::move(found->second);
-  pending_.erase(found);
-  Lease lease{.owner = pending.wish.owner, .mac = pending.wish.mac, .addresses = {}, .ours = true};
-  for (const Slot& slot : pending.slots) {
-    lease.addresses.push_back({*slot.got, slot.subnet.length});
-    if (Pool* pool = PoolOf(*slot.got)) pool->exhausted_until = {};
+void Allocator::Finish(Claims::iterator found) {
+  const PendingClaim claim = std::move(found->second);
+  claims_.erase(found);
+  std::vector<IpPrefix> addresses;
+  for (const Slot& slot : claim.slots) {
+    addresses.push_back({*slot.address, slot.subnet.length});
+    pools_.ClearExhausted(*slot.address);
   }
-  outcomes_.push_back({pending.wish.lease, lease.addresses});
-  leases_[pending.wish.lease] = std::move(lease);
+  outcomes_.push_back({claim.wish.lease, addresses});
+  held_.AddLease(
+      claim.wish.lease,
+      {.owner = claim.wish.owner, .mac = claim.wish.mac, .addresses = std::move(addresses)});
 }
 
-void Allocator::Fail(Instant now, PendingMap::iterator found, absl::Status why) {
-  const Pending pending = std::move(found->second);
-  pending_.erase(found);
-  Abandon(now, pending);
-  outcomes_.push_back({pending.wish.lease, std::move(why)});
+void Allocator::Fail(Instant now, Claims::iterator found, absl::Status why) {
+  const PendingClaim claim = std::move(found->second);
+  claims_.erase(found);
+  Undo(now, claim);
+  outcomes_.push_back({claim.wish.lease, std::move(why)});
   AdvanceWaiting(now);
 }
 
-void Allocator::Abandon(Instant now, const Pending& pending) {
-  std::erase_if(tries_, [&](const auto& one) { return one.second.lease == pending.wish.lease; });
-  for (const Slot& slot : pending.slots) {
-    if (slot.got && held_.contains(*slot.got)) Free(now, *slot.got, pending.wish.owner);
+void Allocator::Undo(Instant now, const PendingClaim& claim) {
+  prober_.EndIf([&](const IpAddress&, const Prober::Purpose& purpose) {
+    return purpose.lease == claim.wish.lease;
+  });
+  for (const Slot& slot : claim.slots) {
+    if (!slot.address) continue;
+    held_.Unassign(now, *slot.address, claim.wish.owner, pools_.Find(*slot.address));
+    conflicts_.Remove(*slot.address);
   }
 }
 
-void Allocator::Free(Instant now, const IpAddress& address, const std::string& owner) {
-  const Pool* pool = PoolOf(address);
-  Holding free{.use = Use::kSpare,
-               .lease = "",
-               .owner = "",
-               .mac = options_.mac,
-               .since = now,
-               .until = {},
-               .warned = {}};
-  held_.erase(address);
-  if (pool == nullptr) return;
-  // Its owner may come back: a pod of a StatefulSet, a container that is started again.
-  if (CountUse(pool->subnet, Use::kKept) < Share(pool->subnet, 16, kMostKept)) {
-    free.use = Use::kKept;
-    free.owner = owner;
-    free.until = now + kKeepFor;
-  } else if (CountUse(pool->subnet, Use::kSpare) >= pool->target) {
+// ---- Probes ----
+
+void Allocator::Refill(Instant now) {
+  const auto have = [&](const IpPrefix& subnet) {
+    return held_.Count(subnet, Use::kSpare) + prober_.CountSpare(subnet);
+  };
+  const auto skip = [&](const IpAddress& address) {
+    return held_.Contains(address) || prober_.Contains(address) || in_use_.InUse(now, address);
+  };
+  for (const IpAddress& address : pools_.NextSpares(now, have, skip)) {
+    prober_.Start(now, address, {});
+  }
+}
+
+void Allocator::CompleteProbe(Instant now, const IpAddress& address) {
+  const Prober::Purpose purpose = prober_.End(address);
+  ++claims_total_;
+  if (purpose.spare()) {
+    held_.AddSpare(now, address);
+    pools_.OnSpareFree(address);
+    announcer_.Announce(address);
+    return AdvanceWaiting(now);
+  }
+  PendingClaim& claim = claims_.at(purpose.lease);
+  held_.Assign(now, address,
+               {.lease = purpose.lease, .owner = claim.wish.owner, .mac = claim.wish.mac});
+  claim.slots[purpose.slot].address = address;
+  // Candidates that were probed side by side.
+  prober_.EndIf([&](const IpAddress&, const Prober::Purpose& other) {
+    return other.lease == purpose.lease && other.slot == purpose.slot;
+  });
+  announcer_.Announce(address);
+  Advance(now, purpose.lease);
+  AdvanceWaiting(now);
+}
+
+void Allocator::AbandonProbe(Instant now, const IpAddress& address, const MacAddress& station,
+                             const MacAddress& source, Duration lifetime) {
+  const Prober::Purpose purpose = prober_.End(address);
+  ++taken_total_;
+  NoteInUse(now, address, station, lifetime);
+  if (purpose.spare()) {
+    pools_.OnSpareInUse(now, address);
+    Refill(now);
+    return AdvanceWaiting(now);
+  }
+  const auto claim = claims_.find(purpose.lease);
+  Slot& slot = claim->second.slots[purpose.slot];
+  if (slot.wanted) return Fail(now, claim, InUse(address, Describe(station, source)));
+  slot.search->OnInUse();
+  Advance(now, purpose.lease);
+  AdvanceWaiting(now);
+}
+
+// ---- Frames ----
+
+void Allocator::OnFrame(Instant now, const Neighbour& message) {
+  if (message.source == options_.mac || message.mac == options_.mac) return;
+  if (message.mark && agents_.OnAgentSeen(now, message.source, *message.mark)) {
+    announcer_.Resync(now);
+  }
+  switch (message.kind) {
+    case Neighbour::Kind::kHas:
+      return OnHas(now, message.address, message);
+    case Neighbour::Kind::kProbe:
+      return OnProbe(now, message);
+    case Neighbour::Kind::kAsk: {
+      if (message.asker) OnHas(now, *message.asker, message);
+      // A pod answers for itself. No pod answers for an unassigned address.
+      const HeldAddresses::Entry* entry = held_.Find(message.address);
+      if (entry != nullptr && !entry->assigned()) outbox_.SendAnswer(message, entry->mac);
+      return;
+    }
+  }
+}
+
+void Allocator::OnStationGone(const MacAddress& station) { agents_.OnAgentGone(station); }
+
+void Allocator::OnHas(Instant now, const IpAddress& address, const Neighbour& message) {
+  if (address.IsUnspecified()) return;
+  if (prober_.Contains(address)) {
+    return AbandonProbe(now, address, message.mac, message.source, kUsedLifetime);
+  }
+  const HeldAddresses::Entry* entry = held_.Find(address);
+  if (entry == nullptr) return NoteInUse(now, address, message.mac, kUsedLifetime);
+  if (entry->mac == message.mac) return;
+  if (entry->assigned()) return OnConflict(now, address, *entry, message);
+  held_.GiveUp(address);
+  NoteInUse(now, address, message.mac, kUsedLifetime);
+  Refill(now);
+}
+
+void Allocator::OnProbe(Instant now, const Neighbour& message) {
+  const IpAddress& address = message.address;
+  if (message.mark && message.mark->kind == AgentMark::Kind::kFree) {
+    return prober_.OnFree(address, message.source);
+  }
+  if (const HeldAddresses::Entry* entry = held_.Find(address)) {
+    if (entry->mac == message.mac) return;  // the pod's kernel detects duplicates, too
+    if (!entry->assigned() && message.mark && message.mark->kind == AgentMark::Kind::kNeed) {
+      held_.GiveUp(address);
+      NoteInUse(now, address, message.mac, kAgentProbeLifetime);
+      return SendFree(now, message);
+    }
+    return outbox_.SendAnswer(message, entry->mac);
+  }
+  if (!prober_.Contains(address)) {
+    NoteInUse(now, address, message.mac, message.mark ? kAgentProbeLifetime : kHostProbeLifetime);
+    return SendFree(now, message);
+  }
+  // RFC 5227, section 2.1.1: a probe of another host is as good as an answer.
+  if (!message.mark) {
+    return AbandonProbe(now, address, message.mac, message.source, kHostProbeLifetime);
+  }
+  // I4.
+  if (message.mac < options_.mac) {
+    AbandonProbe(now, address, message.mac, message.source, kAgentProbeLifetime);
+    return SendFree(now, message);
+  }
+  outbox_.SendProbe(address, AgentMark::Kind::kClaim, message.source);
+}
+
+void Allocator::SendFree(Instant now, const Neighbour& message) {
+  if (!message.mark || !in_use_.ShouldSendFree(now, message.address, message.mac)) return;
+  outbox_.SendProbe(message.address, AgentMark::Kind::kFree, message.source);
+}
+
+void Allocator::NoteInUse(Instant now, const IpAddress& address, const MacAddress& station,
+                          Duration lifetime) {
+  if (pools_.Find(address) != nullptr) in_use_.NoteInUse(now, address, station, lifetime);
+}
+
+void Allocator::OnConflict(Instant now, const IpAddress& address, const HeldAddresses::Entry& entry,
+                           const Neighbour& message) {
+  if (!conflicts_.Note(now, address, entry.lease, entry.mac, message.mac, Where(message.source))) {
     return;
   }
-  held_[address] = std::move(free);
+  if (!held_.ShouldReply(now, address, defend_ ? kDefendInterval : kReplyInterval)) return;
+  if (defend_) return announcer_.Announce(address);
+  // To that station alone, so that the caches of all others stay as they are.
+  Neighbour question = message;
+  question.kind = Neighbour::Kind::kHas;
+  question.address = address;
+  question.asker.reset();
+  outbox_.SendAnswer(question, entry.mac);
 }
 
-// ---- What people ask ----
+// ---- Time ----
+
+void Allocator::OnTime(Instant now) {
+  for (const IpAddress& address : prober_.Due(now)) {
+    if (prober_.Advance(now, address)) CompleteProbe(now, address);
+  }
+  std::vector<std::string> late;
+  for (const auto& [lease, claim] : claims_) {
+    if (claim.deadline <= now) late.push_back(lease);
+  }
+  for (const std::string& lease : late) {
+    const auto claim = claims_.find(lease);
+    if (claim == claims_.end()) continue;  // what the one before gave back was enough for it
+    const auto slot = std::find_if(claim->second.slots.begin(), claim->second.slots.end(),
+                                   [](const Slot& one) { return !one.address.has_value(); });
+    ++exhausted_total_;
+    Fail(now, claim, Exhausted(slot->subnet, slot->failures()));
+  }
+  announcer_.OnTime(now);
+  if (!announcer_.BeatDue(now)) return;
+  held_.Expire(now);
+  in_use_.Expire(now);
+  agents_.Expire(now);
+  conflicts_.Expire(now);
+  Refill(now);
+  announcer_.Beat(now);
+}
+
+Instant Allocator::NextTime() const {
+  Instant next = announcer_.NextTime();
+  if (const std::optional<Instant> probe = prober_.NextTime()) next = std::min(next, *probe);
+  for (const auto& [lease, claim] : claims_) next = std::min(next, claim.deadline);
+  return next;
+}
+
+// ---- Status ----
 
 absl::Status Allocator::Ready(Instant now, const std::vector<IpPrefix>& subnets) const {
-  for (const Pool& pool : pools_) {
+  for (const AddressPool& pool : pools_.all()) {
     if (std::find(subnets.begin(), subnets.end(), pool.subnet) == subnets.end()) continue;
     if (pool.exhausted_until <= now) continue;
-    if (CountUse(pool.subnet, Use::kSpare) + CountUse(pool.subnet, Use::kKept) > 0) continue;
+    if (held_.Count(pool.subnet, Use::kSpare) + held_.Count(pool.subnet, Use::kKept) > 0) continue;
     return Exhausted(pool.subnet, 0);
   }
   return absl::OkStatus();
@@ -410,41 +525,19 @@ absl::Status Allocator::Ready(Instant now, const std::vector<IpPrefix>& subnets)
 AllocatorSnapshot Allocator::Snapshot(Instant now) const {
   AllocatorSnapshot out;
   out.cloud = options_.cloud;
-  for (const Pool& pool : pools_) {
-    PoolSnapshot one{.subnet = pool.subnet,
-                     .usable = UsableAddresses(pool.subnet),
-                     .leased = CountUse(pool.subnet, Use::kLeased),
-                     .occupied = CountUse(pool.subnet, Use::kOccupied),
-                     .kept = CountUse(pool.subnet, Use::kKept),
-                     .spare = CountUse(pool.subnet, Use::kSpare),
-                     .others = 0,
-                     .exhausted = now < pool.exhausted_until};
-    for (const auto& [address, seen] : seen_) {
-      if (now < seen.until && pool.subnet.Contains(address)) ++one.others;
-    }
-    out.pools.push_back(one);
+  for (const AddressPool& pool : pools_.all()) {
+    out.pools.push_back({.subnet = pool.subnet,
+                         .usable = UsableAddresses(pool.subnet),
+                         .leased = held_.Count(pool.subnet, Use::kLeased),
+                         .occupied = held_.Count(pool.subnet, Use::kOccupied),
+                         .kept = held_.Count(pool.subnet, Use::kKept),
+                         .spare = held_.Count(pool.subnet, Use::kSpare),
+                         .others = in_use_.Count(now, pool.subnet),
+                         .exhausted = now < pool.exhausted_until});
   }
-  for (const auto& [address, holding] : held_) {
-    out.held.push_back({.address = address,
-                        .use = holding.use,
-                        .lease = holding.lease,
-                        .owner = holding.owner,
-                        .mac = holding.mac,
-                        .age = now - holding.since});
-  }
-  for (const auto& [key, conflict] : conflicts_) {
-    const auto held = held_.find(key.first);
-    if (held == held_.end()) continue;
-    out.conflicts.push_back({.address = key.first,
-                             .lease = held->second.lease,
-                             .mac = held->second.mac,
-                             .other = key.second,
-                             .where = conflict.where,
-                             .count = conflict.count,
-                             .first = now - conflict.first,
-                             .last = now - conflict.last});
-  }
-  out.conflicts_total = conflicts_total_;
+  out.held = held_.Snapshot(now);
+  out.conflicts = conflicts_.Snapshot(now);
+  out.conflicts_total = conflicts_.total();
   out.claims = claims_total_;
   out.taken = taken_total_;
   out.exhausted = exhausted_total_;

@@ -1,7 +1,8 @@
-// What is asked of allocators, on a cloud that is made up. What they hear: allocator_hear_test.cc.
+// Claims and releases, on a simulated cloud. Frames of others: allocator_protocol_test.cc.
 
 #include "agent/ipam/allocator.h"
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -9,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/refusal.h"
-#include "agent/ipam/fake_lan.h"
+#include "agent/ipam/testing/fake_lan.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -24,11 +25,11 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using Use = HeldAddress::Use;
 
-TEST(Allocator, AClaimOnAnEmptyCloudTakesItsProbesTime) {
-  Lan lan({P("192.0.2.0/24")});
-  Lan::Node& node = lan.AddNode();
+TEST(Allocator, AClaimOnAnEmptyCloudTakesTheTimeOfItsProbes) {
+  FakeLan lan({P("192.0.2.0/24")});
+  FakeLan::Node& node = lan.AddNode();
   lan.Claim(node, lan.Wish("a"));
-  EXPECT_THAT(node.leases, IsEmpty()) << "nobody was asked yet";
+  EXPECT_THAT(node.leases, IsEmpty()) << "the probes are not over";
   lan.Run(1s);
   ASSERT_THAT(node.leases["a"], SizeIs(1));
   EXPECT_EQ(node.leases["a"][0].length, 24);
@@ -37,9 +38,9 @@ TEST(Allocator, AClaimOnAnEmptyCloudTakesItsProbesTime) {
   EXPECT_LT(node.took["a"], 320ms);
 }
 
-TEST(Allocator, WithSpareAddressesNoTimeAtAll) {
-  Lan lan({P("192.0.2.0/24"), P("2001:db8::/64")});
-  Lan::Node& node = lan.AddNode();
+TEST(Allocator, AClaimForASpareAddressTakesNoTime) {
+  FakeLan lan({P("192.0.2.0/24"), P("2001:db8::/64")});
+  FakeLan::Node& node = lan.AddNode();
   lan.Run(1s);
   EXPECT_EQ(lan.Snapshot(node).pools[0].spare, 7u) << "a 32nd of the subnet";
   EXPECT_EQ(lan.Snapshot(node).pools[1].spare, 8u);
@@ -53,10 +54,10 @@ TEST(Allocator, WithSpareAddressesNoTimeAtAll) {
   EXPECT_THAT(lan.Duplicates(), IsEmpty());
 }
 
-// 0006: a pod of Kubernetes that comes back finds its address kept for it.
-TEST(Allocator, APodThatComesBackHasItsAddressAgain) {
-  Lan lan({P("192.0.2.0/24")});
-  Lan::Node& node = lan.AddNode();
+// Decision 0006: a Kubernetes pod that is recreated finds its address kept.
+TEST(Allocator, AnOwnerThatReturnsGetsItsAddressBack) {
+  FakeLan lan({P("192.0.2.0/24")});
+  FakeLan::Node& node = lan.AddNode();
   lan.Claim(node, lan.Wish("1", "default/web-0"));
   lan.Run(1s);
   const auto before = node.leases["1"];
@@ -66,16 +67,16 @@ TEST(Allocator, APodThatComesBackHasItsAddressAgain) {
   lan.Claim(node, lan.Wish("2", "default/web-0"));
   EXPECT_EQ(node.leases["2"], before);
   lan.Release(node, "2");
-  lan.Run(kKeepFor + 10s);
-  EXPECT_EQ(lan.Snapshot(node).pools[0].kept, 0u) << "not for ever";
+  lan.Run(HeldAddresses::kKeptFor + 10s);
+  EXPECT_EQ(lan.Snapshot(node).pools[0].kept, 0u) << "kept for a limited time";
 }
 
-// The first pod of a cloud on a node has to wait anyway, and gets the one that is its own.
-TEST(Allocator, TheFirstChoiceOfAnOwnerIsTheSameOnAnyNode) {
+// The first pod of a cloud on a node has to wait for probes and gets its own first candidate.
+TEST(Allocator, TheFirstCandidateOfAnOwnerIsTheSameOnEachNode) {
   std::set<IpAddress> got;
   for (int i = 0; i < 3; ++i) {
-    Lan lan({P("10.42.0.0/16")}, 7 + i);
-    Lan::Node& node = lan.AddNode();
+    FakeLan lan({P("10.42.0.0/16")}, 7 + i);
+    FakeLan::Node& node = lan.AddNode();
     lan.Claim(node, lan.Wish("x", "default/web-0"));
     lan.Run(1s);
     got.insert(node.leases["x"].at(0).address);
@@ -83,27 +84,27 @@ TEST(Allocator, TheFirstChoiceOfAnOwnerIsTheSameOnAnyNode) {
   EXPECT_THAT(got, SizeIs(1));
 }
 
-TEST(Allocator, HostsAreAskedAndRespected) {
+TEST(Allocator, NeverTakesTheAddressOfASilentHost) {
   for (const char* text : {"192.0.2.0/29", "2001:db8::/125"}) {
     const IpPrefix subnet = P(text);
-    Lan lan({subnet});
-    // All but two are taken by hosts that have said nothing so far.
+    FakeLan lan({subnet});
+    // All but two addresses belong to a host that has sent nothing so far.
     Candidates order(subnet, kCloud.ToString(), "a");
-    Lan::Host& host = lan.AddHost({});
+    FakeLan::Host& host = lan.AddHost({});
     for (uint64_t i = 0; i + 2 < UsableAddresses(subnet); ++i) host.addresses.insert(*order.Next());
-    Lan::Node& node = lan.AddNode();
+    FakeLan::Node& node = lan.AddNode();
     lan.Claim(node, lan.Wish("a"));
     lan.Run(3s);
     ASSERT_TRUE(node.leases.contains("a")) << node.refused["a"];
     EXPECT_THAT(lan.Duplicates(), IsEmpty());
-    EXPECT_LT(node.took["a"], 500ms) << "each answer comes at once";
+    EXPECT_LT(node.took["a"], 500ms) << "an answer ends a probe at once";
   }
 }
 
-// I4, and the aim of it all.
-TEST(Allocator, ManyNodesAtOnceNeverTheSame) {
+// I4, and the purpose of the whole protocol.
+TEST(Allocator, NodesThatClaimAtOnceNeverGetTheSameAddress) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
-    Lan lan({P("192.0.2.0/24"), P("2001:db8::/120")}, seed);
+    FakeLan lan({P("192.0.2.0/24"), P("2001:db8::/120")}, seed);
     lan.AddHost({"192.0.2.10", "192.0.2.11", "192.0.2.12", "2001:db8::77"});
     for (int i = 0; i < 4; ++i) lan.AddNode();
     for (int i = 0; i < 50; ++i) {
@@ -117,10 +118,10 @@ TEST(Allocator, ManyNodesAtOnceNeverTheSame) {
   }
 }
 
-TEST(Allocator, AFewFramesMayBeLost) {
+TEST(Allocator, ToleratesLostFrames) {
   size_t leases = 0;
   for (uint32_t seed = 1; seed <= 20; ++seed) {
-    Lan lan({P("192.0.2.0/23")}, seed);
+    FakeLan lan({P("192.0.2.0/23")}, seed);
     lan.loss = 0.02;
     lan.jitter = 20ms;
     lan.AddHost({"192.0.2.10", "192.0.3.11"});
@@ -136,12 +137,12 @@ TEST(Allocator, AFewFramesMayBeLost) {
   EXPECT_EQ(leases, 20u * 120u);
 }
 
-TEST(Allocator, TwoThatWantOneAddressAtOnceAreOneWinner) {
+TEST(Allocator, OfTwoClaimsForOneAddressExactlyOneSucceeds) {
   for (int i = 1; i < 100; ++i) {
-    Lan lan({P("192.0.2.0/24"), P("2001:db8::/64")}, i);
-    Lan::Node& a = lan.AddNode();
-    Lan::Node& b = lan.AddNode();
-    for (Lan::Node* node : {&a, &b}) {
+    FakeLan lan({P("192.0.2.0/24"), P("2001:db8::/64")}, i);
+    FakeLan::Node& a = lan.AddNode();
+    FakeLan::Node& b = lan.AddNode();
+    for (FakeLan::Node* node : {&a, &b}) {
       AddressWish wish = lan.Wish("x");
       wish.wanted = {A(absl::StrCat("192.0.2.", i))};
       if (i % 2 == 0) wish.wanted.push_back(A(absl::StrCat("2001:db8::", i)));
@@ -155,11 +156,10 @@ TEST(Allocator, TwoThatWantOneAddressAtOnceAreOneWinner) {
   }
 }
 
-// An address that is asked for by name is had from another node's store, too.
-TEST(Allocator, ACertainAddressIsHadFromAnothersStore) {
-  Lan lan({P("192.0.2.0/24")});
-  Lan::Node& a = lan.AddNode();
-  Lan::Node& b = lan.AddNode();
+TEST(Allocator, AWantedAddressIsGivenUpByANodeThatHoldsItUnassigned) {
+  FakeLan lan({P("192.0.2.0/24")});
+  FakeLan::Node& a = lan.AddNode();
+  FakeLan::Node& b = lan.AddNode();
   lan.Run(1s);
   AddressWish wish = lan.Wish("x");
   wish.wanted = {lan.Snapshot(b).held.at(0).address};
@@ -168,10 +168,10 @@ TEST(Allocator, ACertainAddressIsHadFromAnothersStore) {
   EXPECT_TRUE(a.leases.contains("x")) << a.refused["x"];
 }
 
-TEST(Allocator, AnAddressThatIsAskedForIsHadOrItsHolderIsNamed) {
-  Lan lan({P("192.0.2.0/24"), P("2001:db8::/64")});
+TEST(Allocator, AWantedAddressIsAssignedOrTheRefusalNamesItsStation) {
+  FakeLan lan({P("192.0.2.0/24"), P("2001:db8::/64")});
   lan.AddHost({"192.0.2.10"});
-  Lan::Node& node = lan.AddNode();
+  FakeLan::Node& node = lan.AddNode();
   const auto ask = [&](const std::string& lease, std::vector<IpAddress> wanted) {
     AddressWish wish = lan.Wish(lease);
     wish.wanted = std::move(wanted);
@@ -188,7 +188,7 @@ TEST(Allocator, AnAddressThatIsAskedForIsHadOrItsHolderIsNamed) {
   EXPECT_THAT(why.message, HasSubstr(Mac(0xb0, 1).ToString()));
   EXPECT_THAT(why.message, HasSubstr("peer 192.0.2.9:14790"));
   ask("c", {A("2001:db8::21")});
-  EXPECT_TRUE(node.leases.contains("c")) << "what went with it was given back";
+  EXPECT_TRUE(node.leases.contains("c")) << "the other half of the failed claim was given back";
 
   ask("d", {A("192.0.2.20")});
   EXPECT_THAT(RefusalOf(node.refused["d"]).message, HasSubstr("on this node"));
@@ -198,10 +198,10 @@ TEST(Allocator, AnAddressThatIsAskedForIsHadOrItsHolderIsNamed) {
   EXPECT_THAT(RefusalOf(node.refused["f"]).message, HasSubstr("192.0.2.0/24, 2001:db8::/64"));
 }
 
-TEST(Allocator, ExhaustionIsSaidAndEnds) {
-  Lan lan({P("192.0.2.0/28")});  // 14
-  Lan::Node& a = lan.AddNode();
-  Lan::Node& b = lan.AddNode();
+TEST(Allocator, ExhaustionIsReportedAndEnds) {
+  FakeLan lan({P("192.0.2.0/28")});  // 14
+  FakeLan::Node& a = lan.AddNode();
+  FakeLan::Node& b = lan.AddNode();
   for (int i = 0; i < 7; ++i) {
     lan.Claim(a, lan.Wish(absl::StrCat("a", i)));
     lan.Claim(b, lan.Wish(absl::StrCat("b", i)));
@@ -215,7 +215,7 @@ TEST(Allocator, ExhaustionIsSaidAndEnds) {
   const Refusal why = RefusalOf(a.refused["more"]);
   EXPECT_EQ(why.code, static_cast<uint32_t>(AttachError::kPoolExhausted));
   EXPECT_THAT(why.message, HasSubstr("192.0.2.0/28"));
-  EXPECT_LT(a.took["more"], 1s) << "those who have them say so at once";
+  EXPECT_LT(a.took["more"], 1s) << "each agent answers at once";
   EXPECT_FALSE(a.allocator->Ready(lan.now_, {P("192.0.2.0/28")}).ok());
 
   lan.Release(b, "b3");
@@ -225,11 +225,10 @@ TEST(Allocator, ExhaustionIsSaidAndEnds) {
   EXPECT_TRUE(a.allocator->Ready(lan.now_, {P("192.0.2.0/28")}).ok());
 }
 
-// What one node has in store is not out of reach of another that has nothing left.
-TEST(Allocator, SpareAndKeptOnesAreGivenUpToWhoNeedsThem) {
-  Lan lan({P("192.0.2.0/26")});  // 62: one spare a node, three kept
-  Lan::Node& a = lan.AddNode();
-  Lan::Node& b = lan.AddNode();
+TEST(Allocator, SpareAndKeptAddressesAreGivenUpToANodeInNeed) {
+  FakeLan lan({P("192.0.2.0/26")});  // 62: one spare a node, three kept
+  FakeLan::Node& a = lan.AddNode();
+  FakeLan::Node& b = lan.AddNode();
   for (int i = 0; i < 3; ++i) lan.Claim(b, lan.Wish(absl::StrCat("b", i), absl::StrCat("ns/", i)));
   lan.Run(2s);
   for (int i = 0; i < 3; ++i) lan.Release(b, absl::StrCat("b", i));
@@ -246,10 +245,10 @@ TEST(Allocator, SpareAndKeptOnesAreGivenUpToWhoNeedsThem) {
   EXPECT_THAT(lan.Snapshot(b).held, IsEmpty());
 }
 
-TEST(Allocator, AReleasedLeaseCanBeHadByOthers) {
-  Lan lan({P("192.0.2.0/30")});  // 2
-  Lan::Node& a = lan.AddNode();
-  Lan::Node& b = lan.AddNode();
+TEST(Allocator, AReleasedAddressIsFreeForOthers) {
+  FakeLan lan({P("192.0.2.0/30")});  // 2
+  FakeLan::Node& a = lan.AddNode();
+  FakeLan::Node& b = lan.AddNode();
   for (int round = 0; round < 5; ++round) {
     lan.Claim(a, lan.Wish("x"));
     lan.Claim(a, lan.Wish("y"));
@@ -268,21 +267,21 @@ TEST(Allocator, AReleasedLeaseCanBeHadByOthers) {
   EXPECT_THAT(lan.Snapshot(a).held, IsEmpty());
 }
 
-TEST(Allocator, ReleaseInTheMiddleOfAClaimLeavesNothing) {
-  Lan lan({P("192.0.2.0/28"), P("2001:db8::/124")});
-  Lan::Node& node = lan.AddNode();
+TEST(Allocator, ReleaseDuringAClaimLeavesNothing) {
+  FakeLan lan({P("192.0.2.0/28"), P("2001:db8::/124")});
+  FakeLan::Node& node = lan.AddNode();
   for (int ms = 0; ms < 300; ms += 7) {
     lan.Claim(node, lan.Wish("x"));
     lan.Run(std::chrono::milliseconds(ms));
     lan.Release(node, "x");
     EXPECT_TRUE(node.allocator->idle());
-    EXPECT_THAT(lan.Snapshot(node).held, IsEmpty()) << "a small subnet has no spare ones";
+    EXPECT_THAT(lan.Snapshot(node).held, IsEmpty()) << "a small subnet has no spare addresses";
   }
 }
 
-TEST(Allocator, TheSameWishAgainHasTheSameAnswer) {
-  Lan lan({P("192.0.2.0/24")});
-  Lan::Node& node = lan.AddNode();
+TEST(Allocator, TheSameClaimAgainHasTheSameOutcome) {
+  FakeLan lan({P("192.0.2.0/24")});
+  FakeLan::Node& node = lan.AddNode();
   const AddressWish wish = lan.Wish("x");
   lan.Claim(node, wish);
   lan.Run(1s);
@@ -292,10 +291,10 @@ TEST(Allocator, TheSameWishAgainHasTheSameAnswer) {
   EXPECT_EQ(node.leases["x"], first);
 }
 
-TEST(Allocator, WhatPodsBroughtIsOccupied) {
-  Lan lan({P("192.0.2.0/29")});
-  Lan::Node& a = lan.AddNode();
-  Lan::Node& b = lan.AddNode();
+TEST(Allocator, AddressesBroughtByPodsAreOccupied) {
+  FakeLan lan({P("192.0.2.0/29")});
+  FakeLan::Node& a = lan.AddNode();
+  FakeLan::Node& b = lan.AddNode();
   std::vector<IpPrefix> most;
   for (int i = 1; i <= 5; ++i) most.push_back(P(absl::StrCat("192.0.2.", i, "/29")));
   a.allocator->Occupy(lan.now_, "static", Mac(0xc0, 99), most);
@@ -304,17 +303,17 @@ TEST(Allocator, WhatPodsBroughtIsOccupied) {
   EXPECT_THAT(a.leases["here"], ElementsAre(P("192.0.2.6/29")));
   lan.Claim(b, lan.Wish("there"));
   lan.Run(3s);
-  EXPECT_TRUE(b.refused.contains("there")) << "the agent answers for them";
+  EXPECT_TRUE(b.refused.contains("there")) << "the agent answers probes for them";
   lan.Release(a, "static");
   lan.Claim(b, lan.Wish("again"));
   lan.Run(3s);
   EXPECT_TRUE(b.leases.contains("again"));
 }
 
-TEST(Allocator, ARestartedOneHoldsWhatItHad) {
-  Lan lan({P("192.0.2.0/30")});
-  Lan::Node& b = lan.AddNode();
-  Lan::Node& a = lan.AddNode();
+TEST(Allocator, ARestoredLeaseIsHeld) {
+  FakeLan lan({P("192.0.2.0/30")});
+  FakeLan::Node& b = lan.AddNode();
+  FakeLan::Node& a = lan.AddNode();
   const LeaseRecord record{.lease = "x",
                            .cloud = kCloud,
                            .owner = "c1",
@@ -322,12 +321,73 @@ TEST(Allocator, ARestartedOneHoldsWhatItHad) {
                            .addresses = {P("192.0.2.1/30")}};
   a.allocator->Restore(lan.now_, record);
   a.allocator->Occupy(lan.now_, "x", Mac(0xc0, 7), {P("192.0.2.1/30")});
-  EXPECT_EQ(lan.Snapshot(a).held.at(0).use, Use::kLeased) << "it is ours all the same";
+  EXPECT_EQ(lan.Snapshot(a).held.at(0).use, Use::kLeased)
+      << "the report of its attachment does not change that";
   lan.Claim(b, lan.Wish("y"));
   lan.Claim(b, lan.Wish("z"));
   lan.Run(3s);
   EXPECT_EQ(b.leases.size() + b.refused.size(), 2u);
   EXPECT_EQ(b.leases.size(), 1u);
+}
+
+// An agent that was stopped for seconds finds several claims past their deadline. The first one to
+// fail gives back an address with which the next one succeeds.
+TEST(Allocator, AFailedClaimMayCompleteALateOne) {
+  const IpPrefix small = P("192.0.2.0/26");
+  const IpPrefix large = P("198.51.96.0/20");
+  Allocator allocator(
+      {.cloud = kCloud, .name = "blue", .mac = Mac(0xa0, 1), .seed = 1, .where = {}});
+  Instant now = Instant{} + 1000s;
+  // Two addresses are left, and one of them is heard in use.
+  std::vector<IpPrefix> brought;
+  for (int i = 1; i <= 60; ++i) brought.push_back(P(absl::StrCat("192.0.2.", i, "/26")));
+  allocator.Occupy(now, "brought", Mac(0xc0, 1), brought);
+  const auto answer = [&](const IpAddress& address) {
+    Neighbour message;
+    message.kind = Neighbour::Kind::kHas;
+    message.address = address;
+    message.mac = message.source = Mac(0xb0, 1);
+    allocator.OnFrame(now, message);
+  };
+  const auto wish = [&](const std::string& lease, std::vector<IpPrefix> subnets) {
+    AddressWish made;
+    made.lease = made.owner = lease;
+    made.cloud = kCloud;
+    made.subnets = std::move(subnets);
+    made.mac = Mac(0xc0, 2);
+    return made;
+  };
+  allocator.Occupy(now, "for now", Mac(0xc0, 3), {P("192.0.2.61/26"), P("192.0.2.62/26")});
+  allocator.SetPools(now, {small}, /*defend=*/false);
+  allocator.Release(now, "for now");
+  answer(A("192.0.2.61"));
+  // "a" gets the last address of `small`, and none of `large` within its time.
+  allocator.Claim(now, wish("a", {large, small}));
+  const Instant start = now;
+  while (now < start + 4s) {
+    for (const std::vector<uint8_t>& frame : allocator.TakeFrames()) {
+      Neighbour probe;
+      ASSERT_TRUE(ParseNeighbour(frame, true, probe));
+      if (probe.kind == Neighbour::Kind::kProbe && large.Contains(probe.address)) {
+        answer(probe.address);
+      }
+    }
+    now += 50ms;
+    allocator.OnTime(now);
+  }
+  ASSERT_THAT(allocator.TakeOutcomes(), IsEmpty());
+  // "c" probes the address in use, and "b" waits for the end of that.
+  allocator.Claim(now, wish("c", {small}));
+  allocator.Claim(now, wish("b", {small}));
+  ASSERT_THAT(allocator.TakeOutcomes(), IsEmpty());
+  now = start + 20s;
+  allocator.OnTime(now);
+  std::map<std::string, bool> outcomes;
+  for (const Allocator::Outcome& one : allocator.TakeOutcomes()) {
+    EXPECT_TRUE(outcomes.emplace(one.lease, one.addresses.ok()).second) << one.lease;
+  }
+  EXPECT_THAT(outcomes, ElementsAre(testing::Pair("a", false), testing::Pair("b", true),
+                                    testing::Pair("c", false)));
 }
 
 }  // namespace

@@ -11,9 +11,9 @@
 namespace vxvde {
 namespace {
 
-constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+constexpr uint64_t kMaxCount = std::numeric_limits<int64_t>::max();
 
-// `subnet` and `offset`, which fits its host bits.
+// The address `offset` of `subnet`. The offset fits the host bits.
 IpAddress At(const IpPrefix& subnet, uint64_t offset) {
   const std::span<const uint8_t> network = subnet.address.wire();
   std::array<uint8_t, 16> bytes = {};
@@ -28,7 +28,7 @@ IpAddress At(const IpPrefix& subnet, uint64_t offset) {
 
 uint64_t UsableAddresses(const IpPrefix& subnet) {
   const int host_bits = subnet.address.bits() - subnet.length;
-  if (host_bits >= 63) return kMost;
+  if (host_bits >= 63) return kMaxCount;
   const uint64_t all = uint64_t{1} << host_bits;
   const uint64_t reserved = subnet.address.is_v4() ? 2 : 1;
   return all > reserved ? all - reserved : 0;
@@ -48,14 +48,14 @@ Candidates::Candidates(const IpPrefix& subnet, absl::string_view cloud, absl::st
   const std::string text = subnet_.ToString();
   index_ = DeriveHash({"place", cloud, owner, text}) % count_;
   step_ = DeriveHash({"step", cloud, owner, text}) % count_;
-  // Without a common divisor the walk comes back only after it has been everywhere.
+  // A step that is coprime to the count visits every address before it returns to the first.
   while (std::gcd(step_, count_) != 1) step_ = step_ % count_ + 1;
 }
 
 std::optional<IpAddress> Candidates::Next() {
-  if (given_ == count_) return std::nullopt;
-  ++given_;
-  const IpAddress address = At(subnet_, index_ + 1);  // behind the network's, or the anycast one
+  if (returned_ == count_) return std::nullopt;
+  ++returned_;
+  const IpAddress address = At(subnet_, index_ + 1);  // 0: the network or anycast address
   index_ = (index_ + step_) % count_;                 // both below 2^63
   return address;
 }

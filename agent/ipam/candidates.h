@@ -1,8 +1,7 @@
-// Candidates: the addresses of a subnet that may be handed out, in an order of its own for each
-// owner. Pure.
+// Candidates: the usable addresses of a subnet, in an order that depends on the owner. Pure.
 //
-// Never handed out: the network's and the broadcast address (IPv4), the subnet-router anycast
-// address (IPv6, RFC 4291, section 2.6.1). Nothing else is set aside.
+// All addresses are usable but for the network and broadcast addresses (IPv4) and the subnet-router
+// anycast address (IPv6, RFC 4291, section 2.6.1).
 
 #ifndef VXVDE_AGENT_IPAM_CANDIDATES_H_
 #define VXVDE_AGENT_IPAM_CANDIDATES_H_
@@ -15,17 +14,17 @@
 
 namespace vxvde {
 
-// How many there are; 2^63 - 1 where there are more.
+// The number of usable addresses, at most 2^63 - 1.
 uint64_t UsableAddresses(const IpPrefix& subnet);
 bool IsUsable(const IpPrefix& subnet, const IpAddress& address);
 
-// A walk through all of them, where there are at most 2^63 - 1: from a place and in steps that
-// hang on (cloud, owner, subnet) alone, so that an owner meets the same ones first on every node.
+// Walks through all usable addresses, or the first 2^63 - 1 of them. Start and step depend on
+// (cloud, owner, subnet) alone, so an owner meets the same addresses first on every node.
 class Candidates {
  public:
   Candidates(const IpPrefix& subnet, absl::string_view cloud, absl::string_view owner);
 
-  // nullopt when each has been given once.
+  // nullopt after each address was returned once.
   std::optional<IpAddress> Next();
 
  private:
@@ -33,7 +32,7 @@ class Candidates {
   uint64_t count_;
   uint64_t index_;
   uint64_t step_;
-  uint64_t given_ = 0;
+  uint64_t returned_ = 0;
 };
 
 }  // namespace vxvde

@@ -11,26 +11,22 @@
 namespace vxvde {
 namespace {
 
-// Of the agent's own port; what it sends has at most 110 bytes.
+// Of the agent's own port, whose frames have at most 110 bytes.
 constexpr int kPortMtu = 1500;
 
 }  // namespace
 
 Ipam::Ipam(const Parts& parts, Config config, std::function<uint64_t()> random)
-    : parts_(parts), config_(std::move(config)), random_(std::move(random)) {}
+    : parts_(parts), config_(std::move(config)), random_(std::move(random)), tasks_(parts.loop) {}
 
 Ipam::~Ipam() {
-  *alive_ = false;
-  for (auto& [cloud, live] : live_) {
-    live->listener->on_message = nullptr;
-    if (live->timer) parts_.loop->Cancel(*live->timer);
-  }
+  for (auto& [cloud, live] : live_) live->listener->on_message = nullptr;
 }
 
 absl::Status Ipam::Restore() {
   ASSIGN_OR_RETURN(Store::Leases leases, parts_.store->LoadLeases());
   for (const std::string& problem : leases.problems) {
-    parts_.log->Error("lease not understood", {{"problem", problem}});
+    parts_.log->Error("invalid lease file", {{"problem", problem}});
   }
   for (LeaseRecord& record : leases.records) {
     std::string lease = record.lease;
@@ -51,7 +47,7 @@ std::string Ipam::NameOf(const CloudKey& cloud) const {
 std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
   const auto live = live_.find(cloud);
   if (live == live_.end()) return "";
-  // Where a frame of ours to it would go.
+  // The place that a frame from the agent to `mac` would go to.
   const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
   if (!handle.ok()) return "";
   const Verdict verdict = (*handle)->Explain(live->second->mac, mac).verdict;
@@ -65,7 +61,7 @@ std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
 }
 
 absl::StatusOr<std::unique_ptr<Ipam::Live>> Ipam::Open(const CloudKey& cloud) {
-  auto live = std::make_unique<Live>();
+  auto live = std::make_unique<Live>(parts_.loop);
   live->listener = std::make_shared<AgentPort::Listener>();
   ASSIGN_OR_RETURN(std::unique_ptr<AgentPort> port, AgentPort::Open(live->listener));
   live->mac = DeriveMac("agent", absl::StrCat(random_()), cloud.ToString(), /*attempt=*/0);
@@ -108,7 +104,7 @@ void Ipam::OnJoined(const CloudKey& cloud) {
   if (named == nullptr || named->subnets.empty()) return;
   const absl::StatusOr<Live*> live = Find(cloud);
   if (!live.ok()) {
-    parts_.log->Warn("no port of the agent's own",
+    parts_.log->Warn("agent port not opened",
                      {{"cloud", NameOf(cloud)}, {"error", std::string(live.status().message())}});
     return;
   }
@@ -121,12 +117,11 @@ void Ipam::OnLeaving(const CloudKey& cloud) {
   const std::unique_ptr<Live> live = std::move(found->second);
   live_.erase(found);
   live->listener->on_message = nullptr;
-  if (live->timer) parts_.loop->Cancel(*live->timer);
   const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
   const absl::Status removed =
       handle.ok() ? (*handle)->TakePort(live->port).status() : handle.status();
   if (!removed.ok()) {
-    parts_.log->Warn("port not removed",
+    parts_.log->Warn("agent port not removed",
                      {{"cloud", NameOf(cloud)}, {"error", std::string(removed.message())}});
   }
 }
@@ -134,7 +129,7 @@ void Ipam::OnLeaving(const CloudKey& cloud) {
 void Ipam::OnEvent(const SwitchEvent& event) {
   if (event.kind != SwitchEvent::Kind::kStationGone || !event.mac) return;
   const auto live = live_.find(event.cloud);
-  if (live != live_.end()) live->second->allocator->OnGone(*event.mac);
+  if (live != live_.end()) live->second->allocator->OnStationGone(*event.mac);
 }
 
 void Ipam::SetConfig(Config config) {
@@ -157,20 +152,20 @@ void Ipam::Claim(AddressWish wish, Claimed done) {
   const absl::StatusOr<Live*> live = Find(cloud);
   if (!live.ok()) return done(live.status());
   const std::string lease = wish.lease;
-  waiting_[lease] = {wish, std::move(done)};
+  pending_[lease] = {wish, std::move(done)};
   (*live)->allocator->Claim(parts_.loop->now(), wish);
   Drain(cloud);
 }
 
 void Ipam::Release(const std::string& lease) {
-  waiting_.erase(lease);
+  pending_.erase(lease);
   if (saved_.contains(lease)) {
     absl::Status removed = parts_.store->RemoveLease(lease);
     if (!removed.ok()) removed = parts_.store->RemoveLease(lease);  // docs/decisions/0020
     if (removed.ok()) {
       saved_.erase(lease);
     } else {
-      // It is collected, unless its attachment comes back before.
+      // Collect removes it, unless its attachment returns before.
       parts_.log->Warn("lease not removed",
                        {{"lease", lease}, {"error", std::string(removed.message())}});
     }
@@ -190,21 +185,21 @@ std::map<std::string, CloudKey> Ipam::Leases() const {
 }
 
 size_t Ipam::Collect(const std::set<std::string>& attachments) {
-  std::vector<std::string> gone;
+  std::vector<std::string> orphans;
   for (const auto& [lease, record] : saved_) {
-    if (IsAttachmentId(lease) && !attachments.contains(lease)) gone.push_back(lease);
+    if (IsAttachmentId(lease) && !attachments.contains(lease)) orphans.push_back(lease);
   }
-  for (const std::string& lease : gone) {
-    parts_.log->Info("lease collected", {{"lease", lease}, {"why", "nothing is attached by it"}});
+  for (const std::string& lease : orphans) {
+    parts_.log->Info("lease collected", {{"lease", lease}, {"reason", "no attachment has it"}});
     Release(lease);
   }
-  return gone.size();
+  return orphans.size();
 }
 
 void Ipam::Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
                   const std::vector<IpPrefix>& addresses) {
   const auto live = live_.find(cloud);
-  if (live == live_.end()) return;  // a cloud without subnets: nothing is given out there
+  if (live == live_.end()) return;  // a cloud without subnets: none is allocated there
   live->second->allocator->Occupy(parts_.loop->now(), lease, mac, addresses);
   Drain(cloud);
 }
@@ -225,7 +220,7 @@ std::vector<AllocatorSnapshot> Ipam::Snapshot() const {
 
 absl::Status Ipam::Save(const CloudKey& cloud, const Allocator::Outcome& outcome) {
   RETURN_IF_ERROR(outcome.addresses.status());
-  const AddressWish& wish = waiting_.at(outcome.lease).wish;
+  const AddressWish& wish = pending_.at(outcome.lease).wish;
   const LeaseRecord record{.lease = outcome.lease,
                            .cloud = cloud,
                            .owner = wish.owner,
@@ -242,9 +237,8 @@ void Ipam::OnMessage(const CloudKey& cloud, const Neighbour& message) {
   Live& live = *live_.at(cloud);
   live.inbox.push_back(message);
   if (std::exchange(live.reading, true)) return;
-  // Not now: the switch is in the middle of its ports, and an answer may change them.
-  parts_.loop->Post([this, alive = alive_, cloud] {
-    if (!*alive) return;
+  // Not now: the switch is iterating over its ports, and the outcome of a claim may change them.
+  tasks_.Post([this, cloud] {
     const auto found = live_.find(cloud);
     if (found == live_.end()) return;
     found->second->reading = false;
@@ -261,8 +255,7 @@ void Ipam::ReadInbox(Live& live) {
 
 void Ipam::OnTimer(const CloudKey& cloud) {
   Live& live = *live_.at(cloud);
-  live.timer.reset();
-  // An answer may have come and not be read yet: a busy agent is late, but must not be deaf.
+  // An answer may have arrived and not have been read, if the agent is busy (I2 of allocator.h).
   if (live.allocator->WouldDecide(parts_.loop->now())) {
     const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
     if (handle.ok()) (*handle)->ReadNow();
@@ -276,12 +269,12 @@ void Ipam::Drain(const CloudKey& cloud) {
   const auto found = live_.find(cloud);
   if (found == live_.end()) return;
   Live& live = *found->second;
-  // At once, whatever else waits for its turn: the time for an answer runs from here.
+  // At once and not in the port's turn, since the time for an answer runs from now on.
   for (const std::vector<uint8_t>& frame : live.allocator->TakeFrames()) {
     const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
     const absl::Status sent = handle.ok() ? (*handle)->Inject(live.port, frame) : handle.status();
     if (!sent.ok()) {
-      parts_.log->Warn("not sent",
+      parts_.log->Warn("claim frame not sent",
                        {{"cloud", NameOf(cloud)}, {"error", std::string(sent.message())}});
     }
   }
@@ -294,17 +287,15 @@ void Ipam::Drain(const CloudKey& cloud) {
                                           {"where", conflict.where}});
   }
   std::vector<Allocator::Outcome> outcomes = live.allocator->TakeOutcomes();
-  if (live.timer) parts_.loop->Cancel(*live.timer);
-  live.timer = parts_.loop->After(
-      std::max(live.allocator->NextTime() - parts_.loop->now(), Duration::zero()),
-      [this, cloud] { OnTimer(cloud); });
+  live.timer.After(std::max(live.allocator->NextTime() - parts_.loop->now(), Duration::zero()),
+                   [this, cloud] { OnTimer(cloud); });
 
-  // Last: what is told may end claims, leave the cloud, or ask for more.
+  // Last: a callback may release claims, leave the cloud, or claim more.
   for (Allocator::Outcome& outcome : outcomes) {
-    if (!waiting_.contains(outcome.lease)) continue;
+    if (!pending_.contains(outcome.lease)) continue;
     if (const absl::Status saved = Save(cloud, outcome); !saved.ok()) outcome.addresses = saved;
-    const Claimed done = std::move(waiting_.at(outcome.lease).done);
-    waiting_.erase(outcome.lease);
+    const Claimed done = std::move(pending_.at(outcome.lease).done);
+    pending_.erase(outcome.lease);
     done(std::move(outcome.addresses));
   }
 }

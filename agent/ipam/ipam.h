@@ -1,23 +1,25 @@
-// Ipam: addresses of the agent's own for all clouds of this node. It gives each allocator a port
-// in its cloud, the time and the run-dir. Not here: which address, and what is said (allocator.h).
+// Ipam: address allocation for all clouds of this node. It gives the allocator of each cloud a port
+// in the cloud, timers and the run-dir. Not here: which address, and the frames (allocator.h).
 //
 // Invariants, between any two calls:
 //   I1  A claim that was answered with addresses is on disk until it is released.
-//   I2  An allocator exists only for a cloud that is joined, and for each such that has subnets.
+//   I2  An allocator exists only for a joined cloud, and for each joined cloud that has subnets.
 //   I3  A callback is called once or, after Release, never.
 
 #ifndef VXVDE_AGENT_IPAM_IPAM_H_
 #define VXVDE_AGENT_IPAM_IPAM_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "agent/base/log.h"
 #include "agent/config/config.h"
 #include "agent/ipam/address_claims.h"
@@ -25,6 +27,7 @@
 #include "agent/ipam/allocator.h"
 #include "agent/store/store.h"
 #include "plugin/os/event_loop.h"
+#include "plugin/os/task_scope.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -34,25 +37,26 @@ inline constexpr char kAgentPortName[] = "(agent)";
 
 class Ipam final : public AddressClaims {
  public:
-  // All of which outlive it; everything happens on the loop's thread.
+  // All of which outlive it. Everything happens on the loop's thread.
   struct Parts {
     EventLoop* loop;
     Switch* the_switch;
     Store* store;
     const Log* log;
   };
-  // `random` makes the agent's own MACs: no two agents may have the same.
+  // The agent's own MACs are derived from `random`: no two agents may share one.
   Ipam(const Parts& parts, Config config, std::function<uint64_t()> random);
-  ~Ipam() override;  // gives nothing up: a restarted agent takes it up again
+  // Leases stay on disk for the next agent.
+  ~Ipam() override;
 
-  // Reads the leases that there are. Before any cloud is joined.
+  // Reads the leases. To be called before any cloud is joined.
   absl::Status Restore();
 
   void SetConfig(Config config);
   // JoinedClouds::Watcher.
   void OnJoined(const CloudKey& cloud);
   void OnLeaving(const CloudKey& cloud);
-  // Of the switch's events it needs kStationGone.
+  // Needs kStationGone of the switch's events, and ignores the others.
   void OnEvent(const SwitchEvent& event);
 
   void Claim(AddressWish wish, Claimed done) override;
@@ -66,19 +70,26 @@ class Ipam final : public AddressClaims {
   std::vector<AllocatorSnapshot> Snapshot() const override;
 
  private:
+  // A cloud with its allocator.
   struct Live {
+    explicit Live(EventLoop* loop) : timer(loop) {}
+
     MacAddress mac;
     std::unique_ptr<Allocator> allocator;
     std::shared_ptr<AgentPort::Listener> listener;
     PortId port = PortId::kNone;
     std::vector<Neighbour> inbox;
-    bool reading = false;  // a task is posted
-    std::optional<EventLoop::TimerId> timer;
+    bool reading = false;  // a task that reads the inbox is posted
+    Timer timer;
+  };
+  struct PendingClaim {
+    AddressWish wish;
+    Claimed done;
   };
 
   std::string NameOf(const CloudKey& cloud) const;
   std::string WhereIs(const CloudKey& cloud, const MacAddress& mac) const;
-  // Makes it if it is missing.
+  // Opens the cloud if it is not live.
   absl::StatusOr<Live*> Find(const CloudKey& cloud);
   absl::StatusOr<std::unique_ptr<Live>> Open(const CloudKey& cloud);
   void ApplyConfig(const CloudKey& cloud, Live& live);
@@ -86,7 +97,8 @@ class Ipam final : public AddressClaims {
   void OnMessage(const CloudKey& cloud, const Neighbour& message);
   void ReadInbox(Live& live);
   void OnTimer(const CloudKey& cloud);
-  // Carries out what the allocator of `cloud` wants done. It may be gone afterwards.
+  // Carries out what the allocator of `cloud` wants done, after each call of it. The cloud may have
+  // been left when this returns.
   void Drain(const CloudKey& cloud);
   absl::Status Save(const CloudKey& cloud, const Allocator::Outcome& outcome);
 
@@ -94,14 +106,9 @@ class Ipam final : public AddressClaims {
   Config config_;
   std::function<uint64_t()> random_;
   std::map<CloudKey, std::unique_ptr<Live>> live_;
-  std::map<std::string, LeaseRecord> saved_;  // all that is on disk, by lease
-  struct Waiting {
-    AddressWish wish;
-    Claimed done;
-  };
-  std::map<std::string, Waiting> waiting_;
-  // Posted tasks look at it: they may outlive us in the loop's queue.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::map<std::string, LeaseRecord> saved_;  // all leases on disk, by name
+  std::map<std::string, PendingClaim> pending_;
+  TaskScope tasks_;
 };
 
 }  // namespace vxvde

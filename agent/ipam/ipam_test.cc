@@ -1,4 +1,4 @@
-// Ipam over a real event loop and a real switch; sockets and pods are made up.
+// Ipam on a real event loop and a real switch, with fake sockets and pods.
 
 #include "agent/ipam/ipam.h"
 
@@ -29,7 +29,7 @@ const CloudKey kBlue = {IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
 const CloudKey kFlat = {IpAddress::V4(239, 1, 2, 4), 14789, *Vni::Make(42)};
 const MacAddress kPod({0x02, 0, 0x5e, 0x10, 0, 1});
 const MacAddress kOther({0x02, 0, 0x5e, 0x10, 0, 2});
-constexpr char kId[] = "0000000000001";  // as an attachment's
+constexpr char kId[] = "0000000000001";  // as of an attachment
 
 struct Agent {
   explicit Agent(const std::string& run_dir)
@@ -60,14 +60,14 @@ struct Agent {
     thread.join();
   }
 
-  // On the loop, where all of it lives. `function` returns something.
+  // Runs `function`, which returns a value, on the loop's thread.
   template <typename Function>
   auto On(Function function) {
     auto result = loop->Call(std::move(function), 20s);
     EXPECT_TRUE(result.ok()) << result.status();
     return *std::move(result);
   }
-  // Asks again and again until `done`, which runs on the loop.
+  // Calls `done` on the loop's thread until it returns true.
   void RunUntil(const std::function<bool()>& done) {
     while (!On(done)) std::this_thread::yield();
   }
@@ -125,13 +125,13 @@ class IpamTest : public testing::Test {
     wish.wanted = std::move(wanted);
     return wish;
   }
-  // Waits for the answer.
+  // Waits for the outcome.
   absl::StatusOr<std::vector<IpPrefix>> Claim(const AddressWish& wish) {
     absl::StatusOr<std::vector<IpPrefix>> answer = absl::UnknownError("none");
     bool done = false;
     size_t on_disk = 0;
     const auto on_answer = [&](absl::StatusOr<std::vector<IpPrefix>> claimed) {
-      EXPECT_FALSE(done) << "twice";
+      EXPECT_FALSE(done) << "called twice";
       done = true;
       on_disk = Files().size();
       answer = std::move(claimed);
@@ -174,17 +174,17 @@ TEST_F(IpamTest, ARestartedAgentHoldsWhatIsAttached) {
   const auto node = Claim(Wish("node's own"));
   ASSERT_TRUE(first.ok() && second.ok() && node.ok())
       << first.status() << second.status() << node.status();
-  agent_ = nullptr;  // before the next one begins
+  agent_ = nullptr;  // one agent at a time
   agent_ = std::make_unique<Agent>(run_dir_);
   agent_->Occupy(kBlue, *first);
   agent_->On([&] { return agent_->ipam.Collect({kId}), true; });
-  EXPECT_THAT(Files(), SizeIs(2)) << "that of the attachment and that of another part";
+  EXPECT_THAT(Files(), SizeIs(2)) << "those of the attachment and of the node's own port";
   EXPECT_THAT(agent_->On([&] { return agent_->ipam.Leases(); }),
               ElementsAre(Pair(kId, kBlue), Pair("node's own", kBlue)));
   const absl::Status taken = Claim(Wish("0000000000003", {first->at(0).address})).status();
   EXPECT_EQ(RefusalOf(taken).code, static_cast<uint32_t>(AttachError::kAddressInUse));
   EXPECT_TRUE(Claim(Wish("0000000000003", {second->at(0).address})).ok());
-  EXPECT_EQ(*Claim(Wish("node's own")), *node) << "the same wish again";
+  EXPECT_EQ(*Claim(Wish("node's own")), *node) << "the same claim again";
 }
 
 TEST_F(IpamTest, ALeaseWhoseFileCannotBeRemovedIsCollectedLater) {
@@ -192,7 +192,7 @@ TEST_F(IpamTest, ALeaseWhoseFileCannotBeRemovedIsCollectedLater) {
   const std::filesystem::directory_iterator leases(run_dir_ + "/leases");
   const std::filesystem::path file = leases->path();
   std::filesystem::rename(file, run_dir_ + "/aside");
-  std::filesystem::create_directory(file);  // which unlink() refuses
+  std::filesystem::create_directory(file);  // unlink() fails
   agent_->Release(kId);
   EXPECT_THAT(agent_->lines, testing::Contains(testing::HasSubstr("lease not removed")));
   std::filesystem::remove(file);
@@ -204,7 +204,7 @@ TEST_F(IpamTest, ALeaseWhoseFileCannotBeRemovedIsCollectedLater) {
 
 TEST_F(IpamTest, ThePortComesAndGoesWithTheCloud) {
   EXPECT_EQ(agent_->Ports(kBlue), 1u);
-  EXPECT_EQ(agent_->Ports(kFlat), 0u) << "without subnets there is nothing to ask for";
+  EXPECT_EQ(agent_->Ports(kFlat), 0u) << "no addresses are allocated without subnets";
   agent_->Occupy(kFlat, {*IpPrefix::Parse("192.0.2.9/29")});
   EXPECT_THAT(agent_->On([&] { return agent_->ipam.Snapshot(); }), SizeIs(1));
   for (const CloudKey& cloud : {kFlat, kBlue}) {
@@ -216,7 +216,7 @@ TEST_F(IpamTest, ThePortComesAndGoesWithTheCloud) {
   EXPECT_THAT(Files(), IsEmpty());
 }
 
-// Frames go through the switch both ways: a pod of this node that has the address answers.
+// Probes and answers cross the switch: a pod of this node answers for its address.
 TEST_F(IpamTest, APodThatAnswersKeepsItsAddress) {
   const auto pod = std::make_shared<FakePort::State>();
   ASSERT_TRUE(agent_->On([&] {
@@ -244,7 +244,7 @@ TEST_F(IpamTest, APodThatAnswersKeepsItsAddress) {
   EXPECT_EQ(why.code, static_cast<uint32_t>(AttachError::kAddressInUse));
   EXPECT_THAT(why.message, testing::HasSubstr(kOther.ToString() + " at port 2 of this node"));
 
-  // And the agent answers for what is leased: a probe from the pod's side.
+  // The agent answers the pod's probe for a leased address.
   const auto leased = Claim(Wish(kId));
   ASSERT_TRUE(leased.ok()) << leased.status();
   agent_->On([&] {
@@ -274,7 +274,7 @@ TEST_F(IpamTest, AConfigurationIsFollowed) {
   config.clouds[0].config.key = kFlat;
   config.clouds[0].subnets = {*IpPrefix::Parse("203.0.113.0/24")};
   agent_->On([&] { return agent_->ipam.SetConfig(config), true; });
-  EXPECT_EQ(agent_->Ports(kFlat), 1u) << "a cloud that is joined has subnets now";
+  EXPECT_EQ(agent_->Ports(kFlat), 1u) << "a joined cloud has subnets now";
   AddressWish wish = Wish(kId);
   wish.cloud = kFlat;
   wish.subnets = config.clouds[0].subnets;

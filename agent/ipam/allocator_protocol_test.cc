@@ -1,4 +1,4 @@
-// What allocators hear of each other and of hosts, and what they do about it.
+// Frames of other agents and of hosts, on a simulated cloud.
 
 #include <algorithm>
 #include <random>
@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/ipam/allocator.h"
-#include "agent/ipam/fake_lan.h"
+#include "agent/ipam/testing/fake_lan.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/wire/announce.h"
@@ -22,12 +22,12 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using Use = HeldAddress::Use;
 
-TEST(Allocator, WhatWasHeardIsNotEvenAskedFor) {
+TEST(Allocator, AnAddressHeardInUseIsNotProbed) {
   const IpPrefix subnet = P("192.0.2.0/24");
-  Lan lan({subnet});
-  Lan::Node& node = lan.AddNode();
+  FakeLan lan({subnet});
+  FakeLan::Node& node = lan.AddNode();
   const IpAddress first = *Candidates(subnet, kCloud.ToString(), "a").Next();
-  lan.Say(BuildAnnouncement(Mac(0xb0, 1), first));
+  lan.Send(BuildAnnouncement(Mac(0xb0, 1), first));
   lan.Run(10ms);
   lan.Claim(node, lan.Wish("a"));
   lan.Run(1s);
@@ -35,18 +35,17 @@ TEST(Allocator, WhatWasHeardIsNotEvenAskedFor) {
   EXPECT_EQ(lan.Snapshot(node).taken, 0u);
 }
 
-// I2: an agent that is too busy to answer in time is waited for, by those who know it and by
-// those who have only just come and hear of it.
-TEST(Allocator, WhoIsBusyIsWaitedFor) {
+// I2: an agent that knows of a busy one waits for it, and so does one that has just joined.
+TEST(Allocator, WaitsForABusyAgent) {
   for (const bool just_come : {false, true}) {
-    Lan lan({P("192.0.2.0/28")});
-    Lan::Node& busy = lan.AddNode();
-    Lan::Node& idle = lan.AddNode();
+    FakeLan lan({P("192.0.2.0/28")});
+    FakeLan::Node& busy = lan.AddNode();
+    FakeLan::Node& idle = lan.AddNode();
     lan.Claim(busy, lan.Wish("x"));
     lan.Claim(idle, lan.Wish("y"));
     lan.Run(5s);
     busy.busy_until = lan.now_ + 900ms;
-    Lan::Node& node = just_come ? lan.AddNode() : idle;
+    FakeLan::Node& node = just_come ? lan.AddNode() : idle;
     AddressWish wish = lan.Wish("z");
     wish.wanted = {busy.leases["x"].at(0).address};
     lan.Claim(node, wish);
@@ -57,17 +56,17 @@ TEST(Allocator, WhoIsBusyIsWaitedFor) {
   }
 }
 
-TEST(Allocator, WhoHasGoneIsNotWaitedForLong) {
-  Lan lan({P("192.0.2.0/28")});
-  Lan::Node& gone = lan.AddNode();
-  Lan::Node& node = lan.AddNode();
+TEST(Allocator, DoesNotWaitLongForAnAgentThatLeft) {
+  FakeLan lan({P("192.0.2.0/28")});
+  FakeLan::Node& gone = lan.AddNode();
+  FakeLan::Node& node = lan.AddNode();
   lan.Claim(gone, lan.Wish("x"));
   lan.Claim(node, lan.Wish("y"));
   lan.Run(5s);
   gone.side = 1;
   lan.Claim(node, lan.Wish("a"));
   lan.Run(3s);
-  EXPECT_GE(node.took["a"], 1400ms) << "it may be back";
+  EXPECT_GE(node.took["a"], 1400ms) << "it may be busy";
   EXPECT_LE(node.took["a"], 1700ms);
   lan.Run(5s);
   lan.Claim(node, lan.Wish("b"));
@@ -75,16 +74,16 @@ TEST(Allocator, WhoHasGoneIsNotWaitedForLong) {
   EXPECT_LE(node.took["b"], 320ms) << "silent for too long";
   gone.side = 0;
   lan.Run(5s);
-  node.allocator->OnGone(gone.mac);
+  node.allocator->OnStationGone(gone.mac);
   gone.side = 1;
   lan.Claim(node, lan.Wish("c"));
   lan.Run(3s);
-  EXPECT_LE(node.took["c"], 320ms) << "it said goodbye";
+  EXPECT_LE(node.took["c"], 320ms) << "it left the cloud";
 }
 
-TEST(Allocator, ALeaseIsAnsweredForUntilItsEnd) {
-  Lan lan({P("192.0.2.0/24"), P("2001:db8::/64")});
-  Lan::Node& node = lan.AddNode();
+TEST(Allocator, AnswersProbesForALease) {
+  FakeLan lan({P("192.0.2.0/24"), P("2001:db8::/64")});
+  FakeLan::Node& node = lan.AddNode();
   const AddressWish wish = lan.Wish("a");
   lan.Claim(node, wish);
   lan.Run(1s);
@@ -103,7 +102,7 @@ TEST(Allocator, ALeaseIsAnsweredForUntilItsEnd) {
 
     probe.mac = probe.source = wish.mac;
     allocator.OnFrame(lan.now_, probe);
-    EXPECT_THAT(allocator.TakeFrames(), IsEmpty()) << "its own kernel makes sure";
+    EXPECT_THAT(allocator.TakeFrames(), IsEmpty()) << "its own kernel detects duplicates";
     Neighbour question = probe;
     question.kind = Neighbour::Kind::kAsk;
     question.mac = question.source = Mac(0xb0, 9);
@@ -111,7 +110,7 @@ TEST(Allocator, ALeaseIsAnsweredForUntilItsEnd) {
     allocator.OnFrame(lan.now_, question);
     EXPECT_THAT(allocator.TakeFrames(), IsEmpty()) << "the pod answers for itself";
   }
-  // What is spare nobody else would answer for.
+  // No pod answers for a spare address.
   IpAddress spare;
   for (const HeldAddress& held : lan.Snapshot(node).held) {
     if (held.use == Use::kSpare) spare = held.address;
@@ -125,10 +124,9 @@ TEST(Allocator, ALeaseIsAnsweredForUntilItsEnd) {
   EXPECT_THAT(allocator.TakeFrames(), SizeIs(1));
 }
 
-// Two halves that give out the same while they are cut off from each other.
-TEST(Allocator, AfterAPartitionEachSideSeesEveryDuplicate) {
+TEST(Allocator, AfterAPartitionBothSidesReportEachDuplicate) {
   for (const bool defend : {false, true}) {
-    Lan lan({P("192.0.2.0/27"), P("2001:db8::/123")}, 3);
+    FakeLan lan({P("192.0.2.0/27"), P("2001:db8::/123")}, 3);
     for (int i = 0; i < 4; ++i) lan.AddNode(defend);
     lan.Claim(*lan.nodes_[0], lan.Wish("before"));
     lan.Claim(*lan.nodes_[2], lan.Wish("before"));
@@ -173,15 +171,15 @@ TEST(Allocator, AfterAPartitionEachSideSeesEveryDuplicate) {
   }
 }
 
-// A host that took a leased address without asking is seen; one that took a spare one may keep it.
-TEST(Allocator, AHostThatTakesAnAddressIsSeen) {
-  Lan lan({P("192.0.2.0/24")});
-  Lan::Node& node = lan.AddNode();
+// A host that uses a leased address is a conflict. A spare address is given up to it.
+TEST(Allocator, AHostThatUsesALeasedAddressIsAConflict) {
+  FakeLan lan({P("192.0.2.0/24")});
+  FakeLan::Node& node = lan.AddNode();
   lan.Claim(node, lan.Wish("x"));
   lan.Run(1s);
   const IpAddress leased = node.leases["x"].at(0).address;
   for (int i = 0; i < 3; ++i) {
-    lan.Say(BuildAnnouncement(Mac(0xb0, 1), leased));
+    lan.Send(BuildAnnouncement(Mac(0xb0, 1), leased));
     lan.Run(2s);
   }
   ASSERT_THAT(node.conflicts, SizeIs(1));
@@ -192,15 +190,15 @@ TEST(Allocator, AHostThatTakesAnAddressIsSeen) {
   for (const HeldAddress& held : lan.Snapshot(node).held) {
     if (held.use == Use::kSpare) spare = held.address;
   }
-  lan.Say(BuildAnnouncement(Mac(0xb0, 2), spare));
+  lan.Send(BuildAnnouncement(Mac(0xb0, 2), spare));
   lan.Run(2s);
   for (const HeldAddress& held : lan.Snapshot(node).held) EXPECT_NE(held.address, spare);
   EXPECT_THAT(node.conflicts, SizeIs(1));
 }
 
-// I3 and what it costs: hosts are not kept busy.
-TEST(Allocator, AQuietCloudIsQuiet) {
-  Lan lan({P("10.42.0.0/16")});
+// The cost of I3 and of heartbeats.
+TEST(Allocator, AnIdleCloudHasFewFrames) {
+  FakeLan lan({P("10.42.0.0/16")});
   for (int i = 0; i < 2; ++i) lan.AddNode();
   for (int i = 0; i < 20; ++i) {
     for (const auto& node : lan.nodes_) lan.Claim(*node, lan.Wish(absl::StrCat(i)));
@@ -209,15 +207,15 @@ TEST(Allocator, AQuietCloudIsQuiet) {
   lan.Run(10s);
   const size_t before = lan.frames;
   lan.Run(60s);
-  EXPECT_LT(lan.frames - before, 110u) << "about one heartbeat in 1.5 s from each of two";
+  EXPECT_LT(lan.frames - before, 110u) << "about one heartbeat in 1.5 s of each of two agents";
   EXPECT_GT(lan.frames - before, 50u);
 }
 
-// Any frame at any time: nothing breaks.
-TEST(Allocator, NoFrameBreaksIt) {
+// Random frames at random times.
+TEST(Allocator, NoFrameBreaksTheInvariants) {
   std::minstd_rand random(5);
-  Lan lan({P("192.0.2.0/29"), P("2001:db8::/125")});
-  Lan::Node& node = lan.AddNode();
+  FakeLan lan({P("192.0.2.0/29"), P("2001:db8::/125")});
+  FakeLan::Node& node = lan.AddNode();
   for (int i = 0; i < 20000; ++i) {
     Neighbour message;
     message.kind = static_cast<Neighbour::Kind>(random() % 3);

@@ -1,8 +1,8 @@
-// A cloud that is made up, for allocators on it: frames take time, get lost or do not pass; time is
-// virtual, so every run is the same.
+// FakeLan: a simulated cloud for allocators and hosts. Frames have a delay, are lost, or do not
+// cross a partition. Time is virtual and randomness seeded, so each run is the same.
 
-#ifndef VXVDE_AGENT_IPAM_FAKE_LAN_H_
-#define VXVDE_AGENT_IPAM_FAKE_LAN_H_
+#ifndef VXVDE_AGENT_IPAM_TESTING_FAKE_LAN_H_
+#define VXVDE_AGENT_IPAM_TESTING_FAKE_LAN_H_
 
 #include <algorithm>
 #include <map>
@@ -29,27 +29,27 @@ inline MacAddress Mac(int group, int number) {
 
 inline const CloudKey kCloud{IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
 
-class Lan {
+class FakeLan {
  public:
   struct Node {
     std::unique_ptr<Allocator> allocator;
     MacAddress mac;
     std::map<std::string, std::vector<IpPrefix>> leases;
     std::map<std::string, absl::Status> refused;
-    std::map<std::string, Instant> asked;
+    std::map<std::string, Instant> claimed_at;
     std::map<std::string, Duration> took;
     std::vector<AddressConflict> conflicts;
     int side = 0;          // of a partition
-    Instant busy_until{};  // hears and does nothing before, but what comes is kept
+    Instant busy_until{};  // until then frames wait in its inbox
   };
-  // An ordinary host, as Linux is one: answers for its addresses, by ARP and by ND.
+  // A host without an agent. Answers ARP and ND for its addresses, as Linux does.
   struct Host {
     MacAddress mac;
     std::set<IpAddress> addresses;
     int side = 0;
   };
 
-  explicit Lan(std::vector<IpPrefix> subnets, uint32_t seed = 1)
+  explicit FakeLan(std::vector<IpPrefix> subnets, uint32_t seed = 1)
       : subnets_(std::move(subnets)), random_(seed) {}
 
   Node& AddNode(bool defend = false) {
@@ -85,7 +85,7 @@ class Lan {
     return wish;
   }
   void Claim(Node& node, const AddressWish& wish) {
-    node.asked[wish.lease] = now_;
+    node.claimed_at[wish.lease] = now_;
     node.allocator->Claim(now_, wish);
     Collect(node);
   }
@@ -94,7 +94,7 @@ class Lan {
     node.leases.erase(lease);
     Collect(node);
   }
-  void Say(const std::vector<uint8_t>& frame, int side = 0) { Transmit(frame, side, nullptr); }
+  void Send(const std::vector<uint8_t>& frame, int side = 0) { Transmit(frame, side, nullptr); }
 
   void Run(Duration duration) {
     const Instant end = now_ + duration;
@@ -118,7 +118,7 @@ class Lan {
     now_ = end;
   }
 
-  // Each address that two pods have, or a pod and a host.
+  // Addresses that two pods have, or a pod and a host.
   std::vector<IpAddress> Duplicates() const {
     std::map<IpAddress, int> count;
     for (const auto& node : nodes_) {
@@ -146,7 +146,7 @@ class Lan {
   double loss = 0;
   Duration delay = std::chrono::milliseconds(1);
   Duration jitter = std::chrono::milliseconds(4);
-  size_t frames = 0;  // sent
+  size_t frames = 0;  // sent so far
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<Host>> hosts_;
 
@@ -161,7 +161,7 @@ class Lan {
       Transmit(frame, node.side, &node);
     }
     for (Allocator::Outcome& outcome : node.allocator->TakeOutcomes()) {
-      node.took[outcome.lease] = now_ - node.asked[outcome.lease];
+      node.took[outcome.lease] = now_ - node.claimed_at[outcome.lease];
       if (outcome.addresses.ok()) {
         node.leases[outcome.lease] = *outcome.addresses;
       } else {
@@ -207,7 +207,7 @@ class Lan {
     } else if (message.kind != Neighbour::Kind::kHas &&
                to.host->addresses.contains(message.address)) {
       std::vector<uint8_t> answer = BuildAnnouncement(to.host->mac, message.address);
-      if (message.address.is_v4()) {  // a reply, to the asker alone
+      if (message.address.is_v4()) {  // a reply, to the sender alone
         std::copy(message.source.bytes().begin(), message.source.bytes().end(), answer.begin());
         answer[21] = 2;
       }
@@ -223,4 +223,4 @@ class Lan {
 
 }  // namespace vxvde
 
-#endif  // VXVDE_AGENT_IPAM_FAKE_LAN_H_
+#endif  // VXVDE_AGENT_IPAM_TESTING_FAKE_LAN_H_
