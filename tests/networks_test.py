@@ -218,6 +218,79 @@ def test_policy():
         node.expect_footprint(pod, before, "DEL")
 
 
+def test_namespaces_are_confined():
+    """a NetworkAttachmentDefinition joins named clouds only, and gets no more of them than they give (M3)"""
+    with Lab("nets") as lab:
+        node = start(lab)
+        pod = node.pod("pod")
+
+        def nad(ipam=None, **section):
+            """A configuration as a namespace's user writes it, by way of Multus."""
+            return node.network({"cniVersion": "1.0.0", "name": "nad", "plugins": [
+                {"type": "vxvde", **({} if ipam is None else {"ipam": ipam}), **section}]})
+
+        def static(*addresses):
+            return {"type": "static", "addresses": [{"address": address} for address in addresses]}
+        named = nad(cloud="routed")
+        raw = nad(vnl="vxvde://239.9.9.9", ipam={})
+        for network in (named, raw):  # the agent remembers the ports of all clouds that it joined
+            network.add(pod)
+            network.delete(pod)
+        before = baseline(nad(cloud="blue", ipam={}, capabilities=SECTION["capabilities"]), pod)
+
+        def no(network, *words, **kwargs):
+            refused(network, pod, 107, "shop", *words, ifname="net1", args=IN_SHOP, **kwargs)
+            network.delete(pod, ifname="net1", args=IN_SHOP)
+            node.expect_footprint(pod, before, str(words))
+
+        rule = "confineNamespaces: true"
+        no(nad(vnl="vxvde://239.9.9.9"), "vxvde://239.9.9.9", rule)
+        no(nad(), "vxvde://,", rule)  # the default cloud
+        no(nad(vnl="vxvde://239.1.2.5"), "team-*")  # a locator is no way around a cloud's rule
+        no(nad(cloud="team"), "team-*")
+        no(nad(cloud="blue", mtu=1451), "1451", "1450", rule)
+        no(nad(cloud="blue", allow=["all"]), "all", "allowByAnnotation: []")
+        no(nad(cloud="routed", ipam=static("192.0.2.7/24")), "192.0.2.7/24", "203.0.113.0/24", rule)
+        no(nad(cloud="routed", ipam=static("203.0.113.7/24")), "203.0.113.7", "IPAM plugin", rule)
+        no(nad(cloud="routed", ipam={}, args={"cni": {"ips": ["203.0.113.7/8"]}}), "203.0.113.7/8", rule)
+        no(nad(cloud="blue", ipam={}, args={"cni": {"ips": ["192.0.2.7/24"]}},
+               runtimeConfig={"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}),
+           "8080", "subnets", rule)
+
+        # What is allowed, and what never was for a namespace to decide.
+        named.add(pod, ifname="net1", args=IN_SHOP)
+        assert pod.addresses("net1")[0].startswith("203.0.113."), pod.addresses("net1")
+        named.delete(pod, ifname="net1", args=IN_SHOP)
+        bring = nad(cloud="routed", mtu=1400, ipam={}, args={"cni": {"ips": ["203.0.113.7/24"]}})
+        bring.add(pod, ifname="net1", args=IN_SHOP)
+        assert pod.addresses("net1") == ["203.0.113.7/24"] and pod.links()["net1"]["mtu"] == 1400
+        bring.delete(pod, ifname="net1", args=IN_SHOP)
+        by_locator = nad(vnl=BLUE, ipam={})
+        by_locator.add(pod, ifname="net1", args=IN_SHOP)
+        assert [cloud["name"] for cloud in node.agent.clouds()] == ["blue"], "the cloud that it names"
+        by_locator.delete(pod, ifname="net1", args=IN_SHOP)
+        for nobody in ("", "IgnoreUnknown=1;K8S_POD_NAME=web"):  # podman says the container's name like this
+            raw.add(pod, ifname="net1", args=nobody)
+            raw.delete(pod, ifname="net1", args=nobody)
+        node.expect_footprint(pod, before, "what is allowed")
+
+        # The operator's word: locators of configurations are his.
+        node.agent.reload({"clouds": CLOUDS, "confineNamespaces": False})
+
+        def allowed():
+            try:
+                raw.add(pod, ifname="net1", args=IN_SHOP)
+            except CniError:
+                return False
+            return True
+        wait_for(allowed, 5, "the reloaded rule counts")
+        raw.delete(pod, ifname="net1", args=IN_SHOP)
+        node.agent.stop()
+        node.start_agent()  # no clouds are named: there is nothing to be confined to
+        raw.add(pod, ifname="net1", args=IN_SHOP)
+        raw.delete(pod, ifname="net1", args=IN_SHOP)
+
+
 def test_npwg():
     """the annotation that Multus reads: clouds that we know are attached, the rest is somebody else's (M2)"""
     with Lab("nets") as lab:

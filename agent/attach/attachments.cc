@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/api/attachment_id.h"
+#include "agent/attach/confinement.h"
 #include "agent/base/refusal.h"
 #include "agent/model/mtu.h"
 #include "plugin/base/status.h"
@@ -105,6 +106,12 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   const NamedCloud* named = config_.FindByKey(cloud.key);
   ASSIGN_OR_RETURN(record.mtu, PodMtu(request.mtu, named != nullptr ? named->mtu : 0,
                                       joined->uplink_mtu, cloud.key.group));
+  if (IsConfined(config_, request.pod_namespace)) {
+    ASSIGN_OR_RETURN(const int most, PodMtu(0, named != nullptr ? named->mtu : 0,
+                                            joined->uplink_mtu, cloud.key.group));
+    RETURN_IF_ERROR(
+        CheckConfinedMtu(request.pod_namespace, CloudName(cloud.key), record.mtu, most));
+  }
   ASSIGN_OR_RETURN(record.mac, ChooseMac(request, cloud.key, id));
   RETURN_IF_ERROR(node_ports_->CheckFree(id, request.port_mappings));
   if (!request.addresses.empty() && (named == nullptr || named->subnets.empty())) {
@@ -244,6 +251,12 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
     EndPlanLater(id);  // the plugin gets the error, and deletes its link
   };
 
+  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
+  if (named != nullptr && IsConfined(config_, entry.record.pod_namespace)) {
+    std::vector<IpAddress> claimed = entry.wish.wanted;
+    for (const IpPrefix& given : entry.settled.addresses) claimed.push_back(given.address);
+    RETURN_IF_ERROR(CheckConfinedAddresses(entry.record.pod_namespace, *named, addresses, claimed));
+  }
   RETURN_IF_ERROR(CheckAddressesFree(entry, addresses));
   entry.record.addresses = addresses;
   absl::StatusOr<std::unique_ptr<FrameIo>> io = OpenPort(entry, std::move(tap));

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/api/attachment_id.h"
 #include "agent/attach/attachments.h"
+#include "agent/attach/confinement.h"
 #include "agent/base/refusal.h"
 #include "agent/clouds/uplink.h"
 #include "plugin/base/status.h"
@@ -19,23 +20,37 @@ namespace {
 
 constexpr uint32_t kMaxMacAttempts = 16;
 
-// An annotation is written by the pod's owner: it may ask for no more than the operator lets.
-absl::Status CheckAllowed(const PlanRequest& request, const NamedCloud* named) {
+// `who` may allow a port no more than the operator lets annotations allow.
+absl::Status CheckCovered(const std::vector<Allowed>& entries, const NamedCloud* named,
+                          absl::string_view who, absl::string_view remedy) {
   const std::vector<Allowed> limit =
       named != nullptr ? named->allow_by_annotation : std::vector<Allowed>();
-  for (const Allowed& one : request.allow_by_annotation) {
+  for (const Allowed& one : entries) {
     const bool covered = std::any_of(limit.begin(), limit.end(),
                                      [&](const Allowed& most) { return most.Covers(one); });
     if (covered) continue;
     return Refuse(AttachError::kForbidden,
-                  absl::StrCat("a pod's annotation may not allow ", one.ToString(),
+                  absl::StrCat(who, " may not allow ", one.ToString(),
                                named == nullptr
                                    ? ": its cloud is not in the agent's configuration"
                                    : absl::StrCat(": the rule of cloud \"", named->name,
                                                   "\" is allowByAnnotation: [",
                                                   absl::StrJoin(FormatAllowed(limit), ", "), "]")),
-                  "add it to the cloud's allowByAnnotation, or to \"allow\" of the network's "
-                  "configuration");
+                  remedy);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAllowed(const PlanRequest& request, const NamedCloud* named, bool confined) {
+  RETURN_IF_ERROR(CheckCovered(request.allow_by_annotation, named, "a pod's annotation",
+                               "add it to the cloud's allowByAnnotation, or to \"allow\" of the "
+                               "network's configuration"));
+  if (confined) {
+    RETURN_IF_ERROR(
+        CheckCovered(request.allow, named,
+                     absl::StrCat("a network of namespace \"", request.pod_namespace, "\""),
+                     "add it to the cloud's allowByAnnotation, or set confineNamespaces: false in "
+                     "the agent's configuration"));
   }
   if (request.allow.size() + request.allow_by_annotation.size() <= kMaxAllowed) {
     return absl::OkStatus();
@@ -89,9 +104,8 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
                                ": the rule is allowVnl: false"),
                   "name a cloud of the agent's configuration, or set allowVnl: true there");
   }
-  RETURN_IF_ERROR(CheckAllowed(request, named));
-  if (named == nullptr) return absl::OkStatus();
-  if (!MayUse(*named, request.pod_namespace)) {
+  const bool confined = IsConfined(config_, request.pod_namespace);
+  if (named != nullptr && !MayUse(*named, request.pod_namespace)) {
     return Refuse(
         AttachError::kForbidden,
         absl::StrCat("pods of namespace \"", request.pod_namespace, "\" may not use cloud \"",
@@ -99,7 +113,8 @@ absl::Status Attachments::CheckPolicy(const PlanRequest& request, const CloudCon
                      absl::StrJoin(named->namespaces, ", "), "]"),
         "use another cloud, or change the rule in the agent's configuration");
   }
-  return absl::OkStatus();
+  if (confined) RETURN_IF_ERROR(CheckConfinedPlan(request, named, CloudName(cloud.key)));
+  return CheckAllowed(request, named, confined);
 }
 
 PortGuard Attachments::GuardOf(const Entry& entry) const {

@@ -184,6 +184,50 @@ TEST_F(AttachmentsTest, M3_AnnotationsNameLocatorsOnlyWhereAllowed) {
               AllOf(HasSubstr("\"shop\""), HasSubstr("[team-*]")));
 }
 
+// A NetworkAttachmentDefinition reads like the operator's configuration: the namespace tells.
+TEST_F(AttachmentsTest, M3_NamespacesAreConfinedToWhatNamedCloudsAllow) {
+  PlanRequest request = Request("c1", "");
+  request.pod_namespace = "shop";
+  for (const char* vnl : {"vxvde://239.1.2.9", ""}) {
+    request.vnl = vnl;
+    const Refusal why = Why(Plan(request).status());
+    EXPECT_EQ(why.code, Code(AttachError::kForbidden));
+    EXPECT_THAT(why.message, AllOf(HasSubstr("\"shop\""), HasSubstr("vxvde://"),
+                                   HasSubstr("confineNamespaces: true")));
+  }
+  request.vnl = "";
+  request.cloud = "blue";
+  request.mtu = 1401;  // the cloud's is 1400
+  EXPECT_THAT(Why(Plan(request).status()).message, HasSubstr("1401"));
+  request.mtu = 1300;
+  request.allow = {*Allowed::Parse("router")};
+  EXPECT_THAT(Why(Plan(request).status()).message,
+              AllOf(HasSubstr("router"), HasSubstr("allowByAnnotation: []")));
+  request.allow.clear();
+  EXPECT_TRUE(Add(request, {"192.0.2.7/24"}).ok()) << "layer 2: no subnets to keep to";
+
+  // What an IPAM plugin gave is known at the commit only.
+  request = Request("c2", "routed");
+  request.pod_namespace = "shop";
+  EXPECT_EQ(Why(Add(request, {"192.0.2.8/24"}).status()).code, Code(AttachError::kForbidden));
+  EXPECT_EQ(Why(Add(request, {"10.42.0.7/16"}).status()).code, Code(AttachError::kForbidden));
+  request.brought = {*IpPrefix::Parse("10.42.0.7/16")};
+  EXPECT_TRUE(Add(request, {"10.42.0.7/16"}).ok()) << "asked for on the cloud";
+
+  // The operator's own word, and callers without a namespace.
+  request = Request("c3", "");
+  request.vnl = "vxvde://239.1.2.9";
+  EXPECT_TRUE(Add(request).ok());
+  config_.confine_namespaces = false;
+  agent_->attachments.SetConfig(config_);
+  request = Request("c4", "");
+  request.vnl = "vxvde://239.1.2.9";
+  request.pod_namespace = "shop";
+  request.mtu = 1501;
+  request.allow = {*Allowed::Parse("router")};
+  EXPECT_TRUE(Add(request).ok());
+}
+
 // Each call into the kernel and each write to the run-dir fails once: whatever it was, the ADD
 // fails, and nothing of it is left.
 TEST_F(AttachmentsTest, EachStepOfAddFailsInTurn) {

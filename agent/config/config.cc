@@ -121,17 +121,25 @@ class Reader {
   }
 
   void ReadRoot(const YAML::Node& root, Config& config) {
-    ReadMap(root, "the configuration",
-            {
-                {"node", [&](const auto& v) { ReadNode(v, config.node); }},
-                {"uplink", [&](const auto& v) { ReadUplink(v, config.uplink); }},
-                {"unicastPorts", [&](const auto& v) { ReadPorts(v, config.unicast_ports); }},
-                {"datapath", [&](const auto& v) { ReadDatapath(v, config.datapath); }},
-                {"metrics", [&](const auto& v) { ReadMetrics(v, config.metrics); }},
-                {"allowVnl",
-                 [&](const auto& v) { config.allow_vnl = Truth(v, "allowVnl").value_or(false); }},
-                {"clouds", [&](const auto& v) { ReadClouds(v, config.clouds); }},
-            });
+    std::optional<bool> confine;
+    ReadMap(
+        root, "the configuration",
+        {
+            {"node", [&](const auto& v) { ReadNode(v, config.node); }},
+            {"uplink", [&](const auto& v) { ReadUplink(v, config.uplink); }},
+            {"unicastPorts", [&](const auto& v) { ReadPorts(v, config.unicast_ports); }},
+            {"datapath", [&](const auto& v) { ReadDatapath(v, config.datapath); }},
+            {"metrics", [&](const auto& v) { ReadMetrics(v, config.metrics); }},
+            {"allowVnl",
+             [&](const auto& v) { config.allow_vnl = Truth(v, "allowVnl").value_or(false); }},
+            {"confineNamespaces", [&](const auto& v) { confine = Truth(v, "confineNamespaces"); }},
+            {"clouds", [&](const auto& v) { ReadClouds(v, config.clouds); }},
+        });
+    if (confine == true && config.allow_vnl) {
+      Mistake(root["confineNamespaces"], "confineNamespaces",
+              "true contradicts allowVnl: true, by which a pod may join any cloud; keep one");
+    }
+    config.confine_namespaces = confine.value_or(!config.clouds.empty() && !config.allow_vnl);
   }
 
   void ReadNode(const YAML::Node& value, std::string& node) {

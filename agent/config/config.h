@@ -49,6 +49,10 @@ struct Config {
   Datapath datapath = Datapath::kAuto;
   std::string metrics = "127.0.0.1:9478";  // empty = off
   bool allow_vnl = false;                  // may a pod's annotation name a locator?
+  // Callers with a Kubernetes namespace join configured clouds only, and get what these allow
+  // (agent/attach/confinement.h). Unless it is given: where `clouds` names any and `allow_vnl` is
+  // false.
+  bool confine_namespaces = false;
   std::vector<NamedCloud> clouds;
 
   // nullptr when there is none.

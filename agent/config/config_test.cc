@@ -33,6 +33,7 @@ TEST(ConfigTest, EmptyIsTheDefaults) {
     EXPECT_EQ(config->datapath, Datapath::kAuto);
     EXPECT_EQ(config->metrics, "127.0.0.1:9478");
     EXPECT_TRUE(config->clouds.empty());
+    EXPECT_FALSE(config->confine_namespaces);
   }
 }
 
@@ -90,6 +91,15 @@ clouds:
   EXPECT_EQ(config->FindByName("green"), &config->clouds[1]);
   EXPECT_EQ(config->FindByName("red"), nullptr);
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
+}
+
+// Where there are clouds to be confined to, unless pods may name any cloud.
+TEST(ConfigTest, NamespacesAreConfinedOnceCloudsHaveNames) {
+  const std::string blue = "clouds: [{name: blue, vnl: \"vxvde://\"}]\n";
+  EXPECT_TRUE(Parse(blue)->confine_namespaces);
+  EXPECT_FALSE(Parse("allowVnl: true\n" + blue)->confine_namespaces);
+  EXPECT_FALSE(Parse("confineNamespaces: false\n" + blue)->confine_namespaces);
+  EXPECT_TRUE(Parse("confineNamespaces: true\n")->confine_namespaces);
 }
 
 TEST(ConfigTest, EachDatapathIsReadAsItIsWritten) {
@@ -150,6 +160,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"metrics: 9478\n", "no address and port"},
         Case{"metrics: localhost:9478\n", "no address and port"},
         Case{"allowVnl: maybe\n", "must be true or false"},
+        Case{"confineNamespaces: 1\n", "must be true or false"},
+        Case{"allowVnl: true\nconfineNamespaces: true\n", "2: confineNamespaces: true contradicts"},
         Case{"clouds: blue\n", "must be a list"},
         Case{"clouds: [blue]\n", "a cloud: must be a map"},
         Case{"clouds: [{name: blue}]\n", "vnl: cloud \"blue\" has none"},
