@@ -133,9 +133,9 @@ void Switch::SetStorm(const CloudKey& cloud, const StormLimits& limits) {
 
 bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
 
-bool Switch::IsFast(const CloudKey& cloud) const {
+uint16_t Switch::FastPort(const CloudKey& cloud) const {
   const auto it = impl_->clouds.find(cloud);
-  return it != impl_->clouds.end() && it->second->FastPort() != 0;
+  return it == impl_->clouds.end() ? 0 : it->second->FastPort();
 }
 
 void Switch::SetSnooping(const CloudKey& cloud, bool on) {

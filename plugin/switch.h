@@ -54,8 +54,10 @@ class Switch {
   // which). FailedPrecondition: datapath kernel was asked for and cannot be.
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
-  // It is joined, and has a fast path.
-  bool IsFast(const CloudKey& cloud) const;
+  // The cloud is joined and has a kernel datapath.
+  bool IsFast(const CloudKey& cloud) const { return FastPort(cloud) != 0; }
+  // The UDP port of its kernel datapath; 0: it has none, or is not joined.
+  uint16_t FastPort(const CloudKey& cloud) const;
   // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
   // stay. An error leaves it where it was.
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
