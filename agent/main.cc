@@ -43,6 +43,7 @@
 #include "agent/node_port/firewall.h"
 #include "agent/node_port/host_ports.h"
 #include "agent/node_port/node_link.h"
+#include "agent/node_port/underlay_wall.h"
 #include "agent/status/live_node.h"
 #include "agent/status/metrics.h"
 #include "agent/status/server.h"
@@ -195,6 +196,19 @@ uint64_t RandomNumber() {
   return uint64_t{device()} << 32 | device();
 }
 
+std::vector<UnderlayCloud> UnderlayClouds(const JoinedClouds& clouds, const Switch& the_switch) {
+  std::vector<UnderlayCloud> list;
+  for (const auto& [key, options] : clouds.all()) {
+    const absl::StatusOr<CloudHandle*> handle = the_switch.Find(key);
+    list.push_back({.uplink = options.uplink_name,
+                    .ttl = options.config.ttl,
+                    .group_port = key.port,
+                    .unicast_port = options.unicast_port,
+                    .fast_port = handle.ok() ? (*handle)->FastPort() : uint16_t{0}});
+  }
+  return list;
+}
+
 struct NodeFastPath {
   std::unique_ptr<FastPath> fast;  // nullptr: the clouds do without
   std::string why_not;             // empty when there is one
@@ -316,15 +330,18 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   JoinedClouds clouds(&the_switch, &store, &log, &links);
   Ipam claims({.loop = loop.get(), .the_switch = &the_switch, .store = &store, .log = &log}, config,
               RandomNumber);
-  clouds.SetWatcher(
-      {.joined = [&](const CloudOptions& joined) { claims.OnJoined(joined.config.key); },
-       .leaving = [&](const CloudKey& cloud) { claims.OnLeaving(cloud); }});
   absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
   if (!rules.ok()) {
     log.Info("no nftables", {{"error", std::string(rules.status().message())},
                              {"without", "gateways and published ports"}});
   }
-  Firewall firewall(loop.get(), &log, rules.ok() ? KernelFirewall() : NoFirewall(rules.status()));
+  Firewall firewall(
+      loop.get(), &log,
+      rules.ok() ? KernelFirewall() : FirewallKernel{.rules = NoFirewall(rules.status())});
+  ASSIGN_OR_RETURN(UnderlayView underlay_view, KernelUnderlayView());
+  UnderlayWall underlay_wall(loop.get(), &log,
+                             rules.ok() ? KernelUnderlayRules() : NoFirewall(rules.status()),
+                             std::move(underlay_view));
   HostPorts node_ports({.loop = loop.get(),
                         .the_switch = &the_switch,
                         .clouds = &clouds,
@@ -343,8 +360,21 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                            .claims = &claims,
                            .node_ports = &node_ports},
                           UnixGroupId, std::move(config));
+  const auto follow_clouds = [&] {
+    underlay_wall.Follow(UnderlayClouds(clouds, the_switch), attachments.config().unicast_ports);
+  };
+  clouds.SetWatcher({.joined =
+                         [&](const CloudOptions& joined) {
+                           loop->Post(follow_clouds);  // once it is listed
+                           claims.OnJoined(joined.config.key);
+                         },
+                     .leaving =
+                         [&](const CloudKey& cloud) {
+                           loop->Post(follow_clouds);
+                           claims.OnLeaving(cloud);
+                         }});
   const LiveNode node(loop.get(), &the_switch, &attachments, &claims, &node_ports, UnixGroupId,
-                      fast.why_not);
+                      fast.why_not, [&] { return underlay_wall.problem(); });
   // What people and programs send us is read by threads that may do nothing else.
   std::unique_ptr<StatusServer> status;
   RETURN_IF_ERROR(RunWithCapabilities({}, [&]() -> absl::Status {
@@ -375,15 +405,21 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
     if (monitor.Drain()) {
       Warn(log, "local addresses not read", TellLocalAddresses(netlink, the_switch));
       clouds.FollowUplinks(attachments.config());
+      follow_clouds();
+      underlay_wall.OnLinkChange();
     }
   }));
   // Of routes nobody tells us, and a new uplink's comes after its address.
-  loop->Every(kUplinkTick, [&] { clouds.FollowUplinks(attachments.config()); });
+  loop->Every(kUplinkTick, [&] {
+    clouds.FollowUplinks(attachments.config());
+    follow_clouds();
+  });
 
   if (rules.ok()) {
     RETURN_IF_ERROR(loop->Watch(rules->fd(), EPOLLIN, [&](uint32_t) {
       rules->Drain();
       firewall.OnChange();
+      underlay_wall.OnRulesChange();
     }));
   }
 
@@ -396,6 +432,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   // Ports come back before anyone can ask for new ones.
   RETURN_IF_ERROR(claims.Restore());
   RETURN_IF_ERROR(attachments.Restore());
+  follow_clouds();
   node_ports.Start();
   ASSIGN_OR_RETURN(std::optional<UniqueFd> passed,
                    InheritedSocket(std::move(inherited), handoff_path));

@@ -190,7 +190,7 @@ def test_all_that_is_ours():
         assert added["runtimeConfig"]["portMappings"][0]["HostPort"] == 8080, added
         assert added["runtimeConfig"]["bandwidth"]["IngressRate"] == 80_000_000, added
         two.nothing_is_left("after the pod")
-        assert two.n1.run("nft", "list", "tables").stdout.strip() == "", "no rules without a published port"
+        wait_for(lambda: not two.n1.run("nft", "list", "tables").stdout, 10, "with the last cloud the last rule goes")
 
 
 def test_without_an_agent():

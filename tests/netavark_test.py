@@ -272,6 +272,24 @@ def test_many_at_once():
         n1.expect_footprint(pods[0], before, "all are torn down")
 
 
+def test_both_families_of_a_port():
+    """-p 0.0.0.0:8080:80 -p [::]:8080:80, of which podman writes the first as all addresses; and without IPv6"""
+    with Lab("nv") as lab:
+        node = lab.node("n1")
+        node.start_agent()
+        network = PodmanNetwork(node, "blue", options={"vnl": "vxvde://239.7.7.7"},
+                                subnets=[{"subnet": "198.51.100.0/24"}])
+        pod = node.pod("p1")
+        ports = [{"host_ip": address, "host_port": 8080, "container_port": 80, "protocol": "tcp", "range": 1}
+                 for address in ("", "::")]
+        network.setup(pod, ips=["198.51.100.5"], ports=ports)
+        assert "8080 : 198.51.100.5 . 80" in node.run("nft", "list", "table", "inet", "vxvde").stdout
+        for port, container_port in zip(ports, (80, 81)):
+            port.update(host_port=8081, container_port=container_port)
+        with refused("8081", "twice"):
+            network.setup(node.pod("p2"), ips=["198.51.100.6"], ports=ports)
+
+
 def test_connect_and_disconnect():
     """N7: another network for a container that runs, twice over; the first is not disturbed; killed agents take all up"""
     with Lab("netavark") as lab:

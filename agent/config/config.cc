@@ -244,6 +244,30 @@ class Reader {
       }
       clouds.push_back(*cloud);
     }
+    CheckReaches(value, clouds);
+  }
+
+  void CheckReaches(const YAML::Node& list, const std::vector<NamedCloud>& clouds) {
+    for (const NamedCloud& cloud : clouds) {
+      const auto item = std::find_if(list.begin(), list.end(), [&](const YAML::Node& one) {
+        return one.IsMap() && one["name"] && one["name"].IsScalar() &&
+               one["name"].Scalar() == cloud.name;
+      });
+      const YAML::Node at = item != list.end() ? (*item)["reaches"] : list;
+      for (const std::string& name : cloud.reaches) {
+        const auto other = std::find_if(clouds.begin(), clouds.end(),
+                                        [&](const NamedCloud& one) { return one.name == name; });
+        if (other == clouds.end()) {
+          Mistake(at, "reaches", absl::StrCat("there is no cloud \"", name, "\"; give its name"));
+        } else if (name == cloud.name) {
+          Mistake(at, "reaches", absl::StrCat("\"", name, "\" is this cloud; take it out"));
+        } else if (!other->gateway) {
+          Mistake(at, "reaches",
+                  absl::StrCat("the node routes into \"", name,
+                               "\" only with gateway: true there; ", "add that, or take it out"));
+        }
+      }
+    }
   }
 
   // nullopt when it has neither a name nor a locator that could be compared with others.
@@ -262,6 +286,11 @@ class Reader {
              [&](const auto& v) { cloud.gateway = Truth(v, "gateway").value_or(false); }},
             {"masquerade",
              [&](const auto& v) { cloud.masquerade = Truth(v, "masquerade").value_or(false); }},
+            {"routed", [&](const auto& v) { cloud.routed = Truth(v, "routed").value_or(false); }},
+            {"reaches",
+             [&](const auto& v) {
+               if (!v.IsNull()) cloud.reaches = Texts(v, "reaches");
+             }},
             {"storm", [&](const auto& v) { ReadStorm(v, cloud.storm); }},
             {"snooping",
              [&](const auto& v) { cloud.snooping = Truth(v, "snooping").value_or(true); }},
@@ -278,6 +307,12 @@ class Reader {
     }
     if (cloud.masquerade && !cloud.gateway) {
       Mistake(map, "masquerade", "true needs gateway: true; add that, or take it out");
+    }
+    if (cloud.routed && !cloud.gateway) {
+      Mistake(map, "routed", "true needs gateway: true; add that, or take it out");
+    }
+    if (!cloud.reaches.empty() && !cloud.gateway) {
+      Mistake(map, "reaches", "needs gateway: true; add that, or take it out");
     }
     if (!ValidName(cloud.name)) {
       Mistake(map, "name",
@@ -445,8 +480,8 @@ bool operator==(const NamedCloud& a, const NamedCloud& b) {
   return a.name == b.name && FormatVnl(a.config) == FormatVnl(b.config) && a.mtu == b.mtu &&
          a.subnets == b.subnets && a.defend == b.defend && a.storm == b.storm &&
          a.snooping == b.snooping && a.gateway == b.gateway && a.masquerade == b.masquerade &&
-         a.port_security == b.port_security && a.allow_by_annotation == b.allow_by_annotation &&
-         a.namespaces == b.namespaces;
+         a.routed == b.routed && a.reaches == b.reaches && a.port_security == b.port_security &&
+         a.allow_by_annotation == b.allow_by_annotation && a.namespaces == b.namespaces;
 }
 
 const NamedCloud* Config::FindByName(absl::string_view name) const {

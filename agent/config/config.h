@@ -31,6 +31,8 @@ struct NamedCloud {
   bool gateway = false;     // the node has an address in it, and pods may route through it
   bool snooping = true;     // multicast only to pods that want it
   bool masquerade = false;  // what leaves it through the node gets the node's address
+  bool routed = false;      // hosts outside the clouds reach its pods through the node
+  std::vector<std::string> reaches;  // names of clouds that the node routes it into
   bool port_security = true;  // ports send from their own MAC and addresses, and are no servers
   // What the annotations of pods may add to that for their own ports.
   std::vector<Allowed> allow_by_annotation;

@@ -110,6 +110,19 @@ TEST(ConfigTest, EachDatapathIsReadAsItIsWritten) {
   }
 }
 
+TEST(ConfigTest, ACloudMayReachOthersAndBeReached) {
+  const absl::StatusOr<Config> config = Parse(R"(clouds:
+  - {name: blue, vnl: "vxvde://", subnets: [10.42.0.0/16], gateway: true, reaches: [green]}
+  - {name: green, vnl: "vxvde:///vni=2", subnets: [10.43.0.0/16], gateway: true, routed: true}
+)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_THAT(config->clouds[0].reaches, ElementsAre("green"));
+  EXPECT_FALSE(config->clouds[0].routed);
+  EXPECT_TRUE(config->clouds[1].reaches.empty());
+  EXPECT_TRUE(config->clouds[1].routed);
+  EXPECT_FALSE(config->clouds[0] == config->clouds[1]);
+}
+
 TEST(ConfigTest, EveryMistakeIsToldWithItsLineAndKey) {
   const std::string mistakes = Mistakes(R"(node: n1
 uplnk: eth1
@@ -174,6 +187,19 @@ INSTANTIATE_TEST_SUITE_P(
              "gateway: true needs `subnets:`"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", masquerade: true}]\n",
              "masquerade: true needs gateway: true"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", routed: true}]\n",
+             "routed: true needs gateway: true"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", reaches: [c]}]\n",
+             "reaches: needs gateway: true"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16], gateway: true,\n"
+             "  reaches: [c]}]\n",
+             "2: reaches: there is no cloud \"c\""},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16], gateway: true,\n"
+             "  reaches: [b]}]\n",
+             "2: reaches: \"b\" is this cloud"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16], gateway: true,\n"
+             "  reaches: [c]}, {name: c, vnl: \"vxvde:///vni=2\"}]\n",
+             "2: reaches: the node routes into \"c\" only with gateway: true"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", snooping: auto}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},

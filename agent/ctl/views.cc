@@ -452,6 +452,9 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
   }
   absl::StrAppend(&out, "\n\n");
   std::string slower;
+  if (!node.warning().empty()) {
+    absl::StrAppend(&slower, "Warning: ", Printable(node.warning()), "\n");
+  }
   for (const v1::Cloud& cloud : clouds.clouds()) {
     if (cloud.datapath_reason().empty()) continue;
     absl::StrAppend(&slower, "Datapath of ", Printable(cloud.name()), " is ",

@@ -109,7 +109,7 @@ absl::StatusOr<PortMapping> CheckPortMapping(const pb::PortMapping& message) {
   if (!message.host_ip().empty()) {
     const absl::StatusOr<IpAddress> address = IpAddress::Parse(message.host_ip());
     if (!address.ok()) return refuse(address.status().message(), "write it as 192.0.2.7");
-    if (!address->IsUnspecified()) mapping.host_ip = *address;
+    mapping.host_ip = *address;
   }
   return mapping;
 }

@@ -27,6 +27,7 @@ struct PortMapping {
   uint16_t host_port = 0;
   uint16_t container_port = 0;
   std::string protocol;  // "tcp", "udp" or "sctp"
+  // At which address of the node; the unspecified one: at all of its family; absent: at all.
   std::optional<IpAddress> host_ip;
 
   friend bool operator==(const PortMapping&, const PortMapping&) = default;

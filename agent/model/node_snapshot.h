@@ -44,6 +44,7 @@ struct NodeSnapshot {
   std::vector<AttachmentInfo> attachments;  // by id
   std::vector<AllocatorSnapshot> ipam;      // of joined clouds
   Reconciled reconciled = {};
+  std::string warning = {};  // what is wrong with the node as a whole; empty when nothing is
 };
 
 }  // namespace vxvde

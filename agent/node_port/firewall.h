@@ -1,28 +1,32 @@
-// Firewall: the nftables table "inet vxvde", which is ours alone. What this node does to packets
-// between its own ports in clouds and the rest of the world: published ports (DNAT), masquerading,
-// and keeping a cloud's hands off the node's loopback. Rules are text, made from FirewallState by a
-// pure function; nobody else's table is touched.
+// Firewall: the nftables table "inet vxvde". It decides about packets between the node's own ports
+// in clouds and everything else: published ports (DNAT), masquerading, which cloud may be entered
+// from where, and the node's loopback, which no cloud reaches. A pure function makes the rules, as
+// text, from FirewallState.
 //
-// Invariant: after Set(), until the next, the table is what FirewallRules() made of the state,
-// whoever flushes or changes it: within kSettle of the change it is replaced.
+// Invariants:
+//   I1  After Set(), until the next, the table is what FirewallRules() made of the state
+//   (NftTable). I2  No UDP flow that connection tracking remembers goes on by rules that are no
+//   longer there:
+//       the rules of NAT are read for the first packet of a flow only.
 //
-// The rules' reasons are in docs/decisions/0008 and 0009. Not here: who has which port
-// (node_ports, attachments).
+// The reasons for the rules are in docs/decisions/0008, 0009 and 0023. Not here: which ports and
+// publications there are (host_ports).
 
 #ifndef VXVDE_AGENT_NODE_PORT_FIREWALL_H_
 #define VXVDE_AGENT_NODE_PORT_FIREWALL_H_
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "agent/base/log.h"
+#include "agent/node_port/nft_table.h"
 #include "plugin/base/ip_address.h"
+#include "plugin/os/conntrack.h"
 #include "plugin/os/event_loop.h"
 
 namespace vxvde {
@@ -30,8 +34,10 @@ namespace vxvde {
 // A node's own port in a cloud.
 struct FirewallPort {
   std::string ifname;
-  std::vector<IpPrefix> subnets;  // of the cloud
+  std::vector<IpPrefix> subnets = {};  // of the cloud
   bool masquerade = false;
+  bool routed = false;                    // packets from outside the clouds may enter this one
+  std::vector<std::string> reaches = {};  // interfaces of the ports whose clouds this one may enter
 
   friend bool operator==(const FirewallPort&, const FirewallPort&) = default;
 };
@@ -50,62 +56,66 @@ struct FirewallMapping {
 
 struct FirewallState {
   std::vector<FirewallPort> ports;
-  // No two of one family, protocol and host_port, unless both name a host_ip, and not the same.
+  // Of two with one family, protocol and host_port, one names a host_ip that the other does not.
   std::vector<FirewallMapping> mappings;
 
   friend bool operator==(const FirewallState&, const FirewallState&) = default;
 };
 
-// Commands that make the table from nothing or from whatever it is, in one transaction. Without
-// ports they remove it.
+// Commands that replace the table, whatever it is, in one transaction. Without ports they remove
+// it.
 std::string FirewallRules(const FirewallState& state);
 
-// What Firewall needs of the kernel; plugin/os/nftables.h, or a test's own.
+// Whether `flow`, to an address of this node, goes elsewhere than the rules of `now` would send it.
+// A port of `now` is for its target alone; the target of a port of `before` is for no flow any
+// more.
+bool IsStale(const UdpFlow& flow, const std::vector<FirewallMapping>& before,
+             const std::vector<FirewallMapping>& now);
+
+// What Firewall needs of the kernel: plugin/os/nftables.h and conntrack.h, or fakes of a test.
 struct FirewallKernel {
-  std::function<absl::Status(const std::string& commands)> run;
-  std::function<absl::StatusOr<std::string>()> list;  // the table; empty: there is none
+  NftKernel rules;
+  // Forgets the stale ones of the UDP flows to addresses of this node and one of `ports`.
+  std::function<absl::Status(const std::set<uint16_t>& ports,
+                             const std::function<bool(const UdpFlow&)>& stale)>
+      forget = [](const auto&, const auto&) { return absl::OkStatus(); };
 };
 
 // The kernel of the calling thread's network namespace.
 FirewallKernel KernelFirewall();
-// Where there is none, or it is not ours to change: everything fails with `why`. (libnftables
-// would end the process, or write to its stderr.)
-FirewallKernel NoFirewall(const absl::Status& why);
+// For a namespace without nftables, or without the permission to change them: everything fails with
+// `why`. (libnftables would end the process, or write to its stderr.)
+NftKernel NoFirewall(const absl::Status& why);
 
 class Firewall {
  public:
-  // Both outlive it; everything happens on the loop's thread.
+  // Both outlive it. It belongs to the loop's thread.
   Firewall(EventLoop* loop, const Log* log, FirewallKernel kernel);
-  // Leaves the table as it is: a restarted agent takes it over.
-  ~Firewall();
+  Firewall(const Firewall&) = delete;
+  Firewall& operator=(const Firewall&) = delete;
 
   // An error leaves the table and the state as they were. PermissionDenied: the agent may not
   // change nftables here.
   absl::Status Set(FirewallState state);
   const FirewallState& state() const { return state_; }
 
-  // Somebody changed some rules. Looks at the table after kSettle, once for many changes, and tries
-  // again every kRetry while that fails.
-  void OnChange();
-  static constexpr std::chrono::milliseconds kSettle{200};
-  static constexpr std::chrono::seconds kRetry{2};
+  // Some rules of the namespace have changed: see NftTable.
+  void OnChange() { table_.OnChange(); }
 
   // Why the table is not as it should be; empty when it is.
-  const std::string& problem() const { return problem_; }
+  const std::string& problem() const { return table_.problem(); }
 
  private:
-  void Check();
-  void CheckIn(Duration delay);
-  absl::Status Apply(const FirewallState& state);
+  absl::Status Run(const std::string& commands);
+  // `before`: the mappings that flows may have begun by.
+  void ForgetFlows(const std::vector<FirewallMapping>& before,
+                   const std::vector<FirewallMapping>& now);
 
-  EventLoop* loop_;
   const Log* log_;
   FirewallKernel kernel_;
+  NftTable table_;
   FirewallState state_;
-  bool known_ = false;  // whether the kernel's table is that of state_
-  std::string listed_;  // the table as it was right after it was made
-  std::string problem_;
-  std::optional<EventLoop::TimerId> check_;
+  const FirewallState* next_ = nullptr;  // during Set
 };
 
 }  // namespace vxvde

@@ -42,6 +42,14 @@ table inet vxvde {
     oifname { "vx-blue" } icmp type redirect drop
     oifname { "vx-blue" } icmpv6 type nd-redirect drop
   }
+  chain into_clouds {
+    type filter hook forward priority filter; policy accept;
+    oifname != { "vx-blue" } accept
+    ct state established,related accept
+    iifname . oifname { "vx-blue" . "vx-blue" } accept
+    iifname != { "vx-blue" } ct status dnat accept
+    counter drop
+  }
   chain leaving {
     type nat hook postrouting priority srcnat; policy accept;
     oifname { "vx-blue" } ct status dnat masquerade
@@ -83,23 +91,81 @@ TEST(FirewallRules, MappingsOfOneAddressComeBeforeThoseOfAll) {
   EXPECT_THAT(rules, HasSubstr("hook output priority -100"));
 }
 
+TEST(FirewallRules, OneCloudEntersAnotherOnlyIfItMay) {
+  FirewallState state = Blue();
+  state.ports[0].reaches = {"vx-green"};
+  state.ports.push_back({.ifname = "vx-green", .subnets = {}, .routed = true, .reaches = {}});
+  state.mappings = {{"tcp", 8080, std::nullopt, Ip("10.42.0.7"), 80},
+                    {"tcp", 8081, std::nullopt, Ip("10.42.0.7"), 80},
+                    {"udp", 53, std::nullopt, Ip("fd42::7"), 53}};
+  EXPECT_THAT(FirewallRules(state), HasSubstr(R"(
+  chain into_clouds {
+    type filter hook forward priority filter; policy accept;
+    oifname != { "vx-blue", "vx-green" } accept
+    ct state established,related accept
+    iifname . oifname { "vx-blue" . "vx-blue", "vx-blue" . "vx-green", "vx-green" . "vx-green" } accept
+    iifname != { "vx-blue", "vx-green" } oifname { "vx-green" } accept
+    iifname != { "vx-blue", "vx-green" } ct status dnat accept
+    ct status dnat ip daddr . meta l4proto . th dport { 10.42.0.7 . tcp . 80 } accept
+    ct status dnat ip6 daddr . meta l4proto . th dport { fd42::7 . udp . 53 } accept
+    counter drop
+  }
+)"));
+}
+
+TEST(IsStale, AFlowThatGoesElsewhereThanTheRulesSay) {
+  const std::vector<FirewallMapping> mappings = {
+      {"udp", 5140, std::nullopt, Ip("10.42.0.7"), 514},
+      {"udp", 5140, Ip("192.0.2.9"), Ip("10.42.0.8"), 515},
+      {"tcp", 5141, std::nullopt, Ip("10.42.0.7"), 514}};
+  const auto flow = [](const char* destination, uint16_t port, const char* target,
+                       uint16_t target_port) {
+    return UdpFlow{Ip(destination), port, Ip(target), target_port};
+  };
+  const UdpFlow plain = flow("192.0.2.1", 5140, "192.0.2.1", 5140);
+  const UdpFlow before = flow("192.0.2.1", 5140, "10.42.0.6", 514);
+  const UdpFlow right = flow("192.0.2.1", 5140, "10.42.0.7", 514);
+  // Published: nothing but its target is right.
+  EXPECT_TRUE(IsStale(plain, {}, mappings));
+  EXPECT_TRUE(IsStale(before, {}, mappings));
+  EXPECT_FALSE(IsStale(right, {}, mappings));
+  EXPECT_TRUE(IsStale(flow("192.0.2.1", 5140, "10.42.0.7", 513), {}, mappings));
+  EXPECT_FALSE(IsStale(flow("192.0.2.9", 5140, "10.42.0.8", 515), {}, mappings));
+  EXPECT_TRUE(IsStale(flow("192.0.2.9", 5140, "10.42.0.7", 514), {}, mappings));
+  // Not published any more: what the agent's rules have translated.
+  EXPECT_TRUE(IsStale(right, mappings, {}));
+  EXPECT_FALSE(IsStale(plain, mappings, {}));
+  EXPECT_FALSE(IsStale(before, mappings, {}));
+  // Not published for this flow.
+  EXPECT_FALSE(IsStale(flow("::1", 5140, "::1", 5140), {}, {{"udp", 5140, {}, Ip("fd42::7"), 1}}));
+  EXPECT_FALSE(IsStale(flow("2001:db8::1", 5140, "2001:db8::1", 5140), {}, mappings));
+  EXPECT_FALSE(IsStale(flow("192.0.2.1", 5141, "192.0.2.1", 5141), {}, mappings)) << "TCP's port";
+}
+
 // nftables as Firewall sees it.
 struct Nft {
   std::string table;
   std::vector<std::string> runs;
+  std::vector<std::set<uint16_t>> forgotten;
+  int flushes = 0;  // so many runs are undone by somebody else at once
   absl::Status refuses;
+  absl::Status remembers;
 
   FirewallKernel AsKernel() {
-    return {.run =
-                [this](const std::string& commands) {
-                  if (!refuses.ok()) return refuses;
-                  runs.push_back(commands);
-                  table = commands;
-                  return absl::OkStatus();
-                },
-            .list = [this]() -> absl::StatusOr<std::string> {
-              if (!refuses.ok()) return refuses;
-              return table;
+    return {.rules = {.run =
+                          [this](const std::string& commands) {
+                            if (!refuses.ok()) return refuses;
+                            runs.push_back(commands);
+                            table = flushes-- > 0 ? "" : commands;
+                            return absl::OkStatus();
+                          },
+                      .list = [this]() -> absl::StatusOr<std::string> {
+                        if (!refuses.ok()) return refuses;
+                        return table;
+                      }},
+            .forget = [this](const std::set<uint16_t>& ports, const auto&) {
+              forgotten.push_back(ports);
+              return remembers;
             }};
   }
 };
@@ -133,8 +199,24 @@ TEST_F(FirewallTest, ARefusalChangesNothing) {
   EXPECT_EQ(firewall_.state(), Blue());
 }
 
+TEST_F(FirewallTest, FlowsOfPortsThatChangeAreForgotten) {
+  FirewallState state = Blue();
+  ASSERT_EQ(firewall_.Set(state), absl::OkStatus());
+  state.mappings = {{"tcp", 80, std::nullopt, Ip("10.42.0.7"), 80},
+                    {"udp", 53, std::nullopt, Ip("10.42.0.7"), 53},
+                    {"udp", 514, std::nullopt, Ip("10.42.0.7"), 514}};
+  ASSERT_EQ(firewall_.Set(state), absl::OkStatus());
+  state.mappings[1].target_port = 54;
+  ASSERT_EQ(firewall_.Set(state), absl::OkStatus());
+  nft_.remembers = absl::UnavailableError("no ctnetlink");
+  EXPECT_EQ(firewall_.Set(Blue()), absl::OkStatus()) << "the rules are right";
+  EXPECT_THAT(nft_.forgotten, ElementsAre(std::set<uint16_t>{53, 514}, std::set<uint16_t>{53},
+                                          std::set<uint16_t>{53, 514}));
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("no ctnetlink")));
+}
+
 TEST_F(FirewallTest, WithoutOneOnlyNothingCanBeSet) {
-  Firewall none(loop_.get(), &log_, NoFirewall(absl::PermissionDeniedError("not permitted")));
+  Firewall none(loop_.get(), &log_, {NoFirewall(absl::PermissionDeniedError("not permitted"))});
   EXPECT_EQ(none.Set({}), absl::OkStatus());
   EXPECT_EQ(none.problem(), "");
   EXPECT_TRUE(absl::IsPermissionDenied(none.Set(Blue())));
@@ -159,10 +241,31 @@ TEST_F(FirewallTest, WhatSomebodyFlushedIsMadeAgain) {
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("it was gone")));
 }
 
+TEST_F(FirewallTest, WhatSomebodyFlushesRightAfterItIsMadeIsMadeAgain) {
+  nft_.flushes = 1;
+  ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
+  EXPECT_THAT(nft_.table, IsEmpty());
+  const auto run_until_made = [&] {
+    const EventLoop::TimerId poll = loop_->Every(std::chrono::milliseconds(5), [&] {
+      if (!nft_.table.empty()) loop_->Stop();
+    });
+    loop_->Run();
+    loop_->Cancel(poll);
+  };
+  run_until_made();
+  EXPECT_THAT(nft_.runs, SizeIs(2));
+  nft_.table.clear();
+  nft_.flushes = 1;
+  firewall_.OnChange();
+  run_until_made();
+  EXPECT_THAT(nft_.runs, SizeIs(4));
+  EXPECT_EQ(nft_.table, FirewallRules(Blue()));
+}
+
 TEST_F(FirewallTest, WhatStandsAsItShouldIsLeftAlone) {
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
   firewall_.OnChange();  // our own change is told to us as well
-  RunFor(2 * Firewall::kSettle);
+  RunFor(2 * NftTable::kSettle);
   EXPECT_THAT(nft_.runs, SizeIs(1));
   EXPECT_THAT(lines_, IsEmpty());
 }

@@ -127,11 +127,12 @@ class HostPorts final : public NodePorts {
   static std::string LeaseOf(const CloudKey& cloud, const IpPrefix& subnet);
   static std::vector<IpPrefix> AddressesOf(const Entry& entry);
 
-  // What of `mapping` can lead to `addresses`: one rule for each family.
+  // The rules by which `mapping` leads to `addresses`: at most one a family.
   static std::vector<FirewallMapping> RulesOf(const PortMapping& mapping,
                                               const std::vector<IpPrefix>& addresses);
   // The caller's trouble, if it is one that trying again does not end.
   static absl::Status AsRefusal(const absl::Status& status);
+  FirewallPort RulesOfPort(const CloudKey& cloud, const Entry& entry) const;
   FirewallState WantedRules() const;
   // Before Start it does nothing: what the agent's last life left is better than a half of it.
   absl::Status SyncFirewall();

@@ -1,4 +1,4 @@
-// What is published through the node's own ports, and the firewall's rules for it.
+// Published ports: which may be, and the firewall's rules for them.
 
 #include <algorithm>
 #include <optional>
@@ -20,10 +20,16 @@ std::string TextOf(const PortMapping& mapping) {
       mapping.host_port, "/", mapping.protocol);
 }
 
-// Would both be asked by one connection?
+bool IsOfFamily(const PortMapping& mapping, int family) {
+  return !mapping.host_ip.has_value() || mapping.host_ip->family() == family;
+}
+
+// Whether a connection could ask for both.
 bool Overlap(const PortMapping& a, const PortMapping& b) {
-  return a.host_port == b.host_port && a.protocol == b.protocol &&
-         (!a.host_ip.has_value() || !b.host_ip.has_value() || a.host_ip == b.host_ip);
+  if (a.host_port != b.host_port || a.protocol != b.protocol) return false;
+  if (!a.host_ip.has_value() || !b.host_ip.has_value()) return true;
+  return a.host_ip == b.host_ip || (a.host_ip->family() == b.host_ip->family() &&
+                                    (a.host_ip->IsUnspecified() || b.host_ip->IsUnspecified()));
 }
 
 }  // namespace
@@ -32,14 +38,16 @@ std::vector<FirewallMapping> HostPorts::RulesOf(const PortMapping& mapping,
                                                 const std::vector<IpPrefix>& addresses) {
   std::vector<FirewallMapping> rules;
   for (const int family : {AF_INET, AF_INET6}) {
-    if (mapping.host_ip.has_value() && mapping.host_ip->family() != family) continue;
+    if (!IsOfFamily(mapping, family)) continue;
     const auto target = std::find_if(addresses.begin(), addresses.end(), [&](const IpPrefix& one) {
       return one.address.family() == family;
     });
     if (target == addresses.end()) continue;
     rules.push_back({.protocol = mapping.protocol,
                      .host_port = mapping.host_port,
-                     .host_ip = mapping.host_ip,
+                     .host_ip = mapping.host_ip.has_value() && !mapping.host_ip->IsUnspecified()
+                                    ? mapping.host_ip
+                                    : std::nullopt,
                      .target = target->address,
                      .target_port = mapping.container_port});
   }
@@ -65,7 +73,12 @@ absl::Status HostPorts::CheckFree(const std::string& id,
                                   const std::vector<PortMapping>& mappings) const {
   for (size_t i = 0; i < mappings.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
-      if (!Overlap(mappings[i], mappings[j])) continue;
+      // podman says -p 0.0.0.0:80:80 as all addresses, beside which [::]:80:80 asks for nothing
+      // new.
+      if (!Overlap(mappings[i], mappings[j]) ||
+          mappings[i].container_port == mappings[j].container_port) {
+        continue;
+      }
       return Refuse(kCniInvalidConfig,
                     absl::StrCat("port ", TextOf(mappings[i]), " of the node is mapped twice"),
                     "map it once");
@@ -86,8 +99,19 @@ absl::Status HostPorts::CheckFree(const std::string& id,
 
 absl::Status HostPorts::Publish(const Publication& publication) {
   RETURN_IF_ERROR(CheckFree(publication.id, publication.mappings));
+  const auto leads = [&](const PortMapping& mapping) {
+    return !RulesOf(mapping, publication.addresses).empty();
+  };
   for (const PortMapping& mapping : publication.mappings) {
-    if (!RulesOf(mapping, publication.addresses).empty()) continue;
+    if (leads(mapping)) continue;
+    // [::]:80 beside 0.0.0.0:80, say: it is open as far as the container can answer.
+    const bool other_family = std::any_of(
+        publication.mappings.begin(), publication.mappings.end(), [&](const PortMapping& other) {
+          return mapping.host_ip.has_value() && mapping.host_ip->IsUnspecified() &&
+                 other.host_port == mapping.host_port && other.protocol == mapping.protocol &&
+                 other.container_port == mapping.container_port && leads(other);
+        });
+    if (other_family) continue;
     return Refuse(
         kCniInvalidConfig,
         absl::StrCat("port ", TextOf(mapping), " cannot lead to the container: it has no ",
@@ -118,15 +142,27 @@ void HostPorts::Unpublish(const std::string& id) {
   if (publications_.erase(id) != 0) KeepFirewall();
 }
 
+FirewallPort HostPorts::RulesOfPort(const CloudKey& cloud, const Entry& entry) const {
+  FirewallPort port{.ifname = entry.link.ifname};
+  const NamedCloud* named = config_.FindByKey(cloud);
+  if (!entry.configured || named == nullptr) return port;
+  port.masquerade = named->masquerade;
+  if (named->masquerade) port.subnets = named->subnets;
+  port.routed = named->routed;
+  for (const std::string& name : named->reaches) {
+    const NamedCloud* other = config_.FindByName(name);
+    const auto found = other == nullptr ? entries_.end() : entries_.find(other->config.key);
+    if (found != entries_.end() && found->second.port != PortId::kNone) {
+      port.reaches.push_back(found->second.link.ifname);
+    }
+  }
+  return port;
+}
+
 FirewallState HostPorts::WantedRules() const {
   FirewallState state;
   for (const auto& [cloud, entry] : entries_) {
-    if (entry.port == PortId::kNone) continue;
-    const NamedCloud* named = config_.FindByKey(cloud);
-    const bool masquerade = entry.configured && named != nullptr && named->masquerade;
-    state.ports.push_back({.ifname = entry.link.ifname,
-                           .subnets = masquerade ? named->subnets : std::vector<IpPrefix>(),
-                           .masquerade = masquerade});
+    if (entry.port != PortId::kNone) state.ports.push_back(RulesOfPort(cloud, entry));
   }
   for (const auto& [id, publication] : publications_) {
     const auto entry = entries_.find(publication.cloud);
@@ -137,6 +173,10 @@ FirewallState HostPorts::WantedRules() const {
       }
     }
   }
+  // Two mappings of one container may say the same.
+  std::sort(state.mappings.begin(), state.mappings.end());
+  state.mappings.erase(std::unique(state.mappings.begin(), state.mappings.end()),
+                       state.mappings.end());
   return state;
 }
 
@@ -158,8 +198,8 @@ void HostPorts::KeepFirewall() {
   RetrySoon();
 }
 
-// A packet from 127.0.0.1 may leave by an interface only where this says so (route_localnet of
-// Documentation/networking/ip-sysctl.rst); what comes back is for the firewall to sort out.
+// A packet from 127.0.0.1 leaves by an interface only if route_localnet of it is set
+// (Documentation/networking/ip-sysctl.rst). The firewall drops packets from there to 127.0.0.0/8.
 void HostPorts::LetLocalhostThrough() {
   for (auto& [cloud, entry] : entries_) {
     if (entry.port == PortId::kNone) continue;
@@ -178,7 +218,7 @@ void HostPorts::LetLocalhostThrough() {
       parts_.log->Warn("127.0.0.1 does not reach published ports",
                        {{"sysctl", key}, {"error", std::string(status.message())}});
     }
-    entry.localnet = wanted;  // tried once: other addresses of the node work all the same
+    entry.localnet = wanted;  // tried once: the node's other addresses work without
   }
 }
 

@@ -87,14 +87,14 @@ struct World {
   bool sysctls_writable = true;
 
   FirewallKernel AsFirewall() {
-    return {.run =
-                [this](const std::string& commands) {
-                  if (const absl::Status s = Step("nft"); !s.ok()) return s;
-                  const size_t begin = commands.find("table inet vxvde {");
-                  table = begin == std::string::npos ? "" : commands.substr(begin);
-                  return absl::OkStatus();
-                },
-            .list = [this]() -> absl::StatusOr<std::string> { return table; }};
+    return {{.run =
+                 [this](const std::string& commands) {
+                   if (const absl::Status s = Step("nft"); !s.ok()) return s;
+                   const size_t begin = commands.find("table inet vxvde {");
+                   table = begin == std::string::npos ? "" : commands.substr(begin);
+                   return absl::OkStatus();
+                 },
+             .list = [this]() -> absl::StatusOr<std::string> { return table; }}};
   }
 
   Links AsLinks() {
@@ -443,6 +443,61 @@ TEST_F(HostPortsTest, WhatCannotBePublishedIsRefused) {
   v4.mappings = {{81, 80, "tcp", std::nullopt}};
   v4.addresses.clear();
   EXPECT_THAT(RefusalOf(ports().Publish(v4)).message, HasSubstr("no address"));
+}
+
+TEST_F(HostPortsTest, AnUnspecifiedHostAddressIsAFamily) {
+  Start(ConfigWith("")).Start();
+  ports().Open("a", KeyOf(kVnl), subnets_, Note());
+  ports().Open("b", KeyOf(kVnl), subnets_, Note());
+  const std::optional<IpAddress> any4 = IpAddress();
+  const std::optional<IpAddress> any6 = IpAddress::AnyV6();
+  Publication web = Web("a");
+  web.mappings = {{8080, 80, "tcp", any4}};
+  Publication other = Web("b");
+  other.addresses = {Prefix("10.42.0.8/16"), Prefix("fd42::8/64")};
+  other.mappings = {{8080, 81, "tcp", any6}};
+  ASSERT_EQ(ports().Publish(web), absl::OkStatus());
+  ASSERT_EQ(ports().Publish(other), absl::OkStatus()) << "of two containers, one has IPv4";
+  EXPECT_THAT(world_.table,
+              AllOf(HasSubstr("ipv4 dnat ip to tcp dport map { 8080 : 10.42.0.7 . 80 }"),
+                    HasSubstr("ipv6 dnat ip6 to tcp dport map { 8080 : fd42::8 . 81 }")));
+  for (const std::optional<IpAddress>& host_ip :
+       {any4, any6, {Ip("192.0.2.1")}, std::optional<IpAddress>()}) {
+    EXPECT_FALSE(ports().CheckFree("c", {{8080, 80, "tcp", host_ip}}).ok());
+  }
+
+  // Both of one container, as podman writes -p 0.0.0.0:8080:80 -p [::]:8080:80.
+  ports().Unpublish("b");
+  web.mappings = {{8080, 80, "tcp", std::nullopt}, {8080, 80, "tcp", any6}};
+  ASSERT_EQ(ports().Publish(web), absl::OkStatus());
+  EXPECT_THAT(world_.table,
+              AllOf(HasSubstr("ipv4 dnat ip to tcp dport map { 8080 : 10.42.0.7 . 80 }"),
+                    HasSubstr("ipv6 dnat ip6 to tcp dport map { 8080 : fd42::7 . 80 }")));
+  // A container without IPv6.
+  web.addresses = {Prefix("10.42.0.7/16")};
+  ASSERT_EQ(ports().Publish(web), absl::OkStatus());
+  web.mappings = {{8080, 80, "tcp", any6}};
+  EXPECT_THAT(RefusalOf(ports().Publish(web)).message, HasSubstr("no IPv6 address"));
+}
+
+TEST_F(HostPortsTest, CloudsAreApartUnlessTheConfigurationSaysOtherwise) {
+  const auto config = [](const std::string& of_blue) {
+    absl::StatusOr<Config> two = ParseConfig(
+        "node: n1\nclouds: [{name: blue, vnl: \"vxvde://239.1.2.3/vni=42\", gateway: true, "
+        "subnets: [10.42.0.0/16]" +
+            of_blue + "}, {name: green, vnl: \"" + kOther +
+            "\", gateway: true, subnets: [10.43.0.0/16]}]\n",
+        NoGroups);
+    EXPECT_TRUE(two.ok()) << two.status();
+    return *two;
+  };
+  Start(config("")).Start();
+  EXPECT_THAT(world_.table,
+              HasSubstr("oifname { \"vx-blue\" . \"vx-blue\", \"vx-green\" . \"vx-green\" } acc"));
+  ports().SetConfig(config(", reaches: [green], routed: true"));
+  EXPECT_THAT(world_.table, AllOf(HasSubstr("\"vx-blue\" . \"vx-green\""),
+                                  Not(HasSubstr("\"vx-green\" . \"vx-blue\"")),
+                                  HasSubstr("oifname { \"vx-blue\" } accept")));
 }
 
 TEST_F(HostPortsTest, ThePortIsOnTheLinkOfWhatIsPublished) {

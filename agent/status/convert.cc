@@ -459,6 +459,7 @@ v1::Node ToNode(const NodeSnapshot& node, Duration loop_delay) {
   out.set_station_count(stations);
   out.set_problem_count(problems);
   out.set_drop_count(drops);
+  out.set_warning(node.warning);
   return out;
 }
 

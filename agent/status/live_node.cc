@@ -11,7 +11,7 @@ namespace vxvde {
 
 LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
                    const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
-                   std::string why_not_fast)
+                   std::string why_not_fast, std::function<std::string()> warning)
     : loop_(loop),
       switch_(the_switch),
       attachments_(attachments),
@@ -19,6 +19,7 @@ LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attach
       node_ports_(node_ports),
       group_id_(std::move(group_id)),
       why_not_fast_(std::move(why_not_fast)),
+      warning_(std::move(warning)),
       started_(loop->now()) {}
 
 // Why `cloud` is forwarded by this program; empty when the kernel does it.
@@ -37,7 +38,8 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .clouds = {},
                     .attachments = attachments_->List(),
                     .ipam = claims_->Snapshot(),
-                    .reconciled = attachments_->reconciled()};
+                    .reconciled = attachments_->reconciled(),
+                    .warning = warning_()};
   for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
   SwitchSnapshot snapshot = switch_->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {

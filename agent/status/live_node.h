@@ -16,9 +16,12 @@ namespace vxvde {
 class LiveNode final : public NodeView {
  public:
   // All of them outlive it. `why_not_fast`: why this node has no fast path; empty when it has one.
-  LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-           const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
-           std::string why_not_fast);
+  // `warning`: what is wrong with the node as a whole; empty when nothing is.
+  LiveNode(
+      const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
+      const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
+      std::string why_not_fast,
+      std::function<std::string()> warning = [] { return std::string(); });
 
   NodeSnapshot Snapshot() const override;
   std::vector<StationSnapshot> Stations(const CloudKey& cloud,
@@ -40,6 +43,7 @@ class LiveNode final : public NodeView {
   const NodePorts* node_ports_;
   GroupLookup group_id_;
   std::string why_not_fast_;
+  std::function<std::string()> warning_;
   Instant started_;
 };
 

@@ -30,6 +30,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 constexpr size_t kMaxFile = 1 << 20;
+constexpr char kIpv4[] = "ipv4";  // of "host_family"
+constexpr char kIpv6[] = "ipv6";
 
 // CRC-32 of IEEE 802.3, as eight hexadecimal digits.
 std::string Checksum(absl::string_view text) {
@@ -110,6 +112,13 @@ absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
   ASSIGN_OR_RETURN(const std::string host_ip, Text(json, "host_ip"));
   if (!host_ip.empty()) {
     ASSIGN_OR_RETURN(mapping.host_ip, IpAddress::Parse(host_ip));
+  } else if (json.contains("host_family")) {
+    ASSIGN_OR_RETURN(const std::string family, Text(json, "host_family"));
+    if (family != kIpv4 && family != kIpv6) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"host_family\" ", family, " is neither ", kIpv4, " nor ", kIpv6));
+    }
+    mapping.host_ip = family == kIpv6 ? IpAddress::AnyV6() : IpAddress();
   }
   return mapping;
 }
@@ -303,11 +312,16 @@ std::string FormatRecord(const AttachmentRecord& record) {
   for (const IpPrefix& address : record.addresses) json["addresses"].push_back(address.ToString());
   json["port_mappings"] = Json::array();
   for (const PortMapping& mapping : record.port_mappings) {
-    json["port_mappings"].push_back(
-        {{"host_port", mapping.host_port},
-         {"container_port", mapping.container_port},
-         {"protocol", mapping.protocol},
-         {"host_ip", mapping.host_ip.has_value() ? mapping.host_ip->ToString() : ""}});
+    // An agent before 0.2.0 takes an unspecified address for one of the node; it knows an empty
+    // text as all addresses, and skips a key that it does not know.
+    const bool any = !mapping.host_ip.has_value() || mapping.host_ip->IsUnspecified();
+    json["port_mappings"].push_back({{"host_port", mapping.host_port},
+                                     {"container_port", mapping.container_port},
+                                     {"protocol", mapping.protocol},
+                                     {"host_ip", any ? "" : mapping.host_ip->ToString()}});
+    if (any && mapping.host_ip.has_value()) {
+      json["port_mappings"].back()["host_family"] = mapping.host_ip->is_v6() ? kIpv6 : kIpv4;
+    }
   }
   json["node_port"] = record.node_port;
   json["allow"] = FormatAllowed(record.allow);

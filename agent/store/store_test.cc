@@ -64,7 +64,9 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   tap.unicast_port = 14790;
   tap.netns_id = "4:4026532210";
   tap.port_mappings = {{8080, 80, "tcp", std::nullopt},
-                       {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)}};
+                       {53, 5353, "udp", IpAddress::V4(192, 0, 2, 1)},
+                       {54, 54, "udp", IpAddress()},
+                       {54, 54, "udp", IpAddress::AnyV6()}};
   ASSERT_TRUE(store->Save(Sample()).ok());
   ASSERT_TRUE(store->Save(tap).ok());
   const CloudKey key{IpAddress::V4(239, 1, 2, 3), 14789, *Vni::Make(42)};
@@ -80,6 +82,15 @@ TEST_F(StoreTest, WhatIsSavedIsLoadedAndWhatIsRemovedIsGone) {
   ASSERT_TRUE(store->Remove(tap.id).ok());
   ASSERT_TRUE(store->Remove(tap.id).ok()) << "twice is fine";
   EXPECT_THAT(store->Load()->records, ElementsAre(Sample()));
+}
+
+TEST_F(StoreTest, AnAgentOfBeforeReadsAFamilyAsAllAddresses) {
+  AttachmentRecord record = Sample();
+  record.port_mappings = {{8080, 80, "tcp", IpAddress::AnyV6()}};
+  const std::string text = FormatRecord(record);
+  EXPECT_THAT(text, testing::HasSubstr("\"host_ip\": \"\""));
+  EXPECT_THAT(text, testing::HasSubstr("\"host_family\": \"ipv6\""));
+  EXPECT_EQ(*ParseRecord(text), record);
 }
 
 TEST_F(StoreTest, ATornFileIsSetAsideAndTheOthersAreLoaded) {

@@ -95,7 +95,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
   void SetStorm(const StormLimits& limits) override;
   void SetSnooping(bool on) override;
   void ReadNow() override;
-  bool IsOffloaded() const override { return offload_.active(); }
+  uint16_t FastPort() const override { return offload_.fast_port(); }
   CloudSnapshot Snapshot() const override;
   std::vector<StationSnapshot> Stations(const std::optional<MacAddress>& after,
                                         size_t limit) const override;

@@ -42,8 +42,9 @@ class CloudHandle {
   // happens turn by turn of the loop, in batches. Not in answer to an event or a frame.
   virtual void ReadNow() = 0;
 
-  // The cloud has a kernel datapath.
-  virtual bool IsOffloaded() const = 0;
+  // The UDP port of its kernel datapath; 0: it has none.
+  virtual uint16_t FastPort() const = 0;
+  bool IsOffloaded() const { return FastPort() != 0; }
   // Without stations.
   virtual CloudSnapshot Snapshot() const = 0;
   // The first `limit` by MAC, of those behind `after`. With 200,000 stations a page of 1000 holds

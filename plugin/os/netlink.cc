@@ -121,6 +121,7 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   link.peer = static_cast<IfIndex>(attributes.U32(IFLA_LINK).value_or(0));
   link.peer_elsewhere = attributes.Find(IFLA_LINK_NETNSID) != nullptr;
   link.type = header->ifi_type;
+  link.master = static_cast<IfIndex>(attributes.U32(IFLA_MASTER).value_or(0));
   link.ipv6 = Ipv6Of(attributes);
   if (const nlattr* mac = attributes.Find(IFLA_ADDRESS);
       mac != nullptr && nla_len(mac) == MacAddress::kSize) {

@@ -38,9 +38,10 @@ struct LinkInfo {
   bool running = false;  // IFF_RUNNING: frames pass (IFF_LOWER_UP comes earlier, before the
                          // kernel has given the link a queue)
   bool ipv6 = false;     // it may be used: the kernel has it, and disable_ipv6 is 0
-  IfIndex peer = IfIndex::kNone;  // IFLA_LINK: index of the other end, in its own namespace
-  bool peer_elsewhere = false;    // that namespace is another one (IFLA_LINK_NETNSID)
-  uint16_t type = 0;              // ARPHRD_ETHER ...
+  IfIndex peer = IfIndex::kNone;    // IFLA_LINK: index of the other end, in its own namespace
+  bool peer_elsewhere = false;      // that namespace is another one (IFLA_LINK_NETNSID)
+  uint16_t type = 0;                // ARPHRD_ETHER ...
+  IfIndex master = IfIndex::kNone;  // the bridge, bond or VRF that it is a port of
 };
 
 // A queueing discipline of a link.
