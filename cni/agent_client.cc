@@ -28,27 +28,26 @@ std::string IdOf(const attach::v1::AttachmentKey& key) {
 }
 
 absl::Status Unexpected(const std::string& path) {
-  return CniStatus(
-      static_cast<uint32_t>(AttachError::kVersionMismatch),
-      absl::StrCat("the agent at ", path, " gave an answer that does not fit the question"),
-      "install vxvde and vxvde-agent of one version");
+  return CniStatus(static_cast<uint32_t>(AttachError::kVersionMismatch),
+                   absl::StrCat("the agent at ", path, " sent an unexpected reply"),
+                   "install vxvde and vxvde-agent of the same version");
 }
 
-// What befell a connection.
+// The CNI error for a failure of the connection.
 absl::Status Failed(const std::string& path, const absl::Status& status) {
   if (absl::IsDataLoss(status)) return Unexpected(path);
   if (!absl::IsUnavailable(status)) return status;
-  return CniStatus(
-      kCniTryAgainLater,
-      absl::StrCat("the agent at ", path, " cannot be reached: ", status.message()),
-      "is vxvde-agent running on this node? (systemctl status vxvde-agent; \"agent\" in the CNI "
-      "configuration is the path of its handoff.sock)");
+  return CniStatus(kCniTryAgainLater,
+                   absl::StrCat("the agent at ", path, " cannot be reached: ", status.message()),
+                   "check that vxvde-agent runs on this node (systemctl status vxvde-agent) and "
+                   "that \"agent\" in "
+                   "the CNI configuration is the path of its handoff.sock");
 }
 
 }  // namespace
 
 absl::Status SocketAgentClient::Connect(std::chrono::milliseconds timeout) {
-  socket_ = AttachSocket();  // the old connection ends first
+  socket_ = AttachSocket();  // closes the previous connection first
   absl::StatusOr<AttachSocket> socket = AttachSocket::Connect(path_, timeout);
   if (!socket.ok()) return Failed(path_, socket.status());
   socket_ = *std::move(socket);
@@ -169,7 +168,7 @@ absl::Status SocketAgentClient::Ping(const attach::v1::Ping& ping,
   while (true) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         end - std::chrono::steady_clock::now());
-    // A timeout of zero would be none at all (socket(7)).
+    // A timeout of zero would mean "no timeout" (socket(7)).
     absl::Status status = Connect(std::max(left, kRetryPause));
     if (status.ok()) {
       const absl::StatusOr<attach::v1::Reply> reply = Ask(request, UniqueFd());

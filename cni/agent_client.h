@@ -1,4 +1,7 @@
-// The agent, as the CNI side sees it: agent/api/attach.proto over a SOCK_SEQPACKET socket.
+// AgentClient: the agent's handoff protocol, as the plugin uses it. Thread-unsafe.
+//
+// It carries messages and turns failures of the connection into CNI errors; attachment_name.h makes
+// the messages. Specification: agent/api/attach.proto, over a SOCK_SEQPACKET socket.
 
 #ifndef VXVDE_CNI_AGENT_CLIENT_H_
 #define VXVDE_CNI_AGENT_CLIENT_H_
@@ -17,41 +20,41 @@
 
 namespace vxvde {
 
-// Every call: kCniTryAgainLater when the agent is not there or does not answer in time; its own
-// refusals keep their code, message and remedy.
+// Every call returns kCniTryAgainLater if the agent cannot be reached or does not answer in time
+// (E7). A refusal by the agent keeps its code, message and remedy.
 class AgentClient {
  public:
   virtual ~AgentClient() = default;
 
-  // Opens a transaction, which Commit makes last and everything else rolls back. One for each
-  // attachment may be open.
+  // Opens a transaction. Commit ends it; anything else, the end of the process included, rolls it
+  // back. At most one per attachment is open.
   virtual absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) = 0;
-  // `id` is the AttachmentId of the plan's key. `tap` is a tap's descriptor, or none.
+  // `id` is the AttachmentId of the plan's key. `tap` is the tap's descriptor, or empty.
   virtual absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
                               const UniqueFd& tap) = 0;
-  // Of any attachment, on a connection of its own; its open transaction is given up first.
+  // Any attachment, on a separate connection; rolls its open transaction back first.
   virtual absl::Status Detach(const attach::v1::AttachmentKey& key) = 0;
-  // Of all that were made by one ADD, whose interface name is `key`'s.
+  // All attachments of the ADD whose interface name is that of `key`.
   virtual absl::Status DetachAll(const attach::v1::AttachmentKey& key) = 0;
-  // When nobody answers: leaves a DetachAll for the agent's next start (D1). OK also when no
-  // agent has ever run here, so that nothing is attached.
+  // Leaves a DetachAll for the agent's next start, if the agent cannot be reached (D1). OK too if
+  // no agent has ever run here: then nothing is attached.
   virtual absl::Status QueueDetachAll(const attach::v1::AttachmentKey& key) = 0;
   virtual absl::Status UnqueueDetachAll(const attach::v1::AttachmentKey& key) = 0;
 
   virtual absl::StatusOr<attach::v1::Checked> Check(const attach::v1::AttachmentKey& key) = 0;
-  // Of one container, or all when `container_id` is empty.
+  // The attachments of one container, or of all if `container_id` is empty.
   virtual absl::StatusOr<std::vector<attach::v1::Listed::Attachment>> List(
       const std::string& network, const std::string& container_id) = 0;
-  // Could an ADD to that cloud be served? Tries for `grace` to get an answer: a planned restart
-  // is not an outage. The agent's own no has code 50 or 51.
+  // Could an ADD to that cloud be served? Tries to reach the agent for `grace`, because a planned
+  // restart is not an outage. A negative answer of the agent has code 50 or 51 (S1).
   virtual absl::Status Ping(const attach::v1::Ping& ping, std::chrono::milliseconds grace) = 0;
-  // When nobody answers: does the agent's run-dir have attachments? They are cut off, then.
+  // Does the agent's run-dir record attachments? If the agent cannot be reached, they are cut off.
   virtual bool HasAttachments() = 0;
 };
 
 class SocketAgentClient : public AgentClient {
  public:
-  // `timeout` is for each of connect, request and answer.
+  // `timeout` limits each of connecting, sending and receiving.
   SocketAgentClient(std::string path, std::chrono::milliseconds timeout)
       : path_(std::move(path)), timeout_(timeout) {}
 
@@ -71,7 +74,7 @@ class SocketAgentClient : public AgentClient {
  private:
   absl::Status Connect(std::chrono::milliseconds timeout);
   absl::Status Detach(const attach::v1::Detach& detach);
-  // The folder of the socket.
+  // The directory of the socket.
   std::string RunDir() const;
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& tap);
 

@@ -1,4 +1,4 @@
-// The client against a socket that says what each test wants.
+// The client, against a socket whose answers each test supplies.
 
 #include "cni/agent_client.h"
 
@@ -28,7 +28,7 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
-// Answers each message on each connection with what `answer` makes of it; ends with the test.
+// Answers each message on each connection with the result of `answer`. Stops with the test.
 class FakeAgent {
  public:
   using Answer = std::function<std::string(const attach::v1::Request&, const UniqueFd& fd)>;
@@ -45,7 +45,7 @@ class FakeAgent {
     thread_ = std::thread([this] { Serve(); });
   }
   ~FakeAgent() {
-    shutdown(listener_.get(), SHUT_RDWR);  // accept() then fails
+    shutdown(listener_.get(), SHUT_RDWR);  // makes accept() fail
     thread_.join();
     unlink(path().c_str());
     rmdir(folder_.c_str());
@@ -86,7 +86,7 @@ class FakeAgent {
     EXPECT_TRUE(request.ParseFromArray(buffer.data(), static_cast<int>(n)));
     EXPECT_EQ(request.protocol(), kAttachProtocol);
     const std::string answer = answer_(request, fd);
-    if (answer.empty()) return false;  // hangs up
+    if (answer.empty()) return false;  // closes the connection
     return send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL) > 0;
   }
 
@@ -136,7 +136,7 @@ TEST(AgentClient, CommitEndsItsOwnPlan) {
   EXPECT_THAT(asked, testing::ElementsAre("192.0.2.7/24", "detach", "detach all"));
 }
 
-TEST(AgentClient, PlanAndCommitAreOneConnectionAndTheTapRidesAlong) {
+TEST(AgentClient, PlanAndCommitUseOneConnectionWhichCarriesTheTap) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   UniqueFd reader(ends[0]);
@@ -167,11 +167,11 @@ TEST(AgentClient, PlanAndCommitAreOneConnectionAndTheTapRidesAlong) {
   ASSERT_TRUE(committed.ok()) << committed;
   EXPECT_THAT(addresses, testing::ElementsAre("192.0.2.7/24"));
   char byte = 0;
-  EXPECT_EQ(read(reader.get(), &byte, 1), 1);  // it was that very pipe
+  EXPECT_EQ(read(reader.get(), &byte, 1), 1);  // the descriptor is that of the pipe
   EXPECT_EQ(agent.connections(), 1);
 }
 
-TEST(AgentClient, DetachIsOnAConnectionOfItsOwn) {
+TEST(AgentClient, DetachUsesASeparateConnection) {
   FakeAgent agent([&](const attach::v1::Request& request, const UniqueFd&) {
     attach::v1::Reply reply;
     if (request.has_plan()) reply.mutable_planned();
@@ -186,7 +186,7 @@ TEST(AgentClient, DetachIsOnAConnectionOfItsOwn) {
   attach::v1::Plan plan;
   *plan.mutable_key() = Key();
   ASSERT_TRUE(client.Plan(plan).ok());
-  EXPECT_TRUE(client.Detach(Key()).ok());  // the agent sees the plan's connection end first
+  EXPECT_TRUE(client.Detach(Key()).ok());  // the agent sees the end of the plan's connection first
   EXPECT_EQ(agent.connections(), 2);
   EXPECT_TRUE(client.Ping({}, milliseconds(5000)).ok());
 }
@@ -206,7 +206,7 @@ TEST(AgentClient, RefusalKeepsCodeMessageAndRemedy) {
   EXPECT_EQ(error.details, "add it");
 }
 
-TEST(AgentClient, AnswersThatDoNotFitAreAnotherVersions) {
+TEST(AgentClient, UnexpectedAnswersAreAVersionMismatch) {
   for (const std::string& answer : {std::string("\xff\xff\xff"), [] {
                                       attach::v1::Reply reply;
                                       reply.mutable_pong();
@@ -230,7 +230,7 @@ TEST(AgentClient, E7_HangUpAndSilenceAreTryAgainLater) {
   FakeAgent rude([](const attach::v1::Request&, const UniqueFd&) { return std::string(); });
   EXPECT_EQ(ToCniError(SocketAgentClient(rude.path(), milliseconds(5000)).Detach(Key())).code, 11u);
 
-  // The socket of a listener that accepts nobody: the request waits in its queue.
+  // A listener that never accepts: the request waits in its queue.
   std::string folder = "/tmp/agent_client.XXXXXX";
   ASSERT_NE(mkdtemp(folder.data()), nullptr);
   const std::string path = folder + "/s";
@@ -247,7 +247,7 @@ TEST(AgentClient, E7_HangUpAndSilenceAreTryAgainLater) {
   rmdir(folder.c_str());
 }
 
-TEST(AgentClient, S1_TheAgentsOwnNoKeepsItsCode) {
+TEST(AgentClient, S1_ANegativeAnswerOfTheAgentKeepsItsCode) {
   FakeAgent agent([](const attach::v1::Request& request, const UniqueFd&) {
     EXPECT_EQ(request.ping().cloud(), "blue");
     attach::v1::Reply reply;
@@ -267,7 +267,7 @@ TEST(AgentClient, S1_TheAgentsOwnNoKeepsItsCode) {
   EXPECT_EQ(agent.connections(), 1);
 }
 
-// The first two connections meet an agent that is on its way down.
+// The first two connections reach an agent that is shutting down.
 TEST(AgentClient, S1_PingOutlivesARestart) {
   int calls = 0;
   FakeAgent agent([&](const attach::v1::Request&, const UniqueFd&) {

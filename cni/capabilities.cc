@@ -22,12 +22,12 @@ absl::StatusOr<uint16_t> AsPort(const Json& mapping, Finder find, const char* ke
   ASSIGN_OR_RETURN(const uint32_t port, AsNumber(*value, key, 65535));
   if (port == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("port mapping ", Show(mapping), ": ", key, " 0 is no port"));
+        absl::StrCat("port mapping ", Show(mapping), ": ", key, " 0 is not a port"));
   }
   return static_cast<uint16_t>(port);
 }
 
-// What both callers say alike; only their words for it differ.
+// The callers' forms differ only in the keys' names.
 absl::StatusOr<PublishedPort> AsMapping(const Json& mapping, Finder find, const char* host_port,
                                         const char* container_port, const char* host_ip) {
   if (!mapping.is_object()) {
@@ -42,8 +42,7 @@ absl::StatusOr<PublishedPort> AsMapping(const Json& mapping, Finder find, const 
     port.protocol = absl::AsciiStrToLower(text);
     if (port.protocol != "tcp" && port.protocol != "udp" && port.protocol != "sctp") {
       return absl::InvalidArgumentError(absl::StrCat("port mapping ", Show(mapping), ": protocol ",
-                                                     Show(*protocol),
-                                                     " is none of tcp, udp and sctp"));
+                                                     Show(*protocol), " is not tcp, udp or sctp"));
     }
   }
   if (const Json* ip = find(mapping, host_ip); ip != nullptr && *ip != "") {
@@ -62,13 +61,13 @@ absl::Status TooMany(absl::string_view key) {
       absl::StrCat(key, ": more than ", kMaxPublishedPorts, " ports"));
 }
 
-// Negative and broken numbers are not `unsigned` in JSON.
+// A negative number and a fraction are not `unsigned` in nlohmann's JSON.
 absl::StatusOr<uint64_t> AsBits(const Json& value, const char* key) {
   const Json* bits = FindNoCase(value, key);
   if (bits == nullptr) return 0;
   if (bits->is_number_unsigned()) return bits->get<uint64_t>();
   return absl::InvalidArgumentError(
-      absl::StrCat("bandwidth: ", key, " ", Show(*bits), " is no whole number of bits"));
+      absl::StrCat("bandwidth: ", key, " ", Show(*bits), " is not a whole number of bits"));
 }
 
 absl::StatusOr<std::optional<BitRate>> AsBitRate(const Json& value, const char* rate_key,
@@ -80,7 +79,7 @@ absl::StatusOr<std::optional<BitRate>> AsBitRate(const Json& value, const char* 
   if (found.rate == 0 || found.burst == 0) {
     return absl::InvalidArgumentError(absl::StrCat("bandwidth: ", rate_key, " ", found.rate,
                                                    " and ", burst_key, " ", found.burst,
-                                                   ": one needs the other"));
+                                                   ": give both"));
   }
   return found;
 }
@@ -113,7 +112,7 @@ absl::StatusOr<std::vector<PublishedPort>> AsPortRanges(const Json& list) {
     if (range == 0) range = 1;
     if (port.host_port + range - 1 > 65535 || port.container_port + range - 1 > 65535) {
       return absl::InvalidArgumentError(
-          absl::StrCat("port mapping ", Show(mapping), ": its range ends behind port 65535"));
+          absl::StrCat("port mapping ", Show(mapping), ": its range ends after port 65535"));
     }
     if (ports.size() + range > kMaxPublishedPorts) return TooMany("port_mappings");
     for (; range > 0; --range) {

@@ -1,6 +1,7 @@
-// Two wishes of a runtime for the first interface: ports of the node that lead to it, and how fast
-// it may be. JSON -> values; pure. Source: CNI CONVENTIONS.md ("portMappings", "bandwidth") and
-// netavark's plugin-API.md (PortMapping). Errors are InvalidArgument.
+// JSON of two capabilities, published ports and bandwidth, in the forms of both callers. Pure.
+//
+// This room does not decide who serves them. Errors are InvalidArgument. Specification: CNI
+// CONVENTIONS.md ("portMappings", "bandwidth") and netavark's plugin-API.md (PortMapping).
 
 #ifndef VXVDE_CNI_CAPABILITIES_H_
 #define VXVDE_CNI_CAPABILITIES_H_
@@ -10,18 +11,19 @@
 
 #include "absl/status/statusor.h"
 #include "cni/json.h"
-#include "cni/request.h"
+#include "cni/values.h"
 
 namespace vxvde {
 
-// Of CNI: keys in any case. At most kMaxPublishedPorts.
-absl::StatusOr<std::vector<PublishedPort>> AsPortMappings(const Json& list);
-// Of netavark, whose mappings may stand for `range` ports each.
-absl::StatusOr<std::vector<PublishedPort>> AsPortRanges(const Json& list);
 inline constexpr size_t kMaxPublishedPorts = 1024;
 
-// {ingressRate, ingressBurst, egressRate, egressBurst}, in any case; rates in bits a second, bursts
-// in bits. 0 is absent. A rate needs its burst, and a burst its rate.
+// CNI's form: keys in any case (A9). At most kMaxPublishedPorts.
+absl::StatusOr<std::vector<PublishedPort>> AsPortMappings(const Json& list);
+// netavark's form, in which each mapping stands for `range` consecutive ports.
+absl::StatusOr<std::vector<PublishedPort>> AsPortRanges(const Json& list);
+
+// {ingressRate, ingressBurst, egressRate, egressBurst}, keys in any case; rates in bits per second,
+// bursts in bits. 0 means absent. A rate and its burst must be given together.
 absl::StatusOr<Bandwidth> AsBandwidth(const Json& value);
 
 }  // namespace vxvde

@@ -1,4 +1,4 @@
-#include "cni/check.h"
+// CHECK: does the state still match the result of ADD, and do frames flow?
 
 #include <algorithm>
 #include <optional>
@@ -10,13 +10,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/api/attachment_id.h"
+#include "cni/attachment_name.h"
+#include "cni/commands.h"
 #include "cni/error.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
 namespace {
 
-// The index in `previous` of the pod's interface `ifname`.
+// The index of the pod's interface `ifname` in `previous`.
 std::optional<size_t> FindInterface(const CniResult& previous, const std::string& ifname) {
   for (size_t i = 0; i < previous.interfaces.size(); ++i) {
     const ResultInterface& one = previous.interfaces[i];
@@ -34,7 +36,7 @@ bool HasRoute(const LinkState& state, const ResultRoute& route) {
   });
 }
 
-// What differs, in words.
+// The differences, each as a phrase for the message.
 std::vector<std::string> Compare(const CniResult& previous, size_t index, const LinkState& state,
                                  const attach::v1::Checked& checked) {
   std::vector<std::string> differences;
@@ -49,7 +51,7 @@ std::vector<std::string> Compare(const CniResult& previous, size_t index, const 
   if (!expected.mac.empty() && absl::AsciiStrToLower(expected.mac) != mac) {
     differs("the MAC of ", ifname, " is ", mac, ", not ", expected.mac);
   }
-  // Before 1.1.0 a result does not say it, and a later plugin may have made it smaller.
+  // Results before 1.1.0 have no MTU, and a later plugin may have lowered it.
   if (expected.mtu != 0 && state.mtu != expected.mtu) {
     differs("the MTU of ", ifname, " is ", state.mtu, ", not ", expected.mtu);
   } else if (state.mtu > checked.mtu()) {
@@ -67,37 +69,29 @@ std::vector<std::string> Compare(const CniResult& previous, size_t index, const 
   return differences;
 }
 
-absl::Status CheckOne(const Request& request, const std::string& ifname, const Outside& outside) {
-  attach::v1::AttachmentKey key;
-  key.set_network(request.network);
-  key.set_container_id(request.container_id);
-  key.set_ifname(ifname);
+absl::Status CheckOne(const CheckRequest& request, const std::string& ifname,
+                      const Outside& outside) {
+  const AttachmentName name = NameOf(request.network, request.container, ifname);
+  const std::string& netns = request.container.netns;
   const std::optional<size_t> index = FindInterface(request.previous, ifname);
   if (!index) {
     return CniStatus(
         kCniInvalidConfig,
         absl::StrCat("CHECK: \"prevResult\" has no interface ", ifname, " with a sandbox"),
-        "the runtime must pass the result of ADD as it was");
+        "the runtime must pass the result of ADD unchanged");
   }
-  ASSIGN_OR_RETURN(const attach::v1::Checked checked, outside.agent.Check(key));
-
-  const std::string id = AttachmentId(key.network(), key.container_id(), ifname);
-  const std::string main_id = AttachmentId(key.network(), key.container_id(), request.ifname);
-  const LinkNames names = {.netns = request.netns,
-                           .ifname = ifname,
-                           .host_ifname = HostIfName(id),
-                           .alias = LinkAlias(id, main_id)};
+  ASSIGN_OR_RETURN(const attach::v1::Checked checked, outside.agent.Check(KeyOf(name)));
   const LinkMode mode = checked.mode() == attach::v1::TAP ? LinkMode::kTap : LinkMode::kVeth;
-  const absl::StatusOr<LinkState> state = outside.links.Inspect(names, mode);
+  const absl::StatusOr<LinkState> state = outside.links.Inspect(LinksOf(name, netns), mode);
   std::vector<std::string> differences;
   if (absl::IsNotFound(state.status())) {
-    differences.push_back(absl::StrCat("interface ", ifname, " is not in ", request.netns));
+    differences.push_back(absl::StrCat("interface ", ifname, " is not in ", netns));
   } else {
     RETURN_IF_ERROR(state.status());
     differences = Compare(request.previous, *index, *state, checked);
   }
-  // Routes are not said to be of an interface: they count once, for the pod.
-  if (state.ok() && ifname == request.ifname) {
+  // A result does not assign routes to interfaces: they are checked once for the pod.
+  if (state.ok() && ifname == request.container.ifname) {
     for (const ResultRoute& route : request.previous.routes) {
       if (HasRoute(*state, route)) continue;
       differences.push_back(absl::StrCat(
@@ -107,38 +101,40 @@ absl::Status CheckOne(const Request& request, const std::string& ifname, const O
   }
   if (differences.empty()) return absl::OkStatus();
   return CniStatus(static_cast<uint32_t>(AttachError::kChanged), absl::StrJoin(differences, "; "),
-                   "put it back, or run DEL and ADD for the container");
+                   "restore it, or run DEL and ADD for the container");
 }
 
 }  // namespace
 
-absl::Status Check(const Request& request, const Outside& outside) {
-  RETURN_IF_ERROR(outside.links.CheckNetNs(request.netns, request.own_netns_allowed));
+absl::Status Check(const CheckRequest& request, const Outside& outside) {
+  const Container& container = request.container;
+  RETURN_IF_ERROR(outside.links.CheckNetNs(container.netns, request.own_netns_allowed));
   ASSIGN_OR_RETURN(const std::vector<attach::v1::Listed::Attachment> listed,
-                   outside.agent.List(request.network, request.container_id));
-  // Chained, `ifname` is another plugin's. A result that we made has the host end, or in tap mode
-  // begins with the pod's.
+                   outside.agent.List(request.network.name, container.id));
+  // Chained, another plugin made `ifname`. A result of this plugin contains the host end, or in tap
+  // mode begins with the pod's interface.
   const std::string host_ifname =
-      HostIfName(AttachmentId(request.network, request.container_id, request.ifname));
+      LinksOf(NameOf(request.network, container), container.netns).host_ifname;
   const std::vector<ResultInterface>& interfaces = request.previous.interfaces;
   const auto is_ours = [&](const ResultInterface& one) { return one.name == host_ifname; };
   bool main = request.mode == LinkMode::kTap
-                  ? !interfaces.empty() && interfaces[0].name == request.ifname
+                  ? !interfaces.empty() && interfaces[0].name == container.ifname
                   : std::any_of(interfaces.begin(), interfaces.end(), is_ours);
   std::vector<std::string> others;
   for (const attach::v1::Listed::Attachment& one : listed) {
-    if (one.main_ifname() != request.ifname || one.planned() || one.ended()) continue;
-    if (one.key().ifname() == request.ifname) {
+    if (one.main_ifname() != container.ifname || one.planned() || one.ended()) continue;
+    if (one.key().ifname() == container.ifname) {
       main = true;
     } else {
       others.push_back(one.key().ifname());
     }
   }
-  if (!main && !FindInterface(request.previous, request.ifname)) main = true;  // which says so
-  if (main) RETURN_IF_ERROR(CheckOne(request, request.ifname, outside));
+  // A result without the interface is an error, which CheckOne reports.
+  if (!FindInterface(request.previous, container.ifname)) main = true;
+  if (main) RETURN_IF_ERROR(CheckOne(request, container.ifname, outside));
   for (const std::string& ifname : others) RETURN_IF_ERROR(CheckOne(request, ifname, outside));
-  if (!main || request.ipam.kind != Ipam::Kind::kDelegate) return absl::OkStatus();
-  return outside.ipam.Check(request);
+  if (!main || !request.network.ipam) return absl::OkStatus();
+  return outside.ipam.Check(*request.network.ipam, container);
 }
 
 }  // namespace vxvde

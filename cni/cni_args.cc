@@ -36,14 +36,14 @@ absl::StatusOr<CniArgs> ParseCniArgs(absl::string_view text) {
       args.pod_name = value;
     } else if (key == "K8S_POD_UID") {
       args.pod_uid = value;
-    } else if (key != "K8S_POD_INFRA_CONTAINER_ID") {  // is CNI_CONTAINERID once more
+    } else if (key != "K8S_POD_INFRA_CONTAINER_ID") {  // the same as CNI_CONTAINERID
       unknown.emplace_back(key);
     }
   }
   if (!unknown.empty() && !ignore_unknown) {
     return CniStatus(kCniInvalidEnvironment,
                      absl::StrCat("CNI_ARGS: unknown key ", absl::StrJoin(unknown, ", ")),
-                     "add IgnoreUnknown=1 when it is meant for another plugin");
+                     "add IgnoreUnknown=1 if it is meant for another plugin");
   }
   return args;
 }

@@ -1,5 +1,7 @@
-// CNI_ARGS: "KEY=VALUE;KEY=VALUE", in any order. Pure.
-// Source: CNI CONVENTIONS.md, "CNI_ARGS"; K8S_* are what kubelet's runtimes send.
+// Parses CNI_ARGS: "KEY=VALUE;KEY=VALUE", in any order (A9). Pure.
+//
+// Values are not checked here: request.cc does, where it knows their precedence. Specification: CNI
+// CONVENTIONS.md, "CNI_ARGS"; container runtimes of Kubernetes send the K8S_ keys.
 
 #ifndef VXVDE_CNI_CNI_ARGS_H_
 #define VXVDE_CNI_CNI_ARGS_H_
@@ -20,8 +22,8 @@ struct CniArgs {
   std::string pod_uid;
 };
 
-// kCniInvalidEnvironment for a pair without '=', and for a key that is not known here
-// unless IgnoreUnknown is 1 or true.
+// kCniInvalidEnvironment for a pair without '=', and for an unknown key unless IgnoreUnknown is 1
+// or true (A7).
 absl::StatusOr<CniArgs> ParseCniArgs(absl::string_view text);
 
 }  // namespace vxvde

@@ -11,7 +11,7 @@
 namespace vxvde {
 namespace {
 
-// The payload's text is "CODE\nDETAILS".
+// The payload is the text "CODE\nDETAILS".
 constexpr char kPayload[] = "vxvde/cni";
 
 }  // namespace

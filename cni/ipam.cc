@@ -25,7 +25,7 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxOutput = 1 << 20;
-// A plugin that is being copied to its place cannot be run for a moment.
+// ETXTBSY: a plugin cannot be run while its file is being written (P1).
 constexpr int kBusyAttempts = 50;
 constexpr useconds_t kBusyPause = 100 * 1000;
 constexpr uint32_t kUnknownContainer = 3;  // CNI SPEC 1.1.0, "Error"
@@ -41,9 +41,9 @@ absl::StatusOr<Pipe> MakePipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-absl::StatusOr<std::string> FindProgram(const Ipam& ipam) {
-  for (const std::string& folder : ipam.path) {
-    std::string file = absl::StrCat(folder, "/", ipam.type);
+absl::StatusOr<std::string> FindProgram(const IpamDelegate& delegate) {
+  for (const std::string& folder : delegate.path) {
+    std::string file = absl::StrCat(folder, "/", delegate.type);
     struct stat info = {};
     if (stat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
         access(file.c_str(), X_OK) == 0) {
@@ -51,19 +51,20 @@ absl::StatusOr<std::string> FindProgram(const Ipam& ipam) {
     }
   }
   return CniStatus(kCniInvalidConfig,
-                   absl::StrCat("the IPAM plugin ", ipam.type, " is not in CNI_PATH (",
-                                absl::StrJoin(ipam.path, ":"), ")"),
-                   absl::StrCat("install ", ipam.type, " there, or change \"ipam\".\"type\""));
+                   absl::StrCat("the IPAM plugin ", delegate.type, " is not in CNI_PATH (",
+                                absl::StrJoin(delegate.path, ":"), ")"),
+                   absl::StrCat("install ", delegate.type, " there, or change \"ipam\".\"type\""));
 }
 
-// What the child does after fork: async-signal-safe calls only. `failed` gets the errno.
+// Runs in the child after fork: async-signal-safe calls only. Writes the errno of execve to
+// `failed`.
 [[noreturn]] void Become(const char* file, char* const* argv, char* const* envp, int in, int out,
                          int failed, pid_t parent) {
-  // The plugin dies with us: what it had begun must not end after the runtime's DEL.
+  // The plugin dies with this process: it must not complete an allocation after the runtime's DEL.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
   signal(SIGPIPE, SIG_DFL);
-  // dup2 clears CLOEXEC, but not when both are the same descriptor.
+  // dup2 clears CLOEXEC unless both descriptors are the same.
   if (in == STDIN_FILENO) fcntl(in, F_SETFD, 0);
   if (in != STDIN_FILENO) dup2(in, STDIN_FILENO);
   if (out == STDOUT_FILENO) fcntl(out, F_SETFD, 0);
@@ -80,7 +81,7 @@ struct Child {
   UniqueFd out;  // its standard output
 };
 
-// One attempt. `exec_error` gets the errno when the program could not be run.
+// One attempt. `exec_error` is the errno of execve, or 0.
 absl::StatusOr<Child> Spawn(const std::string& file, const std::vector<std::string>& environment,
                             int& exec_error) {
   ASSIGN_OR_RETURN(Pipe in, MakePipe());
@@ -133,7 +134,7 @@ absl::StatusOr<Child> Start(const std::string& file, const std::vector<std::stri
   }
 }
 
-// Writes `input` and reads everything, at the same time: either pipe may fill up.
+// Writes `input` and reads the output concurrently, because either pipe may fill up.
 absl::StatusOr<std::string> Talk(Child& child, absl::string_view input) {
   std::string output;
   char buffer[4096];
@@ -146,62 +147,65 @@ absl::StatusOr<std::string> Talk(Child& child, absl::string_view input) {
     if (child.in && fds[1].revents != 0) {
       const ssize_t n = write(child.in.get(), input.data(), input.size());
       if (n > 0) input.remove_prefix(static_cast<size_t>(n));
-      // EPIPE: it does not want to read more, which is its right.
+      // EPIPE: the plugin does not read the rest, which is allowed.
       if (input.empty() || (n < 0 && errno != EAGAIN && errno != EINTR)) child.in.Reset();
     }
     if (fds[0].revents != 0) {
       const ssize_t n = read(child.out.get(), buffer, sizeof(buffer));
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoStatus(errno, "read the IPAM plugin's answer");
+      if (n < 0) return ErrnoStatus(errno, "read the output of the IPAM plugin");
       if (n == 0) child.out.Reset();
       output.append(buffer, static_cast<size_t>(n));
       if (output.size() > kMaxOutput) {
-        return absl::InternalError("the IPAM plugin's answer is longer than 1 MiB");
+        return absl::InternalError("the output of the IPAM plugin is longer than 1 MiB");
       }
     }
   }
   return output;
 }
 
-absl::Status PluginFailure(const Request& request, absl::string_view command, int status,
+absl::Status PluginFailure(const IpamDelegate& delegate, absl::string_view command, int status,
                            const std::string& output) {
-  const std::string who = absl::StrCat("IPAM plugin ", request.ipam.type, ", ", command);
+  const std::string call = absl::StrCat("IPAM plugin ", delegate.type, ", ", command);
   if (const std::optional<CniError> error = ParseError(output)) {
-    return CniStatus(error->code, absl::StrCat(who, ": ", error->msg), error->details);
+    return CniStatus(error->code, absl::StrCat(call, ": ", error->msg), error->details);
   }
   const std::string end = WIFSIGNALED(status) ? absl::StrCat("signal ", WTERMSIG(status))
                                               : absl::StrCat("exit status ", WEXITSTATUS(status));
   constexpr size_t kEnough = 200;
-  return CniStatus(kCniInternal, absl::StrCat(who, ": ended with ", end, " and no error object"),
+  return CniStatus(kCniInternal,
+                   absl::StrCat(call, ": it ended with ", end, " and without an error object"),
                    output.substr(0, kEnough));
 }
 
 }  // namespace
 
 absl::StatusOr<std::string> ExecIpamPlugin::Run(absl::string_view command,
-                                                const Request& request) const {
-  absl::StatusOr<std::string> output = RunWith(command, request, request.config);
-  if (output.ok() || request.version != SpecVersion::k110 ||
+                                                const IpamDelegate& delegate,
+                                                const Container* container) const {
+  absl::StatusOr<std::string> output = RunOnce(command, delegate, container);
+  if (output.ok() || delegate.version != SpecVersion::k110 ||
       ToCniError(output.status()).code != kCniIncompatibleVersion) {
     return output;
   }
-  ASSIGN_OR_RETURN(const std::string older, ConfigInVersion(request.config, SpecVersion::k100));
-  return RunWith(command, request, older);
+  IpamDelegate older = delegate;
+  ASSIGN_OR_RETURN(older.config, ConfigInVersion(delegate.config, SpecVersion::k100));
+  return RunOnce(command, older, container);
 }
 
-absl::StatusOr<std::string> ExecIpamPlugin::RunWith(absl::string_view command,
-                                                    const Request& request,
-                                                    absl::string_view config) const {
-  ASSIGN_OR_RETURN(const std::string file, FindProgram(request.ipam));
-  std::vector<std::string> environment = {absl::StrCat("CNI_COMMAND=", command)};
-  Environment attachment = environment_;
-  attachment.erase("CNI_COMMAND");
-  if (!request.container_id.empty()) {
-    attachment["CNI_CONTAINERID"] = request.container_id;
-    attachment["CNI_IFNAME"] = request.ifname;
-    if (!request.netns.empty()) attachment["CNI_NETNS"] = request.netns;
+absl::StatusOr<std::string> ExecIpamPlugin::RunOnce(absl::string_view command,
+                                                    const IpamDelegate& delegate,
+                                                    const Container* container) const {
+  ASSIGN_OR_RETURN(const std::string file, FindProgram(delegate));
+  Environment variables = environment_;
+  variables["CNI_COMMAND"] = std::string(command);
+  if (container != nullptr) {
+    variables["CNI_CONTAINERID"] = container->id;
+    variables["CNI_IFNAME"] = container->ifname;
+    if (!container->netns.empty()) variables["CNI_NETNS"] = container->netns;
   }
-  for (const auto& [key, value] : attachment) {
+  std::vector<std::string> environment;
+  for (const auto& [key, value] : variables) {
     environment.push_back(absl::StrCat(key, "=", value));
   }
   ASSIGN_OR_RETURN(Child child, Start(file, environment));
@@ -210,43 +214,49 @@ absl::StatusOr<std::string> ExecIpamPlugin::RunWith(absl::string_view command,
     kill(child.pid, SIGKILL);
     (void)Wait(child.pid, status);
   };
-  ASSIGN_OR_RETURN(std::string output, Talk(child, config));
+  ASSIGN_OR_RETURN(std::string output, Talk(child, delegate.config));
   std::move(kill_it).Cancel();
   int status = 0;
   RETURN_IF_ERROR(Wait(child.pid, status));
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    return PluginFailure(request, command, status, output);
+    return PluginFailure(delegate, command, status, output);
   }
   return output;
 }
 
-absl::StatusOr<CniResult> ExecIpamPlugin::Add(const Request& request) {
-  ASSIGN_OR_RETURN(const std::string output, Run("ADD", request));
-  return ParseIpamResult(output);
-}
-
-absl::Status ExecIpamPlugin::Delete(const Request& request) { return Run("DEL", request).status(); }
-
-absl::Status ExecIpamPlugin::RunIfKnown(absl::string_view command, const Request& request) const {
-  // A plugin that is missing has a code of its own, which must not be read as the plugin's.
-  RETURN_IF_ERROR(FindProgram(request.ipam).status());
-  const absl::Status status = Run(command, request).status();
+absl::Status ExecIpamPlugin::RunIfKnown(absl::string_view command, const IpamDelegate& delegate,
+                                        const Container* container) const {
+  // The error for a missing plugin has a code of its own, which must not be taken for the plugin's.
+  RETURN_IF_ERROR(FindProgram(delegate).status());
+  const absl::Status status = Run(command, delegate, container).status();
   if (status.ok()) return status;
   const uint32_t code = ToCniError(status).code;
-  // libcni's skel before 1.2 looks for a container before it looks at the command.
+  // libcni's skel before 1.2 checks the container before it checks the command.
   const bool has_none = code == kCniIncompatibleVersion || code == kCniInvalidEnvironment ||
-                        (code == kUnknownContainer && request.container_id.empty());
+                        (code == kUnknownContainer && container == nullptr);
   return has_none ? absl::OkStatus() : status;
 }
 
-absl::Status ExecIpamPlugin::CheckStatus(const Request& request) {
-  return RunIfKnown("STATUS", request);
+absl::StatusOr<CniResult> ExecIpamPlugin::Add(const IpamDelegate& delegate,
+                                              const Container& container) {
+  ASSIGN_OR_RETURN(const std::string output, Run("ADD", delegate, &container));
+  return ParseIpamResult(output);
 }
 
-absl::Status ExecIpamPlugin::Check(const Request& request) { return RunIfKnown("CHECK", request); }
+absl::Status ExecIpamPlugin::Delete(const IpamDelegate& delegate, const Container& container) {
+  return Run("DEL", delegate, &container).status();
+}
 
-absl::Status ExecIpamPlugin::CollectGarbage(const Request& request) {
-  return RunIfKnown("GC", request);
+absl::Status ExecIpamPlugin::Check(const IpamDelegate& delegate, const Container& container) {
+  return RunIfKnown("CHECK", delegate, &container);
+}
+
+absl::Status ExecIpamPlugin::CheckStatus(const IpamDelegate& delegate) {
+  return RunIfKnown("STATUS", delegate, nullptr);
+}
+
+absl::Status ExecIpamPlugin::CollectGarbage(const IpamDelegate& delegate) {
+  return RunIfKnown("GC", delegate, nullptr);
 }
 
 }  // namespace vxvde

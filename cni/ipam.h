@@ -1,6 +1,8 @@
-// Delegation to an IPAM plugin: found in CNI_PATH, run with our environment and our
-// configuration, as the specification says. The only place of this room that runs a program.
-// Source: CNI SPEC 1.1.0, section 4, "Plugin Delegation".
+// Runs an IPAM plugin: finds it in CNI_PATH and passes it this process's environment and
+// configuration. The only file of cni/ that runs a program.
+//
+// It does not interpret the lease beyond its syntax: add.cc does. Specification: CNI SPEC 1.1.0,
+// section 4, "Plugin Delegation" (P1).
 
 #ifndef VXVDE_CNI_IPAM_H_
 #define VXVDE_CNI_IPAM_H_
@@ -15,42 +17,45 @@
 
 namespace vxvde {
 
-// `request.ipam.kind` is kDelegate for every call. An error of the plugin comes back with
-// its own code, message and details.
+// An error of the plugin keeps its code, message and details.
 class IpamPlugin {
  public:
   virtual ~IpamPlugin() = default;
-  virtual absl::StatusOr<CniResult> Add(const Request& request) = 0;
-  virtual absl::Status Delete(const Request& request) = 0;
-  // OK from plugins that are older than STATUS (their codes are 1, 3 and 4).
-  virtual absl::Status CheckStatus(const Request& request) = 0;
-  // The same of CHECK, which came with 0.4.0, and of GC, which came with 1.1.0.
-  virtual absl::Status Check(const Request& request) = 0;
-  virtual absl::Status CollectGarbage(const Request& request) = 0;
+  virtual absl::StatusOr<CniResult> Add(const IpamDelegate& delegate,
+                                        const Container& container) = 0;
+  virtual absl::Status Delete(const IpamDelegate& delegate, const Container& container) = 0;
+  // OK for a plugin that is older than the command: CHECK exists since 0.4.0, STATUS and GC since
+  // 1.1.0. Such plugins answer with code 1, 3 or 4.
+  virtual absl::Status Check(const IpamDelegate& delegate, const Container& container) = 0;
+  virtual absl::Status CheckStatus(const IpamDelegate& delegate) = 0;
+  virtual absl::Status CollectGarbage(const IpamDelegate& delegate) = 0;
 };
 
-// SIGPIPE must be ignored: a plugin need not read its input.
+// SIGPIPE must be ignored: a plugin may exit without reading its input.
 class ExecIpamPlugin : public IpamPlugin {
  public:
-  // `environment` is this process's, whole; in the plugin's CNI_COMMAND differs, and the
-  // attachment is that of the request, which GC has found.
+  // `environment` is that of this process. The plugin's differs in CNI_COMMAND, and names the
+  // container of the call, which during GC is not this process's.
   explicit ExecIpamPlugin(Environment environment) : environment_(std::move(environment)) {}
 
-  absl::StatusOr<CniResult> Add(const Request& request) override;
-  absl::Status Delete(const Request& request) override;
-  absl::Status CheckStatus(const Request& request) override;
-  absl::Status Check(const Request& request) override;
-  absl::Status CollectGarbage(const Request& request) override;
+  absl::StatusOr<CniResult> Add(const IpamDelegate& delegate, const Container& container) override;
+  absl::Status Delete(const IpamDelegate& delegate, const Container& container) override;
+  absl::Status Check(const IpamDelegate& delegate, const Container& container) override;
+  absl::Status CheckStatus(const IpamDelegate& delegate) override;
+  absl::Status CollectGarbage(const IpamDelegate& delegate) override;
 
  private:
-  // Standard output of the plugin, once it has ended well. A plugin of the time before 1.1.0
-  // (Debian 12's) is asked again in 1.0.0, which is the same for IPAM.
-  absl::StatusOr<std::string> Run(absl::string_view command, const Request& request) const;
-  absl::StatusOr<std::string> RunWith(absl::string_view command, const Request& request,
-                                      absl::string_view config) const;
+  // Returns the plugin's standard output if it succeeds. A plugin that does not know 1.1.0 (Debian
+  // 12's) is called again with 1.0.0, which is the same for IPAM. `container` is nullptr for STATUS
+  // and GC.
+  absl::StatusOr<std::string> Run(absl::string_view command, const IpamDelegate& delegate,
+                                  const Container* container) const;
+  absl::StatusOr<std::string> RunOnce(absl::string_view command, const IpamDelegate& delegate,
+                                      const Container* container) const;
 
   // OK when the plugin is older than `command`.
-  absl::Status RunIfKnown(absl::string_view command, const Request& request) const;
+  absl::Status RunIfKnown(absl::string_view command, const IpamDelegate& delegate,
+                          const Container* container) const;
 
   Environment environment_;
 };

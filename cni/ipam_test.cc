@@ -1,4 +1,4 @@
-// Delegation with small shell scripts in the place of IPAM plugins.
+// Delegation, with small shell scripts as IPAM plugins.
 
 #include "cni/ipam.h"
 
@@ -37,10 +37,9 @@ class IpamTest : public testing::Test {
     std::string pattern = testing::TempDir() + "/ipam.XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    request_.ipam.kind = Ipam::Kind::kDelegate;
-    request_.ipam.type = "fake";
-    request_.ipam.path = {folder_};
-    request_.config = R"({"name": "blue", "ipam": {"type": "fake"}})";
+    delegate_.type = "fake";
+    delegate_.path = {folder_};
+    delegate_.config = R"({"name": "blue", "ipam": {"type": "fake"}})";
   }
 
   std::string At(const std::string& name) const { return folder_ + "/" + name; }
@@ -58,40 +57,42 @@ class IpamTest : public testing::Test {
 
   Environment environment_ = {
       {"CNI_COMMAND", "X"}, {"CNI_ARGS", "IP=192.0.2.7"}, {"PATH", "/usr/bin:/bin"}};
-  Request request_;
+  IpamDelegate delegate_;
+  Container container_ = {.id = "c1", .netns = "/run/netns/pod", .ifname = "eth0"};
   std::string folder_;
 };
 
-TEST_F(IpamTest, I1_SameEnvironmentAndCompleteConfiguration) {
+TEST_F(IpamTest, P1_SameEnvironmentAndCompleteConfiguration) {
   Script("fake", "cat > " + At("stdin") + "\necho $CNI_COMMAND $CNI_ARGS > " + At("env") +
                      R"(
 echo '{"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.7/24"}]}')");
   ExecIpamPlugin ipam(environment_);
-  const absl::StatusOr<CniResult> result = ipam.Add(request_);
+  const absl::StatusOr<CniResult> result = ipam.Add(delegate_, container_);
   ASSERT_TRUE(result.ok()) << result.status();
   ASSERT_EQ(result->addresses.size(), 1u);
   EXPECT_EQ(result->addresses[0].address.ToString(), "192.0.2.7/24");
-  EXPECT_EQ(Read("stdin"), request_.config);
+  EXPECT_EQ(Read("stdin"), delegate_.config);
   EXPECT_EQ(Read("env"), "ADD IP=192.0.2.7\n");
-  ASSERT_TRUE(ipam.Delete(request_).ok());
+  ASSERT_TRUE(ipam.Delete(delegate_, container_).ok());
   EXPECT_EQ(Read("env"), "DEL IP=192.0.2.7\n");
 }
 
-TEST_F(IpamTest, I1_FoldersAreSearchedInOrder) {
+TEST_F(IpamTest, P1_FoldersAreSearchedInOrder) {
   ASSERT_EQ(mkdir(At("a").c_str(), 0755), 0);
   ASSERT_EQ(mkdir(At("b").c_str(), 0755), 0);
   ASSERT_EQ(mkdir(At("c").c_str(), 0755), 0);
   ASSERT_EQ(mkdir(At("a/fake").c_str(), 0755), 0);  // a folder is no plugin
   Script("b/fake", R"(echo '{"ips": [{"address": "192.0.2.2/24"}]}')");
   Script("c/fake", R"(echo '{"ips": [{"address": "192.0.2.3/24"}]}')");
-  request_.ipam.path = {At("missing"), At("a"), At("b"), At("c")};
-  const absl::StatusOr<CniResult> result = ExecIpamPlugin(environment_).Add(request_);
+  delegate_.path = {At("missing"), At("a"), At("b"), At("c")};
+  const absl::StatusOr<CniResult> result = ExecIpamPlugin(environment_).Add(delegate_, container_);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->addresses[0].address.ToString(), "192.0.2.2/24");
 }
 
 TEST_F(IpamTest, MissingPluginIsNamedWithThePath) {
-  const CniError error = ToCniError(ExecIpamPlugin(environment_).Add(request_).status());
+  const CniError error =
+      ToCniError(ExecIpamPlugin(environment_).Add(delegate_, container_).status());
   EXPECT_EQ(error.code, 7u);
   EXPECT_THAT(error.msg, AllOf(HasSubstr("CNI_PATH"), HasSubstr("fake"), HasSubstr(folder_)));
 }
@@ -99,26 +100,27 @@ TEST_F(IpamTest, MissingPluginIsNamedWithThePath) {
 TEST_F(IpamTest, ErrorOfThePluginIsPassedOn) {
   Script("fake",
          R"(echo '{"cniVersion": "1.0.0", "code": 11, "msg": "full", "details": "wait"}'; exit 1)");
-  const CniError error = ToCniError(ExecIpamPlugin(environment_).Add(request_).status());
+  const CniError error =
+      ToCniError(ExecIpamPlugin(environment_).Add(delegate_, container_).status());
   EXPECT_EQ(error.code, 11u);
   EXPECT_THAT(error.msg, AllOf(HasSubstr("full"), HasSubstr("fake")));
   EXPECT_EQ(error.details, "wait");
 }
 
-TEST_F(IpamTest, FailureWithoutErrorObjectShowsWhatWasSaid) {
+TEST_F(IpamTest, FailureWithoutErrorObjectShowsTheOutput) {
   Script("fake", "echo panic: nil; exit 2");
-  CniError error = ToCniError(ExecIpamPlugin(environment_).Delete(request_));
+  CniError error = ToCniError(ExecIpamPlugin(environment_).Delete(delegate_, container_));
   EXPECT_EQ(error.code, 999u);
   EXPECT_THAT(error.msg, HasSubstr("exit status 2"));
   EXPECT_THAT(error.details, HasSubstr("panic: nil"));
   Script("fake", "kill -9 $$");
-  error = ToCniError(ExecIpamPlugin(environment_).Delete(request_));
+  error = ToCniError(ExecIpamPlugin(environment_).Delete(delegate_, container_));
   EXPECT_THAT(error.msg, HasSubstr("signal 9"));
 }
 
 TEST_F(IpamTest, NonsenseForAResultIsAnError) {
   Script("fake", "echo hello");
-  EXPECT_EQ(ToCniError(ExecIpamPlugin(environment_).Add(request_).status()).code, 6u);
+  EXPECT_EQ(ToCniError(ExecIpamPlugin(environment_).Add(delegate_, container_).status()).code, 6u);
 }
 
 TEST_F(IpamTest, NeitherPipeBlocksTheOther) {
@@ -127,8 +129,8 @@ TEST_F(IpamTest, NeitherPipeBlocksTheOther) {
 wc -c > )" + At("count") +
                      R"(
 echo '{"ips": [{"address": "192.0.2.7/24"}]}')");
-  request_.config = std::string(500000, ' ');
-  const absl::StatusOr<CniResult> result = ExecIpamPlugin(environment_).Add(request_);
+  delegate_.config = std::string(500000, ' ');
+  const absl::StatusOr<CniResult> result = ExecIpamPlugin(environment_).Add(delegate_, container_);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(std::stoi(Read("count")), 500000);
 }
@@ -136,17 +138,18 @@ echo '{"ips": [{"address": "192.0.2.7/24"}]}')");
 TEST_F(IpamTest, PluginThatReadsNothingIsFine) {
   Script("fake", R"(exec <&-
 echo '{"ips": [{"address": "192.0.2.7/24"}]}')");
-  request_.config = std::string(500000, ' ');
-  EXPECT_TRUE(ExecIpamPlugin(environment_).Add(request_).ok());
+  delegate_.config = std::string(500000, ' ');
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Add(delegate_, container_).ok());
 }
 
-TEST_F(IpamTest, EndlessAnswerIsCutOff) {
+TEST_F(IpamTest, EndlessOutputIsCutOff) {
   Script("fake", "exec cat /dev/zero");
-  EXPECT_THAT(ExecIpamPlugin(environment_).Add(request_).status().message(), HasSubstr("1 MiB"));
+  EXPECT_THAT(ExecIpamPlugin(environment_).Add(delegate_, container_).status().message(),
+              HasSubstr("1 MiB"));
 }
 
-TEST_F(IpamTest, I1_PluginThatIsBeingWrittenIsRetried) {
-  // Of a program that is open for writing, execve says ETXTBSY; a script's interpreter is not.
+TEST_F(IpamTest, P1_PluginThatIsBeingWrittenIsRetried) {
+  // execve returns ETXTBSY for a program that is open for writing, but not for a script.
   std::ofstream(At("fake"), std::ios::binary)
       << std::ifstream("/bin/true", std::ios::binary).rdbuf();
   ASSERT_EQ(chmod(At("fake").c_str(), 0755), 0);
@@ -159,12 +162,12 @@ TEST_F(IpamTest, I1_PluginThatIsBeingWrittenIsRetried) {
   }
   int status_of_probe = 0;
   ASSERT_EQ(waitpid(probe, &status_of_probe, 0), probe);
-  ASSERT_EQ(WEXITSTATUS(status_of_probe), 77) << "the kernel does not say ETXTBSY here";
+  ASSERT_EQ(WEXITSTATUS(status_of_probe), 77) << "this kernel does not return ETXTBSY";
   const UniqueFd watch(inotify_init1(IN_CLOEXEC));
   ASSERT_GE(inotify_add_watch(watch.get(), At("fake").c_str(), IN_OPEN), 0);
   absl::Status status;
-  std::thread run([&] { status = ExecIpamPlugin(environment_).Delete(request_); });
-  // An attempt opens the file; when a second one does, the first has failed.
+  std::thread run([&] { status = ExecIpamPlugin(environment_).Delete(delegate_, container_); });
+  // Each attempt opens the file: a second open means that the first attempt failed.
   bool retried = true;
   for (int attempt = 0; attempt < 2; ++attempt) {
     pollfd opened = {watch.get(), POLLIN, 0};
@@ -178,52 +181,51 @@ TEST_F(IpamTest, I1_PluginThatIsBeingWrittenIsRetried) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
-TEST_F(IpamTest, WhatCannotBeRunIsAnError) {
+TEST_F(IpamTest, AFileThatCannotBeRunIsAnError) {
   std::ofstream(At("fake")) << "no program";
   ASSERT_EQ(chmod(At("fake").c_str(), 0755), 0);
-  EXPECT_THAT(ExecIpamPlugin(environment_).Delete(request_).message(), HasSubstr(At("fake")));
+  EXPECT_THAT(ExecIpamPlugin(environment_).Delete(delegate_, container_).message(),
+              HasSubstr(At("fake")));
 }
 
-TEST_F(IpamTest, E10_PluginOlderThan110IsAskedIn100) {
+TEST_F(IpamTest, E10_PluginOlderThan110IsCalledIn100) {
   Script("fake", R"(config=$(cat)
 case $config in
 *1.1.0*) echo '{"code": 1, "msg": "incompatible"}'; exit 1;;
 *'"cniVersion":"1.0.0"'*) echo '{"ips": [{"address": "192.0.2.7/24"}]}';;
 esac)");
-  request_.config = R"({"cniVersion": "1.1.0", "name": "blue"})";
-  request_.version = SpecVersion::k110;
-  EXPECT_TRUE(ExecIpamPlugin(environment_).Add(request_).ok());
-  EXPECT_TRUE(ExecIpamPlugin(environment_).Delete(request_).ok());
-  request_.version = SpecVersion::k040;  // then its refusal is meant
-  EXPECT_EQ(ToCniError(ExecIpamPlugin(environment_).Delete(request_)).code, 1u);
+  delegate_.config = R"({"cniVersion": "1.1.0", "name": "blue"})";
+  delegate_.version = SpecVersion::k110;
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Add(delegate_, container_).ok());
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Delete(delegate_, container_).ok());
+  delegate_.version = SpecVersion::k040;  // then the refusal stands
+  EXPECT_EQ(ToCniError(ExecIpamPlugin(environment_).Delete(delegate_, container_)).code, 1u);
 }
 
 TEST_F(IpamTest, S1_OldPluginsHaveNoStatus) {
   for (const auto& [code, ok] :
        {std::pair{1, true}, {3, true}, {4, true}, {50, false}, {999, false}}) {
     Script("fake", "echo '{\"code\": " + std::to_string(code) + ", \"msg\": \"m\"}'; exit 1");
-    EXPECT_EQ(ExecIpamPlugin(environment_).CheckStatus(request_).ok(), ok) << code;
+    EXPECT_EQ(ExecIpamPlugin(environment_).CheckStatus(delegate_).ok(), ok) << code;
   }
 }
 
-TEST_F(IpamTest, S1_MissingPluginIsNoOldOne) {
-  const CniError error = ToCniError(ExecIpamPlugin(environment_).CheckStatus(request_));
+TEST_F(IpamTest, S1_MissingPluginIsNotAnOldOne) {
+  const CniError error = ToCniError(ExecIpamPlugin(environment_).CheckStatus(delegate_));
   EXPECT_EQ(error.code, 7u);
   EXPECT_THAT(error.msg, HasSubstr("fake"));
 }
 
-// GC runs DEL for attachments that are not in our environment.
-TEST_F(IpamTest, G1_TheAttachmentIsTheRequests) {
+// GC runs DEL for containers that the environment does not name.
+TEST_F(IpamTest, G1_TheContainerIsThatOfTheCall) {
   Script("fake", "cat > /dev/null; echo $CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_NETNS > " +
                      At("seen"));
-  request_.container_id = "c7";
-  request_.ifname = "net1";
-  request_.netns = "/run/netns/c7";
-  EXPECT_TRUE(ExecIpamPlugin(environment_).Delete(request_).ok());
+  container_ = {.id = "c7", .netns = "/run/netns/c7", .ifname = "net1"};
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Delete(delegate_, container_).ok());
   EXPECT_EQ(Read("seen"), "DEL c7 net1 /run/netns/c7\n");
-  EXPECT_TRUE(ExecIpamPlugin(environment_).CollectGarbage(request_).ok());
+  EXPECT_TRUE(ExecIpamPlugin(environment_).CollectGarbage(delegate_).ok());
   EXPECT_THAT(Read("seen"), HasSubstr("GC"));
-  EXPECT_TRUE(ExecIpamPlugin(environment_).Check(request_).ok());
+  EXPECT_TRUE(ExecIpamPlugin(environment_).Check(delegate_, container_).ok());
   EXPECT_THAT(Read("seen"), HasSubstr("CHECK"));
 }
 

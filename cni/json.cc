@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMaxDepth = 100;
 
-// Reads `key` of `object` into `out` when it is there.
+// Reads `key` of `object` into `out` if it is present.
 absl::Status ReadOptionalNumber(const Json& object, absl::string_view key,
                                 std::optional<uint32_t>& out) {
   const Json* value = Find(object, key);
@@ -54,8 +54,8 @@ absl::StatusOr<ResultRoute> AsRoute(const Json& value) {
 }  // namespace
 
 absl::StatusOr<Json> ParseObject(absl::string_view text, absl::string_view what) {
-  // Exceptions are nlohmann's way to say where the mistake is; depth is refused in that
-  // way, too, as its dump() is recursive.
+  // nlohmann reports the position of an error by an exception. Excessive depth is refused in the
+  // same way, because dump() is recursive.
   const auto check_depth = [](int depth, Json::parse_event_t, Json&) {
     if (depth > kMaxDepth) throw std::length_error("nested too deeply");
     return true;
@@ -119,7 +119,7 @@ absl::StatusOr<std::vector<std::string>> AsStrings(const Json& value, absl::stri
 }
 
 absl::StatusOr<uint32_t> AsNumber(const Json& value, absl::string_view key, uint32_t max) {
-  // A non-negative literal is stored as unsigned; -1 and 1.5 are not.
+  // nlohmann stores a non-negative integer as unsigned, and -1 and 1.5 otherwise.
   if (!value.is_number_unsigned() || value.get<uint64_t>() > max) {
     return absl::InvalidArgumentError(
         absl::StrCat(key, ": not a whole number from 0 to ", max, " but ", Show(value)));

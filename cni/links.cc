@@ -1,12 +1,12 @@
-// How a link that was made by a process that was killed is known again:
-// I1: a veth pair's host end has its final name from the message that creates it. That name
-//     is a hash of the attachment's key, so `HostIfName` without an alias is ours, too: the
-//     alias cannot be part of that message (rtnl_create_link() in net/core/rtnetlink.c).
-// I2: a veth pair's pod end goes with its host end.
-// I3: a tap is made persistent only after its alias is set; before, it dies with us.
-// I4: what an ADD made beside its main interface has the ADD's id as the second one of its alias.
-//     Without an alias (I1) it is found by the name that its pod end has: where the namespace has
-//     gone, that link has, too (I2).
+// Invariants by which the links of a killed process are recognised:
+// I1: The message that creates a veth pair gives the host end its final name. The name is a hash of
+//     the attachment's key, so a veth of that name without an alias belongs to the attachment too:
+//     the message cannot carry the alias (rtnl_create_link() in net/core/rtnetlink.c).
+// I2: The kernel deletes the pod end of a veth pair with its host end.
+// I3: A tap becomes persistent only after its alias is set; until then it dies with the process.
+// I4: The alias of an additional attachment of an ADD has the id of the main one as its second id.
+//     A pair without an alias (I1) is found by the name of its pod end; if the namespace does not
+//     exist any more, neither does the pair (I2).
 
 #include "cni/links.h"
 
@@ -35,12 +35,12 @@ absl::Status IgnoreNotFound(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
-// Of both, the first id counts: the second says only with whom it came.
+// Compares the first ids: the second one names the main attachment only (I4).
 bool SameAttachment(absl::string_view alias, absl::string_view other) {
   return !IdOfAlias(alias).empty() && IdOfAlias(alias) == IdOfAlias(other);
 }
 
-// Index of the host end, or nothing. FailedPrecondition when what has its name is not ours.
+// FailedPrecondition if a link of that name belongs to something else.
 absl::StatusOr<std::optional<IfIndex>> FindHostEnd(Netlink& host, const LinkNames& names) {
   const absl::StatusOr<LinkInfo> link = host.GetLink(names.host_ifname);
   if (absl::IsNotFound(link.status())) return std::nullopt;
@@ -48,9 +48,9 @@ absl::StatusOr<std::optional<IfIndex>> FindHostEnd(Netlink& host, const LinkName
   const bool ours = SameAttachment(link->alias, names.alias) ||
                     (link->alias.empty() && link->kind == "veth");  // I1
   if (!ours) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("interface ", names.host_ifname, " has the alias \"", link->alias,
-                     "\", not \"", names.alias, "\": it is not ours, remove or rename it by hand"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "interface ", names.host_ifname, " has the alias \"", link->alias, "\", not \"",
+        names.alias, "\": another program made it; delete or rename it by hand"));
   }
   return link->index;
 }
@@ -60,7 +60,7 @@ absl::Status DeleteHostEnd(Netlink& host, const LinkNames& names) {
   return index ? IgnoreNotFound(host.DeleteLink(*index)) : absl::OkStatus();
 }
 
-// Deletes the pod's end if it is ours.
+// Deletes the pod end if it belongs to the attachment.
 absl::Status DeletePodEnd(Netlink& pod, const LinkNames& names) {
   const absl::StatusOr<LinkInfo> link = pod.GetLink(names.ifname);
   if (!link.ok()) return IgnoreNotFound(link.status());
@@ -68,7 +68,8 @@ absl::Status DeletePodEnd(Netlink& pod, const LinkNames& names) {
   return IgnoreNotFound(pod.DeleteLink(link->index));
 }
 
-// Deletes the links of a namespace that were made with `main`. `each` sees those without an alias.
+// Deletes the links of a namespace that the ADD of `main` made. Calls `each` for links without an
+// alias.
 absl::Status DeleteMadeWith(Netlink& netlink, const LinkNames& main,
                             absl::FunctionRef<absl::Status(const LinkInfo&)> each) {
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
@@ -93,7 +94,7 @@ absl::Status DeleteNameless(Netlink& host, const std::string& host_ifname) {
   return IgnoreNotFound(host.DeleteLink(link->index));
 }
 
-// Runtimes make namespaces with IPv6 off by default; an IPv6 address is a wish to have it on.
+// Some runtimes disable IPv6 in a new namespace; an interface with an IPv6 address needs it.
 absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
   return RunInNetNs(netns, [&] {
     const std::string path = absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
@@ -108,7 +109,7 @@ absl::Status Shaped(Netlink& netlink, IfIndex index, const std::optional<BitRate
   if (!rate) return absl::OkStatus();
   const absl::Status status = netlink.ShapeLink(index, {.rate = rate->rate, .burst = rate->burst});
   if (!absl::IsInvalidArgument(status)) return status;
-  return CniStatus(kCniInvalidConfig, status.message(), "correct the runtime's bandwidth");
+  return CniStatus(kCniInvalidConfig, status.message(), "correct \"runtimeConfig.bandwidth\"");
 }
 
 absl::StatusOr<PodLink> CreateVeth(Netlink& host, Netlink& inside, const UniqueFd& netns,
@@ -121,7 +122,7 @@ absl::StatusOr<PodLink> CreateVeth(Netlink& host, Netlink& inside, const UniqueF
       .gso_max_size = spec.gso_max_size,
   }));
   ASSIGN_OR_RETURN(const LinkInfo link, host.GetLink(names.host_ifname));
-  // Each end shapes what it sends: the host's what goes to the pod.
+  // A link shapes what it sends: the host end shapes traffic to the pod.
   RETURN_IF_ERROR(Shaped(host, link.index, spec.bandwidth.ingress));
   RETURN_IF_ERROR(Shaped(inside, link.peer, spec.bandwidth.egress));
   PodLink pod;
@@ -146,7 +147,7 @@ absl::StatusOr<PodLink> CreateTap(Netlink& netlink, const UniqueFd& netns, const
   if (spec.gso_max_size != 0) change.gso_max_size = spec.gso_max_size;
   RETURN_IF_ERROR(netlink.ChangeLink(link.index, change));
   RETURN_IF_ERROR(Shaped(netlink, link.index, spec.bandwidth.egress));
-  // I3. The agent opens it again by name when it is restarted.
+  // I3. A restarted agent opens it by name.
   if (ioctl(pod.tap.get(), TUNSETPERSIST, 1) != 0) {
     return ErrnoStatus(errno, absl::StrCat("make tap ", names.ifname, " persistent"));
   }
@@ -184,7 +185,7 @@ absl::StatusOr<KernelPodLinks::Pod*> KernelPodLinks::PodAt(const std::string& pa
 absl::StatusOr<KernelPodLinks::Pod*> KernelPodLinks::PodIfAny(const std::string& path) {
   if (path.empty()) return nullptr;
   absl::StatusOr<Pod*> pod = PodAt(path);
-  // InvalidArgument: the mount point is still there, as a plain file.
+  // InvalidArgument: the mount point remains as a plain file.
   if (absl::IsNotFound(pod.status()) || absl::IsInvalidArgument(pod.status())) return nullptr;
   return pod;
 }
@@ -192,8 +193,8 @@ absl::StatusOr<KernelPodLinks::Pod*> KernelPodLinks::PodIfAny(const std::string&
 absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allowed) {
   const absl::StatusOr<Pod*> pod = PodAt(netns);
   if (!pod.ok()) {
-    // Not 3, "unknown container": that tells the runtime to leave out DEL (SPEC, "Error"),
-    // which is what frees the lease of an earlier try that was killed.
+    // Not 3, "unknown container": after that the runtime may omit DEL (SPEC, "Error"), which
+    // releases the lease of an earlier, killed try.
     return CniStatus(kCniInvalidEnvironment, Annotate(pod.status(), "CNI_NETNS").message());
   }
   if (own_allowed) return absl::OkStatus();
@@ -202,13 +203,13 @@ absl::Status KernelPodLinks::CheckNetNs(const std::string& netns, bool own_allow
   if (!same) return absl::OkStatus();
   return CniStatus(kCniInvalidNetNs,
                    absl::StrCat("CNI_NETNS ", netns, " is the plugin's own network namespace"),
-                   "give the container's; CNI_NETNS_OVERRIDE=1 if it really is meant");
+                   "pass the container's, or set CNI_NETNS_OVERRIDE=1 if this one is intended");
 }
 
 absl::StatusOr<bool> KernelPodLinks::HasLeftovers(const LinkNames& names) {
   ASSIGN_OR_RETURN(Netlink* const host, Host());
   ASSIGN_OR_RETURN(const std::optional<IfIndex> host_end, FindHostEnd(*host, names));
-  if (host_end) return true;  // and the pod's end, which need not have an alias yet, goes with it
+  if (host_end) return true;  // I2: the pod end, which may not have an alias yet, goes with it
   ASSIGN_OR_RETURN(Pod* const pod, PodIfAny(names.netns));
   if (pod == nullptr) return false;
   const absl::StatusOr<LinkInfo> link = pod->netlink.GetLink(names.ifname);
@@ -216,7 +217,8 @@ absl::StatusOr<bool> KernelPodLinks::HasLeftovers(const LinkNames& names) {
   RETURN_IF_ERROR(link.status());
   if (SameAttachment(link->alias, names.alias)) return true;
   return absl::AlreadyExistsError(absl::StrCat("interface ", names.ifname, " exists in ",
-                                               names.netns, " and is not ours: it is left alone"));
+                                               names.netns,
+                                               " and was not made by vxvde: it is left alone"));
 }
 
 absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const LinkSpec& spec) {
@@ -233,8 +235,8 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
   Netlink& pod = in->netlink;
   ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
 
-  // The kernel's own link-local address would be tentative for a second (A6). Ours is the
-  // same one without that second: the agent has seen to it that the MAC is unique.
+  // A link-local address that the kernel adds is tentative for a second (A6). This adds the same
+  // address without duplicate detection: the agent ensures that the MAC is unique.
   const bool wanted = std::any_of(addresses.begin(), addresses.end(),
                                   [](const IpPrefix& prefix) { return prefix.address.is_v6(); });
   if (wanted && !link.ipv6) RETURN_IF_ERROR(EnableIpv6(in->netns, names.ifname));
@@ -253,7 +255,7 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
   if (mode == LinkMode::kVeth) {
     ASSIGN_OR_RETURN(Netlink* const host, Host());
     ASSIGN_OR_RETURN(const LinkInfo host_end, host->GetLink(names.host_ifname));
-    // A wire, not a station: the host must not speak on the cloud.
+    // The host end is a wire, not a station: the host must not send on the cloud.
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
     RETURN_IF_ERROR(host->ChangeLink(host_end.index, no_ipv6));

@@ -1,5 +1,7 @@
-// The two ends of a pod's link: made, set up, found again by name and alias, removed.
-// System calls through plugin/os; nothing here knows of agents or addresses' origins.
+// PodLinks: creates, configures, finds and deletes the two ends of a pod's link.
+//
+// It knows neither the agent nor where addresses come from. System calls go through plugin/os.
+// Specification: agent/api/attachment_id.h for names and aliases; links.cc states the invariants.
 
 #ifndef VXVDE_CNI_LINKS_H_
 #define VXVDE_CNI_LINKS_H_
@@ -20,9 +22,9 @@
 
 namespace vxvde {
 
-// Where an attachment's interfaces are and how they are known again (agent/api/attachment_id.h).
+// The place and the names of an attachment's interfaces (attachment_name.h).
 struct LinkNames {
-  std::string netns;   // path; may be empty, or missing, for Delete
+  std::string netns;   // path; for Delete it may be empty, or not exist
   std::string ifname;  // in the pod
   std::string host_ifname;
   std::string alias;
@@ -36,15 +38,15 @@ struct LinkSpec {
   Bandwidth bandwidth = {};  // `ingress` of a veth only
 };
 
-// What CHECK compares.
+// The state that CHECK compares with ADD's result.
 struct LinkState {
-  bool ours = false;  // the alias says so
+  bool ours = false;  // the alias is that of the attachment
   MacAddress mac;
   uint32_t mtu = 0;
   bool up = false;
-  bool host_up = false;  // veth: of the host end; a tap has none: true
+  bool host_up = false;  // the host end of a veth; true for a tap, which has none
   std::vector<IpPrefix> addresses;
-  std::vector<RouteInfo> routes;  // of the whole namespace
+  std::vector<RouteInfo> routes;  // all of the namespace
 };
 
 struct PodLink {
@@ -59,26 +61,26 @@ class PodLinks {
  public:
   virtual ~PodLinks() = default;
 
-  // May an attachment be made there? kCniInvalidEnvironment: no such namespace. kCniInvalidNetNs:
-  // it is our own, and `own_allowed` is false (E6).
+  // Can an attachment be made in this namespace? kCniInvalidEnvironment: it does not exist.
+  // kCniInvalidNetNs: it is the plugin's own, and `own_allowed` is false (E6).
   virtual absl::Status CheckNetNs(const std::string& netns, bool own_allowed) = 0;
-  // Is there anything of this attachment, from a try that was killed or an ADD before this one?
-  // Changes nothing. AlreadyExists when `ifname` is somebody else's (A1).
+  // Do links of this attachment exist, from a killed try or an earlier ADD? Changes nothing.
+  // AlreadyExists if `ifname` exists and does not belong to the attachment (A1).
   virtual absl::StatusOr<bool> HasLeftovers(const LinkNames& names) = 0;
-  // Both ends, down. Undone by Delete, also when it failed.
+  // Creates both ends, down. Delete undoes it, even after a failure.
   virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
-  // Brings both ends up, with addresses that can be used at once, and routes.
+  // Brings both ends up and adds addresses, which are usable at once, and routes (A6).
   virtual absl::Status Configure(const LinkNames& names, LinkMode mode,
                                  const std::vector<IpPrefix>& addresses,
                                  const std::vector<ResultRoute>& routes) = 0;
-  // OK when there is nothing left of it; what is not ours is left alone.
+  // OK if nothing of the attachment remains. Links of others are left alone (D1).
   virtual absl::Status Delete(const LinkNames& names) = 0;
-  // As it is now. NotFound: the pod has no such interface.
+  // NotFound: the pod does not have the interface.
   virtual absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) = 0;
-  // Is the namespace there, with our interface in it?
+  // Does the namespace exist and contain the attachment's interface?
   virtual absl::StatusOr<bool> IsInPod(const LinkNames& names) = 0;
-  // The same of all that the ADD of `main` made; it need not have a link itself. `names_of` are
-  // those of another attachment of that ADD, with that interface name.
+  // Deletes all links of the ADD of `main`, which itself need not have one. `names_of` returns the
+  // names of the ADD's attachment with that interface name.
   virtual absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) = 0;
 };
 
@@ -102,11 +104,11 @@ class KernelPodLinks : public PodLinks {
     Netlink netlink;
   };
 
-  // Opened on first use, and the latter kept until it is another pod's turn: to enter a namespace
-  // costs a thread.
+  // Opened at their first use. The pod's socket is kept until another pod is used, because entering
+  // a namespace takes a thread.
   absl::StatusOr<Netlink*> Host();
   absl::StatusOr<Pod*> PodAt(const std::string& path);
-  absl::StatusOr<Pod*> PodIfAny(const std::string& path);  // null when it has gone
+  absl::StatusOr<Pod*> PodIfAny(const std::string& path);  // nullptr if it does not exist
 
   absl::Status DeleteOthers(const LinkNames& main, NamesOfInterface names_of);
 

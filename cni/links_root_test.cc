@@ -1,4 +1,4 @@
-// Real links in throw-away namespaces.
+// PodLinks with real links, in network namespaces of the test.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -29,8 +29,8 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// The test's own thread is the host: a namespace of its own. The pod's is held by a descriptor,
-// and its path is that descriptor's: nothing remains when the test dies.
+// The test's thread is the host, in a namespace of its own. A descriptor holds the pod's namespace,
+// and its path is that of the descriptor, so nothing remains if the test dies.
 class LinksTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -59,7 +59,7 @@ class LinksTest : public testing::Test {
     for (const LinkInfo& link : links) names.push_back(link.name);
     return names;
   }
-  // What "ip -o addr" would list of `index` in the pod.
+  // The addresses of link `index` in the pod.
   std::vector<std::string> Addresses(IfIndex index, bool tentative) {
     std::vector<std::string> texts;
     const std::vector<AddressInfo> all = *Pod().ListAddresses();
@@ -141,7 +141,7 @@ TEST_F(LinksTest, EachEndSendsAtItsRate) {
   EXPECT_TRUE(links_.Delete(names_).ok());
 }
 
-TEST_F(LinksTest, TapHasMacMtuAliasAndStays) {
+TEST_F(LinksTest, TapHasMacMtuAliasAndIsPersistent) {
   spec_.mode = LinkMode::kTap;
   absl::StatusOr<PodLink> link = links_.Create(names_, spec_);
   ASSERT_TRUE(link.ok()) << link.status();
@@ -155,13 +155,13 @@ TEST_F(LinksTest, TapHasMacMtuAliasAndStays) {
   ASSERT_TRUE(links_.Configure(names_, LinkMode::kTap, {}, {}).ok());
   EXPECT_TRUE(Pod().GetLink("eth0")->up);
 
-  link->tap.Reset();  // an agent that is restarted
+  link->tap.Reset();  // as a restart of the agent does
   EXPECT_EQ(Pod().GetLink("eth0")->mac, spec_.mac);
   EXPECT_TRUE(links_.Delete(names_).ok());
   ExpectNothingLeft();
 }
 
-TEST_F(LinksTest, C1_InspectSaysWhatIsThere) {
+TEST_F(LinksTest, C1_InspectReturnsTheState) {
   EXPECT_TRUE(absl::IsNotFound(links_.Inspect(names_, LinkMode::kVeth).status()));
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
   EXPECT_FALSE(links_.Inspect(names_, LinkMode::kVeth)->up);
@@ -185,8 +185,8 @@ TEST_F(LinksTest, C1_InspectSaysWhatIsThere) {
   ASSERT_TRUE(links_.Delete(names_).ok());
 }
 
-// A living namespace that has our interface is what GC must not touch.
-TEST_F(LinksTest, G1_IsInPodMeansOurInterfaceInItsNamespace) {
+// GC must not touch an attachment whose namespace exists and contains the interface.
+TEST_F(LinksTest, G1_IsInPodNeedsTheInterfaceInTheNamespace) {
   EXPECT_FALSE(*links_.IsInPod(names_));
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
   EXPECT_TRUE(*links_.IsInPod(names_));
@@ -227,7 +227,7 @@ TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
                   .ok())
       << answer.status();
   EXPECT_EQ(answer->interface, pod.index);
-  // The host end is a wire: up, and without an address to speak from.
+  // The host end is a wire: up, and without an address.
   const LinkInfo host = *Host().GetLink(names_.host_ifname);
   EXPECT_TRUE(host.up);
   const std::vector<AddressInfo> on_host = *Host().ListAddresses();
@@ -249,7 +249,7 @@ TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
   EXPECT_THAT(Addresses(Pod().GetLink("eth0")->index, false), Contains("2001:db8::7/64"));
 }
 
-TEST_F(LinksTest, A1_SomebodyElsesInterfaceIsLeftAlone) {
+TEST_F(LinksTest, A1_AnotherProgramsInterfaceIsLeftAlone) {
   ASSERT_TRUE(Pod()
                   .CreateVeth({.here = {.name = "eth0", .alias = "", .mac = std::nullopt},
                                .there = {.name = "other", .alias = "", .mac = std::nullopt},
@@ -274,7 +274,8 @@ TEST_F(LinksTest, A1_HalfDoneTryIsRemoved) {
   }
 }
 
-// Killed between the message that makes the pair and the one that gives the alias.
+// A process that is killed between the message that creates the pair and the one that sets the
+// alias.
 TEST_F(LinksTest, E9_PairWithoutAliasIsKnownByItsName) {
   ASSERT_TRUE(
       Host()
@@ -304,20 +305,20 @@ TEST_F(LinksTest, D1_MissingNamespaceIsFine) {
     names_.netns = netns;
     EXPECT_TRUE(links_.Delete(names_).ok()) << netns;
   }
-  ExpectNothingLeft();  // the host end took the pod's with it
+  ExpectNothingLeft();  // the pod end goes with the host end
 }
 
 TEST_F(LinksTest, FailedCreateIsUndoneByDelete) {
-  spec_.mtu = 65535;  // fine for veth; a tap's MTU is at most 65521 (drivers/net/tun.c)
+  spec_.mtu = 65535;  // valid for veth; a tap's MTU is at most 65521 (drivers/net/tun.c)
   spec_.mode = LinkMode::kTap;
   EXPECT_FALSE(links_.Create(names_, spec_).ok());
   EXPECT_TRUE(links_.Delete(names_).ok());
   ExpectNothingLeft();
 }
 
-// What one ADD made beside its eth0: a pair, a tap, and a pair that a killed try left without
-// alias. net9 is another ADD's.
-TEST_F(LinksTest, M2_DeleteAllTakesWhatTheSameAddMade) {
+// Additional attachments of one ADD: a pair, a tap, and a pair without an alias, left by a killed
+// try. net9 belongs to another ADD.
+TEST_F(LinksTest, M2_DeleteAllDeletesAllLinksOfTheAdd) {
   KernelPodLinks links;
   const auto names_of = [&](const std::string& ifname) {
     const std::string id = ifname == "net3" ? "000000000000" + ifname.substr(3) : "other";
@@ -348,7 +349,7 @@ TEST_F(LinksTest, M2_DeleteAllTakesWhatTheSameAddMade) {
                   .ok());
 
   LinkNames main = names_;
-  main.netns = "";  // the runtime has forgotten it: what can be found here goes
+  main.netns = "";  // the runtime no longer knows it: links that can be found from here are deleted
   ASSERT_TRUE(links.DeleteAll(main, names_of).ok());
   EXPECT_THAT(Names(Pod()), testing::UnorderedElementsAre("lo", "net2", "net3", "net9"));
   const absl::Status status = links.DeleteAll(names_, names_of);

@@ -1,20 +1,23 @@
-// vxvde: the CNI plugin, and netavark's. Arguments, environment and standard input in, JSON out;
-// builds everything.
+// vxvde: the CNI plugin, which is also netavark's. Reads arguments, environment and standard input,
+// builds everything, and runs one command.
+//
+// It decides nothing about a request: request.h, netavark.h and commands.h do. Specification: CNI
+// SPEC 1.1.0, section 2, and netavark's plugin-API.md, for the calling conventions (E1, E2, N2).
 
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <optional>
 #include <string>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cni/agent_client.h"
-#include "cni/check.h"
 #include "cni/commands.h"
 #include "cni/error.h"
-#include "cni/gc.h"
 #include "cni/ipam.h"
 #include "cni/links.h"
 #include "cni/netavark.h"
@@ -27,7 +30,7 @@
 namespace vxvde {
 namespace {
 
-// Longer than an agent needs to join a cloud, shorter than runtimes wait for a plugin.
+// Longer than an agent takes to join a cloud, shorter than runtimes wait for a plugin.
 constexpr std::chrono::seconds kAgentTimeout(10);
 constexpr size_t kMaxConfig = 16 << 20;
 
@@ -76,39 +79,55 @@ void Log(absl::string_view line) {
   (void)Write(STDERR_FILENO, absl::StrCat("vxvde: ", line, "\n"));
 }
 
+class StandardOutput : public Output {
+ public:
+  absl::Status Print(absl::string_view line) override { return ::vxvde::Print(line); }
+  void Log(absl::string_view line) override { ::vxvde::Log(line); }
+};
+
 void PrintAbout() {
   (void)Write(STDERR_FILENO, absl::StrCat("vxvde ", kVersion,
-                                          ": CNI plugin, puts containers onto vxvde clouds\n"
+                                          ": CNI plugin, attaches containers to vxvde clouds\n"
                                           "CNI protocol versions supported: ",
                                           absl::StrJoin(kSpecVersions, ", "), "\n"));
 }
 
-absl::Status Run(const Environment& environment, const std::string& config) {
-  ASSIGN_OR_RETURN(const Request request, ParseRequest(environment, config));
-  KernelPodLinks links;
-  SocketAgentClient agent(request.agent, kAgentTimeout);
-  ExecIpamPlugin ipam(environment);
-  const Outside outside = {links, agent, ipam, Print, Log};
-  switch (request.command) {
-    case Command::kAbout:
-      return absl::OkStatus();
-    case Command::kVersion:
-      return Print(FormatVersions(request.version));
-    case Command::kAdd:
-      return Add(request, outside);
-    case Command::kDel:
-      return Delete(request, outside);
-    case Command::kCheck:
-      return Check(request, outside);
-    case Command::kGc:
-      return CollectGarbage(request, outside);
-    case Command::kStatus:
-      return CheckStatus(request, outside);
-  }
-  return absl::OkStatus();
+// The command of each type of request.
+absl::Status Execute(const AddRequest& request, const Outside& outside) {
+  return Add(request, outside);
+}
+absl::Status Execute(const DelRequest& request, const Outside& outside) {
+  return Delete(request, outside);
+}
+absl::Status Execute(const CheckRequest& request, const Outside& outside) {
+  return Check(request, outside);
+}
+absl::Status Execute(const GcRequest& request, const Outside& outside) {
+  return CollectGarbage(request, outside);
+}
+absl::Status Execute(const StatusRequest& request, const Outside& outside) {
+  return CheckStatus(request, outside);
 }
 
-// `vxvde VERB [NETNS]`, as podman and netavark run it.
+template <typename NetworkRequest>
+absl::Status Run(const NetworkRequest& request, const Environment& environment) {
+  KernelPodLinks links;
+  SocketAgentClient agent(request.network.agent, kAgentTimeout);
+  ExecIpamPlugin ipam(environment);
+  StandardOutput output;
+  return Execute(request, {links, agent, ipam, output});
+}
+
+absl::Status Run(const VersionRequest& request, const Environment&) {
+  return Print(FormatVersions(request.version));
+}
+
+absl::Status RunCni(Command command, const Environment& environment, const std::string& config) {
+  ASSIGN_OR_RETURN(const Request request, ParseRequest(command, environment, config));
+  return std::visit([&](const auto& one) { return Run(one, environment); }, request);
+}
+
+// `vxvde VERB [NETNS]`, as podman and netavark call it.
 absl::Status RunNetavark(absl::string_view verb, absl::string_view netns) {
   if (verb == "info") return Print(FormatNetavarkInfo());
   ASSIGN_OR_RETURN(const std::string input, ReadConfig());
@@ -117,13 +136,12 @@ absl::Status RunNetavark(absl::string_view verb, absl::string_view netns) {
     for (const std::string& note : network.notes) Log(note);
     return Print(network.json);
   }
-  ASSIGN_OR_RETURN(const Request request,
-                   verb == "setup" ? ParseSetup(netns, input) : ParseTeardown(netns, input));
-  KernelPodLinks links;
-  SocketAgentClient agent(request.agent, kAgentTimeout);
-  ExecIpamPlugin ipam({});
-  const Outside outside = {links, agent, ipam, Print, Log};
-  return request.command == Command::kAdd ? Add(request, outside) : Delete(request, outside);
+  if (verb == "setup") {
+    ASSIGN_OR_RETURN(const AddRequest request, ParseSetup(netns, input));
+    return Run(request, {});
+  }
+  ASSIGN_OR_RETURN(const DelRequest request, ParseTeardown(netns, input));
+  return Run(request, {});
 }
 
 bool IsNetavarkVerb(absl::string_view word) {
@@ -131,7 +149,7 @@ bool IsNetavarkVerb(absl::string_view word) {
 }
 
 int Main(int argc, char** argv) {
-  // A reader that went away is an error of write(), and undone like any other.
+  // A closed standard output becomes an error of write(), after which ADD is rolled back.
   signal(SIGPIPE, SIG_IGN);
   if (argc > 1 && IsNetavarkVerb(argv[1])) {
     const absl::Status status = RunNetavark(argv[1], argc > 2 ? argv[2] : "");
@@ -144,18 +162,20 @@ int Main(int argc, char** argv) {
       return Print(absl::StrCat("vxvde ", kVersion)).ok() ? 0 : 1;
     }
     Log(absl::StrCat("unknown argument ", argv[1],
-                     "; there are --version, the CNI environment, and for podman create, info, "
-                     "setup NETNS and teardown NETNS"));
+                     "; use --version, or the CNI environment without arguments; podman uses "
+                     "create, info, setup NETNS and teardown NETNS"));
     return 2;
   }
   const Environment environment = ReadEnvironment();
-  absl::StatusOr<Command> command = ParseCommand(environment);
-  if (command.ok() && *command == Command::kAbout) {
+  const absl::StatusOr<std::optional<Command>> command = ParseCommand(environment);
+  if (command.ok() && !command->has_value()) {
     PrintAbout();
     return 0;
   }
-  absl::StatusOr<std::string> config = ReadConfig();
-  absl::Status status = config.ok() ? Run(environment, *config) : config.status();
+  const absl::StatusOr<std::string> config = ReadConfig();
+  const absl::Status status = !config.ok()    ? config.status()
+                              : !command.ok() ? command.status()
+                                              : RunCni(**command, environment, *config);
   if (status.ok()) return 0;
   (void)Print(FormatError(ToCniError(status), AnswerVersion(config.value_or(""))));
   return 1;

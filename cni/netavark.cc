@@ -20,8 +20,8 @@ namespace vxvde {
 namespace {
 
 constexpr char kApiVersion[] = "1.0.0";
-constexpr uint32_t kMaxMtu = 65535;
-// After netavark's own default routes, which have 100: a bridge beside the cloud keeps its own.
+// Higher than the 100 of netavark's bridges, so that a bridge network of the same container keeps
+// the default route.
 constexpr uint32_t kDefaultMetric = 200;
 
 std::string Text(const Json& json) {
@@ -30,9 +30,9 @@ std::string Text(const Json& json) {
 
 absl::StatusOr<std::string> NeededString(const Json& object, const char* key) {
   const Json* value = Find(object, key);
-  if (value == nullptr) return absl::InvalidArgumentError(absl::StrCat(key, ": is missing"));
+  if (value == nullptr) return absl::InvalidArgumentError(absl::StrCat(key, " is missing"));
   ASSIGN_OR_RETURN(std::string text, AsString(*value, key));
-  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(key, ": is empty"));
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(key, " is empty"));
   return text;
 }
 
@@ -40,7 +40,7 @@ absl::StatusOr<const Json*> NeededObject(const Json& object, const char* key) {
   const Json* value = Find(object, key);
   if (value != nullptr && value->is_object()) return value;
   return absl::InvalidArgumentError(
-      absl::StrCat(key, ": ", value == nullptr ? "is missing" : "is not an object"));
+      absl::StrCat(key, value == nullptr ? " is missing" : " is not an object"));
 }
 
 absl::StatusOr<bool> AsBool(const Json& object, const char* key) {
@@ -53,24 +53,23 @@ absl::StatusOr<bool> AsBool(const Json& object, const char* key) {
   return value->get<bool>();
 }
 
-// nullptr: absent. An error when it is there and no list.
+// nullptr: absent.
 absl::StatusOr<const Json*> OptionalList(const Json& object, const char* key) {
   const Json* value = Find(object, key);
   if (value == nullptr || value->is_array()) return value;
   return absl::InvalidArgumentError(absl::StrCat(key, ": not a list but ", Show(*value)));
 }
 
-// ---- Options: of the network (`podman network create -o`), then of the container (`podman run
-// --network NAME:KEY=VALUE`), which win ----
+// ---- Options: those of the container (`podman run --network NAME:KEY=VALUE`) override those of
+// the network (`podman network create -o`) ----
 
 enum class Ports { kPublish, kRefuse, kIgnore };
 
 struct Options {
-  std::string cloud;  // at most one of the two
-  std::string vnl;
+  CloudChoice cloud;
   LinkMode mode = LinkMode::kVeth;
   uint32_t mtu = 0;
-  std::string agent = Request().agent;
+  std::string agent = Network().agent;
   bool no_default_route = false;
   uint32_t metric = kDefaultMetric;
   Ports ports = Ports::kPublish;
@@ -82,11 +81,11 @@ absl::Status BadOption(absl::string_view key, const std::string& value, absl::st
 }
 
 absl::Status SetVnl(const std::string& value, Options& options) {
-  // Whether a Unix group exists is a question for each host, not for the network.
+  // Whether a Unix group exists differs between hosts, so it is not checked here.
   const absl::StatusOr<CloudConfig> cloud =
       ParseVnl(value, [](absl::string_view) { return std::optional<uint32_t>(0); });
   if (!cloud.ok()) return BadOption("vnl", value, cloud.status().message());
-  options.vnl = value;
+  options.cloud = {.name = "", .vnl = value};
   return absl::OkStatus();
 }
 
@@ -98,7 +97,7 @@ absl::Status SetMode(const std::string& value, Options& options) {
 
 absl::Status SetMtu(const std::string& value, Options& options) {
   if (absl::SimpleAtoi(value, &options.mtu) && options.mtu <= kMaxMtu) return absl::OkStatus();
-  return BadOption("mtu", value, "use a number up to 65535; 0 is the cloud's");
+  return BadOption("mtu", value, "use a number up to 65535; 0 selects the cloud's MTU");
 }
 
 absl::Status SetAgent(const std::string& value, Options& options) {
@@ -111,8 +110,9 @@ absl::Status SetAgent(const std::string& value, Options& options) {
 
 absl::Status SetPorts(const std::string& value, Options& options) {
   if (value != "publish" && value != "refuse" && value != "ignore") {
-    return BadOption("ports", value,
-                     "use publish, refuse, or ignore if another network serves them");
+    return BadOption(
+        "ports", value,
+        "use publish, refuse, or ignore if another network of the container publishes them");
   }
   options.ports = value == "publish"  ? Ports::kPublish
                   : value == "refuse" ? Ports::kRefuse
@@ -120,7 +120,7 @@ absl::Status SetPorts(const std::string& value, Options& options) {
   return absl::OkStatus();
 }
 
-// podman separates options by commas, so these are separated by spaces or ';'.
+// podman separates options by commas, so the entries are separated by spaces or ';'.
 absl::Status SetAllow(const std::string& value, Options& options) {
   options.allow = absl::StrSplit(value, absl::ByAnyChar("; "), absl::SkipEmpty());
   return absl::OkStatus();
@@ -135,8 +135,10 @@ constexpr Option kOptions[] = {
     {"vnl", SetVnl},
     {"cloud",
      [](const std::string& value, Options& options) {
-       if (value.empty()) return BadOption("cloud", value, "name a cloud of the agent's");
-       options.cloud = value;
+       if (value.empty()) {
+         return BadOption("cloud", value, "write the name of a cloud of the agent's configuration");
+       }
+       options.cloud = {.name = value, .vnl = ""};
        return absl::OkStatus();
      }},
     {"mode", SetMode},
@@ -173,15 +175,12 @@ absl::Status ReadOptions(const Json& object, Options& options) {
                                      [&](const Option& option) { return option.key == key; });
     if (known == std::end(kOptions)) {
       return absl::InvalidArgumentError(
-          absl::StrCat("option ", Show(Json(key)), " is unknown; there are ",
+          absl::StrCat("option ", Show(Json(key)), " is unknown; use ",
                        absl::StrJoin(kOptions, ", ", [](std::string* out, const Option& option) {
                          absl::StrAppend(out, option.key);
                        })));
     }
     ASSIGN_OR_RETURN(const std::string text, AsString(item.value(), absl::StrCat("option ", key)));
-    // One of the two that comes later takes the place of the other.
-    if (key == "vnl") options.cloud.clear();
-    if (key == "cloud") options.vnl.clear();
     RETURN_IF_ERROR(known->set(text, options));
   }
   return absl::OkStatus();
@@ -203,7 +202,7 @@ absl::StatusOr<std::optional<IpAddress>> OptionalAddress(const Json& object, con
   return std::optional<IpAddress>(*address);
 }
 
-// Addresses of the subnet that must be in it when they are there.
+// `address`, if present, must be in `subnet`.
 absl::Status CheckInside(const IpPrefix& subnet, absl::string_view what,
                          const std::optional<IpAddress>& address) {
   if (!address || subnet.Contains(*address)) return absl::OkStatus();
@@ -219,7 +218,7 @@ absl::StatusOr<Subnet> ReadSubnet(const Json& value) {
   const IpAddress& first = subnet.prefix.address;
   if (first.IsMulticast() || first.IsLoopback() || subnet.prefix.length == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("subnet ", text, " holds no containers' addresses"));
+        absl::StrCat("subnet ", text, " cannot hold addresses of containers"));
   }
   ASSIGN_OR_RETURN(subnet.gateway, OptionalAddress(value, "gateway"));
   RETURN_IF_ERROR(CheckInside(subnet.prefix, "gateway", subnet.gateway));
@@ -251,7 +250,7 @@ absl::StatusOr<std::vector<Subnet>> ReadSubnets(const Json& network) {
   return subnets;
 }
 
-// Those of `podman network create --route`.
+// `podman network create --route`.
 absl::StatusOr<std::vector<ResultRoute>> ReadRoutes(const Json& network) {
   std::vector<ResultRoute> routes;
   ASSIGN_OR_RETURN(const Json* list, OptionalList(network, "routes"));
@@ -263,7 +262,7 @@ absl::StatusOr<std::vector<ResultRoute>> ReadRoutes(const Json& network) {
     ASSIGN_OR_RETURN(route.gateway, OptionalAddress(value, "gateway"));
     if (!route.gateway || route.gateway->family() != route.destination.address.family()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("route to ", destination, ": needs a gateway of its family"));
+          absl::StrCat("route to ", destination, " needs a gateway of its own family"));
     }
     if (const Json* metric = Find(value, "metric")) {
       ASSIGN_OR_RETURN(route.priority, AsNumber(*metric, "routes[].metric", UINT32_MAX));
@@ -273,82 +272,72 @@ absl::StatusOr<std::vector<ResultRoute>> ReadRoutes(const Json& network) {
   return routes;
 }
 
-// What podman's --ipam-driver says: "" when nothing.
+// podman's --ipam-driver; "" without.
 absl::StatusOr<std::string> ReadIpamDriver(const Json& network) {
   const Json* options = Find(network, "ipam_options");
   const Json* driver = options == nullptr ? nullptr : Find(*options, "driver");
   if (driver == nullptr) return std::string();
   ASSIGN_OR_RETURN(std::string text, AsString(*driver, "ipam_options.driver"));
   if (text.empty() || text == "host-local" || text == "none") return text;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "IPAM driver ", Show(*driver), " is not served by vxvde: use host-local or none"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("IPAM driver ", Show(*driver), " is not supported: use host-local or none"));
 }
 
 // ---- The container ----
 
-// What names the attachment, of setup and teardown.
-absl::Status ReadNames(absl::string_view netns, const Json& input, Request& request) {
-  request.caller = Caller::kNetavark;
-  request.netns = std::string(netns);
-  ASSIGN_OR_RETURN(request.container_id, NeededString(input, "container_id"));
-  if (!IsCniName(request.container_id)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("container_id ", Show(Json(request.container_id)),
-                     ": not letters, digits, '_', '.', '-' after one letter or digit"));
-  }
+// The names of an attachment: of setup and teardown.
+struct Names {
+  std::string network;
+  Container container;
+};
+
+absl::StatusOr<Names> ReadNames(absl::string_view netns, const Json& input) {
+  Names names;
+  names.container.netns = std::string(netns);
+  ASSIGN_OR_RETURN(names.container.id, NeededString(input, "container_id"));
+  RETURN_IF_ERROR(CheckCniName("container_id", names.container.id));
   ASSIGN_OR_RETURN(const Json* network, NeededObject(input, "network"));
-  ASSIGN_OR_RETURN(request.network, NeededString(*network, "name"));
-  if (!IsCniName(request.network)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("network name ", Show(Json(request.network)),
-                     ": not letters, digits, '_', '.', '-' after one letter or digit"));
-  }
-  ASSIGN_OR_RETURN(const Json* container, NeededObject(input, "network_options"));
-  ASSIGN_OR_RETURN(request.ifname, NeededString(*container, "interface_name"));
-  if (!IsInterfaceName(request.ifname)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("interface_name ", Show(Json(request.ifname)),
-                     ": not 1 to 15 bytes without '/', ':' and spaces"));
-  }
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(names.network, NeededString(*network, "name"));
+  RETURN_IF_ERROR(CheckCniName("network name", names.network));
+  ASSIGN_OR_RETURN(const Json* options, NeededObject(input, "network_options"));
+  ASSIGN_OR_RETURN(names.container.ifname, NeededString(*options, "interface_name"));
+  RETURN_IF_ERROR(CheckInterfaceName("interface_name", names.container.ifname));
+  return names;
 }
 
-// N6: -p is ours. netavark hands them to each of the container's networks.
-absl::Status ReadPorts(const Json& input, const Options& options, Request& request) {
+// N6: the plugin publishes the ports of -p. netavark passes them to each network of the container.
+absl::StatusOr<std::vector<PublishedPort>> ReadPorts(const Json& input, const Options& options) {
+  std::vector<PublishedPort> ports;
   ASSIGN_OR_RETURN(const Json* mappings, OptionalList(input, "port_mappings"));
-  if (mappings == nullptr || options.ports == Ports::kIgnore) return absl::OkStatus();
-  ASSIGN_OR_RETURN(request.ports, AsPortRanges(*mappings));
-  if (request.ports.empty() || options.ports == Ports::kPublish) return absl::OkStatus();
-  const PublishedPort& first = request.ports[0];
+  if (mappings == nullptr || options.ports == Ports::kIgnore) return ports;
+  ASSIGN_OR_RETURN(ports, AsPortRanges(*mappings));
+  if (ports.empty() || options.ports == Ports::kPublish) return ports;
   return CniStatus(
       kCniUnsupportedField,
-      absl::StrCat("port mapping ", first.host_port, ":", first.container_port, "/", first.protocol,
-                   ": the network's option is ports=refuse"),
-      "leave -p out, or say --network NAME:ports=publish, or ports=ignore if another of the "
-      "container's networks serves it");
+      absl::StrCat("port mapping ", ports[0].host_port, ":", ports[0].container_port, "/",
+                   ports[0].protocol, " is refused: the network has the option ports=refuse"),
+      "omit -p, or use --network NAME:ports=publish, or ports=ignore if another network of the "
+      "container publishes it");
 }
 
-// podman has filled in the addresses when the network has subnets. When it has none, they are
-// those that the agent gave before: `podman network reload` asks for them again.
+// podman supplies the addresses if the network has subnets. If it has none, static_ips are those
+// that the agent allocated before: `podman network reload` passes them again.
 absl::Status ReadAddresses(const Json& container, const std::vector<Subnet>& subnets,
-                           const std::string& ipam_driver, Request& request) {
+                           const std::string& ipam_driver, Attachment& attachment) {
+  const bool from_agent = subnets.empty() && ipam_driver != "none";
+  attachment.address_source = from_agent ? AddressSource::kAgent : AddressSource::kCaller;
   ASSIGN_OR_RETURN(const Json* list, OptionalList(container, "static_ips"));
   if (list == nullptr || list->empty()) {
-    if (!subnets.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("the network has subnet ",
-                                                     subnets[0].prefix.ToString(),
-                                                     ", but static_ips names no address in it"));
-    }
-    request.ipam.kind = ipam_driver == "none" ? Ipam::Kind::kCaller : Ipam::Kind::kAgent;
-    return absl::OkStatus();
+    if (subnets.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("the network has subnet ",
+                                                   subnets[0].prefix.ToString(),
+                                                   ", but static_ips has no address in it"));
   }
-  const bool agents = subnets.empty() && ipam_driver != "none";
-  request.ipam.kind = agents ? Ipam::Kind::kAgent : Ipam::Kind::kCaller;
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*list, "static_ips"));
   for (const std::string& text : texts) {
     ASSIGN_OR_RETURN(const IpAddress address, IpAddress::Parse(text));
-    if (agents) {
-      request.ips.push_back({address, std::nullopt});
+    if (from_agent) {
+      attachment.ips.push_back({address, std::nullopt});
       continue;
     }
     const auto subnet = std::find_if(subnets.begin(), subnets.end(), [&](const Subnet& one) {
@@ -357,34 +346,30 @@ absl::Status ReadAddresses(const Json& container, const std::vector<Subnet>& sub
     if (subnet == subnets.end()) {
       return absl::InvalidArgumentError(
           absl::StrCat("static_ips: ", text, " is in no subnet of the network",
-                       subnets.empty() ? "; create it with --subnet" : ""));
+                       subnets.empty() ? "; create the network with --subnet" : ""));
     }
-    request.ips.push_back({address, subnet->prefix.length});
+    attachment.ips.push_back({address, subnet->prefix.length});
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadMac(const Json& container, Request& request) {
+absl::Status ReadMac(const Json& container, Attachment& attachment) {
   const Json* mac = Find(container, "static_mac");
   if (mac == nullptr || *mac == "") return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string text, AsString(*mac, "static_mac"));
-  const absl::StatusOr<MacAddress> address = MacAddress::Parse(text);
+  const absl::StatusOr<MacAddress> address = ParseStationMac(text);
   if (!address.ok()) return Annotate(address.status(), "static_mac");
-  if (!address->IsStation()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("static_mac ", text, " cannot be a station's address"));
-  }
-  request.mac = *address;
+  attachment.mac = *address;
   return absl::OkStatus();
 }
 
-// A default route for each family that has an address and a gateway in its subnet.
+// One default route for each family that has an address and a gateway in the same subnet.
 void AddDefaultRoutes(const std::vector<Subnet>& subnets, const Options& options,
-                      Request& request) {
+                      Attachment& attachment) {
   for (const int family : {AF_INET, AF_INET6}) {
     const auto usable = std::find_if(subnets.begin(), subnets.end(), [&](const Subnet& subnet) {
       return subnet.gateway && subnet.gateway->family() == family &&
-             std::any_of(request.ips.begin(), request.ips.end(),
+             std::any_of(attachment.ips.begin(), attachment.ips.end(),
                          [&](const RequestedIp& ip) { return subnet.prefix.Contains(ip.address); });
     });
     if (usable == subnets.end()) continue;
@@ -392,7 +377,7 @@ void AddDefaultRoutes(const std::vector<Subnet>& subnets, const Options& options
     route.destination = {family == AF_INET ? IpAddress() : IpAddress::AnyV6(), 0};
     route.gateway = usable->gateway;
     route.priority = options.metric;
-    request.routes.push_back(route);
+    attachment.routes.push_back(route);
   }
 }
 
@@ -402,11 +387,7 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
   ASSIGN_OR_RETURN(Json json, ParseObject(network, "the network on standard input"));
   CreatedNetwork created;
   ASSIGN_OR_RETURN(const std::string name, NeededString(json, "name"));
-  if (!IsCniName(name)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("name ", Show(Json(name)),
-                     ": not letters, digits, '_', '.', '-' after one letter or digit"));
-  }
+  RETURN_IF_ERROR(CheckCniName("name", name));
   RETURN_IF_ERROR(NeededString(json, "id").status());
   RETURN_IF_ERROR(NeededString(json, "driver").status());
   Options options;
@@ -415,8 +396,8 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
   RETURN_IF_ERROR(ReadRoutes(json).status());
   ASSIGN_OR_RETURN(const std::string ipam_driver, ReadIpamDriver(json));
   if (ipam_driver == "none" && !subnets.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("IPAM driver none, but the network has subnet ",
-                                                   subnets[0].prefix.ToString()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the IPAM driver is none, but the network has subnet ", subnets[0].prefix.ToString()));
   }
   ASSIGN_OR_RETURN(const bool internal, AsBool(json, "internal"));
   RETURN_IF_ERROR(AsBool(json, "dns_enabled").status());
@@ -425,40 +406,40 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
   if (dns_servers != nullptr && !dns_servers->empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("network_dns_servers ", Show((*dns_servers)[0]),
-                     ": a vxvde network has no name server that would ask it; give --dns to "
-                     "podman run instead"));
+                     ": a vxvde network has no name server that could forward to it; use --dns of "
+                     "podman run"));
   }
   const bool has_gateway =
       std::any_of(subnets.begin(), subnets.end(), [](const Subnet& one) { return one.gateway; });
   if (internal && has_gateway) {
     return absl::InvalidArgumentError(
-        "the network is internal, but has a gateway: leave one of them out");
+        "the network is internal and has a gateway: omit one of them");
   }
 
-  // N6: podman turns DNS on unless it is told not to; the answer is what it will be.
+  // N6: podman enables DNS by default. The answer is the truth: it is not served.
   json["dns_enabled"] = false;
   const bool ipv6 = std::any_of(subnets.begin(), subnets.end(),
                                 [](const Subnet& one) { return one.prefix.address.is_v6(); });
   if (wants_ipv6 && !ipv6) {
     created.notes.push_back(
-        "ipv6_enabled: there is no IPv6 subnet, so containers get no IPv6 "
-        "address; give --subnet with an IPv6 prefix for one");
+        "ipv6_enabled: the network has no IPv6 subnet, so containers get no IPv6 "
+        "address; add --subnet with an IPv6 prefix");
   }
   json["ipv6_enabled"] = ipv6;
   json["internal"] = internal;
   if (const Json* host = Find(json, "network_interface"); host != nullptr && *host != "") {
-    created.notes.push_back(absl::StrCat(
-        "network_interface ", Show(*host),
-        " is not used; the uplink is named in the locator: -o vnl=vxvde://.../if=NAME"));
+    created.notes.push_back(
+        absl::StrCat("network_interface ", Show(*host),
+                     " has no effect; the locator names the uplink: -o vnl=vxvde://.../if=NAME"));
   }
 
   Json& kept = json["options"];
   if (kept.is_null()) kept = Json::object();
-  if (options.vnl.empty() && options.cloud.empty()) kept["vnl"] = "vxvde://";
+  if (options.cloud == CloudChoice()) kept["vnl"] = "vxvde://";
   if (!kept.contains("mode")) kept["mode"] = "veth";
-  // After us, podman gives each subnet without a gateway its first address as one, where nobody
-  // answers: a default route is for a gateway that somebody has named. Without subnets addresses
-  // and gateway are the agent's.
+  // podman later sets the first address of each subnet without a gateway as its gateway, where no
+  // host answers. So only a gateway that the user named gets a default route. Without subnets the
+  // agent supplies addresses and gateway.
   if (!kept.contains("no_default_route") && !subnets.empty()) {
     kept["no_default_route"] = has_gateway ? "false" : "true";
   }
@@ -466,53 +447,57 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
   return created;
 }
 
-absl::StatusOr<Request> ParseSetup(absl::string_view netns, absl::string_view input) {
+absl::StatusOr<AddRequest> ParseSetup(absl::string_view netns, absl::string_view input) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(input, "standard input"));
-  Request request;
-  request.command = Command::kAdd;
   if (netns.empty()) {
     return absl::InvalidArgumentError("the path of the container's network namespace is missing");
   }
-  RETURN_IF_ERROR(ReadNames(netns, json, request));
+  ASSIGN_OR_RETURN(Names names, ReadNames(netns, json));
   const Json& network = *Find(json, "network");
   const Json& container = *Find(json, "network_options");
-
   Options options;
   RETURN_IF_ERROR(ReadOptions(network, options));
   RETURN_IF_ERROR(ReadOptions(container, options));
-  request.cloud = options.cloud;
-  request.vnl = options.vnl;
-  request.mode = options.mode;
-  request.mtu = options.mtu;
-  request.agent = options.agent;
 
-  RETURN_IF_ERROR(ReadPorts(json, options, request));
+  Attachment attachment;
+  attachment.ifname = names.container.ifname;
+  attachment.cloud = options.cloud;
+  attachment.mtu = options.mtu;
+  attachment.allow = options.allow;
+  ASSIGN_OR_RETURN(attachment.ports, ReadPorts(json, options));
   ASSIGN_OR_RETURN(const std::vector<Subnet> subnets, ReadSubnets(network));
   ASSIGN_OR_RETURN(const std::string ipam_driver, ReadIpamDriver(network));
-  RETURN_IF_ERROR(ReadAddresses(container, subnets, ipam_driver, request));
-  RETURN_IF_ERROR(ReadMac(container, request));
-  ASSIGN_OR_RETURN(request.routes, ReadRoutes(network));
+  RETURN_IF_ERROR(ReadAddresses(container, subnets, ipam_driver, attachment));
+  RETURN_IF_ERROR(ReadMac(container, attachment));
+  ASSIGN_OR_RETURN(attachment.routes, ReadRoutes(network));
   ASSIGN_OR_RETURN(const bool internal, AsBool(network, "internal"));
-  request.gateway_wanted = !internal && !options.no_default_route;
-  request.gateway_metric = options.metric;
-  request.allow = options.allow;
-  if (request.gateway_wanted) AddDefaultRoutes(subnets, options, request);
+  attachment.gateway_wanted = !internal && !options.no_default_route;
+  attachment.gateway_metric = options.metric;
+  if (attachment.gateway_wanted) AddDefaultRoutes(subnets, options, attachment);
+
+  AddRequest request;
+  request.caller = Caller::kNetavark;
+  request.network.name = std::move(names.network);
+  request.network.agent = options.agent;
+  request.container = std::move(names.container);
+  request.mode = options.mode;
+  request.attachments.push_back(std::move(attachment));
   return request;
 }
 
-absl::StatusOr<Request> ParseTeardown(absl::string_view netns, absl::string_view input) {
+absl::StatusOr<DelRequest> ParseTeardown(absl::string_view netns, absl::string_view input) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(input, "standard input"));
-  Request request;
-  request.command = Command::kDel;
-  RETURN_IF_ERROR(ReadNames(netns, json, request));
-  request.ipam.kind = Ipam::Kind::kCaller;
-  // The agent that setup used; an impossible one has never been asked.
+  ASSIGN_OR_RETURN(Names names, ReadNames(netns, json));
+  DelRequest request;
+  request.network.name = std::move(names.network);
+  request.container = std::move(names.container);
+  // The agent that setup used. An impossible path is ignored, as setup cannot have used it.
   for (const char* key : {"network", "network_options"}) {
     const Json* options = Find(*Find(json, key), "options");
     const Json* agent = options == nullptr ? nullptr : Find(*options, "agent");
     if (agent == nullptr || !agent->is_string()) continue;
     const auto& path = agent->get_ref<const std::string&>();
-    if (IsSocketPath(path)) request.agent = path;
+    if (IsSocketPath(path)) request.network.agent = path;
   }
   return request;
 }

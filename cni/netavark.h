@@ -1,9 +1,10 @@
-// netavark's side of the plugin: what podman asks -> Request and JSON answers. Pure.
+// netavark's plugin protocol: its JSON <-> AddRequest, DelRequest and answers. Pure.
 //
-// podman runs `vxvde create` when a network is made; netavark runs `vxvde setup NETNS` and
-// `vxvde teardown NETNS` for a container, and does no addressing, firewall or DNS for us: podman
-// has chosen the addresses when the network has subnets. Adding and removing are those of
-// commands.h. Source: netavark's plugin-API.md, API version 1.0.0.
+// podman runs `vxvde create` when a network is created; netavark runs `vxvde setup NETNS` and
+// `vxvde teardown NETNS` for a container. netavark does no addressing, firewall or DNS for a
+// plugin; podman chooses the addresses if the network has subnets. This room only reads and writes
+// JSON: setup and teardown are the same commands as CNI's ADD and DEL (commands.h). Specification:
+// netavark's plugin-API.md, API version 1.0.0.
 
 #ifndef VXVDE_CNI_NETAVARK_H_
 #define VXVDE_CNI_NETAVARK_H_
@@ -21,21 +22,21 @@ namespace vxvde {
 
 struct CreatedNetwork {
   std::string json;                // the network, for standard output
-  std::vector<std::string> notes;  // for people: what was asked for and will not be so
+  std::vector<std::string> notes;  // for the log: settings that have no effect
 };
 
-// `network` as podman wants to keep it: checked, with defaults filled in; fields that we do not
-// know come back unchanged.
+// Validates `network` and fills in defaults; podman stores the answer. Unknown fields come back
+// unchanged (N3).
 absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network);
 
-// `input` is the standard input of setup and teardown. The command is kAdd.
-absl::StatusOr<Request> ParseSetup(absl::string_view netns, absl::string_view input);
+// `input` is the standard input of setup and teardown.
+absl::StatusOr<AddRequest> ParseSetup(absl::string_view netns, absl::string_view input);
 
-// The command is kDel. Needs only what names the attachment; everything else in `input` may be
-// wrong, so that nothing keeps a container from being removed (N5).
-absl::StatusOr<Request> ParseTeardown(absl::string_view netns, absl::string_view input);
+// Reads only the names of the attachment, so that an error elsewhere in `input` does not prevent
+// the removal of a container (N5).
+absl::StatusOr<DelRequest> ParseTeardown(absl::string_view netns, absl::string_view input);
 
-// netavark's StatusBlock. The gateway of an address is that of the default route of its family.
+// netavark's StatusBlock. The gateway of a subnet is that of the default route of its family.
 std::string FormatStatusBlock(const CniResult& result);
 
 std::string FormatNetavarkError(const absl::Status& error);

@@ -28,7 +28,7 @@ std::string Create(const std::string& fields) {
 }
 
 // N3: name, id and driver come back unchanged, unknown fields as they are, defaults filled in.
-TEST(CreateNetworkTest, KeepsWhatItDoesNotKnowAndFillsInDefaults) {
+TEST(CreateNetworkTest, KeepsUnknownFieldsAndFillsInDefaults) {
   const absl::StatusOr<CreatedNetwork> network = CreateNetwork(
       R"({"name":"blue","id":"2f259bab","driver":"vxvde","created":"2026-01-01T00:00:00Z",)"
       R"("labels":{"team":"a"},"ipv6_enabled":false,"internal":false,"dns_enabled":true,)"
@@ -54,8 +54,9 @@ TEST(CreateNetworkTest, KeepsOptionsThatAreGiven) {
   EXPECT_THAT(Create(R"("options":null,)"), HasSubstr(R"("vnl":"vxvde://")"));
 }
 
-// N6: a default route only by a gateway that somebody named; podman fills in one of its own later.
-TEST(CreateNetworkTest, ADefaultRouteIsForAGatewayThatIsNamed) {
+// N6: only a gateway that the user named gets a default route; podman later fills in one of its
+// own.
+TEST(CreateNetworkTest, ADefaultRouteNeedsANamedGateway) {
   EXPECT_THAT(Create(R"("subnets":[{"subnet":"192.0.2.0/24"}],)"),
               HasSubstr(R"("no_default_route":"true")"));
   EXPECT_THAT(Create(R"("subnets":[{"subnet":"192.0.2.0/24","gateway":"192.0.2.1"}],)"),
@@ -66,7 +67,7 @@ TEST(CreateNetworkTest, ADefaultRouteIsForAGatewayThatIsNamed) {
       HasSubstr(R"("no_default_route":"false")"));
 }
 
-// N6: what will be, not what was asked for.
+// N6: the answer has the effective settings, not the requested ones.
 TEST(CreateNetworkTest, AnswersHonestly) {
   EXPECT_THAT(Create(R"("dns_enabled":true,)"), HasSubstr(R"("dns_enabled":false)"));
   EXPECT_THAT(Create(R"("internal":true,)"), HasSubstr(R"("internal":true)"));
@@ -81,7 +82,7 @@ TEST(CreateNetworkTest, AnswersHonestly) {
   EXPECT_THAT(network->notes, ElementsAre(HasSubstr("IPv6"), HasSubstr("eth7")));
 }
 
-TEST(CreateNetworkTest, RefusesAndNamesWhatIsWrong) {
+TEST(CreateNetworkTest, RefusesAndNamesTheError) {
   for (const auto& [fields, word] : std::initializer_list<std::pair<const char*, const char*>>{
            {R"("options":{"colour":"red"},)", "\"colour\" is unknown"},
            {R"("options":{"vnl":"vxvde://","cloud":"blue"},)", "exclude each other"},
@@ -98,7 +99,7 @@ TEST(CreateNetworkTest, RefusesAndNamesWhatIsWrong) {
            {R"("options":{"ports":"all"},)", "ports=all"},
            {R"("options":["mtu"],)", "options: not an object"},
            {R"("subnets":{},)", "subnets: not a list"},
-           {R"("subnets":[{"gateway":"192.0.2.1"}],)", "subnet: is missing"},
+           {R"("subnets":[{"gateway":"192.0.2.1"}],)", "subnet is missing"},
            {R"("subnets":[{"subnet":"192.0.2.0"}],)", "192.0.2.0"},
            {R"("subnets":[{"subnet":"239.1.0.0/16"}],)", "239.1.0.0/16"},
            {R"("subnets":[{"subnet":"192.0.2.0/24","gateway":"198.51.100.1"}],)", "198.51.100.1"},
@@ -125,7 +126,7 @@ TEST(CreateNetworkTest, RefusesAndNamesWhatIsWrong) {
   }
 }
 
-// As netavark 1.14 writes it; a part of it may be replaced.
+// The input as netavark 1.14 writes it, with `from` replaced by `to`.
 std::string Exec(const std::string& from = "", const std::string& to = "") {
   std::string text =
       R"({"container_id":"752947ff91f9","container_name":"web","port_mappings":null,)"
@@ -145,103 +146,110 @@ std::string Exec(const std::string& from = "", const std::string& to = "") {
   return text.replace(at, from.size(), to);
 }
 
+// The one attachment of a setup.
+Attachment Main(const absl::StatusOr<AddRequest>& request) {
+  EXPECT_TRUE(request.ok()) << request.status();
+  if (!request.ok()) return {};
+  EXPECT_EQ(request->attachments.size(), 1u);
+  return request->attachments[0];
+}
+
 RequestedIp Ip(const char* address, uint8_t length) { return {*IpAddress::Parse(address), length}; }
 
 // N4: interface_name exactly; each address with the length of its subnet; static_mac.
 TEST(ParseSetupTest, TakesNamesAddressesAndMac) {
-  const absl::StatusOr<Request> request = ParseSetup("/run/netns/n", Exec());
+  const absl::StatusOr<AddRequest> request = ParseSetup("/run/netns/n", Exec());
   ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_EQ(request->command, Command::kAdd);
   EXPECT_EQ(request->caller, Caller::kNetavark);
-  EXPECT_EQ(request->container_id, "752947ff91f9");
-  EXPECT_EQ(request->network, "blue");
-  EXPECT_EQ(request->ifname, "eth0");
-  EXPECT_EQ(request->netns, "/run/netns/n");
-  EXPECT_EQ(request->vnl, "vxvde://239.1.2.3");
-  EXPECT_EQ(request->agent, "/run/vxvde/handoff.sock");
-  EXPECT_EQ(request->ipam.kind, Ipam::Kind::kCaller);
-  EXPECT_THAT(request->ips, ElementsAre(Ip("192.0.2.7", 24), Ip("2001:db8::7", 64)));
-  EXPECT_EQ(request->mac->ToString(), "02:00:5e:10:00:07");
-  EXPECT_THAT(request->routes, IsEmpty());
+  EXPECT_EQ(request->container.id, "752947ff91f9");
+  EXPECT_EQ(request->container.ifname, "eth0");
+  EXPECT_EQ(request->container.netns, "/run/netns/n");
+  EXPECT_EQ(request->network.name, "blue");
+  EXPECT_EQ(request->network.agent, "/run/vxvde/handoff.sock");
+  EXPECT_FALSE(request->network.ipam);
+  const Attachment eth0 = Main(request);
+  EXPECT_EQ(eth0.ifname, "eth0");
+  EXPECT_EQ(eth0.cloud.vnl, "vxvde://239.1.2.3");
+  EXPECT_EQ(eth0.address_source, AddressSource::kCaller);
+  EXPECT_THAT(eth0.ips, ElementsAre(Ip("192.0.2.7", 24), Ip("2001:db8::7", 64)));
+  EXPECT_EQ(eth0.mac->ToString(), "02:00:5e:10:00:07");
+  EXPECT_THAT(eth0.routes, IsEmpty());
 }
 
-// N6: without subnets, addresses are the agent's to give; "none" says that there are none.
-TEST(ParseSetupTest, WithoutSubnetsAddressesAreTheAgents) {
+// N6: without subnets the agent allocates; IPAM driver "none" means no addresses.
+TEST(ParseSetupTest, WithoutSubnetsTheAgentAllocates) {
   const std::string names =
       R"({"container_id":"c","network":{"name":"blue"NETWORK},"network_options":)"
       R"({"interface_name":"eth0","static_ips":null}})";
   const auto kind = [&](const std::string& network) {
     std::string text = names;
     text.replace(text.find("NETWORK"), 7, network);
-    return ParseSetup("/n", text)->ipam.kind;
+    return Main(ParseSetup("/n", text)).address_source;
   };
-  EXPECT_EQ(kind(""), Ipam::Kind::kAgent);
-  EXPECT_EQ(kind(R"(,"subnets":[])"), Ipam::Kind::kAgent);
-  EXPECT_EQ(kind(R"(,"ipam_options":{"driver":"none"})"), Ipam::Kind::kCaller);
+  EXPECT_EQ(kind(""), AddressSource::kAgent);
+  EXPECT_EQ(kind(R"(,"subnets":[])"), AddressSource::kAgent);
+  EXPECT_EQ(kind(R"(,"ipam_options":{"driver":"none"})"), AddressSource::kCaller);
 
-  // `podman network reload` asks again for what it was given.
-  const absl::StatusOr<Request> again =
+  // `podman network reload` passes the addresses of the first setup.
+  const Attachment again = Main(
       ParseSetup("/n", R"({"container_id":"c","network":{"name":"blue"},"network_options":)"
-                       R"({"interface_name":"eth0","static_ips":["192.0.2.7","2001:db8::7"]}})");
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(again->ipam.kind, Ipam::Kind::kAgent);
-  EXPECT_THAT(again->ips, ElementsAre(RequestedIp{*IpAddress::Parse("192.0.2.7"), std::nullopt},
-                                      RequestedIp{*IpAddress::Parse("2001:db8::7"), std::nullopt}));
+                       R"({"interface_name":"eth0","static_ips":["192.0.2.7","2001:db8::7"]}})"));
+  EXPECT_EQ(again.address_source, AddressSource::kAgent);
+  EXPECT_THAT(again.ips, ElementsAre(RequestedIp{*IpAddress::Parse("192.0.2.7"), std::nullopt},
+                                     RequestedIp{*IpAddress::Parse("2001:db8::7"), std::nullopt}));
 }
 
 TEST(ParseSetupTest, DefaultRoutesGoThroughNamedGateways) {
   const std::string wanted = R"("no_default_route":"false")";
-  const absl::StatusOr<Request> request =
-      ParseSetup("/n", Exec(R"("no_default_route":"true")", wanted));
-  ASSERT_TRUE(request.ok()) << request.status();
-  ASSERT_EQ(request->routes.size(), 2u);
-  EXPECT_EQ(request->routes[0].destination.ToString(), "0.0.0.0/0");
-  EXPECT_EQ(request->routes[0].gateway->ToString(), "192.0.2.1");
-  EXPECT_EQ(request->routes[0].priority, 200u) << "after those of netavark's bridges";
-  EXPECT_EQ(request->routes[1].destination.ToString(), "::/0");
-  EXPECT_EQ(request->routes[1].gateway->ToString(), "2001:db8::1");
+  const std::vector<ResultRoute> routes =
+      Main(ParseSetup("/n", Exec(R"("no_default_route":"true")", wanted))).routes;
+  ASSERT_EQ(routes.size(), 2u);
+  EXPECT_EQ(routes[0].destination.ToString(), "0.0.0.0/0");
+  EXPECT_EQ(routes[0].gateway->ToString(), "192.0.2.1");
+  EXPECT_EQ(routes[0].priority, 200u) << "after those of netavark's bridges";
+  EXPECT_EQ(routes[1].destination.ToString(), "::/0");
+  EXPECT_EQ(routes[1].gateway->ToString(), "2001:db8::1");
 
   std::string internal = Exec(R"("no_default_route":"true")", wanted);
   internal.replace(internal.find(R"("internal":false)"), 16, R"("internal":true)");
-  EXPECT_THAT(ParseSetup("/n", internal)->routes, IsEmpty());
+  EXPECT_THAT(Main(ParseSetup("/n", internal)).routes, IsEmpty());
   std::string v4 = Exec(R"("no_default_route":"true")", wanted + R"(,"metric":"9")");
   v4.replace(v4.find(R"(,"2001:db8::7")"), 14, "");
-  ASSERT_EQ(ParseSetup("/n", v4)->routes.size(), 1u) << "no IPv6 address, no route";
-  EXPECT_EQ(ParseSetup("/n", v4)->routes[0].priority, 9u);
+  const std::vector<ResultRoute> only_v4 = Main(ParseSetup("/n", v4)).routes;
+  ASSERT_EQ(only_v4.size(), 1u) << "no IPv6 address, no route";
+  EXPECT_EQ(only_v4[0].priority, 9u);
 }
 
 TEST(ParseSetupTest, StaticRoutes) {
-  const absl::StatusOr<Request> request =
-      ParseSetup("/n", Exec(R"("routes":null)", R"("routes":[{"gateway":"192.0.2.9","destination":)"
-                                                R"("198.51.100.0/24","metric":300}])"));
-  ASSERT_TRUE(request.ok()) << request.status();
-  ASSERT_EQ(request->routes.size(), 1u);
-  EXPECT_EQ(request->routes[0].destination.ToString(), "198.51.100.0/24");
-  EXPECT_EQ(request->routes[0].gateway->ToString(), "192.0.2.9");
-  EXPECT_EQ(request->routes[0].priority, 300u);
+  const std::vector<ResultRoute> routes =
+      Main(ParseSetup("/n",
+                      Exec(R"("routes":null)", R"("routes":[{"gateway":"192.0.2.9","destination":)"
+                                               R"("198.51.100.0/24","metric":300}])")))
+          .routes;
+  ASSERT_EQ(routes.size(), 1u);
+  EXPECT_EQ(routes[0].destination.ToString(), "198.51.100.0/24");
+  EXPECT_EQ(routes[0].gateway->ToString(), "192.0.2.9");
+  EXPECT_EQ(routes[0].priority, 300u);
 }
 
-TEST(ParseSetupTest, OptionsOfTheContainerWin) {
+TEST(ParseSetupTest, OptionsOfTheContainerTakePrecedence) {
   const std::string none = R"("options":null}})";
   const auto with = [&](const std::string& options) {
     return ParseSetup("/n", Exec(none, R"("options":{)" + options + "}}}"));
   };
-  absl::StatusOr<Request> request = with(R"("mode":"tap","mtu":"1300","agent":"/run/b.sock")");
+  const absl::StatusOr<AddRequest> request =
+      with(R"("mode":"tap","mtu":"1300","agent":"/run/b.sock")");
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->mode, LinkMode::kTap);
-  EXPECT_EQ(request->mtu, 1300u);
-  EXPECT_EQ(request->agent, "/run/b.sock");
-  request = with(R"("cloud":"green")");
-  ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_EQ(request->cloud, "green");
-  EXPECT_EQ(request->vnl, "") << "one of the two";
-  request = with(R"("allow":"00:00:5e:00:01:0a 10.42.0.200;router")");
-  ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_THAT(request->allow, ElementsAre("00:00:5e:00:01:0a", "10.42.0.200", "router"));
+  EXPECT_EQ(request->network.agent, "/run/b.sock");
+  EXPECT_EQ(Main(request).mtu, 1300u);
+  EXPECT_EQ(Main(with(R"("cloud":"green")")).cloud, (CloudChoice{.name = "green", .vnl = ""}));
+  EXPECT_THAT(Main(with(R"("allow":"00:00:5e:00:01:0a 10.42.0.200;router")")).allow,
+              ElementsAre("00:00:5e:00:01:0a", "10.42.0.200", "router"));
   EXPECT_THAT(with(R"("foo":"bar")").status().message(), HasSubstr("\"foo\" is unknown"));
 }
 
-// N6: -p is ours, unless somebody says otherwise.
+// N6: the plugin publishes the ports of -p, unless an option says otherwise.
 TEST(ParseSetupTest, PortMappings) {
   const auto with = [](const std::string& mappings, const std::string& options = "") {
     std::string exec = Exec(R"("port_mappings":null)", R"("port_mappings":[)" + mappings + "]");
@@ -251,18 +259,15 @@ TEST(ParseSetupTest, PortMappings) {
   };
   const std::string web =
       R"({"container_port":80,"host_ip":"","host_port":8080,"protocol":"tcp","range":1})";
-  absl::StatusOr<Request> request = with(
+  const Attachment two = Main(with(
       web + R"(,{"container_port":1000,"host_ip":"192.0.2.1","host_port":2000,"protocol":"udp",)"
-            R"("range":3})");
-  ASSERT_TRUE(request.ok()) << request.status();
+            R"("range":3})"));
   const IpAddress here = IpAddress::V4(192, 0, 2, 1);
-  EXPECT_THAT(request->ports, ElementsAre(PublishedPort{8080, 80, "tcp", std::nullopt},
-                                          PublishedPort{2000, 1000, "udp", here},
-                                          PublishedPort{2001, 1001, "udp", here},
-                                          PublishedPort{2002, 1002, "udp", here}));
-  request = with(web, R"({"ports":"ignore"})");
-  ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_TRUE(request->ports.empty());
+  EXPECT_THAT(two.ports, ElementsAre(PublishedPort{8080, 80, "tcp", std::nullopt},
+                                     PublishedPort{2000, 1000, "udp", here},
+                                     PublishedPort{2001, 1001, "udp", here},
+                                     PublishedPort{2002, 1002, "udp", here}));
+  EXPECT_TRUE(Main(with(web, R"({"ports":"ignore"})")).ports.empty());
   EXPECT_THAT(FormatNetavarkError(with(web, R"({"ports":"refuse"})").status()),
               AllOf(HasSubstr("8080:80/tcp"), HasSubstr("ports=ignore")));
   EXPECT_TRUE(with("").ok());
@@ -274,14 +279,14 @@ TEST(ParseSetupTest, PortMappings) {
   }
 }
 
-TEST(ParseSetupTest, RefusesAndNamesWhatIsWrong) {
+TEST(ParseSetupTest, RefusesAndNamesTheError) {
   for (const auto& [from, to, word] :
        std::initializer_list<std::tuple<const char*, const char*, const char*>>{
            {R"("752947ff91f9","container_name")", R"("../x","container_name")", "../x"},
-           {R"("container_id")", R"("id")", "container_id: is missing"},
+           {R"("container_id")", R"("id")", "container_id is missing"},
            {R"("name":"blue")", R"("name":"a/b")", "a/b"},
-           {R"("network":{)", R"("net":{)", "network: is missing"},
-           {R"("network_options")", R"("options")", "network_options: is missing"},
+           {R"("network":{)", R"("net":{)", "network is missing"},
+           {R"("network_options")", R"("options")", "network_options is missing"},
            {R"("interface_name":"eth0")", R"("interface_name":"sixteen-letters-")",
             "sixteen-letters-"},
            {R"("interface_name":"eth0")", R"("interface_name":null)", "interface_name"},
@@ -292,26 +297,24 @@ TEST(ParseSetupTest, RefusesAndNamesWhatIsWrong) {
            {"02:00:5e:10:00:07", "01:00:5e:10:00:07", "01:00:5e:10:00:07"},
            {R"("mode":"veth")", R"("mode":"bridge")", "mode=bridge"},
        }) {
-    const absl::StatusOr<Request> request = ParseSetup("/n", Exec(from, to));
+    const absl::StatusOr<AddRequest> request = ParseSetup("/n", Exec(from, to));
     ASSERT_FALSE(request.ok()) << to;
     EXPECT_THAT(FormatNetavarkError(request.status()), HasSubstr(word)) << to;
   }
   EXPECT_FALSE(ParseSetup("", Exec()).ok()) << "no namespace";
 }
 
-// N5: only what names the attachment must be right.
+// N5: only the names of the attachment must be valid.
 TEST(ParseTeardownTest, NeedsTheNamesOnly) {
-  const absl::StatusOr<Request> request = ParseTeardown(
+  const absl::StatusOr<DelRequest> request = ParseTeardown(
       "", R"({"container_id":"c1","port_mappings":7,"network":{"name":"blue","subnets":"?",)"
           R"("options":{"colour":"red","agent":"/run/a.sock"}},)"
           R"("network_options":{"interface_name":"eth1","static_ips":["x"],"static_mac":"y"}})");
   ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_EQ(request->command, Command::kDel);
-  EXPECT_EQ(request->caller, Caller::kNetavark);
-  EXPECT_EQ(request->network, "blue");
-  EXPECT_EQ(request->ifname, "eth1");
-  EXPECT_EQ(request->agent, "/run/a.sock");
-  EXPECT_EQ(request->ipam.kind, Ipam::Kind::kCaller) << "no IPAM plugin is run";
+  EXPECT_EQ(request->network.name, "blue");
+  EXPECT_EQ(request->container.ifname, "eth1");
+  EXPECT_EQ(request->network.agent, "/run/a.sock");
+  EXPECT_FALSE(request->network.ipam) << "no IPAM plugin is run";
   EXPECT_FALSE(ParseTeardown("/n", "{}").ok());
 }
 

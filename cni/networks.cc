@@ -17,66 +17,61 @@ namespace vxvde {
 namespace {
 
 constexpr absl::string_view kVnlScheme = "vxvde://";
-constexpr char kOwnKeys[] = "name, vnl, interface, ips, mac, allow";
+constexpr std::array kOwnKeys = {"name", "vnl", "interface", "ips", "mac", "allow"};
 
-// What an agent's configuration may call a cloud.
+// As in the agent's configuration.
 bool IsCloudName(absl::string_view text) {
   return !text.empty() && text.size() <= 63 && std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_';
   });
 }
 
-absl::Status SetPlace(absl::string_view place, WantedNetwork& network) {
+absl::StatusOr<CloudChoice> ParsePlace(absl::string_view place) {
   if (absl::StartsWith(place, kVnlScheme)) {
-    network.vnl = std::string(place);
-    return absl::OkStatus();
+    return CloudChoice{.name = "", .vnl = std::string(place)};
   }
-  if (!IsCloudName(place)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Show(Json(std::string(place))), " is neither a cloud's name nor vxvde://..."));
-  }
-  network.cloud = std::string(place);
-  return absl::OkStatus();
+  if (IsCloudName(place)) return CloudChoice{.name = std::string(place), .vnl = ""};
+  return absl::InvalidArgumentError(
+      absl::StrCat(Show(Json(std::string(place))),
+                   " is neither the name of a cloud nor a locator (vxvde://...)"));
 }
 
-absl::Status SetInterface(const std::string& ifname, WantedNetwork& network) {
-  if (!IsInterfaceName(ifname)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("interface ", Show(Json(ifname)),
-                     " is not 1 to 15 bytes without '/', ':' and spaces, nor . or .."));
-  }
-  network.ifname = ifname;
-  return absl::OkStatus();
+// `interface` of an entry of either list.
+absl::Status SetInterface(const Json& entry, Attachment& attachment) {
+  const Json* value = Find(entry, "interface");
+  if (value == nullptr || *value == "") return absl::OkStatus();
+  ASSIGN_OR_RETURN(attachment.ifname, AsString(*value, "interface"));
+  return CheckInterfaceName("interface", attachment.ifname);
 }
 
-absl::Status SetMac(const Json& entry, WantedNetwork& network) {
+absl::Status SetMac(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "mac");
   if (value == nullptr || *value == "") return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string text, AsString(*value, "mac"));
-  ASSIGN_OR_RETURN(network.mac, ParseStationMac(text));
+  ASSIGN_OR_RETURN(attachment.mac, ParseStationMac(text));
   return absl::OkStatus();
 }
 
-absl::Status SetIps(const Json& entry, WantedNetwork& network) {
+// Without the key, the agent allocates; [] is layer 2 only.
+absl::Status SetIps(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "ips");
   if (value == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*value, "ips"));
-  std::vector<RequestedIp> ips;
+  attachment.address_source = AddressSource::kCaller;
   for (const std::string& text : texts) {
     ASSIGN_OR_RETURN(const RequestedIp ip, ParseRequestedIp(text));
     if (!ip.length) {
-      return absl::InvalidArgumentError(absl::StrCat("ips: ", text, " has no prefix length; write ",
-                                                     text, ip.address.is_v4() ? "/24" : "/64",
-                                                     " or whatever its subnet has"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "ips: ", text, " has no prefix length; write that of its subnet, for example ", text,
+          ip.address.is_v4() ? "/24" : "/64"));
     }
-    ips.push_back(ip);
+    attachment.ips.push_back(ip);
   }
-  network.ips = std::move(ips);
   return absl::OkStatus();
 }
 
-// NPWG: gateways; a default route through each, on this interface.
-absl::Status SetDefaultRoute(const Json& entry, WantedNetwork& network) {
+// NPWG: a list of gateways. The interface gets a default route through each.
+absl::Status SetDefaultRoute(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "default-route");
   if (value == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*value, "default-route"));
@@ -85,45 +80,41 @@ absl::Status SetDefaultRoute(const Json& entry, WantedNetwork& network) {
     ResultRoute route;
     ASSIGN_OR_RETURN(route.destination, IpPrefix::Parse(gateway.is_v4() ? "0.0.0.0/0" : "::/0"));
     route.gateway = gateway;
-    network.routes.push_back(std::move(route));
+    attachment.routes.push_back(std::move(route));
   }
   return absl::OkStatus();
 }
 
 // {name|vnl, interface, ips, mac, allow}
-absl::Status ReadOwn(const Json& entry, WantedNetwork& network) {
+absl::Status ReadOwn(const Json& entry, Attachment& attachment) {
   for (const auto& [key, value] : entry.items()) {
-    if (absl::c_linear_search(std::array{"name", "vnl", "interface", "ips", "mac", "allow"}, key))
-      continue;
+    if (absl::c_linear_search(kOwnKeys, key)) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("unknown key ", Show(Json(key)), "; there are ", kOwnKeys));
+        absl::StrCat("unknown key ", Show(Json(key)), "; use ", absl::StrJoin(kOwnKeys, ", ")));
   }
   const Json* name = Find(entry, "name");
   const Json* vnl = Find(entry, "vnl");
   if ((name == nullptr) == (vnl == nullptr)) {
-    return absl::InvalidArgumentError("it needs either a \"name\" or a \"vnl\"");
+    return absl::InvalidArgumentError("either a \"name\" or a \"vnl\" is needed");
   }
   ASSIGN_OR_RETURN(const std::string place,
                    AsString(name != nullptr ? *name : *vnl, name != nullptr ? "name" : "vnl"));
   if ((vnl != nullptr) != absl::StartsWith(place, kVnlScheme)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Show(Json(place)),
-                     name != nullptr ? " is no name: call it \"vnl\"" : " is no vxvde://..."));
+    return absl::InvalidArgumentError(absl::StrCat(
+        Show(Json(place)), name != nullptr ? " is a locator, not a name: use the key \"vnl\""
+                                           : " is not a locator (vxvde://...)"));
   }
-  RETURN_IF_ERROR(SetPlace(place, network));
-  if (const Json* value = Find(entry, "interface"); value != nullptr && *value != "") {
-    ASSIGN_OR_RETURN(const std::string ifname, AsString(*value, "interface"));
-    RETURN_IF_ERROR(SetInterface(ifname, network));
-  }
-  RETURN_IF_ERROR(SetMac(entry, network));
+  ASSIGN_OR_RETURN(attachment.cloud, ParsePlace(place));
+  RETURN_IF_ERROR(SetInterface(entry, attachment));
+  RETURN_IF_ERROR(SetMac(entry, attachment));
   if (const Json* allow = Find(entry, "allow")) {
-    ASSIGN_OR_RETURN(network.allow, AsStrings(*allow, "allow"));
+    ASSIGN_OR_RETURN(attachment.allow_by_annotation, AsStrings(*allow, "allow"));
   }
-  return SetIps(entry, network);
+  return SetIps(entry, attachment);
 }
 
-// What is wrong in an entry that may be for us. Its name and interface are good.
-absl::Status ReadNpwgDetails(const Json& entry, WantedNetwork& network) {
+// Of an entry whose name and interface are valid: the rest.
+absl::Status ReadNpwgDetails(const Json& entry, Attachment& attachment) {
   for (const auto& [key, value] : entry.items()) {
     if (absl::c_linear_search(
             std::array{"name", "namespace", "interface", "ips", "mac", "default-route"}, key) ||
@@ -133,28 +124,26 @@ absl::Status ReadNpwgDetails(const Json& entry, WantedNetwork& network) {
     return absl::InvalidArgumentError(
         absl::StrCat(Show(Json(key)), " is not supported for a cloud"));
   }
-  RETURN_IF_ERROR(SetMac(entry, network));
-  RETURN_IF_ERROR(SetIps(entry, network));
-  return SetDefaultRoute(entry, network);
+  RETURN_IF_ERROR(SetMac(entry, attachment));
+  RETURN_IF_ERROR(SetIps(entry, attachment));
+  return SetDefaultRoute(entry, attachment);
 }
 
-// {name, namespace, interface, ips, mac, default-route, ...}. False: it is another plugin's.
-absl::StatusOr<bool> ReadNpwg(const Json& entry, WantedNetwork& network) {
+// {name, namespace, interface, ips, mac, default-route, ...}. False: the name cannot be a cloud's,
+// so the entry is for another plugin.
+absl::StatusOr<bool> ReadNpwg(const Json& entry, Attachment& attachment) {
   const Json* name = Find(entry, "name");
   if (name == nullptr || !name->is_string()) {
-    return absl::InvalidArgumentError("it has no \"name\"");
+    return absl::InvalidArgumentError("\"name\" is missing");
   }
-  network.maybe_foreign = true;
-  network.cloud = name->get_ref<const std::string&>();
-  if (const Json* value = Find(entry, "interface"); value != nullptr && *value != "") {
-    ASSIGN_OR_RETURN(const std::string ifname, AsString(*value, "interface"));
-    RETURN_IF_ERROR(SetInterface(ifname, network));
-  }
-  network.problem = ReadNpwgDetails(entry, network);
-  return IsCloudName(network.cloud);
+  attachment.maybe_foreign = true;
+  attachment.cloud.name = name->get_ref<const std::string&>();
+  RETURN_IF_ERROR(SetInterface(entry, attachment));
+  attachment.problem = ReadNpwgDetails(entry, attachment);
+  return IsCloudName(attachment.cloud.name);
 }
 
-// Collects what all annotations ask for, then gives names.
+// Collects the entries of all annotations, then names the interfaces.
 class Reader {
  public:
   explicit Reader(std::set<std::string> taken) : taken_(std::move(taken)) {}
@@ -167,15 +156,15 @@ class Reader {
     return text[0] == '[' || text[0] == '{' ? ReadList(text) : ReadText(text);
   }
 
-  std::vector<WantedNetwork> Finish() {
+  std::vector<Attachment> Finish() {
     int number = 0;
-    for (WantedNetwork& network : networks_) {
-      while (network.ifname.empty()) {
+    for (Attachment& attachment : attachments_) {
+      while (attachment.ifname.empty()) {
         std::string name = absl::StrCat("net", ++number);
-        if (taken_.insert(name).second) network.ifname = std::move(name);
+        if (taken_.insert(name).second) attachment.ifname = std::move(name);
       }
     }
-    return std::move(networks_);
+    return std::move(attachments_);
   }
 
  private:
@@ -189,11 +178,11 @@ class Reader {
       if (npwg_ && absl::StrContains(place, '/')) place.remove_prefix(place.find('/') + 1);
       json[!npwg_ && absl::StartsWith(place, kVnlScheme) ? "vnl" : "name"] = std::string(place);
       absl::Status status = absl::OkStatus();
-      if (entry.empty()) status = absl::InvalidArgumentError("an entry is empty");
+      if (entry.empty()) status = absl::InvalidArgumentError("the entry is empty");
       if (at != absl::string_view::npos) {
         json["interface"] = std::string(entry.substr(at + 1));
         if (at + 1 == entry.size()) {
-          status = absl::InvalidArgumentError("there is no interface name after the '@'");
+          status = absl::InvalidArgumentError("the interface name after '@' is missing");
         }
       }
       RETURN_IF_ERROR(
@@ -203,13 +192,14 @@ class Reader {
   }
 
   absl::Status ReadList(absl::string_view text) {
-    // Wrapped, as JSON is read as an object here.
+    // ParseObject reads objects only, so the list is wrapped in one.
     const absl::StatusOr<Json> object =
         ParseObject(absl::StrCat("{\"list\":", text, "}"), "not JSON");
     if (!object.ok()) return Blame("", object.status());
     const Json* list = Find(*object, "list");
     if (object->size() != 1 || list == nullptr || !list->is_array()) {
-      return Blame("", absl::InvalidArgumentError("neither names and commas nor a JSON list"));
+      return Blame("", absl::InvalidArgumentError(
+                           "neither a list of names, separated by commas, nor a JSON list"));
     }
     size_t number = 0;
     for (const Json& entry : *list) {
@@ -225,33 +215,34 @@ class Reader {
     return absl::OkStatus();
   }
 
-  // `error`: what was wrong already.
+  // `error`: an error in the entry's own syntax.
   absl::Status Add(const std::string& which, const Json& entry, const absl::Status& error) {
     if (!error.ok()) return Blame(which, error);
-    WantedNetwork network;
-    network.asked_by = absl::StrCat("annotation ", annotation_, ", ", which);
+    Attachment attachment;
+    attachment.asked_by = absl::StrCat("annotation ", annotation_, ", ", which);
     if (npwg_) {
-      const absl::StatusOr<bool> maybe_ours = ReadNpwg(entry, network);
+      const absl::StatusOr<bool> maybe_ours = ReadNpwg(entry, attachment);
       if (!maybe_ours.ok()) return Blame(which, maybe_ours.status());
       if (!*maybe_ours) {
-        // Its interface is somebody else's from now on.
-        if (!network.ifname.empty()) taken_.insert(network.ifname);
+        // The other plugin makes that interface.
+        if (!attachment.ifname.empty()) taken_.insert(attachment.ifname);
         return absl::OkStatus();
       }
-    } else if (const absl::Status status = ReadOwn(entry, network); !status.ok()) {
+    } else if (const absl::Status status = ReadOwn(entry, attachment); !status.ok()) {
       return Blame(which, status);
     }
-    if (!network.ifname.empty() && !taken_.insert(network.ifname).second) {
-      const absl::Status twice = absl::InvalidArgumentError(
-          absl::StrCat("the pod has an interface ", network.ifname, " already; name another"));
-      if (!network.maybe_foreign) return Blame(which, twice);
-      network.problem.Update(twice);
+    if (!attachment.ifname.empty() && !taken_.insert(attachment.ifname).second) {
+      const absl::Status twice = absl::InvalidArgumentError(absl::StrCat(
+          "the pod already has an interface ", attachment.ifname, "; use another name"));
+      if (!attachment.maybe_foreign) return Blame(which, twice);
+      attachment.problem.Update(twice);
     }
-    if (networks_.size() == kMaxNetworks) {
-      return Blame(which, absl::InvalidArgumentError(
-                              absl::StrCat("a pod may ask for at most ", kMaxNetworks)));
+    if (attachments_.size() == kMaxNetworks) {
+      return Blame(which,
+                   absl::InvalidArgumentError(absl::StrCat("a pod may have at most ", kMaxNetworks,
+                                                           " interfaces by annotation")));
     }
-    networks_.push_back(std::move(network));
+    attachments_.push_back(std::move(attachment));
     return absl::OkStatus();
   }
 
@@ -261,7 +252,7 @@ class Reader {
   }
 
   std::set<std::string> taken_;
-  std::vector<WantedNetwork> networks_;
+  std::vector<Attachment> attachments_;
   absl::string_view annotation_;
   bool npwg_ = false;
 };
@@ -274,9 +265,11 @@ absl::StatusOr<PodNetworks> ParsePodNetworks(const std::map<std::string, std::st
   if (const auto it = annotations.find(kCloudAnnotation); it != annotations.end()) {
     const absl::string_view place = absl::StripAsciiWhitespace(it->second);
     if (!place.empty()) {
-      WantedNetwork& first = networks.first.emplace();
+      PodNetworks::First& first = networks.first.emplace();
       first.asked_by = absl::StrCat("annotation ", kCloudAnnotation);
-      RETURN_IF_ERROR(Annotate(SetPlace(place, first), first.asked_by));
+      const absl::StatusOr<CloudChoice> cloud = ParsePlace(place);
+      if (!cloud.ok()) return Annotate(cloud.status(), first.asked_by);
+      first.cloud = *cloud;
     }
   }
   if (const auto it = annotations.find(kAllowAnnotation); it != annotations.end()) {

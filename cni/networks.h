@@ -1,13 +1,14 @@
-// The networks that a pod's annotations ask for. Pure.
+// Parses a pod's annotations into the attachments that they ask for. Pure.
 //
 //   vxvde.io/cloud               the cloud of the first interface: PLACE
-//   vxvde.io/allow               what its port may send beside what is its own: ALLOWED, ALLOWED
-//   ... vxvde.io/networks            more of them: ENTRY, ENTRY ... or a JSON list
-//   k8s.v1.cni.cncf.io/networks  the same as Multus reads it; what the agent does not know is
-//                                another plugin's and left alone
+//   vxvde.io/allow               exceptions from port security for it: ALLOWED, ALLOWED ...
+//   vxvde.io/networks            further interfaces: ENTRY, ENTRY ... or a JSON list
+//   k8s.v1.cni.cncf.io/networks  the same in the syntax that Multus reads; entries that name no
+//                                cloud of the agent are for another plugin and are skipped
 //
-// docs/OPERATIONS.md has the grammar. Source of the third: NPWG "Kubernetes Network Custom
-// Resource Definition De-facto Standard" 1.3, section 4.1.2.
+// This room does not decide whether the pod may have them: the agent does. Specification:
+// docs/OPERATIONS.md, "Networks by annotation", has the grammar; the last annotation is that of
+// NPWG, "Kubernetes Network Custom Resource Definition De-facto Standard" 1.3, section 4.1.2.
 
 #ifndef VXVDE_CNI_NETWORKS_H_
 #define VXVDE_CNI_NETWORKS_H_
@@ -27,18 +28,24 @@ inline constexpr char kCloudAnnotation[] = "vxvde.io/cloud";
 inline constexpr char kAllowAnnotation[] = "vxvde.io/allow";
 inline constexpr char kNetworksAnnotation[] = "vxvde.io/networks";
 inline constexpr char kNpwgAnnotation[] = "k8s.v1.cni.cncf.io/networks";
-// For one pod, by all annotations together.
+// For one pod, in all annotations together.
 inline constexpr size_t kMaxNetworks = 32;
 
 struct PodNetworks {
-  std::optional<WantedNetwork> first;  // without an interface name
-  std::vector<std::string> allow;      // of the first interface, whatever its cloud
-  std::vector<WantedNetwork> others;   // in the order in which they are asked for
+  struct First {
+    CloudChoice cloud;  // exactly one of the two is set
+    std::string asked_by;
+  };
+  std::optional<First> first;
+  std::vector<std::string> allow;  // for the first interface, whichever its cloud
+  // In the order of the annotations. Each has an interface name, and exactly one of the two names
+  // of a cloud.
+  std::vector<Attachment> others;
 };
 
-// `annotations` of the pod, others than these are ignored. `taken`: interface names that the
-// pod has already; net1, net2 ... are given around them to entries without a name. An error
-// names the annotation and the entry.
+// Ignores all `annotations` but the four above. `taken` are interface names that the pod already
+// has; entries without a name get net1, net2 ... except these. An error names the annotation and
+// the entry.
 absl::StatusOr<PodNetworks> ParsePodNetworks(const std::map<std::string, std::string>& annotations,
                                              std::set<std::string> taken);
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_split.h"
 #include "cni/networks.h"
+#include "cni/values.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
@@ -21,18 +22,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!absl::IsInvalidArgument(networks.status())) __builtin_trap();
     return 0;
   }
-  // What comes after relies on this.
+  // The commands rely on this.
   std::set<std::string> names = {"lo", "eth0"};
   if (networks->others.size() > vxvde::kMaxNetworks) __builtin_trap();
-  for (const vxvde::WantedNetwork& one : networks->others) {
+  for (const vxvde::Attachment& one : networks->others) {
     if (!vxvde::IsInterfaceName(one.ifname)) __builtin_trap();
     if (one.problem.ok() && !names.insert(one.ifname).second) __builtin_trap();
-    if (one.cloud.empty() == one.vnl.empty()) __builtin_trap();
-    for (const auto& ip : one.ips.value_or(std::vector<vxvde::RequestedIp>())) {
+    if (one.cloud.name.empty() == one.cloud.vnl.empty()) __builtin_trap();
+    for (const vxvde::RequestedIp& ip : one.ips) {
       if (!ip.length) __builtin_trap();
     }
   }
-  if (networks->first && networks->first->cloud.empty() == networks->first->vnl.empty()) {
+  if (networks->first &&
+      networks->first->cloud.name.empty() == networks->first->cloud.vnl.empty()) {
     __builtin_trap();
   }
   return 0;

@@ -1,5 +1,5 @@
-// M2: what a pod's annotations ask for. Values from the grammar in docs/OPERATIONS.md and from
-// NPWG 1.3, section 4.1.2.
+// M2: attachments by annotation. Values follow the grammar in docs/OPERATIONS.md and NPWG 1.3,
+// section 4.1.2.
 
 #include "cni/networks.h"
 
@@ -21,39 +21,40 @@ using ::testing::SizeIs;
 
 using Annotations = std::map<std::string, std::string>;
 
-std::vector<WantedNetwork> Wanted(const Annotations& annotations) {
+std::vector<Attachment> Wanted(const Annotations& annotations) {
   const absl::StatusOr<PodNetworks> networks = ParsePodNetworks(annotations, {"lo", "eth0"});
   EXPECT_TRUE(networks.ok()) << networks.status();
-  return networks.ok() ? networks->others : std::vector<WantedNetwork>();
+  return networks.ok() ? networks->others : std::vector<Attachment>();
 }
-std::vector<WantedNetwork> Own(const std::string& text) {
+std::vector<Attachment> Own(const std::string& text) {
   return Wanted({{"vxvde.io/networks", text}});
 }
-std::vector<WantedNetwork> Npwg(const std::string& text) {
+std::vector<Attachment> Npwg(const std::string& text) {
   return Wanted({{"k8s.v1.cni.cncf.io/networks", text}});
 }
 
 // "cloud or locator @ interface" of each.
-std::vector<std::string> Places(const std::vector<WantedNetwork>& networks) {
+std::vector<std::string> Places(const std::vector<Attachment>& networks) {
   std::vector<std::string> places;
-  for (const WantedNetwork& one : networks) {
-    places.push_back(one.cloud + one.vnl + " @ " + one.ifname);
+  for (const Attachment& one : networks) {
+    places.push_back(one.cloud.name + one.cloud.vnl + " @ " + one.ifname);
   }
   return places;
 }
 
 TEST(Networks, M2_NamesLocatorsAndInterfaces) {
-  const std::vector<WantedNetwork> wanted =
+  const std::vector<Attachment> wanted =
       Own(" blue, green@net2 ,vxvde://239.1.2.3/vni=7@lab0,vxvde://ff05::1/v6 , red");
   EXPECT_THAT(Places(wanted),
               ElementsAre("blue @ net1", "green @ net2", "vxvde://239.1.2.3/vni=7 @ lab0",
                           "vxvde://ff05::1/v6 @ net3", "red @ net4"));
-  EXPECT_EQ(wanted[0].cloud, "blue");
-  EXPECT_EQ(wanted[2].vnl, "vxvde://239.1.2.3/vni=7");
+  EXPECT_EQ(wanted[0].cloud.name, "blue");
+  EXPECT_EQ(wanted[2].cloud.vnl, "vxvde://239.1.2.3/vni=7");
   EXPECT_EQ(wanted[2].asked_by,
             "annotation vxvde.io/networks, entry \"vxvde://239.1.2.3/vni=7@lab0\"");
-  for (const WantedNetwork& one : wanted) {
-    EXPECT_FALSE(one.ips);
+  for (const Attachment& one : wanted) {
+    EXPECT_EQ(one.address_source, AddressSource::kAgent);
+    EXPECT_THAT(one.ips, IsEmpty());
     EXPECT_FALSE(one.mac);
     EXPECT_FALSE(one.maybe_foreign);
     EXPECT_TRUE(one.problem.ok());
@@ -61,24 +62,25 @@ TEST(Networks, M2_NamesLocatorsAndInterfaces) {
 }
 
 TEST(Networks, M2_JsonList) {
-  const std::vector<WantedNetwork> wanted = Own(R"( [
+  const std::vector<Attachment> wanted = Own(R"( [
     {"name": "blue", "interface": "lab0", "mac": "02:00:5e:10:00:01",
      "ips": ["192.0.2.7/24", "2001:db8::7/64"]},
     {"vnl": "vxvde://239.1.2.3/if=a,b", "ips": [], "mac": "", "interface": null}])");
   EXPECT_THAT(Places(wanted), ElementsAre("blue @ lab0", "vxvde://239.1.2.3/if=a,b @ net1"));
-  ASSERT_TRUE(wanted[0].ips && wanted[0].mac);
+  ASSERT_TRUE(wanted[0].mac);
+  EXPECT_EQ(wanted[0].address_source, AddressSource::kCaller);
   EXPECT_EQ(wanted[0].mac->ToString(), "02:00:5e:10:00:01");
-  ASSERT_THAT(*wanted[0].ips, SizeIs(2));
-  EXPECT_EQ((*wanted[0].ips)[0], (RequestedIp{IpAddress::V4(192, 0, 2, 7), 24}));
-  EXPECT_EQ((*wanted[0].ips)[1], (RequestedIp{*IpAddress::Parse("2001:db8::7"), 64}));
-  ASSERT_TRUE(wanted[1].ips);
-  EXPECT_THAT(*wanted[1].ips, IsEmpty()) << "layer 2 only, which is not the same as not said";
+  ASSERT_THAT(wanted[0].ips, SizeIs(2));
+  EXPECT_EQ(wanted[0].ips[0], (RequestedIp{IpAddress::V4(192, 0, 2, 7), 24}));
+  EXPECT_EQ(wanted[0].ips[1], (RequestedIp{*IpAddress::Parse("2001:db8::7"), 64}));
+  EXPECT_EQ(wanted[1].address_source, AddressSource::kCaller) << "[] is layer 2 only";
+  EXPECT_THAT(wanted[1].ips, IsEmpty());
   EXPECT_FALSE(wanted[1].mac);
   EXPECT_EQ(wanted[1].asked_by,
             "annotation vxvde.io/networks, entry 2 (\"vxvde://239.1.2.3/if=a,b\")");
 }
 
-TEST(Networks, DefaultNamesGoAroundWhatIsTaken) {
+TEST(Networks, DefaultNamesSkipTakenOnes) {
   const absl::StatusOr<PodNetworks> networks = ParsePodNetworks(
       {{"vxvde.io/networks", "a, b@net1, c"}, {"k8s.v1.cni.cncf.io/networks", "d, x/e@net5, f"}},
       {"lo", "eth0", "net2"});
@@ -87,7 +89,7 @@ TEST(Networks, DefaultNamesGoAroundWhatIsTaken) {
               ElementsAre("a @ net3", "b @ net1", "c @ net4", "d @ net6", "e @ net5", "f @ net7"));
 }
 
-TEST(Networks, NothingIsAskedFor) {
+TEST(Networks, None) {
   EXPECT_THAT(Wanted({}), IsEmpty());
   EXPECT_THAT(Own(""), IsEmpty());
   EXPECT_THAT(Own(" \n"), IsEmpty());
@@ -95,38 +97,38 @@ TEST(Networks, NothingIsAskedFor) {
   EXPECT_THAT(Wanted({{"vxvde.io/cloud", ""}, {"example.com/networks", "{"}}), IsEmpty());
 }
 
-TEST(Networks, CloudOfTheFirst) {
+TEST(Networks, CloudOfTheFirstInterface) {
   const auto name = ParsePodNetworks({{"vxvde.io/cloud", " blue "}}, {});
   ASSERT_TRUE(name.ok() && name->first);
-  EXPECT_EQ(name->first->cloud, "blue");
+  EXPECT_EQ(name->first->cloud.name, "blue");
   EXPECT_EQ(name->first->asked_by, "annotation vxvde.io/cloud");
   const auto vnl = ParsePodNetworks({{"vxvde.io/cloud", "vxvde://239.1.2.3"}}, {});
   ASSERT_TRUE(vnl.ok() && vnl->first);
-  EXPECT_EQ(vnl->first->vnl, "vxvde://239.1.2.3");
+  EXPECT_EQ(vnl->first->cloud.vnl, "vxvde://239.1.2.3");
   EXPECT_THAT(ParsePodNetworks({{"vxvde.io/cloud", "a b"}}, {}).status().message(),
               AllOf(HasSubstr("vxvde.io/cloud"), HasSubstr("a b")));
 }
 
-TEST(Networks, WhatMayBeSentBeside) {
+TEST(Networks, Allow) {
   const auto networks = ParsePodNetworks(
       {{"vxvde.io/allow", " 00:00:5e:00:01:0a,10.42.0.200 , "},
        {"vxvde.io/networks", R"([{"name": "blue", "allow": ["router", "10.43.0.0/24"]}])"}},
       {});
   ASSERT_TRUE(networks.ok()) << networks.status();
   EXPECT_THAT(networks->allow, ElementsAre("00:00:5e:00:01:0a", "10.42.0.200"));
-  EXPECT_FALSE(networks->first) << "whatever its cloud is";
+  EXPECT_FALSE(networks->first) << "independent of its cloud";
   ASSERT_THAT(networks->others, SizeIs(1));
-  EXPECT_THAT(networks->others[0].allow, ElementsAre("router", "10.43.0.0/24"));
+  EXPECT_THAT(networks->others[0].allow_by_annotation, ElementsAre("router", "10.43.0.0/24"));
 }
 
-TEST(Networks, NpwgNamesMayBeSomebodyElses) {
-  const std::vector<WantedNetwork> wanted = Npwg("blue, kube-system/green@net7");
+TEST(Networks, NpwgNamesMayBeForAnotherPlugin) {
+  const std::vector<Attachment> wanted = Npwg("blue, kube-system/green@net7");
   EXPECT_THAT(Places(wanted), ElementsAre("blue @ net1", "green @ net7"));
   EXPECT_TRUE(wanted[0].maybe_foreign && wanted[1].maybe_foreign);
 }
 
 TEST(Networks, NpwgList) {
-  const std::vector<WantedNetwork> wanted = Npwg(R"([
+  const std::vector<Attachment> wanted = Npwg(R"([
     {"name": "blue", "namespace": "shop", "interface": "lab0", "mac": "02:00:5e:10:00:01",
      "ips": ["192.0.2.7/24"], "default-route": ["192.0.2.1", "2001:db8::1"], "bandwidth": {}},
     {"name": "sriov", "ips": ["192.0.2.7"], "deviceID": "0000:03:02.3"},
@@ -141,14 +143,14 @@ TEST(Networks, NpwgList) {
   EXPECT_EQ(wanted[0].routes[0].destination.ToString(), "0.0.0.0/0");
   EXPECT_EQ(wanted[0].routes[0].gateway, IpAddress::V4(192, 0, 2, 1));
   EXPECT_EQ(wanted[0].routes[1].destination.ToString(), "::/0");
-  // Only matters if the agent knows such a cloud.
+  // These count only if the agent knows the cloud.
   EXPECT_THAT(wanted[1].problem.message(), HasSubstr("deviceID"));
   EXPECT_THAT(wanted[2].problem.message(), HasSubstr("192.0.2.8/24"));
   EXPECT_THAT(wanted[3].problem.message(), HasSubstr("portMappings"));
   EXPECT_THAT(wanted[4].problem.message(), HasSubstr("lab0"));
 }
 
-TEST(Networks, M2_AMistakeNamesAnnotationEntryAndValue) {
+TEST(Networks, M2_AnErrorNamesAnnotationEntryAndValue) {
   struct Case {
     std::string text;
     std::vector<std::string> words;
@@ -159,16 +161,16 @@ TEST(Networks, M2_AMistakeNamesAnnotationEntryAndValue) {
   for (const Case& c : std::vector<Case>{
            {"blue,,green", {"entry \"\"", "empty"}},
            {"blue,", {"empty"}},
-           {"blue@", {"\"blue@\"", "after the '@'"}},
-           {"@net1", {"\"@net1\"", "neither a cloud's name"}},
+           {"blue@", {"\"blue@\"", "after '@'"}},
+           {"@net1", {"\"@net1\"", "neither the name of a cloud"}},
            {"a b", {"\"a b\""}},
            {"vde://x", {"\"vde://x\""}},
            {"blue@sixteen-letters-", {"sixteen-letters-", "15 bytes"}},
            {"blue@a/b", {"a/b"}},
            {"blue@.", {"\".\""}},
-           {"blue@eth0", {"eth0 already"}},
-           {"blue@lo", {"lo already"}},
-           {"blue@x, green@x", {"\"green@x\"", "interface x already"}},
+           {"blue@eth0", {"already has an interface eth0"}},
+           {"blue@lo", {"already has an interface lo"}},
+           {"blue@x, green@x", {"\"green@x\"", "already has an interface x"}},
            {"{\"name\": \"blue\"}", {"JSON list"}},
            {"[1", {"not JSON"}},
            {"[] , \"x\": 1", {"JSON list"}},
@@ -176,7 +178,7 @@ TEST(Networks, M2_AMistakeNamesAnnotationEntryAndValue) {
            {"[{}]", {"entry 1", "either"}},
            {R"([{"name": "a", "vnl": "vxvde://"}])", {"either"}},
            {R"([{"name": "vxvde://"}])", {"vxvde://", "\"vnl\""}},
-           {R"([{"vnl": "blue"}])", {"blue", "no vxvde://"}},
+           {R"([{"vnl": "blue"}])", {"blue", "not a locator"}},
            {R"([{"name": 7}])", {"entry 1 (7)", "not a string"}},
            {R"([{"name": "a"}, {"name": "b", "colour": "red"}])", {"entry 2", "colour"}},
            {R"([{"name": "a", "ips": "192.0.2.7/24"}])", {"ips", "192.0.2.7/24"}},
@@ -194,7 +196,7 @@ TEST(Networks, M2_AMistakeNamesAnnotationEntryAndValue) {
       EXPECT_THAT(networks.status().message(), HasSubstr(word)) << c.text;
     }
   }
-  // Multus would refuse these as well.
+  // Multus refuses these too.
   for (const char* text : {"[1", "[{}]", "[{\"name\": 7}]", "blue@a/b", "x,,y"}) {
     EXPECT_FALSE(ParsePodNetworks({{"k8s.v1.cni.cncf.io/networks", text}}, {}).ok()) << text;
   }

@@ -19,56 +19,39 @@
 namespace vxvde {
 namespace {
 
-constexpr size_t kMaxIfName = 15;       // IFNAMSIZ - 1
-constexpr size_t kMaxSocketPath = 107;  // sockaddr_un.sun_path with its NUL
-constexpr uint32_t kMaxMtu = 65535;
-
 absl::string_view Get(const Environment& environment, const char* key) {
   const auto it = environment.find(key);
   return it == environment.end() ? absl::string_view() : absl::string_view(it->second);
 }
 
-absl::Status ReadEnvironment(const Environment& environment, Request& request) {
-  std::vector<absl::string_view> needed;
-  switch (request.command) {
-    case Command::kAdd:
-    case Command::kCheck:
-      needed = {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"};
-      break;
-    case Command::kDel:
-      needed = {"CNI_CONTAINERID", "CNI_IFNAME"};
-      break;
-    case Command::kAbout:
-    case Command::kGc:
-    case Command::kStatus:
-    case Command::kVersion:
-      return absl::OkStatus();
-  }
+// E3: one message names all variables that are missing.
+absl::Status CheckPresent(const Environment& environment, const std::vector<const char*>& needed) {
   std::vector<absl::string_view> missing;
-  for (const absl::string_view key : needed) {
-    if (Get(environment, key.data()).empty()) missing.push_back(key);
+  for (const char* key : needed) {
+    if (Get(environment, key).empty()) missing.push_back(key);
   }
-  if (!missing.empty()) {
-    return CniStatus(kCniInvalidEnvironment,
-                     absl::StrCat("missing in the environment: ", absl::StrJoin(missing, ", ")));
-  }
-  request.container_id = std::string(Get(environment, "CNI_CONTAINERID"));
-  request.netns = std::string(Get(environment, "CNI_NETNS"));
-  request.ifname = std::string(Get(environment, "CNI_IFNAME"));
-  const absl::string_view own = Get(environment, "CNI_NETNS_OVERRIDE");
-  request.own_netns_allowed = own == "1" || absl::EqualsIgnoreCase(own, "true");
-  if (!IsCniName(request.container_id)) {
-    return CniStatus(
-        kCniInvalidEnvironment,
-        absl::StrCat("CNI_CONTAINERID \"", request.container_id,
-                     "\": not letters, digits, '_', '.', '-' after one letter or digit"));
-  }
-  if (!IsInterfaceName(request.ifname)) {
-    return CniStatus(kCniInvalidEnvironment,
-                     absl::StrCat("CNI_IFNAME \"", request.ifname,
-                                  "\": not 1 to 15 bytes without '/', ':' and spaces"));
-  }
-  return absl::OkStatus();
+  if (missing.empty()) return absl::OkStatus();
+  return CniStatus(kCniInvalidEnvironment,
+                   absl::StrCat("missing in the environment: ", absl::StrJoin(missing, ", ")));
+}
+
+// Of ADD, DEL and CHECK.
+absl::StatusOr<Container> ReadContainer(const Environment& environment, bool netns_needed) {
+  std::vector<const char*> needed = {"CNI_CONTAINERID", "CNI_IFNAME"};
+  if (netns_needed) needed.insert(needed.begin() + 1, "CNI_NETNS");
+  RETURN_IF_ERROR(CheckPresent(environment, needed));
+  Container container{.id = std::string(Get(environment, "CNI_CONTAINERID")),
+                      .netns = std::string(Get(environment, "CNI_NETNS")),
+                      .ifname = std::string(Get(environment, "CNI_IFNAME"))};
+  RETURN_IF_ERROR(WithCode(CheckCniName("CNI_CONTAINERID", container.id), kCniInvalidEnvironment));
+  RETURN_IF_ERROR(
+      WithCode(CheckInterfaceName("CNI_IFNAME", container.ifname), kCniInvalidEnvironment));
+  return container;
+}
+
+bool IsOwnNetNsAllowed(const Environment& environment) {
+  const absl::string_view value = Get(environment, "CNI_NETNS_OVERRIDE");
+  return value == "1" || absl::EqualsIgnoreCase(value, "true");
 }
 
 absl::StatusOr<SpecVersion> ReadVersion(const Json& config) {
@@ -80,115 +63,151 @@ absl::StatusOr<SpecVersion> ReadVersion(const Json& config) {
   if (!version) {
     return CniStatus(kCniIncompatibleVersion,
                      absl::StrCat("cniVersion ", Show(*value), " is not supported"),
-                     absl::StrCat("the configuration asks for ", Show(*value),
-                                  ", this plugin speaks ", absl::StrJoin(kSpecVersions, ", ")));
+                     absl::StrCat("the configuration has ", Show(*value), ", this plugin supports ",
+                                  absl::StrJoin(kSpecVersions, ", ")));
   }
   return *version;
 }
 
-absl::Status ReadIpam(const Environment& environment, const Json& config, Ipam& ipam) {
+// What the `ipam` section says.
+struct IpamSection {
+  AddressSource source = AddressSource::kAgent;
+  std::optional<IpamDelegate> delegate;  // kIpamPlugin
+};
+
+absl::StatusOr<IpamSection> ReadIpam(const Environment& environment, const Json& config) {
+  IpamSection ipam;
   const Json* section = Find(config, "ipam");
-  if (section == nullptr) return absl::OkStatus();
+  if (section == nullptr) return ipam;
   if (!section->is_object()) {
     return absl::InvalidArgumentError(absl::StrCat("ipam: not an object but ", Show(*section)));
   }
   if (section->empty()) {
-    ipam.kind = Ipam::Kind::kCaller;
-    return absl::OkStatus();
+    ipam.source = AddressSource::kCaller;
+    return ipam;
   }
   const Json* type = Find(*section, "type");
   if (type == nullptr) {
     return absl::InvalidArgumentError(
-        "ipam: has no \"type\" (a plugin's name; {} for no addresses at all)");
+        "ipam: \"type\" is missing: write the name of a plugin, or \"ipam\": {} for no IPAM");
   }
-  ASSIGN_OR_RETURN(ipam.type, AsString(*type, "ipam.type"));
-  // P1: a name to be looked up in CNI_PATH, never a path.
-  if (ipam.type.empty() || ipam.type == "." || ipam.type == ".." ||
-      absl::StrContains(ipam.type, '/') || absl::StrContains(ipam.type, '\0')) {
+  IpamDelegate delegate;
+  ASSIGN_OR_RETURN(delegate.type, AsString(*type, "ipam.type"));
+  // P1: a file name to look for in CNI_PATH, never a path.
+  if (delegate.type.empty() || delegate.type == "." || delegate.type == ".." ||
+      absl::StrContains(delegate.type, '/') || absl::StrContains(delegate.type, '\0')) {
     return absl::InvalidArgumentError(
         absl::StrCat("ipam.type: ", Show(*type), " is not a plugin's file name"));
   }
-  ipam.kind = Ipam::Kind::kDelegate;
-  ipam.path = absl::StrSplit(Get(environment, "CNI_PATH"), ':', absl::SkipEmpty());
-  if (ipam.path.empty()) {
+  delegate.path = absl::StrSplit(Get(environment, "CNI_PATH"), ':', absl::SkipEmpty());
+  if (delegate.path.empty()) {
     return CniStatus(kCniInvalidEnvironment,
-                     absl::StrCat("missing in the environment: CNI_PATH, where the IPAM plugin ",
-                                  ipam.type, " is looked for"));
+                     absl::StrCat("missing in the environment: CNI_PATH, the directories to search "
+                                  "for the IPAM plugin ",
+                                  delegate.type));
   }
-  return absl::OkStatus();
+  ipam.source = AddressSource::kIpamPlugin;
+  ipam.delegate = std::move(delegate);
+  return ipam;
 }
 
-// What says where and how: of ADD and STATUS.
-absl::Status ReadCloud(const Json& config, Request& request) {
-  if (const Json* cloud = Find(config, "cloud")) {
-    ASSIGN_OR_RETURN(request.cloud, AsString(*cloud, "cloud"));
+// Which cloud, and how an interface is attached to it: of ADD, CHECK and STATUS.
+struct LinkSection {
+  CloudChoice cloud;
+  LinkMode mode = LinkMode::kVeth;
+  uint32_t mtu = 0;
+};
+
+absl::StatusOr<LinkSection> ReadLink(const Json& config) {
+  LinkSection link;
+  const Json* cloud = Find(config, "cloud");
+  if (cloud != nullptr) {
+    ASSIGN_OR_RETURN(link.cloud.name, AsString(*cloud, "cloud"));
   }
-  if (const Json* vnl = Find(config, "vnl")) {
-    ASSIGN_OR_RETURN(request.vnl, AsString(*vnl, "vnl"));
+  const Json* vnl = Find(config, "vnl");
+  if (vnl != nullptr) {
+    ASSIGN_OR_RETURN(link.cloud.vnl, AsString(*vnl, "vnl"));
   }
-  if (!request.cloud.empty() && !request.vnl.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("\"cloud\": ", Show(*Find(config, "cloud")),
-                                                   " and \"vnl\": ", Show(*Find(config, "vnl")),
-                                                   " exclude each other: keep one"));
+  if (!link.cloud.name.empty() && !link.cloud.vnl.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"cloud\": ", Show(*cloud), " and \"vnl\": ",
+                                                   Show(*vnl), " exclude each other: keep one"));
   }
   if (const Json* mode = Find(config, "mode")) {
     ASSIGN_OR_RETURN(const std::string text, AsString(*mode, "mode"));
     if (text == "tap") {
-      request.mode = LinkMode::kTap;
+      link.mode = LinkMode::kTap;
     } else if (text != "veth" && !text.empty()) {
       return CniStatus(kCniUnsupportedField,
                        absl::StrCat("\"mode\": ", Show(*mode), " is neither \"veth\" nor \"tap\""));
     }
   }
   if (const Json* mtu = Find(config, "mtu")) {
-    ASSIGN_OR_RETURN(request.mtu, AsNumber(*mtu, "mtu", kMaxMtu));
+    ASSIGN_OR_RETURN(link.mtu, AsNumber(*mtu, "mtu", kMaxMtu));
   }
-  return absl::OkStatus();
+  return link;
 }
 
 absl::Status ReadMac(const std::string& text, absl::string_view where, uint32_t code,
-                     Request& request) {
+                     Attachment& attachment) {
   const absl::StatusOr<MacAddress> mac = ParseStationMac(text);
   if (!mac.ok()) return CniStatus(code, Annotate(mac.status(), where).message());
-  request.mac = *mac;
+  attachment.mac = *mac;
   return absl::OkStatus();
 }
 
 absl::Status ReadIps(const std::vector<std::string>& texts, absl::string_view where, uint32_t code,
-                     Request& request) {
+                     Attachment& attachment) {
   for (const std::string& text : texts) {
     const absl::StatusOr<RequestedIp> ip = ParseRequestedIp(text);
     if (!ip.ok()) return CniStatus(code, Annotate(ip.status(), where).message());
-    request.ips.push_back(*ip);
+    attachment.ips.push_back(*ip);
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadCapabilities(const Json& runtime, Request& request) {
+absl::Status ReadCapabilities(const Json& runtime, LinkMode mode, Attachment& attachment) {
   if (const Json* ranges = FindNoCase(runtime, "ipRanges");
-      ranges != nullptr && !ranges->empty() && request.ipam.kind != Ipam::Kind::kDelegate) {
+      ranges != nullptr && !ranges->empty() &&
+      attachment.address_source != AddressSource::kIpamPlugin) {
     return CniStatus(kCniUnsupportedField,
-                     "\"runtimeConfig.ipRanges\" is for an IPAM plugin, and none is named",
-                     "take \"ipRanges\" out of \"capabilities\": the agent's own addresses come "
-                     "from `subnets:` of the cloud; or name a plugin, \"ipam\": {\"type\": "
+                     "\"runtimeConfig.ipRanges\" needs an IPAM plugin, and \"ipam\" names none",
+                     "remove \"ipRanges\" from \"capabilities\": the agent allocates from "
+                     "`subnets:` of the cloud; or name a plugin, \"ipam\": {\"type\": "
                      "\"host-local\"}");
   }
   if (const Json* ports = FindNoCase(runtime, "portMappings")) {
-    ASSIGN_OR_RETURN(request.ports, AsPortMappings(*ports));
+    ASSIGN_OR_RETURN(attachment.ports, AsPortMappings(*ports));
   }
   if (const Json* bandwidth = FindNoCase(runtime, "bandwidth")) {
-    ASSIGN_OR_RETURN(request.bandwidth, AsBandwidth(*bandwidth));
+    ASSIGN_OR_RETURN(attachment.bandwidth, AsBandwidth(*bandwidth));
   }
-  if (request.mode != LinkMode::kTap || !request.bandwidth.ingress) return absl::OkStatus();
+  if (mode != LinkMode::kTap || !attachment.bandwidth.ingress) return absl::OkStatus();
   return CniStatus(
       kCniUnsupportedField,
-      absl::StrCat("\"runtimeConfig.bandwidth\": ingressRate ", request.bandwidth.ingress->rate,
+      absl::StrCat("\"runtimeConfig.bandwidth\": ingressRate ", attachment.bandwidth.ingress->rate,
                    " is not supported with \"mode\": \"tap\""),
-      "what is written to a tap waits in no queue; use mode veth, or limit egress only");
+      "frames that are written to a tap pass no queue: use \"mode\": \"veth\", or limit egress "
+      "only");
 }
 
-// A7: runtimeConfig before args.cni before CNI_ARGS.
-absl::Status ReadWishes(const CniArgs& cni_args, const Json& config, Request& request) {
+// The dns capability has other keys than the result: servers, searches, options.
+absl::StatusOr<Dns> AsDnsCapability(const Json& value) {
+  Dns dns;
+  if (const Json* list = FindNoCase(value, "servers")) {
+    ASSIGN_OR_RETURN(dns.nameservers, AsStrings(*list, "runtimeConfig.dns.servers"));
+  }
+  if (const Json* list = FindNoCase(value, "searches")) {
+    ASSIGN_OR_RETURN(dns.search, AsStrings(*list, "runtimeConfig.dns.searches"));
+  }
+  if (const Json* list = FindNoCase(value, "options")) {
+    ASSIGN_OR_RETURN(dns.options, AsStrings(*list, "runtimeConfig.dns.options"));
+  }
+  return dns;
+}
+
+// A7: runtimeConfig takes precedence over args.cni, which takes precedence over CNI_ARGS.
+absl::Status ReadDetails(const CniArgs& cni_args, const Json& config, LinkMode mode,
+                         Attachment& attachment) {
   const Json none = Json::object();
   const Json* found = Find(config, "runtimeConfig");
   const Json& runtime = found != nullptr ? *found : none;
@@ -196,103 +215,89 @@ absl::Status ReadWishes(const CniArgs& cni_args, const Json& config, Request& re
   if (found != nullptr) found = Find(*found, "cni");
   const Json& args = found != nullptr ? *found : none;
 
-  RETURN_IF_ERROR(ReadCapabilities(runtime, request));
+  RETURN_IF_ERROR(ReadCapabilities(runtime, mode, attachment));
   if (const Json* mac = FindNoCase(runtime, "mac"); mac != nullptr && *mac != "") {
     ASSIGN_OR_RETURN(const std::string text, AsString(*mac, "runtimeConfig.mac"));
-    RETURN_IF_ERROR(ReadMac(text, "runtimeConfig.mac", kCniInvalidConfig, request));
+    RETURN_IF_ERROR(ReadMac(text, "runtimeConfig.mac", kCniInvalidConfig, attachment));
   } else if (const Json* mac = Find(args, "mac"); mac != nullptr && *mac != "") {
     ASSIGN_OR_RETURN(const std::string text, AsString(*mac, "args.cni.mac"));
-    RETURN_IF_ERROR(ReadMac(text, "args.cni.mac", kCniInvalidConfig, request));
+    RETURN_IF_ERROR(ReadMac(text, "args.cni.mac", kCniInvalidConfig, attachment));
   } else if (!cni_args.mac.empty()) {
-    RETURN_IF_ERROR(ReadMac(cni_args.mac, "CNI_ARGS MAC", kCniInvalidEnvironment, request));
+    RETURN_IF_ERROR(ReadMac(cni_args.mac, "CNI_ARGS MAC", kCniInvalidEnvironment, attachment));
   }
   if (const Json* ips = FindNoCase(runtime, "ips"); ips != nullptr && !ips->empty()) {
     ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*ips, "runtimeConfig.ips"));
-    RETURN_IF_ERROR(ReadIps(texts, "runtimeConfig.ips", kCniInvalidConfig, request));
+    RETURN_IF_ERROR(ReadIps(texts, "runtimeConfig.ips", kCniInvalidConfig, attachment));
   } else if (const Json* ips = Find(args, "ips"); ips != nullptr && !ips->empty()) {
     ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*ips, "args.cni.ips"));
-    RETURN_IF_ERROR(ReadIps(texts, "args.cni.ips", kCniInvalidConfig, request));
+    RETURN_IF_ERROR(ReadIps(texts, "args.cni.ips", kCniInvalidConfig, attachment));
   } else {
-    RETURN_IF_ERROR(ReadIps(cni_args.ips, "CNI_ARGS IP", kCniInvalidEnvironment, request));
+    RETURN_IF_ERROR(ReadIps(cni_args.ips, "CNI_ARGS IP", kCniInvalidEnvironment, attachment));
   }
   if (const Json* mtu = FindNoCase(runtime, "mtu")) {
-    ASSIGN_OR_RETURN(request.mtu, AsNumber(*mtu, "runtimeConfig.mtu", kMaxMtu));
+    ASSIGN_OR_RETURN(attachment.mtu, AsNumber(*mtu, "runtimeConfig.mtu", kMaxMtu));
   }
   if (const Json* dns = Find(config, "dns")) {
-    ASSIGN_OR_RETURN(request.dns, AsDns(*dns));
+    ASSIGN_OR_RETURN(attachment.dns, AsDns(*dns));
   }
-  // The dns capability has other names than the result: servers, searches, options.
   if (const Json* dns = FindNoCase(runtime, "dns")) {
-    Dns wish;
-    if (const Json* list = FindNoCase(*dns, "servers")) {
-      ASSIGN_OR_RETURN(wish.nameservers, AsStrings(*list, "runtimeConfig.dns.servers"));
-    }
-    if (const Json* list = FindNoCase(*dns, "searches")) {
-      ASSIGN_OR_RETURN(wish.search, AsStrings(*list, "runtimeConfig.dns.searches"));
-    }
-    if (const Json* list = FindNoCase(*dns, "options")) {
-      ASSIGN_OR_RETURN(wish.options, AsStrings(*list, "runtimeConfig.dns.options"));
-    }
-    if (!wish.empty()) request.dns = wish;
+    ASSIGN_OR_RETURN(const Dns requested, AsDnsCapability(*dns));
+    if (!requested.empty()) attachment.dns = requested;
   }
   if (const Json* allow = Find(config, "allow")) {
-    ASSIGN_OR_RETURN(request.allow, AsStrings(*allow, "allow"));
+    ASSIGN_OR_RETURN(attachment.allow, AsStrings(*allow, "allow"));
   }
   if (const Json* routes = Find(config, "routes")) {
-    ASSIGN_OR_RETURN(request.routes, AsRoutes(*routes));
+    ASSIGN_OR_RETURN(attachment.routes, AsRoutes(*routes));
   }
   return absl::OkStatus();
 }
 
-// A7: an address that nobody here could give is refused before anything happens.
-absl::Status CheckIps(const Request& request) {
-  if (request.ipam.kind != Ipam::Kind::kCaller) return absl::OkStatus();
-  for (const RequestedIp& ip : request.ips) {
+// A7: an address that no party can complete is refused before anything happens.
+absl::Status CheckIps(const Attachment& attachment) {
+  if (attachment.address_source != AddressSource::kCaller) return absl::OkStatus();
+  for (const RequestedIp& ip : attachment.ips) {
     if (ip.length) continue;
-    return CniStatus(
-        kCniInvalidConfig, absl::StrCat("address ", ip.address.ToString(), " has no prefix length"),
-        absl::StrCat("ask for ", ip.address.ToString(), ip.address.is_v4() ? "/24" : "/64",
-                     " or the like: with \"ipam\": {} nobody else knows it"));
+    return CniStatus(kCniInvalidConfig,
+                     absl::StrCat("address ", ip.address.ToString(), " has no prefix length"),
+                     absl::StrCat("request, for example, ", ip.address.ToString(),
+                                  ip.address.is_v4() ? "/24" : "/64",
+                                  ": with \"ipam\": {} the caller supplies the length"));
   }
   return absl::OkStatus();
 }
 
-// The version that a command came with (as skel of libcni refuses them).
-absl::Status CheckCommandVersion(const Request& request) {
-  const SpecVersion least = request.command == Command::kCheck ? SpecVersion::k040
-                            : request.command == Command::kGc  ? SpecVersion::k110
-                                                               : SpecVersion::k010;
-  if (request.version >= least) return absl::OkStatus();
+// The version that introduced a command; skel of libcni refuses older ones in the same way.
+absl::Status CheckCommandVersion(absl::string_view command, SpecVersion version,
+                                 SpecVersion since) {
+  if (version >= since) return absl::OkStatus();
   return CniStatus(kCniIncompatibleVersion,
-                   absl::StrCat("cniVersion ", ToString(request.version), " does not have ",
-                                request.command == Command::kCheck ? "CHECK" : "GC"),
-                   absl::StrCat("it came with ", ToString(least),
+                   absl::StrCat("cniVersion ", ToString(version), " does not have ", command),
+                   absl::StrCat(command, " exists since ", ToString(since),
                                 ": raise \"cniVersion\" in the configuration"));
 }
 
-absl::Status ReadPrevious(const Json& config, Request& request) {
+absl::StatusOr<CniResult> ReadPrevious(const Json& config) {
   const Json* previous = Find(config, "prevResult");
-  if (previous == nullptr) {
-    return CniStatus(kCniInvalidConfig, "CHECK: the configuration has no \"prevResult\"",
-                     "the runtime must keep the result of ADD and pass it here");
-  }
-  ASSIGN_OR_RETURN(request.previous, AsResult(*previous));
-  return absl::OkStatus();
+  if (previous != nullptr) return AsResult(*previous);
+  return CniStatus(kCniInvalidConfig, "CHECK: the configuration has no \"prevResult\"",
+                   "the runtime must keep the result of ADD and pass it here");
 }
 
-// G1. Nothing is removed unless it is said what is to stay.
-absl::Status ReadValid(const Json& config, Request& request) {
-  const char* const before = "cni.dev/attachments";  // until 1.1.0 was done
+// G1: without a list of what remains, nothing is removed.
+absl::StatusOr<std::vector<ValidAttachment>> ReadValid(const Json& config) {
+  const char* const before = "cni.dev/attachments";  // in drafts of 1.1.0
   const char* key = "cni.dev/valid-attachments";
-  // Null is how Go writes a list that nobody put anything in: with it libcni says "none".
-  const bool said = config.contains(key) || config.contains(before);
+  // Go writes an empty list that was never assigned as null: libcni means "none".
+  const bool present = config.contains(key) || config.contains(before);
   const Json* list = Find(config, key);
   if (list == nullptr) list = Find(config, key = before);
-  if (list == nullptr && said) return absl::OkStatus();
+  std::vector<ValidAttachment> valid;
+  if (list == nullptr && present) return valid;
   if (list == nullptr) {
     return CniStatus(kCniInvalidConfig,
                      "GC: the configuration has no \"cni.dev/valid-attachments\"",
-                     "the runtime must list the attachments that are to stay; [] for none");
+                     "the runtime must list the attachments that remain; [] for none");
   }
   if (!list->is_array()) {
     return absl::InvalidArgumentError(absl::StrCat(key, ": not a list but ", Show(*list)));
@@ -304,15 +309,15 @@ absl::Status ReadValid(const Json& config, Request& request) {
       return absl::InvalidArgumentError(
           absl::StrCat(key, ": an entry has no \"containerID\" or no \"ifname\""));
     }
-    ValidAttachment valid;
-    ASSIGN_OR_RETURN(valid.container_id, AsString(*container, "containerID"));
-    ASSIGN_OR_RETURN(valid.ifname, AsString(*ifname, "ifname"));
-    request.valid.push_back(std::move(valid));
+    ValidAttachment attachment;
+    ASSIGN_OR_RETURN(attachment.container_id, AsString(*container, "containerID"));
+    ASSIGN_OR_RETURN(attachment.ifname, AsString(*ifname, "ifname"));
+    valid.push_back(std::move(attachment));
   }
-  return absl::OkStatus();
+  return valid;
 }
 
-// Interfaces that the pod has from the plugins before.
+// The pod's interfaces that earlier plugins of the list made.
 absl::StatusOr<std::set<std::string>> PodInterfaces(const Json& previous) {
   std::set<std::string> names;
   const Json* interfaces = Find(previous, "interfaces");
@@ -327,7 +332,7 @@ absl::StatusOr<std::set<std::string>> PodInterfaces(const Json& previous) {
   return names;
 }
 
-// M2. containerd says null for a pod without annotations.
+// M2. containerd passes null for a pod without annotations.
 absl::StatusOr<std::map<std::string, std::string>> PodAnnotations(const Json& config) {
   std::map<std::string, std::string> annotations;
   const Json* runtime = Find(config, "runtimeConfig");
@@ -347,164 +352,178 @@ absl::StatusOr<std::map<std::string, std::string>> PodAnnotations(const Json& co
   return annotations;
 }
 
-absl::Status ReadNetworks(const Json& config, Request& request) {
-  std::set<std::string> taken = {"lo", request.ifname};
-  if (const Json* previous = Find(config, "prevResult")) {
-    request.previous_result = previous->dump(-1, ' ', false, Json::error_handler_t::replace);
-    RETURN_IF_ERROR(CheckPreviousResult(*request.previous_result));
-    ASSIGN_OR_RETURN(const std::set<std::string> names, PodInterfaces(*previous));
-    taken.insert(names.begin(), names.end());
-  }
-  ASSIGN_OR_RETURN(const auto annotations, PodAnnotations(config));
-  ASSIGN_OR_RETURN(PodNetworks networks, ParsePodNetworks(annotations, std::move(taken)));
-  request.networks = std::move(networks.others);
-  if (request.previous_result && !request.networks.empty() && request.version < SpecVersion::k030) {
-    return absl::InvalidArgumentError(absl::StrCat(request.networks[0].asked_by, ": cniVersion ",
-                                                   ToString(request.version),
-                                                   " cannot be chained; set 0.3.0 or later"));
-  }
-  const auto not_ours = [&](absl::string_view annotation) {
-    return absl::InvalidArgumentError(absl::StrCat(annotation, ": ", request.ifname,
-                                                   " is another plugin's on this node; ask with ",
-                                                   kNetworksAnnotation, " for a cloud beside"));
-  };
-  if (request.previous_result && !networks.allow.empty()) {
-    return not_ours(absl::StrCat("annotation ", kAllowAnnotation));
-  }
-  request.allow_by_annotation = std::move(networks.allow);
-  if (!networks.first) return absl::OkStatus();
-  if (request.previous_result) return not_ours(networks.first->asked_by);
-  request.cloud = networks.first->cloud;
-  request.vnl = networks.first->vnl;
-  request.asked_by = networks.first->asked_by;
-  return absl::OkStatus();
-}
+// Reads `name`, `agent` and `ipam`, which every command about a network needs.
+struct Common {
+  Network network;
+  AddressSource address_source = AddressSource::kAgent;
+};
 
-absl::Status ReadConfig(const Environment& environment, const Json& config, Request& request) {
+absl::StatusOr<Common> ReadCommon(const Environment& environment, const Json& config,
+                                  absl::string_view text, SpecVersion version) {
+  Common common;
+  Network& network = common.network;
+  network.version = version;
   const Json* name = Find(config, "name");
   if (name == nullptr) return absl::InvalidArgumentError("the configuration has no \"name\"");
-  ASSIGN_OR_RETURN(request.network, AsString(*name, "name"));
-  if (!IsCniName(request.network)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "name ", Show(*name), ": not letters, digits, '_', '.', '-' after one letter or digit"));
-  }
+  ASSIGN_OR_RETURN(network.name, AsString(*name, "name"));
+  RETURN_IF_ERROR(CheckCniName("name", network.name));
   if (const Json* agent = Find(config, "agent")) {
-    ASSIGN_OR_RETURN(request.agent, AsString(*agent, "agent"));
-    if (!IsSocketPath(request.agent)) {
-      return absl::InvalidArgumentError(absl::StrCat("agent: ", Show(*agent),
-                                                     " is not an absolute path of at most ",
-                                                     kMaxSocketPath, " bytes"));
+    ASSIGN_OR_RETURN(network.agent, AsString(*agent, "agent"));
+    if (!IsSocketPath(network.agent)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("agent: ", Show(*agent),
+                       " is not the absolute path of a socket, at most 107 bytes long"));
     }
   }
-  RETURN_IF_ERROR(ReadIpam(environment, config, request.ipam));
-  // DEL needs no more, and a configuration that became worse must not keep it from its work.
-  if (request.command == Command::kDel) return absl::OkStatus();
+  ASSIGN_OR_RETURN(IpamSection ipam, ReadIpam(environment, config));
+  common.address_source = ipam.source;
+  network.ipam = std::move(ipam.delegate);
+  if (network.ipam) {
+    network.ipam->config = std::string(text);
+    network.ipam->version = version;
+  }
+  return common;
+}
 
-  if (request.command == Command::kGc) return ReadValid(config, request);
+// ---- ADD ----
 
-  RETURN_IF_ERROR(ReadCloud(config, request));
-  if (request.command == Command::kStatus) return absl::OkStatus();
-  if (request.command == Command::kCheck) return ReadPrevious(config, request);
+// The chain's `prevResult`, if there is one, and the interface names that are taken.
+absl::StatusOr<std::set<std::string>> ReadChain(const Json& config, AddRequest& request) {
+  std::set<std::string> taken = {"lo", request.container.ifname};
+  const Json* previous = Find(config, "prevResult");
+  if (previous == nullptr) return taken;
+  request.previous_result = previous->dump(-1, ' ', false, Json::error_handler_t::replace);
+  RETURN_IF_ERROR(CheckPreviousResult(*request.previous_result));
+  ASSIGN_OR_RETURN(const std::set<std::string> names, PodInterfaces(*previous));
+  taken.insert(names.begin(), names.end());
+  return taken;
+}
+
+// Chained: the first interface belongs to another plugin, and annotations must not ask for it.
+absl::Status CheckChained(const AddRequest& request, const PodNetworks& networks) {
+  if (!networks.others.empty() && request.network.version < SpecVersion::k030) {
+    return absl::InvalidArgumentError(absl::StrCat(networks.others[0].asked_by, ": cniVersion ",
+                                                   ToString(request.network.version),
+                                                   " cannot be chained; set 0.3.0 or later"));
+  }
+  std::string annotation;
+  if (!networks.allow.empty()) annotation = absl::StrCat("annotation ", kAllowAnnotation);
+  if (annotation.empty() && networks.first) annotation = networks.first->asked_by;
+  if (annotation.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(annotation, ": on this node another plugin makes ", request.container.ifname,
+                   "; use the annotation ", kNetworksAnnotation, " for a cloud in addition to it"));
+}
+
+absl::StatusOr<AddRequest> ReadAdd(const Environment& environment, const Json& config,
+                                   Common common, Container container) {
+  AddRequest request;
+  request.network = std::move(common.network);
+  request.container = std::move(container);
+  request.own_netns_allowed = IsOwnNetNsAllowed(environment);
+  ASSIGN_OR_RETURN(const LinkSection link, ReadLink(config));
+  request.mode = link.mode;
 
   ASSIGN_OR_RETURN(const CniArgs cni_args, ParseCniArgs(Get(environment, "CNI_ARGS")));
-  // K8S_POD_NAME alone is podman, which says the container's name there.
+  // podman sets K8S_POD_NAME alone, to the container's name.
   if (!cni_args.pod_namespace.empty() || !cni_args.pod_uid.empty()) {
-    request.pod_namespace = cni_args.pod_namespace;
-    request.pod_name = cni_args.pod_name;
-    request.pod_uid = cni_args.pod_uid;
+    request.pod = {
+        .name_space = cni_args.pod_namespace, .name = cni_args.pod_name, .uid = cni_args.pod_uid};
   }
-  RETURN_IF_ERROR(ReadNetworks(config, request));
-  // A4: what is wished for the first interface is for the plugin that made it.
-  if (request.previous_result) return absl::OkStatus();
-  RETURN_IF_ERROR(ReadWishes(cni_args, config, request));
-  return CheckIps(request);
+  ASSIGN_OR_RETURN(std::set<std::string> taken, ReadChain(config, request));
+  ASSIGN_OR_RETURN(const auto annotations, PodAnnotations(config));
+  ASSIGN_OR_RETURN(PodNetworks networks, ParsePodNetworks(annotations, std::move(taken)));
+  if (request.previous_result) {
+    // A4: the plugin that made the first interface serves the requests for it.
+    RETURN_IF_ERROR(CheckChained(request, networks));
+    request.attachments = std::move(networks.others);
+    if (link.cloud != CloudChoice()) {
+      request.notes.push_back(
+          absl::StrCat("chained: another plugin makes ", request.container.ifname,
+                       "; \"cloud\" and \"vnl\" of the configuration have no effect"));
+    }
+    return request;
+  }
+
+  Attachment main;
+  main.ifname = request.container.ifname;
+  main.cloud = link.cloud;
+  main.mtu = link.mtu;
+  main.address_source = common.address_source;
+  main.allow_by_annotation = std::move(networks.allow);
+  if (networks.first) {
+    main.cloud = networks.first->cloud;
+    main.asked_by = networks.first->asked_by;
+  }
+  RETURN_IF_ERROR(ReadDetails(cni_args, config, request.mode, main));
+  RETURN_IF_ERROR(CheckIps(main));
+  request.attachments.push_back(std::move(main));
+  for (Attachment& other : networks.others) request.attachments.push_back(std::move(other));
+  return request;
+}
+
+absl::StatusOr<Request> ReadRequest(Command command, const Environment& environment,
+                                    absl::string_view text) {
+  Container container;
+  if (command == Command::kAdd || command == Command::kDel || command == Command::kCheck) {
+    ASSIGN_OR_RETURN(container, ReadContainer(environment, command != Command::kDel));
+  }
+  ASSIGN_OR_RETURN(const Json config, ParseObject(text, "the configuration on standard input"));
+  ASSIGN_OR_RETURN(const SpecVersion version, ReadVersion(config));
+  if (command == Command::kCheck) {
+    RETURN_IF_ERROR(CheckCommandVersion("CHECK", version, SpecVersion::k040));
+  }
+  if (command == Command::kGc) {
+    RETURN_IF_ERROR(CheckCommandVersion("GC", version, SpecVersion::k110));
+  }
+  ASSIGN_OR_RETURN(Common common, ReadCommon(environment, config, text, version));
+  switch (command) {
+    case Command::kAdd:
+      return ReadAdd(environment, config, std::move(common), std::move(container));
+    case Command::kDel:
+      // Reads no more, so that an error elsewhere in the configuration does not prevent it.
+      return DelRequest{.network = std::move(common.network), .container = std::move(container)};
+    case Command::kCheck: {
+      CheckRequest check{.network = std::move(common.network),
+                         .container = std::move(container),
+                         .own_netns_allowed = IsOwnNetNsAllowed(environment),
+                         .mode = LinkMode::kVeth,
+                         .previous = {}};
+      ASSIGN_OR_RETURN(const LinkSection link, ReadLink(config));
+      check.mode = link.mode;
+      ASSIGN_OR_RETURN(check.previous, ReadPrevious(config));
+      return check;
+    }
+    case Command::kGc: {
+      GcRequest gc{.network = std::move(common.network), .valid = {}};
+      ASSIGN_OR_RETURN(gc.valid, ReadValid(config));
+      return gc;
+    }
+    case Command::kStatus: {
+      StatusRequest status{.network = std::move(common.network), .cloud = {}};
+      ASSIGN_OR_RETURN(const LinkSection link, ReadLink(config));
+      status.cloud = link.cloud;
+      return status;
+    }
+    case Command::kVersion:
+      break;
+  }
+  return VersionRequest{.version = version};
 }
 
 }  // namespace
 
-bool IsCniName(absl::string_view text) {
-  if (text.empty() || !absl::ascii_isalnum(text[0])) return false;
-  for (const char c : text) {
-    if (!absl::ascii_isalnum(c) && c != '_' && c != '.' && c != '-') return false;
-  }
-  return true;
-}
-
-bool IsInterfaceName(absl::string_view text) {
-  if (text.empty() || text.size() > kMaxIfName || text == "." || text == "..") return false;
-  for (const char c : text) {
-    if (c == '/' || c == ':' || absl::ascii_isspace(c)) return false;
-  }
-  return true;
-}
-
-bool IsSocketPath(absl::string_view text) {
-  return absl::StartsWith(text, "/") && text.size() <= kMaxSocketPath &&
-         !absl::StrContains(text, '\0');
-}
-
-absl::StatusOr<RequestedIp> ParseRequestedIp(const std::string& text) {
-  RequestedIp ip;
-  if (absl::StrContains(text, '/')) {
-    ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(text));
-    ip.address = prefix.address;
-    ip.length = prefix.length;
-    return ip;
-  }
-  ASSIGN_OR_RETURN(ip.address, IpAddress::Parse(text));
-  return ip;
-}
-
-absl::StatusOr<MacAddress> ParseStationMac(const std::string& text) {
-  ASSIGN_OR_RETURN(const MacAddress mac, MacAddress::Parse(text));
-  if (!mac.IsStation()) {
-    return absl::InvalidArgumentError(absl::StrCat(text, " cannot be a station's address"));
-  }
-  return mac;
-}
-
-std::vector<Request> AttachmentsOf(const Request& request) {
-  std::vector<Request> attachments;
-  Request main = request;
-  main.networks.clear();
-  main.previous_result.reset();
-  if (!request.previous_result) attachments.push_back(main);
-  for (const WantedNetwork& network : request.networks) {
-    Request one = main;
-    one.main_ifname = request.ifname;
-    one.ifname = network.ifname;
-    one.asked_by = network.asked_by;
-    one.cloud = network.cloud;
-    one.vnl = network.vnl;
-    one.mtu = 0;
-    one.mac = network.mac;
-    one.ipam = Ipam();
-    if (network.ips) one.ipam.kind = Ipam::Kind::kCaller;
-    one.ips = network.ips.value_or(std::vector<RequestedIp>());
-    one.routes = network.routes;
-    one.ports.clear();
-    one.bandwidth = Bandwidth();
-    one.dns = Dns();
-    one.allow.clear();
-    one.allow_by_annotation = network.allow;
-    one.maybe_foreign = network.maybe_foreign;
-    one.problem = network.problem;
-    attachments.push_back(std::move(one));
-  }
-  return attachments;
-}
-
-absl::StatusOr<Command> ParseCommand(const Environment& environment) {
+absl::StatusOr<std::optional<Command>> ParseCommand(const Environment& environment) {
   const absl::string_view text = Get(environment, "CNI_COMMAND");
-  if (text.empty()) return Command::kAbout;
+  if (text.empty()) return std::nullopt;
   if (text == "ADD") return Command::kAdd;
   if (text == "DEL") return Command::kDel;
   if (text == "CHECK") return Command::kCheck;
   if (text == "GC") return Command::kGc;
   if (text == "STATUS") return Command::kStatus;
   if (text == "VERSION") return Command::kVersion;
-  return CniStatus(kCniInvalidEnvironment, absl::StrCat("CNI_COMMAND ", text, " is not known"),
-                   "there are ADD, DEL, CHECK, GC, STATUS and VERSION");
+  return CniStatus(kCniInvalidEnvironment, absl::StrCat("CNI_COMMAND ", text, " is unknown"),
+                   "use ADD, DEL, CHECK, GC, STATUS or VERSION");
 }
 
 SpecVersion AnswerVersion(absl::string_view config) {
@@ -531,22 +550,11 @@ absl::StatusOr<std::string> ConfigWithValid(absl::string_view config,
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-absl::StatusOr<Request> ParseRequest(const Environment& environment, absl::string_view config) {
-  Request request;
-  ASSIGN_OR_RETURN(request.command, ParseCommand(environment));
-  if (request.command == Command::kAbout) return request;
-  if (request.command == Command::kVersion) {
-    request.version = AnswerVersion(config);
-    return request;
-  }
-  RETURN_IF_ERROR(ReadEnvironment(environment, request));
-  ASSIGN_OR_RETURN(const Json json, ParseObject(config, "the configuration on standard input"));
-  absl::StatusOr<SpecVersion> version = ReadVersion(json);
-  if (!version.ok()) return WithCode(version.status(), kCniInvalidConfig);
-  request.version = *version;
-  request.config = std::string(config);
-  RETURN_IF_ERROR(CheckCommandVersion(request));
-  RETURN_IF_ERROR(WithCode(ReadConfig(environment, json, request), kCniInvalidConfig));
+absl::StatusOr<Request> ParseRequest(Command command, const Environment& environment,
+                                     absl::string_view config) {
+  if (command == Command::kVersion) return VersionRequest{.version = AnswerVersion(config)};
+  absl::StatusOr<Request> request = ReadRequest(command, environment, config);
+  if (!request.ok()) return WithCode(request.status(), kCniInvalidConfig);
   return request;
 }
 

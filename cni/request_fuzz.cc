@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 
 #include "absl/strings/str_split.h"
 #include "cni/request.h"
+#include "cni/values.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
@@ -15,13 +17,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits('=', 1));
     environment[pair.first] = pair.second;
   }
-  const auto request = vxvde::ParseRequest(environment, parts.second);
-  if (request.ok() && request->command == vxvde::Command::kAdd) {
-    // What everything after this relies on: these become interface names and keys.
-    if (request->ifname.empty() || request->ifname.size() > 15) __builtin_trap();
-    if (request->container_id.empty() || request->network.empty()) __builtin_trap();
-    if (!request->cloud.empty() && !request->vnl.empty()) __builtin_trap();
-  }
+  const auto command = vxvde::ParseCommand(environment);
+  if (!command.ok() || !command->has_value()) return 0;
+  const auto request = vxvde::ParseRequest(**command, environment, parts.second);
   (void)vxvde::AnswerVersion(parts.second);
+  if (!request.ok()) return 0;
+  const auto* add = std::get_if<vxvde::AddRequest>(&*request);
+  if (add == nullptr) return 0;
+  // The commands rely on this: the values become interface names, keys and arguments.
+  if (!vxvde::IsInterfaceName(add->container.ifname)) __builtin_trap();
+  if (add->container.id.empty() || add->network.name.empty()) __builtin_trap();
+  for (const vxvde::Attachment& one : add->attachments) {
+    if (!vxvde::IsInterfaceName(one.ifname)) __builtin_trap();
+    if (!one.cloud.name.empty() && !one.cloud.vnl.empty()) __builtin_trap();
+    if (one.address_source == vxvde::AddressSource::kIpamPlugin) {
+      if (!add->network.ipam || one.ifname != add->container.ifname) __builtin_trap();
+    }
+  }
   return 0;
 }

@@ -9,11 +9,11 @@
 namespace vxvde {
 namespace {
 
-// Keys leave in the order in which they are written here.
+// Writes keys in the order of the assignments.
 using Out = nlohmann::ordered_json;
 
 std::string Text(const Out& json) {
-  // Names and messages come from outside: what is not UTF-8 is replaced, not thrown.
+  // Names and messages come from outside: invalid UTF-8 is replaced instead of thrown.
   return json.dump(-1, ' ', false, Out::error_handler_t::replace);
 }
 
@@ -38,8 +38,7 @@ Out RouteOut(const ResultRoute& route, SpecVersion version) {
   return out;
 }
 
-// {ip, gateway, routes} of one family: ip4 and ip6 of versions up to 0.2.0. Null without an
-// address.
+// ip4 or ip6 of versions up to 0.2.0: {ip, gateway, routes}. Null if the family has no address.
 Out FamilyOut(const CniResult& result, int family) {
   for (const ResultAddress& address : result.addresses) {
     if (address.address.address.family() != family) continue;
@@ -54,7 +53,7 @@ Out FamilyOut(const CniResult& result, int family) {
   return nullptr;
 }
 
-// From 0.3.0. `first_interface`: how many interfaces are in front of these.
+// Versions from 0.3.0. `first_interface` is the number of interfaces that precede these.
 Out ResultOut(const CniResult& result, SpecVersion version, size_t first_interface) {
   Out out = {{"cniVersion", std::string(ToString(version))}};
   for (const ResultInterface& interface : result.interfaces) {

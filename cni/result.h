@@ -1,7 +1,7 @@
 // CNI results and errors <-> JSON, in every version of the specification. Pure.
 //
-// Source: CNI SPEC 1.1.0, 1.0.0, 0.4.0, 0.3.1, 0.3.0, 0.2.0, 0.1.0, "Result Types" ("Result"
-// before 1.0).
+// netavark's answers are in netavark.h. Specification: CNI SPEC 1.1.0, 1.0.0, 0.4.0, 0.3.1, 0.3.0,
+// 0.2.0 and 0.1.0, "Result Types" ("Result" before 1.0) (E10).
 
 #ifndef VXVDE_CNI_RESULT_H_
 #define VXVDE_CNI_RESULT_H_
@@ -33,7 +33,7 @@ inline absl::string_view ToString(SpecVersion version) {
 struct ResultInterface {
   std::string name;
   std::string mac;
-  uint32_t mtu = 0;     // 0: not said
+  uint32_t mtu = 0;     // 0: not given
   std::string sandbox;  // path of the namespace; empty: the host's
 
   bool operator==(const ResultInterface&) const = default;
@@ -80,27 +80,26 @@ struct CniResult {
   bool operator==(const CniResult&) const = default;
 };
 
-// One line of JSON. Versions up to 0.2.0 have room for one address of each family and for
-// no interface: the first of each is said.
+// One line of JSON. Versions up to 0.2.0 have one address of each family, the first, and no
+// interfaces.
 std::string FormatResult(const CniResult& result, SpecVersion version);
 
-// May `previous` be extended? kCniInvalidConfig when it is no object, or a list in it is none.
+// Can `previous` be extended? kCniInvalidConfig if it is not an object, or a list in it is not one.
 absl::Status CheckPreviousResult(absl::string_view previous);
-// `previous`, which passed CheckPreviousResult, with `more` behind what it has; fields that we do
-// not know stay. Versions up to 0.2.0 have no room: `previous` is all.
+// Appends `more` to `previous`, which passed CheckPreviousResult, and keeps unknown fields (A4).
+// Versions up to 0.2.0 cannot express more: the answer is `previous`.
 std::string ExtendResult(absl::string_view previous, const CniResult& more, SpecVersion version);
 
-// What an IPAM plugin answered, in any version (its `cniVersion`; absent: that of the request,
-// which has the same two shapes). Interfaces are an IPAM plugin's to leave out: they are ignored.
-// kCniBadJson when it is no JSON object, kCniInternal when a value is not what the specification
-// says.
+// The answer of an IPAM plugin, in any version; the two shapes are told apart by their keys.
+// Interfaces, which an IPAM plugin should omit, are ignored. kCniBadJson if it is not a JSON
+// object, kCniInternal if a value does not conform to the specification.
 absl::StatusOr<CniResult> ParseIpamResult(absl::string_view json);
 
 std::string FormatError(const CniError& error, SpecVersion version);
-// nullopt when `json` is no error object: {"code": N != 0, "msg": "...", ...}.
+// nullopt if `json` is not an error object: {"code": N != 0, "msg": "...", ...}.
 std::optional<CniError> ParseError(absl::string_view json);
 
-// The answer to VERSION. `version` is the asking side's.
+// The answer to VERSION, written in `version`.
 std::string FormatVersions(SpecVersion version);
 
 }  // namespace vxvde

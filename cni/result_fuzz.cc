@@ -1,4 +1,5 @@
-// What an IPAM plugin prints: a result or an error. What was read can be said, in every version.
+// Input: the output of an IPAM plugin, a result or an error. Every result that can be read can be
+// written in every version.
 
 #include <cstdint>
 
@@ -10,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const absl::string_view version : vxvde::kSpecVersions) {
       (void)vxvde::FormatResult(*result, *vxvde::ParseSpecVersion(version));
     }
-    // From 1.1.0 on nothing is lost.
+    // 1.1.0 loses nothing.
     const auto again =
         vxvde::ParseIpamResult(vxvde::FormatResult(*result, vxvde::SpecVersion::k110));
     if (!again.ok() || !(*again == *result)) __builtin_trap();

@@ -1,5 +1,5 @@
-// Expected JSON is written from the specification's "Result" sections of each version, and
-// compared as JSON: the order of keys means nothing.
+// Results and errors in each version. The expected JSON follows the specification's "Result"
+// sections, and is compared as JSON, regardless of the order of keys.
 
 #include "cni/result.h"
 
@@ -102,7 +102,7 @@ TEST(FormatResult, E10_From110WithMtuAndRouteDetails) {
                                                           kDns + "}");
 }
 
-TEST(FormatResult, LayerTwoOnlySaysNothingOfAddresses) {
+TEST(FormatResult, LayerTwoOnlyHasNoAddresses) {
   CniResult result = Full();
   result.addresses.clear();
   result.routes.clear();
@@ -113,7 +113,7 @@ TEST(FormatResult, LayerTwoOnlySaysNothingOfAddresses) {
       {"name": "eth0", "mac": "02:00:5e:10:00:02", "sandbox": "/run/netns/pod"}]})");
 }
 
-TEST(FormatResult, WhatIsNotUtf8IsReplaced) {
+TEST(FormatResult, InvalidUtf8IsReplaced) {
   CniResult result = Full();
   result.interfaces[1].sandbox = "/run/\xff";
   EXPECT_THAT(FormatResult(result, SpecVersion::k100), HasSubstr("/run/\xef\xbf\xbd"));
@@ -157,7 +157,7 @@ TEST(ParseIpamResult, Reads110RouteDetails) {
   EXPECT_THAT(result->routes, ElementsAre(Full().routes[1]));
 }
 
-TEST(ParseIpamResult, RefusesWhatIsNoResult) {
+TEST(ParseIpamResult, RefusesInvalidResults) {
   for (const char* text :
        {"", "null", "[]", "{", R"({"cniVersion": "9.0.0"})", R"({"cniVersion": 1})",
         R"({"ips": {}})", R"({"ips": [{}]})", R"({"ips": [{"address": "192.0.2.7"}]})",
@@ -191,7 +191,7 @@ TEST(Error, OfAnotherPluginIsRead) {
   }
 }
 
-TEST(Error, TravelsInAStatus) {
+TEST(Error, IsCarriedInAStatus) {
   const CniError error = ToCniError(CniStatus(107, "no\nway", "ask\nsomebody"));
   EXPECT_EQ(error.code, 107u);
   EXPECT_EQ(error.msg, "no\nway");
@@ -216,7 +216,7 @@ TEST(FormatVersions, V1_ListsAll) {
       ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]})");
 }
 
-TEST(ExtendResult, A4_KeepsWhatIsThereAndNumbersOn) {
+TEST(ExtendResult, A4_KeepsUnknownFieldsAndContinuesTheIndexes) {
   CniResult more;
   more.interfaces = {{.name = "vx0", .mac = "", .mtu = 1450, .sandbox = ""},
                      {.name = "net1", .mac = "", .mtu = 1450, .sandbox = "/n"}};

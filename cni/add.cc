@@ -1,0 +1,342 @@
+// ADD, and netavark's setup.
+//
+// Theory of operation: Prepare (plan with the agent), Assign (addresses), Link (make the
+// interface), CommitTo (tell the agent that the link is ready). Each step is run for all
+// attachments before the next one begins, so that a refusal of any plan is known before any link
+// exists. The commit is last because it is the only step that other members can observe. Rollback
+// undoes the steps backwards.
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "agent/api/attachment_id.h"
+#include "cni/attachment_name.h"
+#include "cni/commands.h"
+#include "cni/error.h"
+#include "cni/netavark.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+// One attachment in progress.
+struct Work {
+  const Attachment* attachment;
+  AttachmentName name;
+  LinkNames links;
+  LinkSpec spec;
+  attach::v1::Planned planned;
+  CniResult result;
+  UniqueFd tap;
+};
+
+// Undoes in reverse order what was added to it, unless it is cancelled.
+class Rollback {
+ public:
+  Rollback() = default;
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  ~Rollback() {
+    for (auto undo = undo_.rbegin(); undo != undo_.rend(); ++undo) (*undo)();
+  }
+  void Add(std::function<void()> undo) { undo_.push_back(std::move(undo)); }
+  void Cancel() { undo_.clear(); }
+
+ private:
+  std::vector<std::function<void()>> undo_;
+};
+
+// An error in an attachment that an annotation asks for names the annotation's entry.
+absl::Status Blame(const Attachment& attachment, const absl::Status& status) {
+  if (status.ok() || attachment.asked_by.empty()) return status;
+  const CniError error = ToCniError(status);
+  return CniStatus(error.code, absl::StrCat(attachment.asked_by, ": ", error.msg), error.details);
+}
+
+// Validates the agent's plan: both sides must derive the same id, because DEL finds the links by
+// it.
+absl::StatusOr<LinkSpec> SpecOf(const AddRequest& request, const Work& work,
+                                const attach::v1::Planned& planned) {
+  const bool sound = planned.mac().size() == MacAddress::kSize && planned.mtu() >= 68 &&
+                     planned.mtu() <= 65535 && planned.id() == IdOf(work.name);
+  if (!sound) {
+    return CniStatus(
+        static_cast<uint32_t>(AttachError::kVersionMismatch),
+        absl::StrCat("the agent planned attachment \"", planned.id(), "\" (MTU ", planned.mtu(),
+                     ", MAC of ", planned.mac().size(), " bytes) for ", IdOf(work.name)),
+        "install vxvde and vxvde-agent of the same version");
+  }
+  return LinkSpec{
+      .mode = request.mode,
+      .mac = MacAddress::FromWire(reinterpret_cast<const uint8_t*>(planned.mac().data())),
+      .mtu = planned.mtu(),
+      .gso_max_size = planned.gso_max_size(),
+      .bandwidth = work.attachment->bandwidth};
+}
+
+// ---- Prepare ----
+
+// On return, nothing of an earlier try remains and the agent holds a plan. False: the network is
+// another plugin's.
+absl::StatusOr<bool> Prepare(const AddRequest& request, Work& work, const Outside& outside) {
+  const Attachment& attachment = *work.attachment;
+  const attach::v1::Plan plan = PlanOf(request, attachment);
+  absl::StatusOr<attach::v1::Planned> planned = absl::UnknownError("");
+  if (attachment.maybe_foreign) {
+    // First, because an interface of another plugin must not be inspected either.
+    planned = outside.agent.Plan(plan);
+    if (!planned.ok() &&
+        ToCniError(planned.status()).code == static_cast<uint32_t>(AttachError::kUnknownCloud)) {
+      outside.output.Log(
+          absl::StrCat(attachment.asked_by, ": not a cloud of the agent; left to other plugins"));
+      return false;
+    }
+    RETURN_IF_ERROR(planned.status());
+    if (!attachment.problem.ok()) {
+      return CniStatus(kCniInvalidConfig, attachment.problem.message());
+    }
+  }
+  ASSIGN_OR_RETURN(const bool leftovers, outside.links.HasLeftovers(work.links));
+  // A try that reached its commit left an attachment in the agent. N7: so does a setup before a
+  // reboot, because no teardown precedes the next setup.
+  const bool again = leftovers || request.caller == Caller::kNetavark;
+  // The agent comes first: without it nothing can be attached, and the old links are left alone.
+  if (again) RETURN_IF_ERROR(outside.agent.Detach(plan.key()));
+  if (leftovers) {
+    RETURN_IF_ERROR(outside.links.Delete(work.links));
+    RETURN_IF_ERROR(outside.links.HasLeftovers(work.links).status());
+  }
+  if (again || !attachment.maybe_foreign) planned = outside.agent.Plan(plan);
+  RETURN_IF_ERROR(planned.status());
+  ASSIGN_OR_RETURN(work.spec, SpecOf(request, work, *planned));
+  work.planned = *std::move(planned);
+  return true;
+}
+
+// ---- Assign: addresses and routes, from one of three sources ----
+
+// A5: after a failure the IPAM plugin releases what it may have allocated. Some plugins
+// (host-local) refuse a second lease while they hold that of an ADD that was killed: DEL, then one
+// retry (E9).
+absl::StatusOr<CniResult> Lease(const IpamDelegate& delegate, const Container& container,
+                                IpamPlugin& ipam) {
+  absl::StatusOr<CniResult> lease = ipam.Add(delegate, container);
+  if (lease.ok()) return lease;
+  if (!ipam.Delete(delegate, container).ok()) return lease;
+  return ipam.Add(delegate, container);
+}
+
+// A7: a different address than the requested one is an error.
+absl::Status CheckLease(const IpamDelegate& delegate, const Attachment& attachment,
+                        const CniResult& lease) {
+  if (lease.addresses.empty()) {
+    return CniStatus(kCniInternal,
+                     absl::StrCat("IPAM plugin ", delegate.type, ": its result has no address"));
+  }
+  for (const RequestedIp& ip : attachment.ips) {
+    const auto given = [&](const ResultAddress& one) { return one.address.address == ip.address; };
+    if (std::any_of(lease.addresses.begin(), lease.addresses.end(), given)) continue;
+    return CniStatus(
+        kCniInvalidConfig,
+        absl::StrCat("address ", ip.address.ToString(), " is requested, but IPAM plugin ",
+                     delegate.type, " gave ", lease.addresses[0].address.ToString()),
+        "declare the capability \"ips\" if the plugin supports it, or request no address");
+  }
+  return absl::OkStatus();
+}
+
+CniResult CallersResult(const Attachment& attachment) {
+  CniResult result;
+  for (const RequestedIp& ip : attachment.ips) {
+    result.addresses.push_back({.address = {ip.address, ip.length.value_or(0)},
+                                .gateway = std::nullopt,
+                                .interface = std::nullopt});
+  }
+  return result;
+}
+
+absl::Status UnusableAddress(absl::string_view text) {
+  return CniStatus(static_cast<uint32_t>(AttachError::kVersionMismatch),
+                   absl::StrCat("the agent gave the address \"", text, "\""),
+                   "install vxvde and vxvde-agent of the same version");
+}
+
+// A default route through `gateway`, unless the configuration or another address already has one.
+void AddDefaultRoute(const Attachment& attachment, const IpAddress& gateway, CniResult& result) {
+  ResultRoute route;
+  route.destination = {.address = gateway.is_v6() ? IpAddress::AnyV6() : IpAddress(), .length = 0};
+  route.gateway = gateway;
+  route.priority = attachment.gateway_metric;
+  const auto same = [&](const ResultRoute& other) {
+    return other.destination == route.destination;
+  };
+  if (std::any_of(attachment.routes.begin(), attachment.routes.end(), same)) return;
+  if (std::any_of(result.routes.begin(), result.routes.end(), same)) return;
+  result.routes.push_back(std::move(route));
+}
+
+// M1: only the interface that the runtime knows gets a default route through the agent's gateway.
+absl::StatusOr<CniResult> AgentsResult(const Work& work) {
+  std::vector<IpAddress> gateways;
+  for (const std::string& text : work.planned.gateways()) {
+    const absl::StatusOr<IpAddress> gateway = IpAddress::Parse(text);
+    if (!gateway.ok()) return UnusableAddress(text);
+    gateways.push_back(*gateway);
+  }
+  const bool routed = work.name.ifname == work.name.main_ifname && work.attachment->gateway_wanted;
+  CniResult result;
+  for (const std::string& text : work.planned.addresses()) {
+    const absl::StatusOr<IpPrefix> address = IpPrefix::Parse(text);
+    if (!address.ok()) return UnusableAddress(text);
+    ResultAddress one{.address = *address, .gateway = std::nullopt, .interface = std::nullopt};
+    for (const IpAddress& gateway : gateways) {
+      if (gateway.family() != address->address.family()) continue;
+      one.gateway = gateway;
+      if (routed) AddDefaultRoute(*work.attachment, gateway, result);
+    }
+    result.addresses.push_back(std::move(one));
+  }
+  return result;
+}
+
+// Names the interfaces, and gives each route without a gateway that of its family. A route that
+// still has none is on-link.
+void Complete(const AddRequest& request, const Work& work, CniResult& result) {
+  const Attachment& attachment = *work.attachment;
+  result.interfaces.clear();
+  if (request.mode == LinkMode::kVeth) {
+    result.interfaces.push_back(
+        {.name = work.links.host_ifname, .mac = "", .mtu = work.spec.mtu, .sandbox = ""});
+  }
+  result.interfaces.push_back({.name = attachment.ifname,
+                               .mac = work.spec.mac.ToString(),
+                               .mtu = work.spec.mtu,
+                               .sandbox = request.container.netns});
+  for (ResultAddress& address : result.addresses) address.interface = result.interfaces.size() - 1;
+
+  result.routes.insert(result.routes.end(), attachment.routes.begin(), attachment.routes.end());
+  for (ResultRoute& route : result.routes) {
+    if (route.gateway) continue;
+    for (const ResultAddress& address : result.addresses) {
+      if (!address.gateway || address.gateway->family() != route.destination.address.family())
+        continue;
+      route.gateway = address.gateway;
+      break;
+    }
+  }
+  if (!attachment.dns.empty()) result.dns = attachment.dns;
+}
+
+bool UsesIpamPlugin(const Work& work) {
+  return work.attachment->address_source == AddressSource::kIpamPlugin;
+}
+
+absl::Status Assign(const AddRequest& request, Work& work, const Outside& outside) {
+  if (UsesIpamPlugin(work)) {
+    const IpamDelegate& delegate = *request.network.ipam;
+    ASSIGN_OR_RETURN(work.result, Lease(delegate, request.container, outside.ipam));
+    RETURN_IF_ERROR(CheckLease(delegate, *work.attachment, work.result));
+  } else if (work.attachment->address_source == AddressSource::kAgent) {
+    ASSIGN_OR_RETURN(work.result, AgentsResult(work));
+  } else {
+    work.result = CallersResult(*work.attachment);
+  }
+  Complete(request, work, work.result);
+  return absl::OkStatus();
+}
+
+// ---- Link and commit ----
+
+std::vector<IpPrefix> AddressesOf(const Work& work) {
+  std::vector<IpPrefix> addresses;
+  for (const ResultAddress& address : work.result.addresses) addresses.push_back(address.address);
+  return addresses;
+}
+
+absl::Status Link(Work& work, const Outside& outside) {
+  ASSIGN_OR_RETURN(PodLink link, outside.links.Create(work.links, work.spec));
+  if (work.spec.mode == LinkMode::kVeth) work.result.interfaces[0].mac = link.host_mac.ToString();
+  work.tap = std::move(link.tap);
+  return outside.links.Configure(work.links, work.spec.mode, AddressesOf(work), work.result.routes);
+}
+
+// A starting agent deletes links without an attachment. If the agent that made the plan has died
+// since, it deletes this ADD's links too.
+absl::Status IfGoneTryAgain(const absl::Status& status) {
+  return absl::IsNotFound(status) ? WithCode(status, kCniTryAgainLater) : status;
+}
+
+absl::Status CommitTo(AgentClient& agent, const Work& work) {
+  attach::v1::Commit commit;
+  for (const IpPrefix& address : AddressesOf(work)) commit.add_addresses(address.ToString());
+  return agent.Commit(IdOf(work.name), commit, work.tap);
+}
+
+void Append(const CniResult& more, CniResult& result) {
+  const size_t first = result.interfaces.size();
+  result.interfaces.insert(result.interfaces.end(), more.interfaces.begin(), more.interfaces.end());
+  for (ResultAddress address : more.addresses) {
+    if (address.interface) *address.interface += first;
+    result.addresses.push_back(std::move(address));
+  }
+  result.routes.insert(result.routes.end(), more.routes.begin(), more.routes.end());
+  if (result.dns.empty()) result.dns = more.dns;
+}
+
+std::string Format(const AddRequest& request, const CniResult& result) {
+  const SpecVersion version = request.network.version;
+  if (request.caller == Caller::kNetavark) return FormatStatusBlock(result);
+  if (request.previous_result) return ExtendResult(*request.previous_result, result, version);
+  return FormatResult(result, version);
+}
+
+}  // namespace
+
+absl::Status Add(const AddRequest& request, const Outside& outside) {
+  const auto warn = [&](const absl::Status& status) {
+    if (!status.ok()) outside.output.Log(absl::StrCat("rollback: ", status.message()));
+  };
+  for (const std::string& note : request.notes) outside.output.Log(note);
+
+  RETURN_IF_ERROR(outside.links.CheckNetNs(request.container.netns, request.own_netns_allowed));
+  std::vector<Work> all;
+  for (const Attachment& attachment : request.attachments) {
+    Work work;
+    work.attachment = &attachment;
+    work.name = NameOf(request.network, request.container, attachment.ifname);
+    work.links = LinksOf(work.name, request.container.netns);
+    const absl::StatusOr<bool> ours = Prepare(request, work, outside);
+    if (!ours.ok()) return Blame(attachment, ours.status());
+    if (*ours) all.push_back(std::move(work));
+  }
+
+  // Where a step can fail half-way, its undo is registered before it: the undo tolerates that there
+  // is nothing to undo.
+  Rollback rollback;
+  for (Work& work : all) {
+    if (UsesIpamPlugin(work)) {
+      rollback.Add([&] { warn(outside.ipam.Delete(*request.network.ipam, request.container)); });
+    }
+    RETURN_IF_ERROR(Blame(*work.attachment, Assign(request, work, outside)));
+  }
+  for (Work& work : all) {
+    rollback.Add([&] { warn(outside.links.Delete(work.links)); });
+    RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(Link(work, outside))));
+  }
+  CniResult result;
+  for (Work& work : all) {
+    // Before the commit: an answer that was lost may have been a success.
+    rollback.Add([&] { warn(outside.agent.Detach(KeyOf(work.name))); });
+    RETURN_IF_ERROR(Blame(*work.attachment, CommitTo(outside.agent, work)));
+    Append(work.result, result);
+  }
+  RETURN_IF_ERROR(outside.output.Print(Format(request, result)));
+  rollback.Cancel();
+  return absl::OkStatus();
+}
+
+}  // namespace vxvde

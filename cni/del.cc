@@ -1,0 +1,57 @@
+// DEL, and netavark's teardown: the steps of ADD backwards. Each tolerates that it has nothing to
+// do.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cni/attachment_name.h"
+#include "cni/commands.h"
+#include "cni/error.h"
+#include "plugin/base/status.h"
+
+namespace vxvde {
+namespace {
+
+// D1: an agent that is down carries the DEL out when it starts.
+absl::Status DetachOrQueue(const attach::v1::AttachmentKey& key, const Outside& outside) {
+  absl::Status status = outside.agent.DetachAll(key);
+  if (status.ok() || ToCniError(status).code != kCniTryAgainLater) return status;
+  outside.output.Log(
+      absl::StrCat(status.message(), "; the agent carries the DEL out at its next start"));
+  const absl::Status queued = outside.agent.QueueDetachAll(key);
+  // An agent that started between the two calls has read its queue already, so it is asked again.
+  status = outside.agent.DetachAll(key);
+  if (!status.ok() && ToCniError(status).code == kCniTryAgainLater) return queued;
+  if (const absl::Status unqueued = outside.agent.UnqueueDetachAll(key); !unqueued.ok()) {
+    outside.output.Log(unqueued.message());
+  }
+  return status;
+}
+
+}  // namespace
+
+absl::Status Delete(const DelRequest& request, const Outside& outside) {
+  const Container& container = request.container;
+  const AttachmentName main = NameOf(request.network, container);
+  std::vector<absl::Status> errors;
+  if (absl::Status status = DetachOrQueue(KeyOf(main), outside); !status.ok()) {
+    errors.push_back(std::move(status));
+  }
+  const auto links_of = [&](const std::string& ifname) {
+    return LinksOf(NameOf(request.network, container, ifname), container.netns);
+  };
+  if (absl::Status status = outside.links.DeleteAll(LinksOf(main, container.netns), links_of);
+      !status.ok()) {
+    errors.push_back(std::move(status));
+  }
+  if (request.network.ipam) {
+    if (absl::Status status = outside.ipam.Delete(*request.network.ipam, container); !status.ok()) {
+      errors.push_back(std::move(status));
+    }
+  }
+  return JoinErrors(errors);
+}
+
+}  // namespace vxvde
