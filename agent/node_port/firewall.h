@@ -4,10 +4,11 @@
 // text, from FirewallState.
 //
 // Invariants:
-//   I1  After Set(), until the next, the table is what FirewallRules() made of the state
-//   (NftTable). I2  No UDP flow that connection tracking remembers goes on by rules that are no
-//   longer there:
-//       the rules of NAT are read for the first packet of a flow only.
+//   I1  After Set(), until the next, the table is what FirewallRules() made of the state.
+//       NftTable keeps it so.
+//
+//   I2  No UDP flow that connection tracking remembers goes on by rules that are gone: NAT rules
+//       are read for the first packet of a flow only.
 //
 // The reasons for the rules are in docs/decisions/0008, 0009 and 0023. Not here: which ports and
 // publications there are (host_ports).

@@ -251,7 +251,7 @@ TEST_F(CloudStormTest, AStrangersLeaveTakesNothingFromOthers) {
   EXPECT_EQ(Events(Kind::kPeerGone), 0u);
 }
 
-// I6. Each round of the loop says how many stations went in it.
+// I4 of plugin/cloud/cloud.h: each turn of the loop reports how many stations went in it.
 class CloudCrowdTest : public CloudStormTest {
  protected:
   static constexpr uint32_t kMany = 10'000;
