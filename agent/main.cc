@@ -279,18 +279,15 @@ void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attac
            {{"clouds", absl::StrCat(attachments.config().clouds.size())}});
 }
 
-// Where descriptors are while there is no agent. systemd says $FDSTORE since version 254; our unit
-// does for older ones.
-FdKeeper OpenFdKeeper(const std::string& run_dir, const std::string& notify_socket,
-                      std::map<std::string, UniqueFd> passed, const Log& log) {
+// Keeps descriptors while no agent runs. systemd sets $FDSTORE since version 254; for older ones
+// the unit file does.
+FdKeeper OpenFdKeeper(const std::string& run_dir, std::map<std::string, UniqueFd> passed,
+                      const Log& log) {
   int places = 0;
-  if (!notify_socket.empty() && absl::SimpleAtoi(Environment("FDSTORE"), &places) && places > 0) {
-    return {.what = "service manager",
-            .found = std::move(passed),
-            .keep = [notify_socket](const std::string& name,
-                                    int fd) { return StoreFd(notify_socket, name, fd); },
-            .drop = [notify_socket](
-                        const std::string& name) { return UnstoreFd(notify_socket, name); }};
+  if (!Environment("NOTIFY_SOCKET").empty() && absl::SimpleAtoi(Environment("FDSTORE"), &places) &&
+      places > 0) {
+    return {
+        .what = "service manager", .found = std::move(passed), .keep = StoreFd, .drop = UnstoreFd};
   }
   absl::StatusOr<FdKeeper> holder = OpenHolder(run_dir);
   if (holder.ok()) return *std::move(holder);
@@ -300,15 +297,13 @@ FdKeeper OpenFdKeeper(const std::string& run_dir, const std::string& notify_sock
 }
 
 absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Config config) {
-  const std::string notify_socket = Environment("NOTIFY_SOCKET");
   const std::string handoff_path = absl::StrCat(flags.run_dir, "/handoff.sock");
-  InheritedFds inherited = TakeInherited(Environment("LISTEN_PID"), Environment("LISTEN_FDS"),
-                                         Environment("LISTEN_FDNAMES"));
+  ASSIGN_OR_RETURN(InheritedFds inherited, TakeInherited());
 
   RETURN_IF_ERROR(KeepCapabilities(kCapabilitiesToStart));
   ASSIGN_OR_RETURN(const UniqueFd lock, LockRunDir(flags.run_dir));
   // Before any thread.
-  KeptFds kept(OpenFdKeeper(flags.run_dir, notify_socket, TakeKept(inherited), log), &log);
+  KeptFds kept(OpenFdKeeper(flags.run_dir, TakeKept(inherited), log), &log);
   ASSIGN_OR_RETURN(Store store, Store::Open(flags.run_dir));
   Links links;
   RETURN_IF_ERROR(RunWithCapabilities(kCapabilitiesToRun, [&]() -> absl::Status {
@@ -453,13 +448,13 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&](uint32_t) {
     while (const std::optional<int> signal = NextSignal(signals)) {
       if (*signal == SIGHUP) {
-        Warn(log, "not notified", NotifyServiceManager(notify_socket, "RELOADING=1"));
+        Warn(log, "not notified", NotifyServiceManager("RELOADING=1"));
         Reload(flags, log, claims, attachments, node_ports, clouds, fast);
         reconciler.LookNow();
-        Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
+        Warn(log, "not notified", NotifyServiceManager("READY=1"));
       } else if (!stopping.joinable()) {
         log.Info("stopping", {{"signal", strsignal(*signal)}});
-        Warn(log, "not notified", NotifyServiceManager(notify_socket, "STOPPING=1"));
+        Warn(log, "not notified", NotifyServiceManager("STOPPING=1"));
         // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
         alarm(kLongestEnd);
         try {
@@ -484,7 +479,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
                      {"datapath", fast.fast != nullptr ? "kernel" : "user"},
                      {"metrics", metrics != nullptr ? metrics_address : "off"}});
   if (flags.ready_fd >= 0) RETURN_IF_ERROR(WriteReady(UniqueFd(flags.ready_fd)));
-  Warn(log, "not notified", NotifyServiceManager(notify_socket, "READY=1"));
+  Warn(log, "not notified", NotifyServiceManager("READY=1"));
   loop->Run();
   if (stopping.joinable()) stopping.join();
   return absl::OkStatus();

@@ -23,6 +23,7 @@ _LIBS = {
     "nl": (["nl-route-3", "nl-3"], [], False, "libnl3/netlink/netlink.h", "libnl-route-3-dev"),
     "cap": (["cap"], [], False, "sys/capability.h", "libcap-dev"),
     "seccomp": (["seccomp"], [], False, "seccomp.h", "libseccomp-dev"),
+    "systemd": (["systemd"], [], False, "systemd/sd-daemon.h", "libsystemd-dev"),
     "nftables": (["nftables"], [], False, "nftables/libnftables.h", "libnftables-dev"),
     "prometheus": (["prometheus-cpp-pull", "prometheus-cpp-core"], ["civetweb", "z"], False, "prometheus/registry.h", "prometheus-cpp-dev"),
     "gtest": (["gtest"], [], False, "gtest/gtest.h", "libgtest-dev"),

@@ -1,9 +1,6 @@
 #include "cni/agent_client.h"
 
-#include <dirent.h>
-
 #include <algorithm>
-#include <memory>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -12,6 +9,7 @@
 #include "agent/api/detach_queue.h"
 #include "cni/error.h"
 #include "plugin/base/status.h"
+#include "plugin/os/files.h"
 
 namespace vxvde {
 namespace {
@@ -151,13 +149,11 @@ absl::StatusOr<std::vector<attach::v1::Listed::Attachment>> SocketAgentClient::L
 }
 
 bool SocketAgentClient::HasAttachments() {
-  const std::string folder = absl::StrCat(RunDir(), "/attachments");
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
-  if (dir == nullptr) return false;
-  while (const dirent* entry = readdir(dir.get())) {
-    if (absl::EndsWith(entry->d_name, ".json")) return true;
-  }
-  return false;
+  const absl::StatusOr<std::vector<std::string>> names =
+      ListFolder(absl::StrCat(RunDir(), "/attachments"));
+  return names.ok() && std::any_of(names->begin(), names->end(), [](const std::string& name) {
+           return absl::EndsWith(name, ".json");
+         });
 }
 
 absl::Status SocketAgentClient::Ping(const attach::v1::Ping& ping,

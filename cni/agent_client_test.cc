@@ -1,4 +1,4 @@
-// The client, against a socket whose answers each test supplies.
+// The client against a socket whose answers each test chooses.
 
 #include "cni/agent_client.h"
 
@@ -10,7 +10,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +20,7 @@
 
 #include "agent/api/attachment_id.h"
 #include "cni/error.h"
+#include "plugin/os/unix_socket.h"
 
 namespace vxvde {
 namespace {
@@ -28,7 +28,7 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
-// Answers each message on each connection with the result of `answer`. Stops with the test.
+// Answers each message on each connection with the result of `answer`. Ends with the test.
 class FakeAgent {
  public:
   using Answer = std::function<std::string(const attach::v1::Request&, const UniqueFd& fd)>;
@@ -66,28 +66,17 @@ class FakeAgent {
   }
 
   bool One(const UniqueFd& connection) {
-    std::array<char, 65536> buffer;
-    iovec part = {buffer.data(), buffer.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control;
-    msghdr message = {};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    const ssize_t n = recvmsg(connection.get(), &message, MSG_CMSG_CLOEXEC);
-    if (n <= 0) return false;
+    std::vector<uint8_t> buffer(65536);
+    absl::StatusOr<UnixMessage> message = ReceiveUnix(connection, buffer);
+    if (!message.ok() || message->size == 0) return false;
     UniqueFd fd;
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr) {
-      int number = -1;
-      std::memcpy(&number, CMSG_DATA(header), sizeof(number));
-      fd.Reset(number);
-    }
+    if (!message->fds.empty()) fd = std::move(message->fds.front());
     attach::v1::Request request;
-    EXPECT_TRUE(request.ParseFromArray(buffer.data(), static_cast<int>(n)));
+    EXPECT_TRUE(request.ParseFromArray(buffer.data(), static_cast<int>(message->size)));
     EXPECT_EQ(request.protocol(), kAttachProtocol);
     const std::string answer = answer_(request, fd);
-    if (answer.empty()) return false;  // closes the connection
-    return send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL) > 0;
+    if (answer.empty()) return false;  // hangs up
+    return SendUnix(connection, answer).ok();
   }
 
   Answer answer_;

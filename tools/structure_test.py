@@ -26,7 +26,6 @@ EXCEPTIONS = {
     ("Attachments", "sources"): (4, ONE_CLASS),
     ("KernelFastCloud", "sources"): (3, "its devices and what it inherits are files of their own"),
     ("Netlink", "sources"): (4, "one family of messages a file; all of them need the one socket"),
-    ("SCM_RIGHTS", "files"): (4, "the handoff, the holder and the service manager each frame their messages differently"),
 }
 
 

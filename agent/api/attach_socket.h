@@ -1,4 +1,4 @@
-// AttachSocket: one connection to an agent's handoff.sock (attach.proto), from the side that asks.
+// AttachSocket: the client side of a connection to an agent's handoff.sock (attach.proto).
 
 #ifndef VXVDE_AGENT_API_ATTACH_SOCKET_H_
 #define VXVDE_AGENT_API_ATTACH_SOCKET_H_
@@ -17,13 +17,13 @@ class AttachSocket {
  public:
   AttachSocket() = default;  // not connected
 
-  // `timeout`, not zero, is for each of connect, request and answer. Unavailable: nobody is there,
-  // or not in time; the message says which step.
+  // `timeout`, not zero, is for each of connect, request and answer. Unavailable: no agent answers,
+  // or not in time; the message names the step.
   static absl::StatusOr<AttachSocket> Connect(const std::string& path,
                                               std::chrono::milliseconds timeout);
 
-  // Unavailable as above; DataLoss: the answer is not of attach.proto. An Error is an answer like
-  // others. `fd` rides along, if there is one.
+  // Sends `request`, and `fd` with it if it is valid. Unavailable as above; DataLoss: the answer is
+  // not of attach.proto. An Error is an answer like others.
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& fd) const;
 
  private:

@@ -1,23 +1,13 @@
 #include "agent/api/detach_queue.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "plugin/base/status.h"
-#include "plugin/os/fd.h"
+#include "plugin/os/files.h"
 
 namespace vxvde {
 namespace {
@@ -36,29 +26,6 @@ absl::StatusOr<std::string> Text(const Json& object, const char* key) {
   if (text.empty() || absl::StrContains(text, '\0')) {
     return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is empty or contains a NUL"));
   }
-  return text;
-}
-
-// O_NONBLOCK: whatever lies there, a pipe too, must not hold the agent up.
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!file) return ErrnoStatus(errno, absl::StrCat("open ", path));
-  struct stat info {};
-  if (fstat(file.get(), &info) != 0) return ErrnoStatus(errno, absl::StrCat("look at ", path));
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("no plain file");
-  std::string text(kMaxFile + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t n = read(file.get(), text.data() + size, text.size() - size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, absl::StrCat("read ", path));
-    if (n == 0) break;
-    size += static_cast<size_t>(n);
-  }
-  if (size > kMaxFile) {
-    return absl::InvalidArgumentError(absl::StrCat("larger than ", kMaxFile, " bytes"));
-  }
-  text.resize(size);
   return text;
 }
 
@@ -104,68 +71,36 @@ std::string DetachQueue::Path(const std::string& id) const {
 }
 
 absl::Status DetachQueue::Put(const QueuedDetach& detach) {
-  const std::string folder = absl::StrCat(run_dir_, "/queue");
-  if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, absl::StrCat("make ", folder));
-  }
-  const std::string path = Path(detach.id());
-  const std::string beside = absl::StrCat(path, ".new");
-  const UniqueFd file(
-      open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return ErrnoStatus(errno, absl::StrCat("create ", beside));
-  absl::Cleanup remove = [&] { unlink(beside.c_str()); };
-  const std::string text = FormatQueuedDetach(detach);
-  const ssize_t n = write(file.get(), text.data(), text.size());
-  if (n != static_cast<ssize_t>(text.size())) {
-    return ErrnoStatus(n < 0 ? errno : ENOSPC, absl::StrCat("write ", beside));
-  }
-  if (rename(beside.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("rename ", beside));
-  }
-  std::move(remove).Cancel();
-  return absl::OkStatus();
+  RETURN_IF_ERROR(MakeFolder(absl::StrCat(run_dir_, "/queue"), 0700));
+  return ReplaceFile(Path(detach.id()), FormatQueuedDetach(detach));
 }
 
-absl::Status DetachQueue::Remove(const std::string& id) {
-  const std::string path = Path(id);
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, absl::StrCat("remove ", path));
-  }
-  return absl::OkStatus();
-}
+absl::Status DetachQueue::Remove(const std::string& id) { return RemoveFile(Path(id)); }
 
 absl::StatusOr<DetachQueue::Contents> DetachQueue::Load() {
   Contents contents;
   const std::string folder = absl::StrCat(run_dir_, "/queue");
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
-  if (dir == nullptr && errno == ENOENT) return contents;
-  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
-  std::vector<std::string> names;
-  while (const dirent* entry = readdir(dir.get())) {
-    const std::string name = entry->d_name;
-    // A file that is being written, or whose writer was killed: that DEL comes again.
-    const bool ours = name != "." && name != ".." && !absl::EndsWith(name, ".new");
-    if (ours && !absl::EndsWith(name, ".bad")) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (absl::IsNotFound(names.status())) return contents;
+  RETURN_IF_ERROR(names.status());
+  for (const std::string& name : *names) {
+    // A partial file is being written, or its writer was killed: the runtime repeats that DEL.
+    if (absl::EndsWith(name, kPartialSuffix) || absl::EndsWith(name, kBadSuffix)) continue;
     const std::string path = absl::StrCat(folder, "/", name);
-    const absl::StatusOr<std::string> text = ReadFile(path);
-    if (absl::IsNotFound(text.status())) continue;  // the other side has taken it away
+    const absl::StatusOr<std::string> text = ReadFile(path, kMaxFile);
+    if (absl::IsNotFound(text.status())) continue;  // the other side has removed it
+    // Another error than this may be gone the next time, and the DEL must not be lost.
+    if (!text.ok() && !absl::IsInvalidArgument(text.status())) return text.status();
     absl::StatusOr<QueuedDetach> detach =
         text.ok() ? ParseQueuedDetach(*text) : absl::StatusOr<QueuedDetach>(text.status());
     if (detach.ok() && name != absl::StrCat(detach->id(), ".json")) {
-      detach = absl::InvalidArgumentError(absl::StrCat("holds the DEL of ", detach->id()));
+      detach = absl::InvalidArgumentError(absl::StrCat("contains the DEL of ", detach->id()));
     }
     if (detach.ok()) {
       contents.detaches.push_back(*std::move(detach));
-      continue;
+    } else {
+      contents.problems.push_back(SetAside(path, detach.status()));
     }
-    const std::string bad = absl::StrCat(path, ".bad");
-    const bool moved = rename(path.c_str(), bad.c_str()) == 0;
-    contents.problems.push_back(absl::StrCat(path, ": ", detach.status().message(),
-                                             moved ? "; set aside as " : "; cannot be renamed to ",
-                                             bad));
   }
   return contents;
 }

@@ -1,26 +1,22 @@
 #include "agent/attach/reconciler.h"
 
+#include <memory>
 #include <system_error>
 #include <utility>
 
 namespace vxvde {
 
 Reconciler::Reconciler(EventLoop* loop, Attachments* attachments, Look look)
-    : loop_(loop), attachments_(attachments), look_(std::move(look)) {}
+    : attachments_(attachments), look_(std::move(look)), timer_(loop), tasks_(loop) {}
 
 Reconciler::~Reconciler() {
-  *alive_ = false;
-  if (timer_.has_value()) loop_->Cancel(*timer_);
   if (thread_.joinable()) thread_.join();
 }
 
 void Reconciler::Start() { LookNow(); }
 
 void Reconciler::LookIn(Duration delay) {
-  timer_ = loop_->After(delay, [this] {
-    timer_.reset();
-    LookNow();
-  });
+  timer_.After(delay, [this] { LookNow(); });
 }
 
 void Reconciler::LookNow() {
@@ -28,25 +24,22 @@ void Reconciler::LookNow() {
     once_more_ = true;
     return;
   }
-  if (timer_.has_value()) loop_->Cancel(*timer_);
-  timer_.reset();
-  if (thread_.joinable()) thread_.join();  // it has said what it saw: it is at its end
+  timer_.Cancel();
+  if (thread_.joinable()) thread_.join();  // it has posted its result
   try {
-    thread_ = std::thread([this, alive = alive_, watched = attachments_->Watched()] {
-      const auto sight = std::make_shared<const KernelSnapshot>(look_(watched));
-      loop_->Post([this, alive, sight] {
-        if (*alive) OnSight(*sight);
-      });
+    thread_ = std::thread([this, watched = attachments_->Watched()] {
+      const auto snapshot = std::make_shared<const KernelSnapshot>(look_(watched));
+      tasks_.Post([this, snapshot] { OnSnapshot(*snapshot); });
     });
     looking_ = true;
   } catch (const std::system_error&) {
-    LookIn(kPeriod);  // no thread can be had now: the machine has other troubles
+    LookIn(kPeriod);  // the process is out of threads
   }
 }
 
-void Reconciler::OnSight(const KernelSnapshot& sight) {
+void Reconciler::OnSnapshot(const KernelSnapshot& snapshot) {
   looking_ = false;
-  const bool soon = attachments_->Reconcile(sight);
+  const bool soon = attachments_->Reconcile(snapshot);
   if (std::exchange(once_more_, false)) return LookNow();
   LookIn(soon ? Duration(kAgain) : Duration(kPeriod));
 }

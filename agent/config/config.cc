@@ -1,13 +1,10 @@
 #include "agent/config/config.h"
 
-#include <fcntl.h>
 #include <fnmatch.h>
-#include <unistd.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <functional>
 #include <optional>
 #include <set>
@@ -21,7 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "agent/model/mtu.h"
 #include "plugin/base/status.h"
-#include "plugin/os/fd.h"
+#include "plugin/os/files.h"
 
 namespace vxvde {
 namespace {
@@ -455,22 +452,8 @@ int CountDocuments(const std::string& yaml, int limit) {
 }
 
 absl::StatusOr<std::string> ReadWhole(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return ErrnoStatus(errno, absl::StrCat("open configuration ", path));
-  std::string text(kMaxConfigSize + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t n = read(file.get(), text.data() + size, text.size() - size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, absl::StrCat("read configuration ", path));
-    if (n == 0) break;
-    size += static_cast<size_t>(n);
-  }
-  if (size > kMaxConfigSize) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": larger than ", kMaxConfigSize, " bytes"));
-  }
-  text.resize(size);
+  absl::StatusOr<std::string> text = ReadFile(path, kMaxConfigSize, FileKind::kAny);
+  if (!text.ok()) return Annotate(text.status(), absl::StrCat("configuration ", path));
   return text;
 }
 

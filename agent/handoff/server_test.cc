@@ -17,6 +17,7 @@
 #include "agent/base/refusal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/os/unix_socket.h"
 
 namespace vxvde {
 namespace {
@@ -50,33 +51,17 @@ class HandoffTest : public testing::Test {
   }
 
   UniqueFd Connect() {
-    UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path_.c_str());
-    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    return fd;
+    absl::StatusOr<UniqueFd> socket = ConnectUnix(path_, std::chrono::seconds(10));
+    EXPECT_TRUE(socket.ok()) << socket.status();
+    return *std::move(socket);
   }
-  static void Send(const UniqueFd& to, const std::string& bytes, int fds = 0) {
-    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    std::vector<char> control(CMSG_SPACE(sizeof(int) * 64));
-    std::vector<UniqueFd> passed;
-    if (fds > 0) {
-      header.msg_control = control.data();
-      header.msg_controllen = CMSG_SPACE(sizeof(int) * static_cast<size_t>(fds));
-      cmsghdr* c = CMSG_FIRSTHDR(&header);
-      c->cmsg_level = SOL_SOCKET;
-      c->cmsg_type = SCM_RIGHTS;
-      c->cmsg_len = CMSG_LEN(sizeof(int) * static_cast<size_t>(fds));
-      for (int i = 0; i < fds; ++i) {
-        const int fd = passed.emplace_back(eventfd(0, EFD_CLOEXEC)).get();
-        std::memcpy(CMSG_DATA(c) + static_cast<size_t>(i) * sizeof fd, &fd, sizeof fd);
-      }
+  static void Send(const UniqueFd& to, const std::string& bytes, int count = 0) {
+    std::vector<UniqueFd> owned;
+    std::vector<int> fds;
+    for (int i = 0; i < count; ++i) {
+      fds.push_back(owned.emplace_back(eventfd(0, EFD_CLOEXEC)).get());
     }
-    EXPECT_EQ(sendmsg(to.get(), &header, MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+    EXPECT_TRUE(SendUnix(to, bytes, fds).ok());
   }
   // nullopt at the connection's end.
   static std::optional<pb::Reply> Receive(const UniqueFd& from) {

@@ -1,6 +1,5 @@
-// AddressClaims: addresses of the agent's own for what is attached here, each claimed on its cloud
-// before it is given out, so that no server is needed. Not here: who needs one (attachments, the
-// node's own ports).
+// AddressClaims: allocates addresses for attachments and for the node's own ports. Each is claimed
+// on its cloud before it is assigned, so there is no server.
 
 #ifndef VXVDE_AGENT_IPAM_ADDRESS_CLAIMS_H_
 #define VXVDE_AGENT_IPAM_ADDRESS_CLAIMS_H_
@@ -22,11 +21,11 @@
 namespace vxvde {
 
 struct AddressWish {
-  std::string lease;  // names it here: an attachment's id, or another unique name
+  std::string lease;  // a unique name on this node, such as an attachment's id
   CloudKey cloud;     // joined
   std::vector<IpPrefix> subnets;
-  std::string owner;  // whoever has the same owner gets the same address, where that can be
-  MacAddress mac;     // of the interface that will have the addresses
+  std::string owner;              // wishes of one owner get the same addresses where possible
+  MacAddress mac;                 // of the interface that will have the addresses
   std::vector<IpAddress> wanted;  // exactly these; empty: one of each subnet
 };
 
@@ -34,31 +33,31 @@ class AddressClaims {
  public:
   virtual ~AddressClaims() = default;
 
-  // `done` is called once, in this turn or a later one, unless Release comes before; never from the
-  // destructor. The result has the order of `wanted` or `subnets`, with the subnets' lengths; it
-  // is on disk by then. A lease that there is already answers as it is when the wish is the same.
-  // Errors carry a Refusal (kAddressInUse names the holder, kPoolExhausted the subnet).
+  // Calls `done` once, in this turn or a later one, unless Release comes before; never from the
+  // destructor. The result has the order of `wanted` or `subnets`, with the subnets' lengths, and
+  // is on disk by then. A lease that exists is the result if its wish was the same. Errors carry a
+  // Refusal (kAddressInUse names the station, kPoolExhausted the subnet).
   using Claimed = std::function<void(absl::StatusOr<std::vector<IpPrefix>>)>;
   virtual void Claim(AddressWish wish, Claimed done) = 0;
-  // Also when there is no such lease, and in the middle of its claim. Of what Occupy noted, too.
+  // Ends a lease, a claim in progress, or the effect of Occupy. Does nothing if there is none.
   virtual void Release(const std::string& lease) = 0;
 
-  // All there are, also of clouds that are not joined, and the cloud of each.
+  // All leases, including those of clouds that are not joined, and the cloud of each.
   virtual std::map<std::string, CloudKey> Leases() const = 0;
 
-  // Of the attachments' leases only those of `attachments`, which are ids, are still wanted: the
-  // others are released. How many.
+  // Releases each lease that is named by an attachment's id which is not in `attachments`. Returns
+  // their number.
   virtual size_t Collect(const std::set<std::string>& attachments) = 0;
 
-  // What an attachment here has by other means (an IPAM plugin, a static request): never given out.
-  // Replaces what `lease` had noted before.
+  // Reserves addresses that an attachment has by other means: an IPAM plugin, a static request.
+  // Replaces those that `lease` had before.
   virtual void Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
                       const std::vector<IpPrefix>& addresses) = 0;
 
-  // A refusal (kPoolExhausted) when Claim would find no address of one of `subnets`.
+  // A refusal (kPoolExhausted) if Claim would find no address in one of `subnets`.
   virtual absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const = 0;
 
-  // By cloud, those that are joined and have addresses of the agent's.
+  // Of each joined cloud with an allocator.
   virtual std::vector<AllocatorSnapshot> Snapshot() const = 0;
 };
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "agent/base/derive.h"
+#include "plugin/base/retry.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
@@ -160,8 +161,7 @@ void Ipam::Claim(AddressWish wish, Claimed done) {
 void Ipam::Release(const std::string& lease) {
   pending_.erase(lease);
   if (saved_.contains(lease)) {
-    absl::Status removed = parts_.store->RemoveLease(lease);
-    if (!removed.ok()) removed = parts_.store->RemoveLease(lease);  // docs/decisions/0020
+    const absl::Status removed = RetryOnce([&] { return parts_.store->RemoveLease(lease); });
     if (removed.ok()) {
       saved_.erase(lease);
     } else {

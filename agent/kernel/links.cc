@@ -4,9 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
+#include "agent/kernel/close_port.h"
 #include "agent/kernel/kept_io.h"
-#include "agent/kernel/reaper.h"
 #include "plugin/base/status.h"
+#include "plugin/os/background_closer.h"
 #include "plugin/os/netns.h"
 #include "plugin/os/port.h"
 
@@ -84,8 +85,8 @@ absl::StatusOr<std::unique_ptr<FrameIo>> TapPort(FdStore* store, const std::stri
 absl::StatusOr<Links> KernelLinks(FdStore* store) {
   ASSIGN_OR_RETURN(Netlink opened, Netlink::Open());
   const auto netlink = std::make_shared<Netlink>(std::move(opened));
-  ASSIGN_OR_RETURN(std::unique_ptr<Reaper> started, Reaper::Start());
-  const std::shared_ptr<Reaper> reaper = std::move(started);
+  ASSIGN_OR_RETURN(std::unique_ptr<BackgroundCloser> started, BackgroundCloser::Start());
+  const std::shared_ptr<BackgroundCloser> closer = std::move(started);
   return Links{
       .by_name = [netlink](const std::string& name) { return netlink->GetLink(name); },
       .by_index = [netlink](IfIndex index) { return netlink->GetLink(index); },
@@ -98,7 +99,10 @@ absl::StatusOr<Links> KernelLinks(FdStore* store) {
                   bool watched) { return ReopenTap(store, netns, ifname, alias, watched); },
       .netns_of_tap = [netlink](const UniqueFd& tap,
                                 const std::string& path) { return NetNsOf(*netlink, tap, path); },
-      .bury = [reaper](DeadPort port) { reaper->Bury(std::move(port)); },
+      .bury =
+          [closer](DeadPort port) {
+            closer->CloseLater([port = std::move(port)]() mutable { ClosePort(std::move(port)); });
+          },
   };
 }
 

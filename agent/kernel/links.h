@@ -52,8 +52,9 @@ struct Links {
   std::function<TapNetNs(const UniqueFd& tap, const std::string& netns)> netns_of_tap =
       [](const UniqueFd&, const std::string&) { return TapNetNs(); };
 
-  // Ends it soon, elsewhere (reaper.h). That an interface goes with it is a favour to the DEL that
-  // looks for it next: whoever must have it gone deletes it.
+  // Closes the port soon on a background thread (close_port.h). Deleting its interface as well
+  // saves the DEL that comes next from waiting; a caller that depends on it deletes the interface
+  // itself.
   std::function<void(DeadPort)> bury = [](const DeadPort&) {};
 };
 

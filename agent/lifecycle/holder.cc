@@ -8,24 +8,25 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "plugin/base/status.h"
 #include "plugin/os/privileges.h"
+#include "plugin/os/unix_socket.h"
 
 namespace vxvde {
 namespace {
@@ -34,8 +35,9 @@ using std::chrono::steady_clock;
 
 constexpr char kAnswerEnd[] = "E1";
 constexpr size_t kMaxMessage = 256;
-constexpr int kBeatMs = 500;                  // how often it looks whether it is still wanted
-constexpr timeval kPatienceOfAgent = {5, 0};  // with a holder that does not answer
+constexpr int kBeatMs = 500;  // how often it looks whether it is still wanted
+constexpr std::chrono::seconds kPatienceOfAgent{5};  // with a holder that does not answer
+constexpr int kBacklog = 8;
 // To reach a holder. Another one would get nothing of what this one has, not even the ports.
 constexpr int kAttempts = 2;
 
@@ -48,75 +50,28 @@ struct Message {
 };
 
 absl::Status SendMessage(const UniqueFd& socket, char kind, absl::string_view name, int fd = -1) {
-  std::string text = absl::StrCat(absl::string_view(&kind, 1), name);
-  iovec part = {text.data(), text.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(fd));
-    std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
-  }
-  while (sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
-    if (errno != EINTR) return ErrnoStatus(errno, "write to the holder's socket");
-  }
-  return absl::OkStatus();
+  return SendUnix(socket, absl::StrCat(absl::string_view(&kind, 1), name),
+                  fd >= 0 ? std::span<const int>(&fd, 1) : std::span<const int>());
 }
 
 absl::StatusOr<Message> ReceiveMessage(const UniqueFd& socket) {
-  std::array<char, kMaxMessage> text;
-  iovec part = {text.data(), text.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  ssize_t size;
-  do {
-    size = recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
-  } while (size < 0 && errno == EINTR);
-  if (size < 0 && errno == EAGAIN) return absl::DeadlineExceededError("the holder does not answer");
-  if (size < 0) return ErrnoStatus(errno, "read from the holder's socket");
+  std::array<uint8_t, kMaxMessage> text;
+  ASSIGN_OR_RETURN(UnixMessage message, ReceiveUnix(socket, text));
   Message out;
-  const cmsghdr* rights = CMSG_FIRSTHDR(&message);
-  if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
-    int fd;
-    std::memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
-    out.fd = UniqueFd(fd);
-  }
-  if (size > 0) {
-    out.kind = text[0];
-    out.name.assign(text.data() + 1, static_cast<size_t>(size) - 1);
+  if (!message.fds.empty()) out.fd = std::move(message.fds.front());
+  if (message.size > 0) {
+    out.kind = static_cast<char>(text[0]);
+    out.name.assign(text.begin() + 1, text.begin() + static_cast<ptrdiff_t>(message.size));
   }
   return out;
 }
 
-// PermissionDenied: of another user than its own, so it is not meant for us.
+// PermissionDenied: another user runs it, so it is not for this agent.
 absl::StatusOr<ucred> PeerOf(const UniqueFd& socket) {
-  ucred peer = {};
-  socklen_t size = sizeof(peer);
-  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-    return ErrnoStatus(errno, "ask who is at the other end of the holder's socket");
-  }
+  ASSIGN_OR_RETURN(const ucred peer, UnixPeer(socket));
   if (peer.uid == geteuid()) return peer;
-  return absl::PermissionDeniedError(absl::StrCat("the holder's socket is user ", peer.uid, "'s"));
-}
-
-absl::StatusOr<sockaddr_un> Address(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is too long for a socket"));
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
+  return absl::PermissionDeniedError(
+      absl::StrCat("the holder's socket belongs to user ", peer.uid));
 }
 
 // ---------------------------------------------------------------- the holder
@@ -212,21 +167,6 @@ void CloseAllBut(int kept) {
   }
 }
 
-absl::StatusOr<UniqueFd> Listen(const std::string& path) {
-  ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
-  UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!listener) return ErrnoStatus(errno, "open the holder's socket");
-  unlink(path.c_str());
-  const mode_t before = umask(0177);
-  const bool bound =
-      bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
-      listen(listener.get(), 8) == 0;
-  const int error = errno;
-  umask(before);
-  if (!bound) return ErrnoStatus(error, absl::StrCat("listen at ", path));
-  return listener;
-}
-
 // The child of a child of the agent. `ready` gets a byte when it listens.
 [[noreturn]] void BeHolder(const std::string& path, UniqueFd ready, std::chrono::seconds patience) {
   (void)prctl(PR_SET_NAME, "vxvde-holder");
@@ -240,7 +180,7 @@ absl::StatusOr<UniqueFd> Listen(const std::string& path) {
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, nullptr);
-  absl::StatusOr<UniqueFd> listener = Listen(path);
+  absl::StatusOr<UniqueFd> listener = ListenUnix(path, kBacklog);
   if (!listener.ok()) _exit(1);
   // To keep a descriptor takes nothing. Without seccomp it is as good as with.
   if (!KeepCapabilities({}).ok()) _exit(1);
@@ -286,19 +226,6 @@ void Kill(pid_t holder) {
 
 // ---------------------------------------------------------------- the agent's side
 
-absl::StatusOr<UniqueFd> Connect(const std::string& path) {
-  ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket) return ErrnoStatus(errno, "open a socket to the holder");
-  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("connect to ", path));
-  }
-  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
-    (void)setsockopt(socket.get(), SOL_SOCKET, option, &kPatienceOfAgent, sizeof(timeval));
-  }
-  return socket;
-}
-
 absl::StatusOr<std::map<std::string, UniqueFd>> List(const UniqueFd& socket) {
   RETURN_IF_ERROR(SendMessage(socket, 'L', ""));
   std::map<std::string, UniqueFd> found;
@@ -330,7 +257,7 @@ absl::StatusOr<FdKeeper> OpenHolder(const std::string& run_dir, std::chrono::sec
   const std::string path = absl::StrCat(run_dir, "/hold.sock");
   pid_t deaf = 0;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    absl::StatusOr<UniqueFd> socket = Connect(path);
+    absl::StatusOr<UniqueFd> socket = ConnectUnix(path, kPatienceOfAgent);
     if (!socket.ok()) continue;
     const absl::StatusOr<ucred> peer = PeerOf(*socket);
     if (absl::IsPermissionDenied(peer.status())) return Annotate(peer.status(), path);
@@ -343,7 +270,7 @@ absl::StatusOr<FdKeeper> OpenHolder(const std::string& run_dir, std::chrono::sec
   // What it has must be given up, ports and taps: nobody else can open them meanwhile.
   if (deaf > 0) Kill(deaf);
   RETURN_IF_ERROR(StartHolder(path, patience));
-  ASSIGN_OR_RETURN(UniqueFd socket, Connect(path));
+  ASSIGN_OR_RETURN(UniqueFd socket, ConnectUnix(path, kPatienceOfAgent));
   RETURN_IF_ERROR(List(socket).status());
   return KeeperAt(std::move(socket), {});
 }

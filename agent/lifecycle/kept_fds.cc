@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "plugin/base/retry.h"
+
 namespace vxvde {
 
 KeptFds::KeptFds(FdKeeper keeper, const Log* log)
@@ -65,9 +67,8 @@ void KeptFds::Seal() {
 }
 
 void KeptFds::Ask(const std::function<absl::Status()>& keeper) {
-  absl::Status status = keeper();
-  // What it does not hear of it holds on to, and the ports with it.
-  if (!status.ok()) status = keeper();
+  // A keeper that misses a message goes on to keep the descriptor, and its port with it.
+  const absl::Status status = RetryOnce(keeper);
   if (status.ok()) return;
   works_ = false;
   log_->Warn("descriptors not kept",

@@ -27,7 +27,7 @@ struct FdKeeper {
   std::function<absl::Status(const std::string& name)> drop = {};
 };
 
-// Its calls may come from any thread: ports end on the reaper's (reaper.h).
+// Called from any thread: a BackgroundCloser closes ports.
 class KeptFds final : public FdStore {
  public:
   // Without `keep` and `drop` nothing is kept. `log` outlives it.

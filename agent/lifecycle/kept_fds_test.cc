@@ -141,7 +141,7 @@ TEST_F(KeptFdsTest, WhatWasTakenIsTriedTwice) {
   EXPECT_EQ(tries, 4);
 }
 
-// A port is closed on the reaper's thread, maybe after the next one of that name was opened.
+// A background thread closes a port, maybe after the next one of that name was opened.
 TEST_F(KeptFdsTest, AnEarlierOnesEndLeavesTheLaterOneAlone) {
   KeptFds kept(Keeper(), &log_);
   std::optional<KeptFd> first;

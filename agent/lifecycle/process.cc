@@ -8,25 +8,22 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
 namespace {
 
-// Of the names under which the service manager keeps descriptors: those of sockets that it made
-// itself have another.
+// Begins the names of stored descriptors. Sockets that the service manager opened have other names.
 constexpr char kKeptPrefix[] = "kept-";
 
 absl::Status MakeFolders(const std::string& path) {
@@ -89,55 +86,24 @@ std::optional<int> NextSignal(const UniqueFd& signals) {
   return static_cast<int>(info.ssi_signo);
 }
 
-absl::Status NotifyServiceManager(const std::string& notify_socket, absl::string_view state,
-                                  int fd) {
-  if (notify_socket.empty()) return absl::OkStatus();
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (notify_socket.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("$NOTIFY_SOCKET ", notify_socket, " is too long"));
-  }
-  std::memcpy(address.sun_path, notify_socket.data(), notify_socket.size());
-  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // abstract, unix(7)
-  const socklen_t size =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notify_socket.size());
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!socket) return ErrnoStatus(errno, "open a socket to the service manager");
-  std::string text(state);
-  iovec part = {text.data(), text.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_name = &address;
-  message.msg_namelen = size;
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-  }
-  if (sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
-    return ErrnoStatus(errno, absl::StrCat("notify the service manager at ", notify_socket));
-  }
+absl::Status NotifyServiceManager(const std::string& state, int fd) {
+  const bool has_fd = fd >= 0;
+  const int result = sd_pid_notify_with_fds(/*pid=*/0, /*unset_environment=*/0, state.c_str(),
+                                            has_fd ? &fd : nullptr, has_fd ? 1 : 0);
+  if (result < 0) return ErrnoStatus(-result, absl::StrCat("notify the service manager: ", state));
   return absl::OkStatus();
 }
 
-// It takes more than one descriptor under one name. Without FDPOLL=0 it closes what has an error to
-// tell, as a packet socket has whose interface goes down.
-absl::Status StoreFd(const std::string& notify_socket, const std::string& name, int fd) {
-  RETURN_IF_ERROR(UnstoreFd(notify_socket, name));
-  return NotifyServiceManager(notify_socket,
-                              absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKeptPrefix, name), fd);
+// systemd keeps several descriptors under one name, so the old one is removed first. Without
+// FDPOLL=0 it closes descriptors with a pending error, as that of a packet socket whose interface
+// goes down.
+absl::Status StoreFd(const std::string& name, int fd) {
+  RETURN_IF_ERROR(UnstoreFd(name));
+  return NotifyServiceManager(absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKeptPrefix, name), fd);
 }
 
-absl::Status UnstoreFd(const std::string& notify_socket, const std::string& name) {
-  return NotifyServiceManager(notify_socket,
-                              absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", kKeptPrefix, name));
+absl::Status UnstoreFd(const std::string& name) {
+  return NotifyServiceManager(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", kKeptPrefix, name));
 }
 
 absl::Status WriteReady(UniqueFd fd) {
@@ -147,23 +113,16 @@ absl::Status WriteReady(UniqueFd fd) {
   return absl::OkStatus();
 }
 
-InheritedFds TakeInherited(const std::string& listen_pid, const std::string& listen_fds,
-                           const std::string& listen_fdnames) {
-  constexpr int kFirst = 3;  // SD_LISTEN_FDS_START
+absl::StatusOr<InheritedFds> TakeInherited() {
+  char** names = nullptr;
+  const int count = sd_listen_fds_with_names(/*unset_environment=*/0, &names);
+  if (count < 0) return ErrnoStatus(-count, "take the service manager's descriptors");
   InheritedFds inherited;
-  int64_t pid = 0;
-  int count = 0;
-  if (!absl::SimpleAtoi(listen_pid, &pid) || pid != getpid() ||
-      !absl::SimpleAtoi(listen_fds, &count)) {
-    return inherited;
-  }
-  const std::vector<std::string> names = absl::StrSplit(listen_fdnames, ':');
   for (int i = 0; i < count; ++i) {
-    const bool is_open = fcntl(kFirst + i, F_SETFD, FD_CLOEXEC) == 0;
-    UniqueFd fd(is_open ? kFirst + i : -1);
-    const size_t at = static_cast<size_t>(i);
-    inherited.emplace(at < names.size() ? names[at] : "", std::move(fd));
+    inherited.emplace(names[i], UniqueFd(SD_LISTEN_FDS_START + i));
+    free(names[i]);
   }
+  free(names);
   return inherited;
 }
 
@@ -173,7 +132,7 @@ std::map<std::string, UniqueFd> TakeKept(InheritedFds& inherited) {
     const auto current = next++;
     absl::string_view name = current->first;
     if (!absl::ConsumePrefix(&name, kKeptPrefix)) continue;
-    if (current->second) kept[std::string(name)] = std::move(current->second);
+    kept[std::string(name)] = std::move(current->second);
     inherited.erase(current);
   }
   return kept;

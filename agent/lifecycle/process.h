@@ -1,6 +1,5 @@
-// What a daemon needs of its process: the run-dir and its lock, signals as a descriptor, and
-// the service manager's datagrams and descriptors (sd_notify(3), sd_listen_fds(3)). Not
-// here: anything about clouds.
+// The agent as a process: the lock of its run-dir, signals as a descriptor, and the service manager
+// (sd_notify(3), sd_listen_fds(3)). Not here: anything about clouds.
 
 #ifndef VXVDE_AGENT_LIFECYCLE_PROCESS_H_
 #define VXVDE_AGENT_LIFECYCLE_PROCESS_H_
@@ -11,50 +10,48 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "plugin/os/fd.h"
 
 namespace vxvde {
 
-// Makes the folder (and those above it) with mode 0755 and takes its lock, which lasts as long as
-// the descriptor. AlreadyExists: another agent has it; the message names its process.
+// Makes the folder, and those above it, with mode 0755 and takes its lock, which lasts as long as
+// the descriptor. AlreadyExists: another agent has the lock; the message names its process.
 absl::StatusOr<UniqueFd> LockRunDir(const std::string& run_dir);
 
-// As many descriptors as this process may have: each port is one, and what starts a program by hand
-// or in a container often allows 1024 unless it asks.
+// Raises the limit of open descriptors to the maximum. Each port takes one, and the limit of a
+// shell or container is often 1024.
 void RaiseFileLimit();
 
-// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts, ignores SIGPIPE, and
-// returns a signalfd. Call before the first thread.
+// Blocks SIGTERM, SIGINT and SIGHUP for this thread and those that it starts, ignores SIGPIPE, and
+// returns a signalfd. To be called before the first thread starts.
 absl::StatusOr<UniqueFd> SignalFd();
-// The next signal that waits, if any.
+// The next pending signal, if any.
 std::optional<int> NextSignal(const UniqueFd& signals);
 
-// Sends `state`, such as "READY=1", to `notify_socket` ($NOTIFY_SOCKET; empty: nobody asked).
-// `fd` goes with it, if there is one.
-absl::Status NotifyServiceManager(const std::string& notify_socket, absl::string_view state,
-                                  int fd = -1);
+// Sends `state`, such as "READY=1", and `fd` with it unless it is negative (sd_notify(3)). OK as
+// well if there is no service manager: $NOTIFY_SOCKET is not set.
+absl::Status NotifyServiceManager(const std::string& state, int fd = -1);
 
 // Writes one newline to `fd` and closes it.
 absl::Status WriteReady(UniqueFd fd);
 
-// What the service manager passed (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES; descriptors from 3), by
-// name. Several may have one. To be called once.
+// The descriptors that the service manager passed (sd_listen_fds(3)), by name, which is not unique.
+// To be called once.
 using InheritedFds = std::multimap<std::string, UniqueFd>;
-InheritedFds TakeInherited(const std::string& listen_pid, const std::string& listen_fds,
-                           const std::string& listen_fdnames);
+absl::StatusOr<InheritedFds> TakeInherited();
 
-// Of them, the descriptors that an agent before us had the service manager keep.
+// Those of them that an earlier agent stored with the service manager.
 std::map<std::string, UniqueFd> TakeKept(InheritedFds& inherited);
 
-// Of the rest, the SOCK_SEQPACKET unix socket that the service manager listens on for us at `path`,
-// if it does. InvalidArgument: it passed something else.
+// Of the rest, the SOCK_SEQPACKET unix socket on which the service manager listens at `path`, if
+// there is one. InvalidArgument: there is something else.
 absl::StatusOr<std::optional<UniqueFd>> InheritedSocket(InheritedFds inherited,
                                                         const std::string& path);
 
-// sd_notify(3), FDSTORE: keeps a descriptor under a name, instead of what was, or drops it.
-absl::Status StoreFd(const std::string& notify_socket, const std::string& name, int fd);
-absl::Status UnstoreFd(const std::string& notify_socket, const std::string& name);
+// Stores a descriptor with the service manager under a name, in place of another one, or removes it
+// (sd_notify(3), FDSTORE).
+absl::Status StoreFd(const std::string& name, int fd);
+absl::Status UnstoreFd(const std::string& name);
 
 }  // namespace vxvde
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/os/unix_socket.h"
 
 namespace vxvde {
 namespace {
@@ -25,7 +27,7 @@ using ::testing::HasSubstr;
 class ProcessTest : public testing::Test {
  protected:
   ProcessTest() {
-    std::string pattern = "/tmp/process.XXXXXX";  // a socket's path is short
+    std::string pattern = "/tmp/process.XXXXXX";  // short enough for a socket
     folder_ = mkdtemp(pattern.data());
   }
   ~ProcessTest() override { std::filesystem::remove_all(folder_); }
@@ -61,15 +63,18 @@ TEST_F(ProcessTest, TwoAgentsOnOneRunDirAreRefused) {
   EXPECT_TRUE(LockRunDir(run_dir).ok()) << "free once the first is gone";
 }
 
-TEST_F(ProcessTest, TheServiceManagerIsTold) {
+TEST_F(ProcessTest, TheServiceManagerIsNotified) {
   const std::string path = folder_ + "/notify";
   const UniqueFd manager = Bound(SOCK_DGRAM, path);
-  ASSERT_TRUE(NotifyServiceManager(path, "READY=1").ok());
+  setenv("NOTIFY_SOCKET", path.c_str(), /*overwrite=*/1);
+  ASSERT_TRUE(NotifyServiceManager("READY=1").ok());
   char text[32] = {};
   ASSERT_EQ(recv(manager.get(), text, sizeof text, 0), 7);
   EXPECT_STREQ(text, "READY=1");
-  EXPECT_TRUE(NotifyServiceManager("", "READY=1").ok()) << "nobody asked";
-  EXPECT_FALSE(NotifyServiceManager(folder_ + "/none", "READY=1").ok());
+  setenv("NOTIFY_SOCKET", (folder_ + "/none").c_str(), /*overwrite=*/1);
+  EXPECT_FALSE(NotifyServiceManager("READY=1").ok());
+  unsetenv("NOTIFY_SOCKET");
+  EXPECT_TRUE(NotifyServiceManager("READY=1").ok()) << "there is no service manager";
 }
 
 TEST_F(ProcessTest, ReadyIsOneNewline) {
@@ -103,8 +108,14 @@ TEST_F(ProcessTest, SignalsComeThroughTheDescriptor) {
   EXPECT_EQ(NextSignal(*signals), std::nullopt);
 }
 
-// The descriptor has to be number 3 and the pid ours, so each runs in a child of its own.
-// Its exit code: 0 none, 1 inherited, 2 refused.
+void SetListenEnvironment(bool our_pid, const std::string& fds, const std::string& names) {
+  setenv("LISTEN_PID", our_pid ? absl::StrCat(getpid()).c_str() : "1", /*overwrite=*/1);
+  if (!fds.empty()) setenv("LISTEN_FDS", fds.c_str(), /*overwrite=*/1);
+  setenv("LISTEN_FDNAMES", names.c_str(), /*overwrite=*/1);
+}
+
+// The descriptor has to be number 3, and LISTEN_PID that of the process, so each case runs in a
+// child of its own. Its exit code: 0 none, 1 inherited, 2 refused.
 int InheritIn(int type, const std::string& bound_to, const std::string& fds, bool our_pid,
               const std::string& path) {
   const pid_t child = fork();
@@ -115,8 +126,10 @@ int InheritIn(int type, const std::string& bound_to, const std::string& fds, boo
     std::memcpy(address.sun_path, bound_to.data(), bound_to.size());
     if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) _exit(9);
     if (fd.get() != 3) dup2(fd.get(), 3);
-    absl::StatusOr<std::optional<UniqueFd>> inherited = InheritedSocket(
-        TakeInherited(our_pid ? absl::StrCat(getpid()) : "1", fds, "vxvde-agent.socket"), path);
+    SetListenEnvironment(our_pid, fds, "vxvde-agent.socket");
+    absl::StatusOr<InheritedFds> taken = TakeInherited();
+    if (!taken.ok()) _exit(2);
+    absl::StatusOr<std::optional<UniqueFd>> inherited = InheritedSocket(*std::move(taken), path);
     if (!inherited.ok()) _exit(2);
     if (!inherited->has_value()) _exit(0);
     _exit((*inherited)->get() == 3 && fcntl(3, F_GETFD) == FD_CLOEXEC ? 1 : 9);
@@ -127,10 +140,10 @@ int InheritIn(int type, const std::string& bound_to, const std::string& fds, boo
   return WEXITSTATUS(status);
 }
 
-TEST_F(ProcessTest, TheServiceManagersSocketIsTakenIfItIsTheRightOne) {
+TEST_F(ProcessTest, TheServiceManagersSocketIsTakenIfItFits) {
   const std::string path = folder_ + "/handoff.sock";
   EXPECT_EQ(InheritIn(SOCK_SEQPACKET, path, "1", true, path), 1);
-  EXPECT_EQ(InheritIn(SOCK_SEQPACKET, path, "1", false, path), 0) << "meant for another process";
+  EXPECT_EQ(InheritIn(SOCK_SEQPACKET, path, "1", false, path), 0) << "for another process";
   EXPECT_EQ(InheritIn(SOCK_SEQPACKET, path, "", true, path), 0);
   EXPECT_EQ(InheritIn(SOCK_SEQPACKET, path, "2", true, path), 2);
   EXPECT_EQ(InheritIn(SOCK_STREAM, path, "1", true, path), 2);
@@ -141,25 +154,19 @@ TEST_F(ProcessTest, TheServiceManagersSocketIsTakenIfItIsTheRightOne) {
 TEST_F(ProcessTest, TheServiceManagerKeepsDescriptorsByName) {
   const std::string path = folder_ + "/notify";
   const UniqueFd manager = Bound(SOCK_DGRAM, path);
-  ASSERT_TRUE(StoreFd(path, "unicast-14790", manager.get()).ok());
+  setenv("NOTIFY_SOCKET", path.c_str(), /*overwrite=*/1);
+  ASSERT_TRUE(StoreFd("unicast-14790", manager.get()).ok());
+  unsetenv("NOTIFY_SOCKET");
   char text[128] = {};
   ASSERT_GT(recv(manager.get(), text, sizeof text, 0), 0);
   EXPECT_STREQ(text, "FDSTOREREMOVE=1\nFDNAME=kept-unicast-14790");
-  std::memset(text, 0, sizeof text);
-  iovec part = {text, sizeof text - 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ASSERT_GT(recvmsg(manager.get(), &message, MSG_CMSG_CLOEXEC), 0);
-  EXPECT_STREQ(text, "FDSTORE=1\nFDPOLL=0\nFDNAME=kept-unicast-14790");
-  const cmsghdr* rights = CMSG_FIRSTHDR(&message);
-  ASSERT_NE(rights, nullptr);
-  int number = -1;
-  std::memcpy(&number, CMSG_DATA(rights), sizeof number);
-  const UniqueFd passed(number);
+  std::array<uint8_t, 128> buffer = {};
+  const absl::StatusOr<UnixMessage> stored = ReceiveUnix(manager, buffer);
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_EQ(std::string(buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(stored->size)),
+            "FDSTORE=1\nFDPOLL=0\nFDNAME=kept-unicast-14790");
+  ASSERT_EQ(stored->fds.size(), 1u);
+  const UniqueFd& passed = stored->fds[0];
   struct stat ours = {};
   struct stat theirs = {};
   ASSERT_EQ(fstat(manager.get(), &ours), 0);
@@ -175,8 +182,10 @@ TEST_F(ProcessTest, WhatWasKeptComesBackBesideTheListener) {
     const UniqueFd kept(open("/dev/null", O_RDONLY));
     if (dup2(listener.get(), 10) != 10 || dup2(kept.get(), 11) != 11) _exit(8);
     if (dup2(10, 3) != 3 || dup2(11, 4) != 4) _exit(8);
-    InheritedFds inherited =
-        TakeInherited(absl::StrCat(getpid()), "2", "vxvde-agent.socket:kept-tap-1");
+    SetListenEnvironment(/*our_pid=*/true, "2", "vxvde-agent.socket:kept-tap-1");
+    absl::StatusOr<InheritedFds> taken = TakeInherited();
+    if (!taken.ok()) _exit(4);
+    InheritedFds inherited = *std::move(taken);
     const std::map<std::string, UniqueFd> found = TakeKept(inherited);
     if (found.size() != 1 || found.begin()->first != "tap-1") _exit(7);
     if (found.begin()->second.get() != 4 || fcntl(4, F_GETFD) != FD_CLOEXEC) _exit(6);

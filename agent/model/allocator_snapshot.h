@@ -1,4 +1,5 @@
-// What people are shown of the agent's own addresses: plain values, taken in one turn of the loop.
+// The state of the agent's address allocation for status and metrics: plain values, taken in one
+// turn of the event loop.
 
 #ifndef VXVDE_AGENT_MODEL_ALLOCATOR_SNAPSHOT_H_
 #define VXVDE_AGENT_MODEL_ALLOCATOR_SNAPSHOT_H_
@@ -16,29 +17,29 @@ namespace vxvde {
 
 struct HeldAddress {
   enum class Use {
-    kLeased,    // given out by the agent
-    kOccupied,  // a pod here brought it
-    kKept,      // its owner has gone, and may come back
+    kLeased,    // allocated by the agent
+    kOccupied,  // brought by a pod of this node
+    kKept,      // reserved for an owner that may return
     kSpare,     // claimed ahead of need
   };
   IpAddress address;
   Use use = Use::kSpare;
   std::string lease;  // kLeased, kOccupied
   std::string owner;  // kLeased, kKept
-  MacAddress mac;     // who is said to have it: the pod's, or the agent's own
+  MacAddress mac;     // the announced one: the pod's, or the agent's own
   Duration age{};
 };
 
-// Two that have one address.
+// A pod of this node and another station have the same address.
 struct AddressConflict {
   IpAddress address;
-  std::string lease;   // ours
-  MacAddress mac;      // ours
-  MacAddress other;    // theirs
-  std::string where;   // theirs: "peer 192.0.2.1:14790" or "port 3"
-  uint64_t count = 0;  // how often it was noticed
-  Duration first{};    // ago
-  Duration last{};
+  std::string lease;   // of the pod
+  MacAddress mac;      // of the pod
+  MacAddress other;    // of the other station
+  std::string where;   // the other station's place: "peer 192.0.2.1:14790" or "port 3"
+  uint64_t count = 0;  // of the other station's announcements
+  Duration first{};    // since the first one
+  Duration last{};     // since the last one
 };
 
 struct PoolSnapshot {
@@ -48,8 +49,8 @@ struct PoolSnapshot {
   uint64_t occupied = 0;
   uint64_t kept = 0;
   uint64_t spare = 0;
-  uint64_t others = 0;     // heard in use elsewhere, lately
-  bool exhausted = false;  // the last search found none
+  uint64_t others = 0;     // lately heard in use elsewhere
+  bool exhausted = false;  // the last search found no free address
 };
 
 struct AllocatorSnapshot {
@@ -58,9 +59,9 @@ struct AllocatorSnapshot {
   std::vector<HeldAddress> held;           // by address
   std::vector<AddressConflict> conflicts;  // by address
   uint64_t conflicts_total = 0;            // pairs of stations
-  uint64_t claims = 0;                     // addresses that were claimed, spare ones too
-  uint64_t taken = 0;                      // candidates that another had
-  uint64_t exhausted = 0;                  // claims that found none
+  uint64_t claims = 0;                     // claimed addresses, spare ones included
+  uint64_t taken = 0;                      // candidates found in use
+  uint64_t exhausted = 0;                  // claims that found no free address
 };
 
 }  // namespace vxvde

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "plugin/base/status.h"
+#include "plugin/os/files.h"
 #include "plugin/os/netlink.h"
 
 namespace vxvde {
@@ -21,6 +22,7 @@ namespace {
 
 constexpr size_t kMaxIfName = 15;  // IFNAMSIZ without the NUL
 constexpr size_t kHashDigits = 6;
+constexpr size_t kMaxSysctl = 64;
 constexpr char kAliasBegin[] = "vxvde-node:";
 
 absl::Status IgnoreNotFound(const absl::Status& status) {
@@ -69,13 +71,8 @@ absl::StatusOr<Ends> FindOrClear(Netlink& netlink, const NodeLink& spec) {
 }
 
 absl::StatusOr<std::string> GetSysctl(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return ErrnoStatus(errno, absl::StrCat("open ", path));
-  char value[64];
-  const ssize_t size = read(file.get(), value, sizeof(value));
-  if (size < 0) return ErrnoStatus(errno, absl::StrCat("read ", path));
-  return std::string(
-      absl::StripAsciiWhitespace(absl::string_view(value, static_cast<size_t>(size))));
+  ASSIGN_OR_RETURN(const std::string value, ReadFile(path, kMaxSysctl, FileKind::kAny));
+  return std::string(absl::StripAsciiWhitespace(value));
 }
 
 absl::Status SetSysctl(const std::string& path, const std::string& value) {

@@ -1,8 +1,6 @@
 #include "agent/store/store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +8,6 @@
 #include <cstdio>
 #include <limits>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -22,6 +19,7 @@
 #include "agent/api/attachment_id.h"
 #include "plugin/base/status.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/files.h"
 
 namespace vxvde {
 namespace {
@@ -138,95 +136,27 @@ std::string Dump(Json json) {
   return DumpPlain(json) + "\n";
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  // Nothing that we have written; all else that fails here may go better the next time.
-  const auto failed = [&](absl::string_view what) {
-    const int error = errno;
-    const absl::Status status = ErrnoStatus(error, absl::StrCat(what, path));
-    if (error != ELOOP && error != EISDIR) return status;
-    return absl::InvalidArgumentError(status.message());
-  };
-  if (!file) return failed("open ");
-  std::string text;
-  char buffer[16384];
-  while (true) {
-    const ssize_t n = read(file.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failed("read ");
-    if (n == 0) return text;
-    text.append(buffer, static_cast<size_t>(n));
-    if (text.size() > kMaxFile) {
-      return absl::InvalidArgumentError(absl::StrCat(path, " is larger than ", kMaxFile));
-    }
-  }
-}
-
-absl::Status ReplaceFile(const std::string& path, absl::string_view text) {
-  const std::string beside = absl::StrCat(path, ".new");
-  const UniqueFd file(
-      open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return ErrnoStatus(errno, absl::StrCat("create ", beside));
-  absl::Cleanup remove = [&] { unlink(beside.c_str()); };
-  while (!text.empty()) {
-    const ssize_t n = write(file.get(), text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, absl::StrCat("write ", beside));
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-  if (rename(beside.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("rename ", beside, " to ", path));
-  }
-  std::move(remove).Cancel();
-  return absl::OkStatus();
-}
-
 // Of an agent that was killed in ReplaceFile.
-void RemoveHalfWritten(const std::string& folder) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
-  if (dir == nullptr) return;
-  while (const dirent* entry = readdir(dir.get())) {
-    if (!absl::EndsWith(entry->d_name, ".json.new")) continue;
-    unlink(absl::StrCat(folder, "/", entry->d_name).c_str());
+void RemovePartialFiles(const std::string& folder) {
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    if (!absl::EndsWith(name, absl::StrCat(".json", kPartialSuffix))) continue;
+    RemoveFile(absl::StrCat(folder, "/", name)).IgnoreError();  // it is never read
   }
 }
 
-// What a path that could not be understood is called from now on; the sentence for the log.
-std::string SetAside(const std::string& path, const absl::Status& why) {
-  const std::string bad = absl::StrCat(path, ".bad");
-  const bool moved = rename(path.c_str(), bad.c_str()) == 0;
-  return absl::StrCat(path, ": ", why.message(),
-                      moved ? "; set aside as " : "; cannot be renamed to ", bad);
-}
-
-absl::Status RemoveFile(const std::string& path) {
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, absl::StrCat("remove ", path));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<std::string>> FileNames(const std::string& folder) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(folder.c_str()), closedir);
-  if (dir == nullptr) return ErrnoStatus(errno, absl::StrCat("open ", folder));
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = readdir(dir.get())) names.push_back(entry->d_name);
-  if (errno != 0) return ErrnoStatus(errno, absl::StrCat("read ", folder));
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-// Every file of `folder` that `parse` understands and that has the name that `file_of` gives it.
+// Loads each file of `folder` that `parse` accepts and whose name is that of `file_of`. Sets the
+// others aside. An error other than InvalidArgument may be gone the next time, so it ends the load.
 template <typename Record, typename FileOf>
 absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(absl::string_view),
                      const FileOf& file_of, std::vector<Record>& records,
                      std::vector<std::string>& problems) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, FileNames(folder));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(folder));
   for (const std::string& name : names) {
     if (!absl::EndsWith(name, ".json")) continue;
     const std::string path = absl::StrCat(folder, "/", name);
-    absl::StatusOr<std::string> text = ReadFile(path);
+    absl::StatusOr<std::string> text = ReadFile(path, kMaxFile);
     if (!text.ok() && !absl::IsInvalidArgument(text.status())) return text.status();
     absl::StatusOr<Record> record =
         text.ok() ? parse(*text) : absl::StatusOr<Record>(text.status());
@@ -450,12 +380,10 @@ absl::StatusOr<LeaseRecord> ParseLease(absl::string_view text) {
 absl::StatusOr<Store> Store::Open(const std::string& run_dir) {
   for (const char* name : {"/attachments", "/copies", "/planned", "/ended", "/leases"}) {
     const std::string folder = absl::StrCat(run_dir, name);
-    if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-      return ErrnoStatus(errno, absl::StrCat("make ", folder));
-    }
-    RemoveHalfWritten(folder);
+    RETURN_IF_ERROR(MakeFolder(folder, 0700));
+    RemovePartialFiles(folder);
   }
-  RemoveHalfWritten(run_dir);
+  RemovePartialFiles(run_dir);
   return Store(run_dir);
 }
 
@@ -539,7 +467,7 @@ absl::Status Store::SavePorts(const UnicastPorts& ports) {
 
 absl::Status Store::MatchCopies(Contents& contents) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                   FileNames(absl::StrCat(run_dir_, "/planned")));
+                   ListFolder(absl::StrCat(run_dir_, "/planned")));
   std::set<std::string> planned;
   for (const std::string& name : names) {
     if (IsAttachmentId(name)) planned.insert(name);
@@ -586,7 +514,7 @@ absl::StatusOr<Store::Contents> Store::Load() {
   RETURN_IF_ERROR(MatchCopies(contents));
 
   const std::string ports_path = absl::StrCat(run_dir_, "/clouds.json");
-  const absl::StatusOr<std::string> text = ReadFile(ports_path);
+  const absl::StatusOr<std::string> text = ReadFile(ports_path, kMaxFile);
   if (absl::IsNotFound(text.status())) return contents;
   if (!text.ok() && !absl::IsInvalidArgument(text.status())) return text.status();
   absl::StatusOr<UnicastPorts> ports =

@@ -1,5 +1,3 @@
-// The event loop; its contract and invariants are in event_loop.h.
-
 #include "plugin/os/event_loop.h"
 
 #include <sys/epoll.h>
@@ -12,11 +10,13 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "plugin/base/retry.h"
+#include "plugin/base/status.h"
 
 namespace vxvde {
 namespace {
 
-// What epoll carries for the eventfd; generations count from 1.
+// The data of the eventfd in epoll. Generations count from 1.
 constexpr uint64_t kWakeup = 0;
 
 }  // namespace
@@ -46,9 +46,11 @@ absl::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
   epoll_event event = {};
   event.events = events;
   event.data.u64 = generation;
-  const auto add = [&] { return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0; };
-  // Once more: a cloud that cannot be watched is closed, and what forwards for it with it.
-  if (!add() && !add()) return ErrnoStatus(errno, absl::StrCat("watch descriptor ", fd));
+  // A cloud whose descriptor cannot be watched is closed, and stops forwarding.
+  RETURN_IF_ERROR(RetryOnce([&] {
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
+    return ErrnoStatus(errno, absl::StrCat("watch descriptor ", fd));
+  }));
   generation_of_[fd] = generation;
   handlers_[generation] = std::make_shared<Handler>(std::move(handler));
   return absl::OkStatus();
@@ -64,7 +66,7 @@ void EventLoop::Unwatch(int fd) {
 
 EventLoop::TimerId EventLoop::AddTimer(Duration delay, Duration period, Task task) {
   const TimerId id{next_timer_++};
-  // From the clock, not from now_: before Run, and late in a long turn, now_ is old.
+  // From the clock: now_ is old before Run and late in a long turn.
   const Instant due = Clock::now() + std::max(delay, Duration::zero());
   timers_.emplace(due, Timer{id, period, std::make_shared<Task>(std::move(task))});
   return id;
@@ -75,7 +77,7 @@ EventLoop::TimerId EventLoop::After(Duration delay, Task task) {
 }
 
 EventLoop::TimerId EventLoop::Every(Duration period, Task task) {
-  // A period of zero would be "once"; the shortest there is keeps the promise.
+  // A period of zero would mean "once".
   period = std::max(period, Duration(1));
   return AddTimer(period, period, std::move(task));
 }
@@ -108,7 +110,7 @@ void EventLoop::Stop() {
 
 void EventLoop::Wake() {
   const uint64_t one = 1;
-  // EAGAIN: the counter is full, so the loop will wake anyway.
+  // EAGAIN: the counter is full, so the loop wakes anyway.
   (void)!write(wakeup_.get(), &one, sizeof(one));
 }
 
@@ -129,7 +131,7 @@ void EventLoop::Run() {
         (void)!read(wakeup_.get(), &ignored, sizeof(ignored));
         continue;
       }
-      // I2. By generation, not by descriptor: the number may be another file's by now.
+      // I2. By generation, since the descriptor's number may belong to another file by now.
       const auto found = handlers_.find(events[i].data.u64);
       if (found == handlers_.end()) continue;
       const std::shared_ptr<Handler> handler = found->second;  // it may unwatch itself
@@ -154,7 +156,7 @@ bool EventLoop::RunPosted() {
   // Tasks posted by these run in the next turn, so that descriptors are not starved.
   for (Task& task : tasks) {
     task();
-    task = nullptr;  // what it holds dies now and not with the batch
+    task = nullptr;  // destroys its captures now, and not with the batch
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!stopping_ || !posted_.empty()) return false;  // I3
@@ -163,7 +165,7 @@ bool EventLoop::RunPosted() {
 }
 
 void EventLoop::RunTimers() {
-  // What is added meanwhile is due after now_, so it waits for the next turn.
+  // Timers added meanwhile are due after now_, and run in the next turn at the earliest.
   while (!timers_.empty() && timers_.begin()->first <= now_) {
     const auto due = timers_.begin();
     const std::shared_ptr<Task> task = due->second.task;  // it may cancel itself
@@ -172,7 +174,7 @@ void EventLoop::RunTimers() {
     } else {
       auto node = timers_.extract(due);
       node.key() += node.mapped().period;
-      // Beats that a late loop has missed are not made up for.
+      // A late loop skips the periods that it has missed.
       if (node.key() <= now_) node.key() = now_ + node.mapped().period;
       timers_.insert(std::move(node));
     }
@@ -188,7 +190,7 @@ int EventLoop::EpollTimeoutMs() {
   if (timers_.empty()) return -1;
   const Duration left = timers_.begin()->first - Clock::now();
   if (left <= Duration::zero()) return 0;
-  // Rounded up, or the loop would spin through the last millisecond.
+  // Rounded up, since the loop would spin through the last millisecond otherwise.
   const int64_t ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
   return static_cast<int>(std::min<int64_t>(ms, std::numeric_limits<int>::max()));
 }

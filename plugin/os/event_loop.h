@@ -1,10 +1,13 @@
-// EventLoop: epoll, timers, and the one door for other threads.
+// EventLoop: epoll, timers, and tasks posted by other threads.
 //
 // Invariants:
-//   I1  Everything but Post, Call and Stop is called on the loop's thread (or before Run).
-//   I2  A handler may Unwatch any descriptor, its own too: no handler of an
-//       unwatched descriptor runs any more, not even in the same turn.
-//   I3  What was posted before Stop() runs before Run() returns.
+//   I1  All but Post, Call and Stop are called on the loop's thread, or before Run.
+//   I2  A handler may Unwatch any descriptor, including its own: the handler of an unwatched
+//       descriptor does not run any more, not even in the same turn.
+//   I3  Tasks posted before Stop() run before Run() returns.
+//
+// A timer or posted task that uses an object with a shorter life belongs to a Timer or TaskScope
+// (task_scope.h).
 
 #ifndef VXVDE_PLUGIN_OS_EVENT_LOOP_H_
 #define VXVDE_PLUGIN_OS_EVENT_LOOP_H_
@@ -42,15 +45,15 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // When this turn began.
+  // The time at which this turn began.
   Instant now() const { return now_; }
 
   // I1: the calling thread runs the loop, or none does. CheckOnLoop ends a debug build otherwise.
   bool IsCurrent() const;
   void CheckOnLoop() const { assert(IsCurrent()); }
 
-  // Level-triggered. One handler a descriptor: AlreadyExists otherwise. `fd` stays the caller's,
-  // who unwatches it before closing it.
+  // Level-triggered. AlreadyExists: the descriptor has a handler already. The caller keeps `fd`, and
+  // unwatches it before it closes it.
   absl::Status Watch(int fd, uint32_t events, Handler handler);
   void Unwatch(int fd);
 
@@ -58,18 +61,18 @@ class EventLoop {
   TimerId Every(Duration period, Task task);
   void Cancel(TimerId timer);
 
-  // From any thread: `task` runs on the loop soon, in the order of posting. Once the loop has
-  // ended it is thrown away.
+  // From any thread: `task` runs on the loop soon, in the order of posting. A loop that has ended
+  // discards it.
   void Post(Task task);
 
-  // From any other thread: runs `function` on the loop and returns what it returned, or
-  // DeadlineExceeded (the loop is late; the call still happens, unheard) or Unavailable
-  // (the loop has ended). Result is not void.
+  // From any other thread: runs `function` on the loop and returns its result, which is not void.
+  // DeadlineExceeded: the loop is late; the function still runs, and its result is discarded.
+  // Unavailable: the loop has ended.
   template <typename Function, typename Result = std::invoke_result_t<Function>>
   absl::StatusOr<Result> Call(Function function, std::chrono::nanoseconds timeout);
 
   void Run();
-  // From any thread, also before Run.
+  // From any thread, and before Run as well.
   void Stop();
 
  private:
@@ -91,8 +94,8 @@ class EventLoop {
   UniqueFd wakeup_;  // eventfd
   Instant now_ = Clock::now();
   std::atomic<std::thread::id> runner_{};  // none while Run() does not
-  // Each Watch() has a generation, which is what epoll tells us about: a descriptor's number
-  // may have been closed and given out again since.
+  // epoll reports the generation of a Watch() instead of a descriptor, whose number may have been
+  // closed and reused since.
   uint64_t generation_ = 0;
   std::unordered_map<int, uint64_t> generation_of_;
   std::unordered_map<uint64_t, std::shared_ptr<Handler>> handlers_;
@@ -102,7 +105,7 @@ class EventLoop {
   std::mutex mutex_;
   std::deque<Task> posted_;  // guarded by mutex_
   bool stopping_ = false;    // guarded by mutex_
-  bool ended_ = false;       // guarded by mutex_: Run has returned, nothing runs any more
+  bool ended_ = false;       // guarded by mutex_: Run has returned, and no task runs any more
 };
 
 template <typename Function, typename Result>

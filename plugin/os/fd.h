@@ -1,4 +1,4 @@
-// UniqueFd, and the only place where an errno becomes a Status.
+// UniqueFd, and the only conversion of an errno to a Status.
 
 #ifndef VXVDE_PLUGIN_OS_FD_H_
 #define VXVDE_PLUGIN_OS_FD_H_
@@ -10,7 +10,7 @@
 
 namespace vxvde {
 
-// Owns a file descriptor; closes it when it dies.
+// Owns a file descriptor and closes it on destruction.
 class UniqueFd {
  public:
   UniqueFd() = default;

@@ -2,20 +2,19 @@
 // process for that, as /proc/PID/ns/net does (ptrace(2)). Source: rtnl_net_newid() and
 // rtnl_net_getid() in net/core/net_namespace.c.
 
-#include <dirent.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <climits>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
+#include "plugin/os/files.h"
 #include "plugin/os/netlink.h"
 #include "plugin/os/netlink_message.h"
 
@@ -28,10 +27,11 @@ constexpr ino_t kMachinesPids = 0xeffffffc;
 // The numbers that name folders in `path`; none when that is gone.
 std::vector<uint32_t> NumbersIn(const std::string& path) {
   std::vector<uint32_t> numbers;
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(path.c_str()), closedir);
-  while (const dirent* entry = dir != nullptr ? readdir(dir.get()) : nullptr) {
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(path);
+  if (!names.ok()) return numbers;
+  for (const std::string& name : *names) {
     uint32_t number = 0;
-    if (absl::SimpleAtoi(entry->d_name, &number)) numbers.push_back(number);
+    if (absl::SimpleAtoi(name, &number)) numbers.push_back(number);
   }
   return numbers;
 }

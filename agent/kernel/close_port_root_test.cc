@@ -1,4 +1,4 @@
-// Real links in throw-away namespaces.
+// Real links in temporary namespaces.
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,8 @@
 #include <string>
 #include <utility>
 
-#include "agent/kernel/reaper.h"
+#include "agent/kernel/close_port.h"
+#include "plugin/os/background_closer.h"
 #include "plugin/os/netlink.h"
 #include "plugin/os/port.h"
 #include "plugin/os/testing.h"
@@ -18,7 +19,7 @@ bool Has(const TestNetNs& netns, const std::string& name) {
   return netns.OpenNetlink().GetLink(name).ok();
 }
 
-class ReaperTest : public testing::Test {
+class ClosePortTest : public testing::Test {
  protected:
   // A veth pair with its host end as a port.
   DeadPort Veth(bool with_link) {
@@ -40,39 +41,44 @@ class ReaperTest : public testing::Test {
     return port;
   }
 
-  void Bury(DeadPort port) {
-    host_.Run([&] { ValueOrDie(Reaper::Start())->Bury(std::move(port)); });
+  // On a background thread, as the agent does it, and to its end.
+  void Close(DeadPort port) {
+    host_.Run([&] {
+      ValueOrDie(BackgroundCloser::Start())->CloseLater([port = std::move(port)]() mutable {
+        ClosePort(std::move(port));
+      });
+    });
   }
 
   TestNetNs host_;
   TestNetNs pod_;
 };
 
-TEST_F(ReaperTest, AVethPairGoesWithItsPort) {
-  Bury(Veth(/*with_link=*/true));
+TEST_F(ClosePortTest, AVethPairGoesWithItsPort) {
+  Close(Veth(/*with_link=*/true));
   EXPECT_FALSE(Has(host_, "host0"));
   EXPECT_FALSE(Has(pod_, "eth0"));
 }
 
-TEST_F(ReaperTest, ATapGoesWithItsPort) {
-  Bury(Tap(/*with_link=*/true));
+TEST_F(ClosePortTest, ATapGoesWithItsPort) {
+  Close(Tap(/*with_link=*/true));
   EXPECT_FALSE(Has(pod_, "eth0"));
 }
 
-TEST_F(ReaperTest, AnInterfaceIsLeftWhereItIsAnothersToDelete) {
-  Bury(Veth(/*with_link=*/false));
+TEST_F(ClosePortTest, AnInterfaceThatThePluginDeletesIsLeft) {
+  Close(Veth(/*with_link=*/false));
   EXPECT_TRUE(Has(host_, "host0"));
   pod_.OpenNetlink().DeleteLink(ValueOrDie(pod_.OpenNetlink().GetLink("eth0")).index).IgnoreError();
-  Bury(Tap(/*with_link=*/false));
+  Close(Tap(/*with_link=*/false));
   EXPECT_TRUE(Has(pod_, "eth0"));
 }
 
-// The name may be that of the next ADD by then.
-TEST_F(ReaperTest, ALinkThatHasGoneIsNotTakenForTheNextOfItsName) {
+// The name may be that of the next ADD by now.
+TEST_F(ClosePortTest, ALinkThatIsGoneIsNotMistakenForTheNextOfItsName) {
   DeadPort port = Veth(/*with_link=*/true);
   ASSERT_TRUE(host_.OpenNetlink().DeleteLink(port.host_end).ok());
   ConnectVeth(host_, "host0", pod_, "eth0");
-  Bury(std::move(port));
+  Close(std::move(port));
   EXPECT_TRUE(Has(host_, "host0"));
 }
 

@@ -1,0 +1,17 @@
+// ClosePort: closes a port that the switch has given back, and deletes its interface. It waits for
+// the kernel, so the loop leaves it to a BackgroundCloser.
+
+#ifndef VXVDE_AGENT_KERNEL_CLOSE_PORT_H_
+#define VXVDE_AGENT_KERNEL_CLOSE_PORT_H_
+
+#include "agent/kernel/links.h"
+
+namespace vxvde {
+
+// Works in the network namespace of the calling thread. Deleting the interface is best effort: the
+// plugin deletes what is left, and reports errors.
+void ClosePort(DeadPort port);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_KERNEL_CLOSE_PORT_H_
