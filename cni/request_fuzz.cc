@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "cni/request.h"
 #include "cni/values.h"
+#include "plugin/base/interface_name.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view input(reinterpret_cast<const char*>(data), size);

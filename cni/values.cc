@@ -1,10 +1,9 @@
 #include "cni/values.h"
 
-#include <algorithm>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "plugin/base/interface_name.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
@@ -21,14 +20,6 @@ bool IsCniName(absl::string_view text) {
 }
 
 }  // namespace
-
-bool IsInterfaceName(absl::string_view text) {
-  constexpr size_t kMax = 15;  // IFNAMSIZ - 1
-  if (text.empty() || text.size() > kMax || text == "." || text == "..") return false;
-  return std::none_of(text.begin(), text.end(), [](unsigned char c) {
-    return c == '/' || c == ':' || c == ' ' || absl::ascii_iscntrl(c);
-  });
-}
 
 absl::Status CheckCniName(absl::string_view what, absl::string_view text) {
   if (IsCniName(text)) return absl::OkStatus();

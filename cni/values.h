@@ -63,9 +63,7 @@ inline constexpr uint32_t kMaxMtu = 65535;
 // CNI SPEC: ^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$, for network names and container ids. The error names
 // the text and the rule.
 absl::Status CheckCniName(absl::string_view what, absl::string_view text);
-// dev_valid_name() in Linux net/core/dev.c, without control characters: names reach terminals, logs
-// and file paths.
-bool IsInterfaceName(absl::string_view text);
+// The same for an interface name (plugin/base/interface_name.h).
 absl::Status CheckInterfaceName(absl::string_view what, absl::string_view text);
 // Absolute, and short enough for sockaddr_un.
 bool IsSocketPath(absl::string_view text);

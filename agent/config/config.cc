@@ -17,6 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "agent/model/mtu.h"
+#include "plugin/base/interface_name.h"
 #include "plugin/base/status.h"
 #include "plugin/os/files.h"
 
@@ -156,13 +157,8 @@ class Reader {
   void ReadUplink(const YAML::Node& value, std::string& uplink) {
     const auto text = Text(value, "uplink");
     if (!text.has_value()) return;
-    // Linux net/core/dev.c, dev_valid_name.
-    const bool fits =
-        text->size() <= 15 && *text != "." && *text != ".." &&
-        std::all_of(text->begin(), text->end(), [](char c) {
-          return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/' && c != ':';
-        });
-    if (!fits) {
+    // Empty is the default: the route to each cloud's group.
+    if (!text->empty() && !IsInterfaceName(*text)) {
       Mistake(value, "uplink", absl::StrCat("\"", *text, "\" cannot be an interface's name"));
       return;
     }

@@ -11,6 +11,7 @@
 #include "agent/api/attachment_id.h"
 #include "agent/base/refusal.h"
 #include "agent/model/mtu.h"
+#include "plugin/base/interface_name.h"
 #include "plugin/base/status.h"
 #include "plugin/base/version.h"
 
@@ -55,19 +56,11 @@ absl::Status CheckName(absl::string_view what, const std::string& name, uint32_t
                 "use a letter or digit, then letters, digits, '_', '.' or '-', at most 253");
 }
 
-// Linux net/core/dev.c, dev_valid_name.
 absl::Status CheckIfName(const std::string& ifname) {
-  const bool good =
-      !ifname.empty() && ifname.size() <= 15 && ifname != "." && ifname != ".." &&
-      std::all_of(ifname.begin(), ifname.end(), [](char c) {
-        return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/' && c != ':';
-      });
-  if (!good) {
-    return Refuse(kCniInvalidEnvironment,
-                  absl::StrCat("interface name \"", ifname.substr(0, kMaxName), "\" is impossible"),
-                  "use 1 to 15 printable characters other than '/', ':' and space");
-  }
-  return absl::OkStatus();
+  if (IsInterfaceName(ifname)) return absl::OkStatus();
+  return Refuse(kCniInvalidEnvironment,
+                absl::StrCat("interface name \"", ifname.substr(0, kMaxName), "\" is impossible"),
+                "use 1 to 15 bytes without '/', ':', spaces and control characters");
 }
 
 absl::StatusOr<AttachmentKey> CheckKey(const pb::AttachmentKey& message) {

@@ -13,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "plugin/base/interface_name.h"
 #include "plugin/base/status.h"
 
 namespace vxvde {
@@ -21,7 +22,6 @@ namespace {
 constexpr absl::string_view kScheme = "vxvde://";
 // Longer than any sensible locator; keeps messages short.
 constexpr size_t kMaxVnlSize = 1024;
-constexpr size_t kMaxInterfaceName = 15;  // IFNAMSIZ - 1
 constexpr int kMaxTableSize = 1 << 20;
 constexpr uint64_t kMaxExpirySeconds = std::numeric_limits<int32_t>::max();
 
@@ -245,14 +245,6 @@ IpAddress WithLowBytes(const IpAddress& group, uint32_t id) {
 uint32_t LowBytes(const IpAddress& group) {
   const std::span<const uint8_t> low = group.wire().last(3);
   return static_cast<uint32_t>(low[0]) << 16 | static_cast<uint32_t>(low[1]) << 8 | low[2];
-}
-
-// As Linux names interfaces (dev_valid_name() in net/core/dev.c).
-bool IsInterfaceName(absl::string_view name) {
-  if (name.empty() || name.size() > kMaxInterfaceName || name == "." || name == "..") return false;
-  return std::none_of(name.begin(), name.end(), [](unsigned char c) {
-    return c == '/' || c == ':' || c == '\0' || absl::ascii_isspace(c);
-  });
 }
 
 absl::Status ReadBind(const Options& options, const IpAddress& group,
