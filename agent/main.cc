@@ -41,6 +41,7 @@
 #include "agent/lifecycle/kept_fds.h"
 #include "agent/lifecycle/process.h"
 #include "agent/node_port/firewall.h"
+#include "agent/node_port/host_end_wall.h"
 #include "agent/node_port/host_ports.h"
 #include "agent/node_port/node_link.h"
 #include "agent/node_port/underlay_wall.h"
@@ -337,6 +338,10 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   UnderlayWall underlay_wall(loop.get(), &log,
                              rules.ok() ? KernelUnderlayRules() : NoFirewall(rules.status()),
                              std::move(underlay_view));
+  ASSIGN_OR_RETURN(HostEndLinks host_ends, KernelHostEndLinks());
+  HostEndWall host_end_wall(loop.get(), &log,
+                            rules.ok() ? KernelHostEndRules() : NoFirewall(rules.status()),
+                            std::move(host_ends));
   HostPorts node_ports({.loop = loop.get(),
                         .the_switch = &the_switch,
                         .clouds = &clouds,
@@ -361,15 +366,23 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   clouds.SetWatcher({.joined =
                          [&](const CloudOptions& joined) {
                            loop->Post(follow_clouds);  // once it is listed
+                           host_end_wall.Want(true);
                            claims.OnJoined(joined.config.key);
                          },
                      .leaving =
                          [&](const CloudKey& cloud) {
-                           loop->Post(follow_clouds);
+                           loop->Post([&] {
+                             follow_clouds();
+                             host_end_wall.Want(!clouds.all().empty());
+                           });
                            claims.OnLeaving(cloud);
                          }});
+  const auto warning = [&] {
+    const std::string of_underlay = underlay_wall.problem();
+    return of_underlay.empty() ? host_end_wall.problem() : of_underlay;
+  };
   const LiveNode node(loop.get(), &the_switch, &attachments, &claims, &node_ports, UnixGroupId,
-                      fast.why_not, [&] { return underlay_wall.problem(); });
+                      fast.why_not, warning);
   // What people and programs send us is read by threads that may do nothing else.
   std::unique_ptr<StatusServer> status;
   RETURN_IF_ERROR(RunWithCapabilities({}, [&]() -> absl::Status {
@@ -402,6 +415,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       clouds.FollowUplinks(attachments.config());
       follow_clouds();
       underlay_wall.OnLinkChange();
+      host_end_wall.OnLinkChange();
     }
   }));
   // Of routes nobody tells us, and a new uplink's comes after its address.
@@ -415,6 +429,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
       rules->Drain();
       firewall.OnChange();
       underlay_wall.OnRulesChange();
+      host_end_wall.OnRulesChange();
     }));
   }
 
@@ -425,6 +440,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   };
 
   // Ports come back before anyone can ask for new ones.
+  host_end_wall.MarkLinks();
   RETURN_IF_ERROR(claims.Restore());
   RETURN_IF_ERROR(attachments.Restore());
   follow_clouds();

@@ -115,7 +115,10 @@ absl::Status Shaped(Netlink& netlink, IfIndex index, const std::optional<BitRate
 absl::StatusOr<PodLink> CreateVeth(Netlink& host, Netlink& inside, const UniqueFd& netns,
                                    const LinkNames& names, const LinkSpec& spec) {
   RETURN_IF_ERROR(host.CreateVeth({
-      .here = {.name = names.host_ifname, .alias = names.alias, .mac = std::nullopt},
+      .here = {.name = names.host_ifname,
+               .alias = names.alias,
+               .mac = std::nullopt,
+               .group = kHostEndGroup},
       .there = {.name = names.ifname, .alias = names.alias, .mac = spec.mac},
       .there_netns = netns.get(),
       .mtu = static_cast<int>(spec.mtu),

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/api/attachment_id.h"
 #include "cni/error.h"
 #include "cni/links.h"
 #include "plugin/os/netlink.h"
@@ -107,6 +108,7 @@ TEST_F(LinksTest, VethHasMacMtuAliasOnBothEnds) {
   EXPECT_FALSE(pod.up);
   const LinkInfo host = *Host().GetLink(names_.host_ifname);
   EXPECT_EQ(host.mac, link->host_mac);
+  EXPECT_EQ(host.group, kHostEndGroup);
   EXPECT_EQ(host.mtu, 1450);
   EXPECT_EQ(host.alias, names_.alias);
   EXPECT_TRUE(links_.Delete(names_).ok());

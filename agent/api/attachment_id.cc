@@ -4,6 +4,7 @@
 #include "agent/api/attachment_id.h"
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
@@ -29,6 +30,7 @@ void HashText(uint64_t& hash, absl::string_view text) {
 
 constexpr size_t kIdSize = 13;
 constexpr absl::string_view kAliasPrefix = "vxvde:";
+constexpr absl::string_view kHostIfPrefix = "vx";
 
 bool IsAlias(absl::string_view alias) {
   if (!absl::ConsumePrefix(&alias, kAliasPrefix)) return false;
@@ -59,7 +61,12 @@ std::string AttachmentId(absl::string_view network, absl::string_view container_
   return id;
 }
 
-std::string HostIfName(absl::string_view id) { return absl::StrCat("vx", id); }
+std::string HostIfName(absl::string_view id) { return absl::StrCat(kHostIfPrefix, id); }
+
+bool IsHostEnd(absl::string_view ifname, absl::string_view alias) {
+  if (!absl::ConsumePrefix(&ifname, kHostIfPrefix) || !IsAttachmentId(ifname)) return false;
+  return IdOfAlias(alias) == ifname || absl::StartsWith(alias, kNodeAliasPrefix);
+}
 
 std::string LinkAlias(absl::string_view id, absl::string_view main_id) {
   return main_id.empty() || main_id == id ? absl::StrCat(kAliasPrefix, id)

@@ -41,6 +41,15 @@ bool IsAttachmentId(absl::string_view text);
 // "vx" + id: 15 characters, the longest that an interface may have.
 std::string HostIfName(absl::string_view id);
 
+// The interface group of all host ends: the ends in the node's namespace of pods' links, and the
+// switch's ends of the node's own links. By it the node's packet filter tells them from all other
+// interfaces (agent/host_end_wall.h).
+inline constexpr uint32_t kHostEndGroup = 0x7678;  // "vx"; 30328
+// Beginning of the alias of both ends of a node's own link.
+inline constexpr absl::string_view kNodeAliasPrefix = "vxvde-node:";
+// Is an interface of this name and alias a host end?
+bool IsHostEnd(absl::string_view ifname, absl::string_view alias);
+
 // Of both ends of a link: proof that it is ours. "vxvde:" + id, and for what a pod's annotation
 // asked for "vxvde:" + id + ":" + main id. The main id is that of the key that the runtime
 // knows, the CNI_IFNAME of its ADD: by it one DEL finds all that one ADD made.

@@ -28,6 +28,17 @@ TEST(HostIfName, FitsAnInterfaceName) {
   EXPECT_EQ(HostIfName(id).size(), 15u);
 }
 
+TEST(IsHostEnd, KnowsBothKindsByNameAndAlias) {
+  EXPECT_TRUE(IsHostEnd("vx40cuhhrn1i6dk", "vxvde:40cuhhrn1i6dk"));
+  EXPECT_TRUE(IsHostEnd("vx40cuhhrn1i6dk", "vxvde:40cuhhrn1i6dk:0kqt2ofiaqc7o"));
+  EXPECT_TRUE(IsHostEnd("vx40cuhhrn1i6dk", "vxvde-node:239.1.2.3:14789/42"));
+  EXPECT_FALSE(IsHostEnd("vx40cuhhrn1i6dk", "vxvde:0kqt2ofiaqc7o")) << "of another attachment";
+  EXPECT_FALSE(IsHostEnd("vx40cuhhrn1i6dk", ""));
+  EXPECT_FALSE(IsHostEnd("vx-blue", "vxvde-node:239.1.2.3:14789/42")) << "the node's own end";
+  EXPECT_FALSE(IsHostEnd("eth0", "vxvde:40cuhhrn1i6dk")) << "a pod's end";
+  EXPECT_FALSE(IsHostEnd("vxlan.calico", ""));
+}
+
 TEST(LinkAlias, NamesTheAttachmentAndItsAdd) {
   const std::string id = "40cuhhrn1i6dk";
   const std::string main_id = "0kqt2ofiaqc7o";

@@ -51,6 +51,7 @@ class KeptSocket final : public DatagramIo {
     return socket_->SetUplink(uplink, mtu);
   }
   absl::Status Rejoin() override { return socket_->Rejoin(); }
+  void CountLost(DropCounters& drops) override { socket_->CountLost(drops); }
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override {
     return socket_->Receive(buffers, out, drops);

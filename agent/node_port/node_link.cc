@@ -23,7 +23,6 @@ namespace {
 constexpr size_t kMaxIfName = 15;  // IFNAMSIZ without the NUL
 constexpr size_t kHashDigits = 6;
 constexpr size_t kMaxSysctl = 64;
-constexpr char kAliasBegin[] = "vxvde-node:";
 
 absl::Status IgnoreNotFound(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
@@ -109,7 +108,10 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
   ASSIGN_OR_RETURN(Ends ends, FindOrClear(netlink, spec));
   if (!ends.node.has_value()) {
     RETURN_IF_ERROR(netlink.CreateVeth({
-        .here = {.name = spec.switch_ifname, .alias = spec.alias, .mac = std::nullopt},
+        .here = {.name = spec.switch_ifname,
+                 .alias = spec.alias,
+                 .mac = std::nullopt,
+                 .group = kHostEndGroup},
         .there = {.name = spec.ifname, .alias = spec.alias, .mac = spec.mac},
         .mtu = spec.mtu,
         .gso_max_size = spec.gso_max_size,
@@ -130,7 +132,8 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
   LinkChange of_switch;
   of_switch.up = true;
   of_switch.mtu = spec.mtu;
-  of_switch.no_ipv6 = true;  // a wire, not a station
+  of_switch.group = kHostEndGroup;  // of one that an older agent has made, too
+  of_switch.no_ipv6 = true;         // a wire, not a station
   RETURN_IF_ERROR(netlink.ChangeLink(ends.of_switch->index, of_switch));
   LinkChange up;
   up.up = true;
@@ -152,7 +155,9 @@ std::string NodeIfName(absl::string_view cloud_name) {
                       hash.substr(0, kHashDigits));
 }
 
-std::string NodeAlias(const CloudKey& cloud) { return absl::StrCat(kAliasBegin, cloud.ToString()); }
+std::string NodeAlias(const CloudKey& cloud) {
+  return absl::StrCat(kNodeAliasPrefix, cloud.ToString());
+}
 
 std::string NodeSwitchIfName(const CloudKey& cloud) {
   return HostIfName(AttachmentId("node", cloud.ToString(), "switch"));

@@ -1,9 +1,11 @@
 // The node's own link, in throw-away namespaces.
 
+#include "agent/api/attachment_id.h"
 #include "agent/node_port/node_link.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/os/testing.h"
+#include "plugin/vnl/vnl.h"
 
 namespace vxvde {
 namespace {
@@ -53,6 +55,8 @@ TEST_F(NodeLinkTest, IsMadeFoundAgainAndRemoved) {
     EXPECT_TRUE(node.up);
     EXPECT_EQ(node.peer, end);
     EXPECT_EQ(Link(link_.switch_ifname).index, end);
+    EXPECT_EQ(Link(link_.switch_ifname).group, kHostEndGroup);
+    EXPECT_EQ(node.group, 0u) << "the node's own stack is behind it";
     const IpPrefix link_local = Prefix("fe80::5eff:fe10:1/64");
     EXPECT_THAT(Addresses(),
                 UnorderedElementsAre(Prefix("10.42.0.1/16"), Prefix("fd42::1/64"), link_local));
@@ -60,6 +64,7 @@ TEST_F(NodeLinkTest, IsMadeFoundAgainAndRemoved) {
 
     // Once more, and as somebody else's plan has it.
     netns_.Shell("ip link set vx-blue down; ip addr add 192.0.2.9/24 dev vx-blue");
+    netns_.Shell("ip link set " + link_.switch_ifname + " group default");  // as of an older agent
     link_.addresses = {Prefix("10.43.0.1/16")};
     link_.mtu = 1400;
     link_.gso_max_size = 0;  // the kernel's own
@@ -68,6 +73,7 @@ TEST_F(NodeLinkTest, IsMadeFoundAgainAndRemoved) {
     EXPECT_EQ(Link("vx-blue").index, node.index);
     EXPECT_EQ(Link("vx-blue").mtu, 1400);
     EXPECT_EQ(Link(link_.switch_ifname).mtu, 1400);
+    EXPECT_EQ(Link(link_.switch_ifname).group, kHostEndGroup);
     EXPECT_THAT(Addresses(), ElementsAre(Prefix("10.43.0.1/16")));
 
     EXPECT_EQ(node.alias, link_.alias);

@@ -83,6 +83,10 @@ void AddNode(const NodeSnapshot& node, Duration loop_delay, std::vector<MetricFa
                   "Attachments that are recorded but have no port.");
   problems.Add({}, unattached);
   out.push_back(problems.Take());
+  Family warning(kGauge, "vxvde_node_warning",
+                 "1: something is wrong with the node as a whole; vxvdectl status says what.");
+  warning.Add({}, uint64_t{node.warning.empty() ? 0u : 1u});
+  out.push_back(warning.Take());
 }
 
 void AddReconciled(const Reconciled& found, std::vector<MetricFamily>& out) {

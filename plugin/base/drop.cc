@@ -39,6 +39,7 @@ constexpr std::array<Reason, kDropReasons> kReasons = {{
     {"unreadable", "A pod's frame has headers that cannot be followed as far as must be looked."},
     {"storm", "More frames to all were sent than one port, one peer or a cloud's peers may send."},
     {"loop", "A frame came in a circle, or it was flooded from or to a port that is in a loop."},
+    {"not-from-here", "A datagram came by an interface that the cloud is not on."},
 }};
 
 // Adding a reason without its row would leave an empty one at the end.

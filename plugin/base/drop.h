@@ -41,11 +41,12 @@ enum class Drop : uint8_t {
   kSpoofedAddress = 22,  // ARP or ND for an address that is not its own
   kRogueServer = 23,     // a DHCP server's message, a router's advertisement or redirect
   kUnreadable = 24,      // headers behind which any of these could hide
-  kStorm = 25,  // more frames to all, or Hellos, than one port, peer or cloud may cause
-  kLoop = 26,   // it came in a circle, or from or for a port that is in a loop
+  kStorm = 25,           // more frames to all, or Hellos, than one port, peer or cloud may cause
+  kLoop = 26,            // it came in a circle, or from or for a port that is in a loop
+  kNotFromHere = 27,     // a datagram by an interface that the cloud is not on
 };
 
-inline constexpr size_t kDropReasons = 27;
+inline constexpr size_t kDropReasons = 28;
 
 // "short-datagram", ...; the name in tables, JSON and metrics. "" when out of range.
 absl::string_view DropName(Drop drop);

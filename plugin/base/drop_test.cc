@@ -90,22 +90,42 @@ int NumberOf(Drop drop) {
       return 25;
     case Drop::kLoop:
       return 26;
+    case Drop::kNotFromHere:
+      return 27;
   }
   return -1;
 }
 
 TEST(Drop, NumbersAndNamesNeverChange) {
   const char* const names[] = {
-      "none",           "short-datagram",      "bad-header",
-      "wrong-vni",      "short-frame",         "own-echo",
-      "hairpin",        "same-port",           "bad-source",
-      "bad-offload",    "unsupported-offload", "too-big",
-      "socket-full",    "send-failed",         "port-full",
-      "port-down",      "too-big-for-port",    "truncated",
-      "socket-overrun", "port-overrun",        "reserved",
-      "spoofed-mac",    "spoofed-address",     "rogue-server",
+      "none",
+      "short-datagram",
+      "bad-header",
+      "wrong-vni",
+      "short-frame",
+      "own-echo",
+      "hairpin",
+      "same-port",
+      "bad-source",
+      "bad-offload",
+      "unsupported-offload",
+      "too-big",
+      "socket-full",
+      "send-failed",
+      "port-full",
+      "port-down",
+      "too-big-for-port",
+      "truncated",
+      "socket-overrun",
+      "port-overrun",
+      "reserved",
+      "spoofed-mac",
+      "spoofed-address",
+      "rogue-server",
       "unreadable",
-      "storm",          "loop",
+      "storm",
+      "loop",
+      "not-from-here",
   };
   ASSERT_EQ(std::size(names), kDropReasons);
   for (size_t i = 0; i < kDropReasons; ++i) {

@@ -624,6 +624,8 @@ void Cloud::Tick(Instant now) {
       if (!query.port.has_value()) egress_.Send(egress_.group(), frame);
     }
   }
+  group_->CountLost(drops_);
+  egress_.socket().CountLost(drops_);
   const GroupWatch::Advice advice = greeter_.TickGroup(now);
   // An error is the uplink's, which is shown elsewhere; it is tried again.
   if (advice.rejoin) group_->Rejoin().IgnoreError();

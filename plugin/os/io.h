@@ -86,10 +86,13 @@ class DatagramIo {
   // Leaves the group and joins it again, so that the network hears of it anew. Unimplemented: the
   // socket is no group's.
   virtual absl::Status Rejoin() { return absl::UnimplementedError("not a group's socket"); }
-  // Replaces `out` by a batch; empty when nothing waits. What had to be thrown
-  // away (kTruncated, kSocketOverrun) is added to `drops`.
+  // Replaces `out` by a batch; empty when nothing waits. What had to be thrown away (kTruncated)
+  // and what CountLost() counts is added to `drops`.
   virtual absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                                DropCounters& drops) = 0;
+  // Adds to `drops` what the kernel threw away since the last call: kNotFromHere, kSocketOverrun.
+  // For a socket that nothing arrives at, which is not read.
+  virtual void CountLost(DropCounters& /*drops*/) {}
   // Sends all of `batch` in order, or counts why not: kSocketFull, kTooBig, kSendFailed, once for
   // each datagram of a run. A run may be longer than the kernel takes at once: it goes in several
   // sends.

@@ -121,6 +121,7 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   link.peer = static_cast<IfIndex>(attributes.U32(IFLA_LINK).value_or(0));
   link.peer_elsewhere = attributes.Find(IFLA_LINK_NETNSID) != nullptr;
   link.type = header->ifi_type;
+  link.group = attributes.U32(IFLA_GROUP).value_or(0);
   link.master = static_cast<IfIndex>(attributes.U32(IFLA_MASTER).value_or(0));
   link.ipv6 = Ipv6Of(attributes);
   if (const nlattr* mac = attributes.Find(IFLA_ADDRESS);
@@ -136,6 +137,7 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
 void PutEnd(NetlinkRequest& request, const VethEnd& end, int mtu) {
   request.PutName(IFLA_IFNAME, end.name);
   if (end.mac) request.PutMac(IFLA_ADDRESS, *end.mac);
+  if (end.group != 0) request.PutU32(IFLA_GROUP, end.group);
   request.PutU32(IFLA_MTU, static_cast<uint32_t>(mtu));
 }
 
@@ -348,11 +350,13 @@ absl::Status Netlink::ChangeLink(IfIndex index, const LinkChange& change) {
   if (change.mac) absl::StrAppend(&what, " MAC ", change.mac->ToString());
   if (change.alias) absl::StrAppend(&what, " alias \"", *change.alias, "\"");
   if (change.gso_max_size) absl::StrAppend(&what, " gso_max_size ", *change.gso_max_size);
+  if (change.group) absl::StrAppend(&what, " group ", *change.group);
   NetlinkRequest request(RTM_SETLINK, 0, header);
   if (change.mtu) request.PutU32(IFLA_MTU, static_cast<uint32_t>(*change.mtu));
   if (change.mac) request.PutMac(IFLA_ADDRESS, *change.mac);
   if (change.alias) request.PutText(IFLA_IFALIAS, *change.alias);
   if (change.gso_max_size) request.PutU32(IFLA_GSO_MAX_SIZE, *change.gso_max_size);
+  if (change.group) request.PutU32(IFLA_GROUP, *change.group);
   return Do(request, what);
 }
 

@@ -41,6 +41,7 @@ struct LinkInfo {
   IfIndex peer = IfIndex::kNone;    // IFLA_LINK: index of the other end, in its own namespace
   bool peer_elsewhere = false;      // that namespace is another one (IFLA_LINK_NETNSID)
   uint16_t type = 0;                // ARPHRD_ETHER ...
+  uint32_t group = 0;               // IFLA_GROUP; 0 is "default"
   IfIndex master = IfIndex::kNone;  // the bridge, bond or VRF that it is a port of
 };
 
@@ -55,6 +56,7 @@ struct VethEnd {
   std::string name;
   std::string alias;              // empty: none
   std::optional<MacAddress> mac;  // set in the creating message: udev then leaves it alone
+  uint32_t group = 0;             // set in the creating message
 };
 struct VethSpec {
   VethEnd here;   // in the socket's namespace
@@ -70,6 +72,7 @@ struct LinkChange {
   std::optional<MacAddress> mac;
   std::optional<std::string> alias;
   std::optional<uint32_t> gso_max_size;
+  std::optional<uint32_t> group = {};
   bool no_ipv6 = false;  // IN6_ADDR_GEN_MODE_NONE: no link-local address, no router solicitation
 };
 
@@ -120,8 +123,8 @@ class Netlink {
   absl::StatusOr<std::vector<LinkInfo>> ListLinks();
 
   // AlreadyExists when either name is taken. Both ends are left down. One message makes the
-  // pair with names, MACs, MTU, namespace and gso_max_size; aliases, which the kernel does not
-  // read there, follow in messages of their own. When one of these fails the pair is removed
+  // pair with names, MACs, MTU, groups, namespace and gso_max_size; aliases, which the kernel does
+  // not read there, follow in messages of their own. When one of these fails the pair is removed
   // again; a process killed in between leaves a pair without them.
   absl::Status CreateVeth(const VethSpec& spec);
   absl::Status ChangeLink(IfIndex index, const LinkChange& change);

@@ -1,9 +1,13 @@
 // The sockets of a member, read and written in batches; the contract is in udp.h and io.h.
 // Sources: udp(7), ip(7), ipv6(7); UDP_SEGMENT and UDP_GRO: net/ipv4/udp.c, udp_send_skb()
-// and udp_cmsg_recv().
+// and udp_cmsg_recv(). The filter: Documentation/networking/filter.rst, and
+// udp_queue_rcv_one_skb(), which counts what a filter refuses and what a full queue does not take
+// in one number (SK_MEMINFO_DROPS).
 
 #include "plugin/os/udp.h"
 
+#include <linux/filter.h>
+#include <linux/sock_diag.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -12,11 +16,13 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/netlink.h"
 
 namespace vxvde {
 namespace {
@@ -25,9 +31,12 @@ constexpr size_t kBatch = 64;
 constexpr uint32_t kMaxSegments = 64;  // UDP_MAX_SEGMENTS of the older kernels
 constexpr int kDefaultBuffer = 8 << 20;
 
-// Control messages that may come with one received message: UDP_GRO, SO_RXQ_OVFL.
+// Of every network namespace (LOOPBACK_IFINDEX of the kernel).
+constexpr uint32_t kLoopback = 1;
+
+// The control message that may come with one received message: UDP_GRO.
 struct alignas(cmsghdr) InControl {
-  char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t))];
+  char bytes[CMSG_SPACE(sizeof(int))];
 };
 // That goes with one sent run: UDP_SEGMENT.
 struct alignas(cmsghdr) OutControl {
@@ -56,6 +65,8 @@ struct Destination {
   socklen_t size;
 };
 
+IfIndex MasterOf(IfIndex uplink);
+
 class UdpSocket : public DatagramIo {
  public:
   UdpSocket(UniqueFd fd, uint16_t port, const UdpOptions& options, bool segments)
@@ -66,6 +77,7 @@ class UdpSocket : public DatagramIo {
         largest_run_(v6_ ? 65487 : 65507),
         largest_segment_(LargestSegment(options.uplink_mtu)),
         segments_(segments),
+        master_(MasterOf(options.uplink)),
         in_(std::make_unique<Inbox>()),
         out_(std::make_unique<Outbox>()),
         pieces_(std::make_unique<Outbox>()) {}
@@ -74,6 +86,7 @@ class UdpSocket : public DatagramIo {
   uint16_t port() const override { return port_; }
   absl::Status SetUplink(IfIndex uplink, int mtu) override;
   absl::Status Rejoin() override;
+  void CountLost(DropCounters& drops) override;
   void RememberGroup(const UdpOptions& options) { joined_ = options; }
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override;
@@ -82,7 +95,7 @@ class UdpSocket : public DatagramIo {
  private:
   // Of larger ones than half a send no two go together.
   int LargestSegment(int mtu) const { return std::min(mtu - (v6_ ? 48 : 28), largest_run_ / 2); }
-  uint16_t ReadControls(msghdr& message, DropCounters& drops);
+  static uint16_t SegmentSizeOf(msghdr& message);
   void AddRuns(const OutDatagram& run, const Destination& to, DropCounters& drops);
   void AddPieces(Outbox& box, std::span<const iovec> parts, size_t segment_size,
                  const Destination& to, DropCounters& drops);
@@ -98,7 +111,9 @@ class UdpSocket : public DatagramIo {
   int largest_run_;                   // payload bytes of one send
   int largest_segment_;               // payload bytes of one datagram that UDP_SEGMENT may make
   bool segments_;                     // UDP_SEGMENT is there, and was not refused for good
-  uint32_t overruns_ = 0;             // the kernel's count when it last told
+  uint32_t lost_ = 0;                 // the kernel's count when it was last read
+  bool was_full_ = false;             // the queue was more than half full then
+  IfIndex master_;                    // that the filter admits beside the uplink
   std::optional<UdpOptions> joined_;  // of a group's socket
   BatchSize batch_;
   std::unique_ptr<Inbox> in_;
@@ -117,9 +132,41 @@ absl::Status SendGroupsThrough(const UniqueFd& fd, bool v6, IfIndex uplink) {
   return ErrnoStatus(errno, absl::StrCat("send multicast through interface ", index));
 }
 
+// A filter sees a datagram that came in by a port of a bridge, bond or VRF device as that device's.
+IfIndex MasterOf(IfIndex uplink) {
+  if (uplink == IfIndex::kNone) return IfIndex::kNone;
+  absl::StatusOr<Netlink> netlink = Netlink::Open();
+  if (!netlink.ok()) return IfIndex::kNone;
+  const absl::StatusOr<LinkInfo> link = netlink->GetLink(uplink);
+  return link.ok() ? link->master : IfIndex::kNone;
+}
+
+// In place of the filter that the socket has, in one step.
+absl::Status AdmitOnly(const UniqueFd& fd, IfIndex uplink, IfIndex master) {
+  if (uplink == IfIndex::kNone) return absl::OkStatus();
+  const uint32_t first = static_cast<uint32_t>(uplink);
+  const uint32_t second = master != IfIndex::kNone ? static_cast<uint32_t>(master) : first;
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_IFINDEX)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, first, 3, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kLoopback, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+  };
+  const sock_fprog program = {.len = std::size(steps), .filter = steps};
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, absl::StrCat("admit only interface ", first, " to a UDP socket"));
+}
+
 absl::Status UdpSocket::SetUplink(IfIndex uplink, int mtu) {
+  const IfIndex master = MasterOf(uplink);
   RETURN_IF_ERROR(SendGroupsThrough(fd_, v6_, uplink));
+  RETURN_IF_ERROR(AdmitOnly(fd_, uplink, master));
   scope_ = static_cast<uint32_t>(uplink);
+  master_ = master;
   largest_segment_ = LargestSegment(mtu);
   return absl::OkStatus();
 }
@@ -127,6 +174,7 @@ absl::Status UdpSocket::SetUplink(IfIndex uplink, int mtu) {
 absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
                                 DropCounters& drops) {
   out.clear();
+  CountLost(drops);
   const size_t batch = batch_.Next(std::min(buffers.count(), kBatch));
   for (size_t i = 0; i < batch; ++i) {
     const std::span<uint8_t> buffer = buffers[i];
@@ -152,7 +200,7 @@ absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
   for (int i = 0; i < count; ++i) {
     msghdr& message = in_->messages[i].msg_hdr;
     bytes += in_->messages[i].msg_len;
-    const uint16_t segment_size = ReadControls(message, drops);
+    const uint16_t segment_size = SegmentSizeOf(message);
     if ((message.msg_flags & MSG_TRUNC) != 0) {
       drops.Add(Drop::kTruncated);
       continue;
@@ -167,23 +215,40 @@ absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
   return absl::OkStatus();
 }
 
-// The segment size, or 0.
-uint16_t UdpSocket::ReadControls(msghdr& message, DropCounters& drops) {
-  uint16_t segment_size = 0;
+// 0: it is one datagram.
+uint16_t UdpSocket::SegmentSizeOf(msghdr& message) {
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
-      int value = 0;
-      std::memcpy(&value, CMSG_DATA(c), sizeof(value));
-      segment_size = static_cast<uint16_t>(value);
-    } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
-      // How many the socket had lost when this one came; it wraps.
-      uint32_t value = 0;
-      std::memcpy(&value, CMSG_DATA(c), sizeof(value));
-      drops.Add(Drop::kSocketOverrun, value - overruns_);
-      overruns_ = value;
-    }
+    if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO) continue;
+    int value = 0;
+    std::memcpy(&value, CMSG_DATA(c), sizeof(value));
+    return static_cast<uint16_t>(value);
   }
-  return segment_size;
+  return 0;
+}
+
+// The kernel has one count for what the filter refused and what a full queue did not take. A queue
+// only grows until it is read, and every read comes here first: where it was not even half full,
+// now and at the last read, it was not full in between.
+void UdpSocket::CountLost(DropCounters& drops) {
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  socklen_t size = sizeof(memory);
+  // Kernels before 4.12 have no SO_MEMINFO.
+  if (getsockopt(fd_.get(), SOL_SOCKET, SO_MEMINFO, memory, &size) != 0) return;
+  const bool full = memory[SK_MEMINFO_RMEM_ALLOC] > memory[SK_MEMINFO_RCVBUF] / 2;
+  const bool may_overrun = std::exchange(was_full_, full) || full;
+  const uint32_t now = memory[SK_MEMINFO_DROPS];
+  const uint32_t lost = now - std::exchange(lost_, now);  // it wraps
+  if (lost == 0) return;
+  const IfIndex uplink = static_cast<IfIndex>(scope_);
+  if (may_overrun || uplink == IfIndex::kNone) {
+    drops.Add(Drop::kSocketOverrun, lost);
+    return;
+  }
+  drops.Add(Drop::kNotFromHere, lost);
+  // The uplink may have become another device's port since.
+  if (const IfIndex master = MasterOf(uplink); master != master_) {
+    if (AdmitOnly(fd_, uplink, master).ok()) master_ = master;
+  }
 }
 
 void UdpSocket::Send(std::span<const OutDatagram> batch, DropCounters& drops) {
@@ -321,7 +386,7 @@ absl::Status SetUp(const UniqueFd& fd, const UdpOptions& options) {
   }
   const int receive_buffer = options.receive_buffer > 0 ? options.receive_buffer : kDefaultBuffer;
   SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive_buffer);
-  return Set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL");
+  return AdmitOnly(fd, options.uplink, MasterOf(options.uplink));
 }
 
 // The port that it was bound to.

@@ -1,5 +1,10 @@
 // The two sockets of a vxvde member (docs/PROTOCOL.md): the group socket only
 // receives, the unicast socket sends everything and receives what is for us alone.
+//
+// With an uplink, a filter in the kernel admits to both sockets what came in by the uplink, by the
+// device that the uplink is a port of, and by loopback, where members on this host are. A datagram
+// by any other interface, a node's own port in a cloud for one, never takes a place in the queue.
+// It is counted as kNotFromHere. SetUplink() replaces the filter in one step.
 
 #ifndef VXVDE_PLUGIN_OS_UDP_H_
 #define VXVDE_PLUGIN_OS_UDP_H_

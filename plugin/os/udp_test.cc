@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,6 +21,7 @@ namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
 
 struct Received {
   std::vector<std::string> datagrams;
@@ -273,7 +275,6 @@ TEST_P(UdpTest, WhatTheQueueCouldNotTakeIsCounted) {
   ReceiveDatagrams(*receiver, 1);
   for (int i = 0; i < 100; ++i) SendOne(*sender, to, Pattern(1000, 1), drops);
   EXPECT_EQ(drops.Total(), 0u);
-  // The kernel tells with the next datagram that is queued after the loss.
   Received first = ReceiveDatagrams(*receiver, 1);
   const size_t queued = first.datagrams.size();
   ASSERT_LT(queued, 100u);
@@ -390,6 +391,94 @@ TEST_P(UdpTest, ASocketMovesToAnotherUplink) {
   EXPECT_THAT(on1.from, ElementsAre(Peer{Ip("198.51.100.1", "2001:db8:1::1"), sender->port()}));
   EXPECT_TRUE(NothingWaits(*hear0));
   EXPECT_FALSE(sender->SetUplink(a_up, 1500).ok()) << "it is gone";
+}
+
+// A second way between the two nodes.
+class UdpElsewhereTest : public UdpTest {
+ protected:
+  UdpElsewhereTest() {
+    ConnectVeth(a, "up1", b, "up1");
+    a_up1 = a.SetUp("up1", v6() ? "2001:db8:1::1/64" : "198.51.100.1/24");
+    b_up1 = b.SetUp("up1", v6() ? "2001:db8:1::2/64" : "198.51.100.2/24");
+    a.WaitUntilRunning(a_up1);
+    b.WaitUntilRunning(b_up1);
+  }
+  static IpAddress OtherAddressOfB() { return Ip("198.51.100.2", "2001:db8:1::2"); }
+  // What the kernel has refused, in the end `count`.
+  static bool Refused(const TestNetNs& ns, DatagramIo& io, uint64_t count, DropCounters& drops) {
+    return WaitFor([&] {
+      ns.Run([&] { io.CountLost(drops); });
+      return drops[Drop::kNotFromHere] >= count;
+    });
+  }
+
+  IfIndex a_up1 = IfIndex::kNone;
+  IfIndex b_up1 = IfIndex::kNone;
+};
+
+INSTANTIATE_TEST_SUITE_P(Underlay, UdpElsewhereTest, ::testing::Values(false, true));
+
+TEST_P(UdpElsewhereTest, OnlyTheUplinkAndLoopbackAreAdmitted) {
+  const auto sender = Unicast(a, Options(a_up));
+  const auto receiver = Unicast(b, Options(b_up));
+  const auto local = Unicast(b, Options(b_up));
+  DropCounters drops, lost;
+  for (int i = 0; i < 3; ++i) SendOne(*sender, {OtherAddressOfB(), receiver->port()}, "no", drops);
+  EXPECT_TRUE(Refused(b, *receiver, 3, lost));
+  EXPECT_EQ(lost[Drop::kNotFromHere], 3u);
+  EXPECT_EQ(lost.Total(), 3u);
+  SendOne(*sender, {AddressOfB(), receiver->port()}, "uplink", drops);
+  SendOne(*local, {AddressOfB(), receiver->port()}, "loopback", drops);
+  const Received received = ReceiveDatagrams(*receiver, 2);
+  EXPECT_THAT(received.datagrams, UnorderedElementsAre("uplink", "loopback"));
+  EXPECT_EQ(received.drops.Total(), 0u) << "each is counted once";
+  EXPECT_EQ(drops.Total(), 0u);
+}
+
+TEST_P(UdpElsewhereTest, TheFilterMovesWithTheUplink) {
+  const auto sender = Unicast(a, Options(a_up));
+  const auto receiver = Unicast(b, Options(b_up));
+  b.Run([&] { EXPECT_EQ(receiver->SetUplink(b_up1, 1500), absl::OkStatus()); });
+  DropCounters drops, lost;
+  SendOne(*sender, {AddressOfB(), receiver->port()}, "before", drops);
+  SendOne(*sender, {OtherAddressOfB(), receiver->port()}, "now", drops);
+  EXPECT_THAT(ReceiveDatagrams(*receiver, 1).datagrams, ElementsAre("now"));
+  EXPECT_EQ(drops.Total(), 0u);
+}
+
+TEST_P(UdpElsewhereTest, AnAdoptedSocketGetsTheFilter) {
+  UdpOptions options = Options(IfIndex::kNone);
+  const auto sender = Unicast(a, Options(a_up));
+  const auto before = Unicast(b, options);
+  options.port = before->port();
+  options.uplink = b_up;
+  std::unique_ptr<DatagramIo> receiver;
+  b.Run([&] { receiver = ValueOrDie(AdoptUnicastSocket(UniqueFd(dup(before->fd())), options)); });
+  DropCounters drops, lost;
+  SendOne(*sender, {OtherAddressOfB(), receiver->port()}, "no", drops);
+  EXPECT_TRUE(Refused(b, *receiver, 1, lost));
+  EXPECT_TRUE(NothingWaits(*receiver));
+}
+
+TEST_P(UdpElsewhereTest, TheDeviceThatTheUplinkIsAPortOfIsAdmitted) {
+  const auto sender = Unicast(a, Options(a_up));
+  const auto receiver = Unicast(b, Options(b_up));
+  b.Shell(
+      absl::StrCat("ip link add br0 type bridge; ip link set br0 up; ip addr flush dev up0; "
+                   "ip link set up0 master br0; ip addr add ",
+                   v6() ? "2001:db8::2/64 nodad" : "192.0.2.2/24", " dev br0"));
+  DropCounters drops, lost;
+  Buffers buffers(8);
+  std::vector<InDatagram> batch;
+  EXPECT_TRUE(WaitFor([&] {
+    SendOne(*sender, {AddressOfB(), receiver->port()}, "x", drops);
+    b.Run([&] { EXPECT_EQ(receiver->Receive(buffers, batch, lost), absl::OkStatus()); });
+    return !batch.empty();
+  }));
+  // One that is opened now knows it from the start.
+  const auto late = Unicast(b, Options(b_up));
+  SendOne(*sender, {AddressOfB(), late->port()}, "y", drops);
+  EXPECT_THAT(ReceiveDatagrams(*late, 1).datagrams, ElementsAre("y"));
 }
 
 TEST_P(UdpTest, TheKernelChoosesTheUplinkWhenNobodyElseDoes) {

@@ -1,0 +1,98 @@
+// HostEndWall: a pod's link ends at the cloud, not at the node. A packet socket copies the frames
+// of a host end and does not take them, so the node's stack sees each of them as well: it would
+// answer ARP there and route what a pod sends. In the other direction the stack would send its own
+// on a host end: multicast listener reports, for one, where the node forwards IPv6.
+//
+// Two things keep both apart, and neither depends on a running agent:
+//   - every host end is in the interface group kHostEndGroup, from the message that creates it on
+//     (cni/links, node_link);
+//   - nftables drop all that the stack gets from or sends to that group, in their first and last
+//     hooks: IPv4, IPv6 and ARP. No other protocol is bound to a host end.
+//
+// What passes between a pod and the cloud meets neither: packet sockets read before these hooks and
+// write behind them, and the kernel datapath redirects frames before and after them. So does a
+// program of somebody else on the interface: frames that the bandwidth plugin sends around an ifb
+// device meet the rules like all others. That, and that another plugin can still add its own
+// ingress qdisc, is why no tc filter is used here (docs/decisions/0026).
+//
+// Not here: who may reach what through the node's own ports (firewall.h).
+
+#ifndef VXVDE_AGENT_NODE_PORT_HOST_END_WALL_H_
+#define VXVDE_AGENT_NODE_PORT_HOST_END_WALL_H_
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/base/log.h"
+#include "agent/node_port/nft_table.h"
+#include "plugin/os/event_loop.h"
+#include "plugin/os/netlink.h"
+
+namespace vxvde {
+
+// Commands that make the tables "inet vxvde-wall" and "arp vxvde-wall" from nothing or from
+// whatever they are, in one transaction; without `wanted` they remove them.
+std::string HostEndRules(bool wanted);
+
+// What HostEndWall needs of the kernel beside nftables.
+struct HostEndLinks {
+  std::function<absl::StatusOr<std::vector<LinkInfo>>()> list;
+  std::function<absl::Status(IfIndex host_end)> mark;  // puts it into kHostEndGroup
+};
+
+// The kernel of the calling thread's network namespace.
+NftKernel KernelHostEndRules();
+absl::StatusOr<HostEndLinks> KernelHostEndLinks();
+
+class HostEndWall {
+ public:
+  // Both outlive it; everything happens on the loop's thread.
+  HostEndWall(EventLoop* loop, const Log* log, NftKernel rules, HostEndLinks links);
+  // Leaves everything as it is: pods outlive an agent.
+  ~HostEndWall();
+  HostEndWall(const HostEndWall&) = delete;
+  HostEndWall& operator=(const HostEndWall&) = delete;
+
+  // Whether host ends may be made. Then the rules stand before this returns, or they are tried
+  // again with the first host end, and from then on every NftTable::kRetry. They go when none is
+  // wanted and none is left.
+  void Want(bool wanted);
+
+  // Some rules of the namespace have changed: those of the wall are back after NftTable::kSettle.
+  void OnRulesChange() { rules_.OnChange(); }
+
+  // Some link of the namespace has changed. After kSettle, once for many changes, it looks which
+  // host ends there are, and puts those into the group that are not there: an older plugin made
+  // them, or somebody has changed them.
+  void OnLinkChange();
+  static constexpr std::chrono::seconds kSettle{1};
+  // The same at once.
+  void MarkLinks();
+
+  // Why frames may pass; empty when they cannot, or there is no host end.
+  std::string problem() const;
+
+ private:
+  void Apply();
+
+  EventLoop* loop_;
+  const Log* log_;
+  NftTable rules_;
+  HostEndLinks links_;
+  bool wanted_ = false;
+  bool host_ends_ = false;  // there are some
+  std::string rules_problem_;
+  std::string said_;  // of it, in the log
+  std::string links_problem_;
+  std::optional<EventLoop::TimerId> retry_;
+  std::optional<EventLoop::TimerId> mark_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_NODE_PORT_HOST_END_WALL_H_
