@@ -57,6 +57,9 @@ absl::Status NoPort(PortId id, const CloudKey& cloud) {
       absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", cloud.ToString()));
 }
 
+// No queue of the kernel holds more; a sender that is faster than the reader must not hold it.
+constexpr int kMaxBatches = 64;
+
 // Whether the guard of a port lets `source` send.
 bool MaySendFrom(const MacAddress& source, const PortOptions& port) {
   std::array<uint8_t, kEthernetHeaderSize + 1> frame = {};  // of no protocol
@@ -117,6 +120,7 @@ absl::Status Cloud::Start() {
     RETURN_IF_ERROR(
         loop_->Watch(offload_.punted_fd(), EPOLLIN, [this](uint32_t) { ReadPunted(); }));
   }
+  offload_.SetFloodLimit(options_.storm.port);
   // Peers of an earlier agent never had a reason to forget this node, nor it them: what they said
   // last counts for as long as if it had been said now.
   for (const InheritedPeer& inherited : offload_.InheritedPeers()) {
@@ -159,7 +163,7 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
   loop_->Unwatch(offload_.punted_fd());
   offload_.Abandon(absl::StrCat("could not follow to uplink ", name, ": ", moved.message()),
                    drops_);
-  greeter_.LoseFastPath();
+  greeter_.SetFastPort(0);
   greeter_.Announce(/*answer_wanted=*/false);
   return absl::OkStatus();
 }
@@ -234,6 +238,7 @@ absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
 void Cloud::SetStorm(const StormLimits& limits) {
   options_.storm = limits;
   flood_.SetLimits(limits);
+  offload_.SetFloodLimit(limits.port);
 }
 
 // Without an address to query from, no port would ever be sure.
@@ -275,8 +280,6 @@ absl::Status Cloud::InjectToGroup(PortId id, std::span<const uint8_t> frame) {
 
 void Cloud::ReadNow() {
   loop_->CheckOnLoop();
-  // No queue of the kernel holds more; a sender that is faster than this reads must not hold it.
-  constexpr int kMaxBatches = 64;
   const auto all = [](const auto& read) {
     for (int i = 0; i < kMaxBatches && read(); ++i) continue;
   };
@@ -284,7 +287,7 @@ void Cloud::ReadNow() {
   all([&] { return ReadSocket(egress_.socket(), Via::kUnicast); });
   if (offload_.active()) {
     all([&] { return ReadSocket(offload_.datagrams(), Via::kFastPort); });
-    all([&] { return ReadPunted(); });
+    DrainPunted();
   }
   for (const auto& [id, port] : ports_) {
     all([&, at = port.get()] { return !at->failed && ReadPort(*at); });
@@ -561,6 +564,10 @@ bool Cloud::DrainPort(PortId id) {
   return !port.failed;
 }
 
+void Cloud::DrainPunted() {
+  for (int i = 0; i < kMaxBatches && ReadPunted(); ++i) continue;
+}
+
 void Cloud::RewatchPort(PortId id, int before) {
   loop_->Unwatch(before);
   if (!Watch(*FindPort(id)).ok()) FailPort(id);
@@ -584,6 +591,14 @@ void Cloud::OnPortOffload(PortId id, PortOffload state, const FastCounters& coun
   port->offload = state;
   Count(port->from_pod, counted.from.frames, counted.from.bytes);
   Count(port->to_pod, counted.to.frames, counted.to.bytes);
+}
+
+void Cloud::OnRefused(PortId id, uint64_t frames) {
+  CloudPort& port = *FindPort(id);
+  port.drops.Add(Drop::kStorm, frames);
+  if (FloodControl::OnRefused(port.flood, loop_->now())) {
+    Report({.kind = SwitchEvent::Kind::kStorm, .port = id});
+  }
 }
 
 void Cloud::OnPeerOffload(const Peer& peer, bool offloaded, const FastCounters& counted) {
@@ -611,7 +626,9 @@ void Cloud::Tick(Instant now) {
       state->last = std::max(state->last, now);
     }
   }
+  const uint16_t fast_port = offload_.fast_port();
   offload_.Tick(now);
+  if (offload_.fast_port() != fast_port) OnFastPortChange();
   if (snooper_.has_value()) {
     for (const Snooper::Query& query : snooper_->Tick(now)) {
       std::vector<uint8_t> frame =
@@ -632,6 +649,12 @@ void Cloud::Tick(Instant now) {
   const auto kind =
       problem.empty() ? SwitchEvent::Kind::kGroupHeard : SwitchEvent::Kind::kGroupUnheard;
   Report({.kind = kind, .text = std::move(problem)});
+}
+
+void Cloud::OnFastPortChange() {
+  greeter_.SetFastPort(offload_.fast_port());
+  for (const auto& [peer, state] : peers_) UpdateOffload(peer, *state);
+  greeter_.Announce(/*answer_wanted=*/true);
 }
 
 void Cloud::Sweep(Instant now) {

@@ -133,13 +133,16 @@ class Cloud final : public CloudHandle, private OffloadHost {
   void OnLeave(const Peer& from);
   void Sweep(Instant now);
   void UpdateOffload(const Peer& peer, const CloudPeer& state);
+  void OnFastPortChange();
   void Report(SwitchEvent event) const;
   void OnFdbChange(const FdbChange& change);
 
   bool DrainPort(PortId id) override;
+  void DrainPunted() override;
   void RewatchPort(PortId id, int before) override;
   void FailPort(PortId id) override;
   void OnPortOffload(PortId id, PortOffload state, const FastCounters& counted) override;
+  void OnRefused(PortId id, uint64_t frames) override;
   void OnPeerOffload(const Peer& peer, bool offloaded, const FastCounters& counted) override;
 
   CloudOptions options_;

@@ -75,7 +75,9 @@ void KernelOffload::FailPort(PortId id) {
 // both on, frames would be forwarded twice and overtake each other. Frames that already wait at the
 // socket are forwarded first, so that none overtakes them.
 void KernelOffload::StartPort(PortId id, Port& port) {
-  absl::Status started = port.io->SetReceiving(false);
+  absl::Status started = fast_->CheckPort(port.host_end);
+  if (absl::IsUnavailable(started)) port.check_again = loop_->now() + kCheckAgain;
+  if (started.ok()) started = port.io->SetReceiving(false);
   if (!started.ok()) {
     port.why_not = std::string(started.message());
     return;
@@ -97,10 +99,48 @@ void KernelOffload::StartPort(PortId id, Port& port) {
 void KernelOffload::StopPort(PortId id, Port& port) {
   if (port.state == PortOffload::kNone) return;
   const FastCounters counted = fast_->CountersOf(id);
+  ReportRefused(id, port);
+  port.refused = 0;
   fast_->RemovePort(id);
   port.state = PortOffload::kNone;
   host_->OnPortOffload(id, port.state, counted);
   CopyStationsOfPort(id);
+}
+
+// Frames that were punted are older than those that the interface receives from now on: they are
+// forwarded first.
+void KernelOffload::GiveBack(PortId id, Port& port) {
+  const bool send_only = port.state == PortOffload::kKernel;
+  host_->DrainPunted();
+  StopPort(id, port);
+  if (send_only && !Reopen(id, port, /*receives=*/true) && !port.io->SetReceiving(true).ok()) {
+    host_->FailPort(id);
+  }
+}
+
+void KernelOffload::FollowObstacle(PortId id, Port& port, Instant now) {
+  if (port.state != PortOffload::kNone) {
+    std::string why = fast_->Obstacle(id);
+    if (why.empty()) return;
+    GiveBack(id, port);
+    port.why_not = std::move(why);
+    port.check_again = now + kCheckAgain;
+    return;
+  }
+  const absl::Status checked = fast_->CheckPort(port.host_end);
+  port.why_not = std::string(checked.message());
+  port.check_again.reset();
+  if (absl::IsUnavailable(checked)) port.check_again = now + kCheckAgain;
+}
+
+void KernelOffload::ReportRefused(PortId id, Port& port) {
+  const uint64_t refused = fast_->RefusedOf(id);
+  const uint64_t before = std::exchange(port.refused, refused);
+  if (refused != before) host_->OnRefused(id, refused - before);
+}
+
+void KernelOffload::SetFloodLimit(uint32_t rate) {
+  if (active()) fast_->SetFloodLimit(rate);
 }
 
 // A tap has no interface on this node to which a program could be attached.
@@ -178,7 +218,7 @@ void KernelOffload::InheritStations(const Location& where, Duration expiry,
 // ---------------------------------------------------------------- peers
 
 void KernelOffload::StartPeer(const Peer& peer, uint16_t fast_port) {
-  if (!active() || stopped_.contains(peer)) return;
+  if (!active() || !obstacle_.empty() || stopped_.contains(peer)) return;
   const auto known = peers_.find(peer);
   if (!fast_->SetPeer(peer, fast_port).ok()) {
     if (known != peers_.end()) StopPeer(peer);
@@ -309,16 +349,35 @@ bool KernelOffload::TakeInUse(const Peer& peer, Instant now) {
 
 void KernelOffload::Tick(Instant now) {
   if (!active()) return;
+  fast_->Tick();
+  obstacle_ = fast_->Obstacle();
+  if (!obstacle_.empty()) {
+    for (auto& [id, port] : ports_) {
+      if (port.state != PortOffload::kNone) GiveBack(id, port);
+    }
+    std::vector<Peer> peers;
+    for (const auto& [peer, state] : peers_) peers.push_back(peer);
+    for (const Peer& peer : peers) StopPeer(peer);
+    return;
+  }
   int left = kMaxStartedPerTick;
   for (auto& [id, port] : ports_) {
+    if (port.state != PortOffload::kNone) ReportRefused(id, port);
     if (port.host_end == IfIndex::kNone) {
       TickTap(id, port, now);
       continue;
     }
-    if (left == 0 || port.state != PortOffload::kNone || port.failed || !port.why_not.empty()) {
+    if (port.failed) continue;
+    if (port.state != PortOffload::kNone) {
+      FollowObstacle(id, port, now);
       continue;
     }
-    if (now - port.added < kStartAfter) continue;
+    if (left == 0) continue;
+    if (port.check_again.has_value() && now >= *port.check_again) {
+      FollowObstacle(id, port, now);
+      --left;
+    }
+    if (left == 0 || !port.why_not.empty() || now - port.added < kStartAfter) continue;
     StartPort(id, port);
     --left;
   }
@@ -330,11 +389,7 @@ absl::Status KernelOffload::MoveTo(IfIndex uplink) { return fast_->MoveTo(uplink
 
 void KernelOffload::Abandon(std::string why, DropCounters& drops) {
   for (auto& [id, port] : ports_) {
-    const bool send_only = port.state == PortOffload::kKernel;
-    StopPort(id, port);
-    if (send_only && !Reopen(id, port, /*receives=*/true) && !port.io->SetReceiving(true).ok()) {
-      host_->FailPort(id);
-    }
+    if (port.state != PortOffload::kNone) GiveBack(id, port);
   }
   for (const auto& [peer, state] : peers_) {
     host_->OnPeerOffload(peer, false, fast_->CountersOf(peer));
@@ -356,7 +411,8 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
   snapshot.why_not_fast = why_not_;
   if (!active()) return;
   const Instant now = loop_->now();
-  snapshot.fast_port = fast_->fast_port();
+  snapshot.fast_port = fast_port();
+  if (!obstacle_.empty()) snapshot.why_not_fast = obstacle_;
   snapshot.slow = fast_->slow();
   CountLost(fast_->lost(), snapshot.drops);
   for (PortSnapshot& out : snapshot.ports) {
@@ -365,13 +421,15 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
     const Port& port = found->second;
     out.fast = port.state != PortOffload::kNone;
     out.why_not_fast = port.why_not;
-    if (!out.fast && port.host_end == IfIndex::kNone && out.why_not_fast.empty()) {
+    if (!out.fast && port.host_end == IfIndex::kNone && out.why_not_fast.empty() &&
+        obstacle_.empty()) {
       out.why_not_fast = absl::StrCat(
           "it is a tap, and no agent's Hello has come to UDP port ", fast_->fast_port(),
           " through the node's own network stack (if there are agents with a fast path, let it "
           "through the firewall)");
     }
     if (!out.fast) continue;
+    out.drops.Add(Drop::kStorm, fast_->RefusedOf(out.id) - port.refused);
     const FastCounters counters = fast_->CountersOf(out.id);
     Add(out.from_pod, counters.from);
     Add(out.to_pod, counters.to);
