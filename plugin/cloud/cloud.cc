@@ -57,9 +57,6 @@ absl::Status NoPort(PortId id, const CloudKey& cloud) {
       absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", cloud.ToString()));
 }
 
-// No queue of the kernel holds more; a sender that is faster than the reader must not hold it.
-constexpr int kMaxBatches = 64;
-
 // Whether the guard of a port lets `source` send.
 bool MaySendFrom(const MacAddress& source, const PortOptions& port) {
   std::array<uint8_t, kEthernetHeaderSize + 1> frame = {};  // of no protocol
@@ -280,6 +277,8 @@ absl::Status Cloud::InjectToGroup(PortId id, std::span<const uint8_t> frame) {
 
 void Cloud::ReadNow() {
   loop_->CheckOnLoop();
+  // No queue of the kernel holds more; a sender that is faster than this reads must not hold it.
+  constexpr int kMaxBatches = 64;
   const auto all = [](const auto& read) {
     for (int i = 0; i < kMaxBatches && read(); ++i) continue;
   };
@@ -287,7 +286,7 @@ void Cloud::ReadNow() {
   all([&] { return ReadSocket(egress_.socket(), Via::kUnicast); });
   if (offload_.active()) {
     all([&] { return ReadSocket(offload_.datagrams(), Via::kFastPort); });
-    DrainPunted();
+    all([&] { return ReadPunted(); });
   }
   for (const auto& [id, port] : ports_) {
     all([&, at = port.get()] { return !at->failed && ReadPort(*at); });
@@ -564,10 +563,6 @@ bool Cloud::DrainPort(PortId id) {
   return !port.failed;
 }
 
-void Cloud::DrainPunted() {
-  for (int i = 0; i < kMaxBatches && ReadPunted(); ++i) continue;
-}
-
 void Cloud::RewatchPort(PortId id, int before) {
   loop_->Unwatch(before);
   if (!Watch(*FindPort(id)).ok()) FailPort(id);
@@ -591,12 +586,9 @@ void Cloud::OnPortOffload(PortId id, PortOffload state, const FastCounters& coun
   port->offload = state;
   Count(port->from_pod, counted.from.frames, counted.from.bytes);
   Count(port->to_pod, counted.to.frames, counted.to.bytes);
-}
-
-void Cloud::OnRefused(PortId id, uint64_t frames) {
-  CloudPort& port = *FindPort(id);
-  port.drops.Add(Drop::kStorm, frames);
-  if (FloodControl::OnRefused(port.flood, loop_->now())) {
+  if (counted.refused == 0) return;
+  port->drops.Add(Drop::kStorm, counted.refused);
+  if (FloodControl::OnRefused(port->flood, loop_->now())) {
     Report({.kind = SwitchEvent::Kind::kStorm, .port = id});
   }
 }
@@ -628,7 +620,11 @@ void Cloud::Tick(Instant now) {
   }
   const uint16_t fast_port = offload_.fast_port();
   offload_.Tick(now);
-  if (offload_.fast_port() != fast_port) OnFastPortChange();
+  if (offload_.fast_port() != fast_port) {
+    greeter_.SetFastPort(offload_.fast_port());
+    for (const auto& [peer, state] : peers_) UpdateOffload(peer, *state);
+    greeter_.Announce(/*answer_wanted=*/true);
+  }
   if (snooper_.has_value()) {
     for (const Snooper::Query& query : snooper_->Tick(now)) {
       std::vector<uint8_t> frame =
@@ -649,12 +645,6 @@ void Cloud::Tick(Instant now) {
   const auto kind =
       problem.empty() ? SwitchEvent::Kind::kGroupHeard : SwitchEvent::Kind::kGroupUnheard;
   Report({.kind = kind, .text = std::move(problem)});
-}
-
-void Cloud::OnFastPortChange() {
-  greeter_.SetFastPort(offload_.fast_port());
-  for (const auto& [peer, state] : peers_) UpdateOffload(peer, *state);
-  greeter_.Announce(/*answer_wanted=*/true);
 }
 
 void Cloud::Sweep(Instant now) {

@@ -114,10 +114,9 @@ class Cloud final : public CloudHandle, private OffloadHost {
 
   absl::Status Watch(DatagramIo& io, Via via);
   absl::Status Watch(CloudPort& port);
-  // These three: true when there may be more.
+  // These two: true when there may be more.
   bool ReadSocket(DatagramIo& io, Via via);
   bool ReadPort(CloudPort& port);
-  bool ReadPunted();
   void OnDatagram(const InDatagram& datagram, Via via);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, CloudPeer* peer, Via via,
                        Flow& flow);
@@ -133,16 +132,14 @@ class Cloud final : public CloudHandle, private OffloadHost {
   void OnLeave(const Peer& from);
   void Sweep(Instant now);
   void UpdateOffload(const Peer& peer, const CloudPeer& state);
-  void OnFastPortChange();
   void Report(SwitchEvent event) const;
   void OnFdbChange(const FdbChange& change);
 
   bool DrainPort(PortId id) override;
-  void DrainPunted() override;
+  bool ReadPunted() override;
   void RewatchPort(PortId id, int before) override;
   void FailPort(PortId id) override;
   void OnPortOffload(PortId id, PortOffload state, const FastCounters& counted) override;
-  void OnRefused(PortId id, uint64_t frames) override;
   void OnPeerOffload(const Peer& peer, bool offloaded, const FastCounters& counted) override;
 
   CloudOptions options_;

@@ -99,10 +99,10 @@ TEST_F(CloudTest, FramesThatTheProgramsRefuseAreAStormOfTheirPort) {
   EXPECT_EQ(fast().flood_limit, 500u);
   AddFastPort(kA, kPodA);
   const auto storms = [&] { return Snapshot().ports[0].drops[Drop::kStorm]; };
-  fast().refused[kA] = 3;
+  fast().port_counters[kA].refused = 3;
   EXPECT_EQ(storms(), 3u);
   cloud().Tick(now() + 2s);
-  fast().refused[kA] = 5;
+  fast().port_counters[kA].refused = 5;
   EXPECT_EQ(storms(), 5u);
   EXPECT_THAT(node_.events, Contains(Field(&SwitchEvent::kind, SwitchEvent::Kind::kStorm)));
   fast().obstacle = "something";

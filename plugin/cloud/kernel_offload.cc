@@ -13,6 +13,9 @@ void Add(FlowCounters& sum, const FlowCounters& more) {
   sum.bytes += more.bytes;
 }
 
+// The queue of punted frames holds no more.
+constexpr int kMaxBatches = 64;
+
 void CountLost(const FastLost& lost, DropCounters& drops) {
   drops.Add(Drop::kPortOverrun, lost.frames);
   drops.Add(Drop::kSocketOverrun, lost.datagrams);
@@ -98,9 +101,8 @@ void KernelOffload::StartPort(PortId id, Port& port) {
 // The interface may be gone, or about to go: nothing reads it from now on.
 void KernelOffload::StopPort(PortId id, Port& port) {
   if (port.state == PortOffload::kNone) return;
-  const FastCounters counted = fast_->CountersOf(id);
-  ReportRefused(id, port);
-  port.refused = 0;
+  FastCounters counted = fast_->CountersOf(id);
+  counted.refused -= std::exchange(port.refused, 0);
   fast_->RemovePort(id);
   port.state = PortOffload::kNone;
   host_->OnPortOffload(id, port.state, counted);
@@ -111,7 +113,7 @@ void KernelOffload::StopPort(PortId id, Port& port) {
 // forwarded first.
 void KernelOffload::GiveBack(PortId id, Port& port) {
   const bool send_only = port.state == PortOffload::kKernel;
-  host_->DrainPunted();
+  for (int i = 0; i < kMaxBatches && host_->ReadPunted(); ++i) continue;
   StopPort(id, port);
   if (send_only && !Reopen(id, port, /*receives=*/true) && !port.io->SetReceiving(true).ok()) {
     host_->FailPort(id);
@@ -134,9 +136,9 @@ void KernelOffload::FollowObstacle(PortId id, Port& port, Instant now) {
 }
 
 void KernelOffload::ReportRefused(PortId id, Port& port) {
-  const uint64_t refused = fast_->RefusedOf(id);
+  const uint64_t refused = fast_->CountersOf(id).refused;
   const uint64_t before = std::exchange(port.refused, refused);
-  if (refused != before) host_->OnRefused(id, refused - before);
+  if (refused != before) host_->OnPortOffload(id, port.state, {.refused = refused - before});
 }
 
 void KernelOffload::SetFloodLimit(uint32_t rate) {
@@ -429,8 +431,8 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
           "through the firewall)");
     }
     if (!out.fast) continue;
-    out.drops.Add(Drop::kStorm, fast_->RefusedOf(out.id) - port.refused);
     const FastCounters counters = fast_->CountersOf(out.id);
+    out.drops.Add(Drop::kStorm, counters.refused - port.refused);
     Add(out.from_pod, counters.from);
     Add(out.to_pod, counters.to);
   }

@@ -60,18 +60,16 @@ class OffloadHost {
 
   // Reads and forwards all frames that wait at the port. False: the port has failed.
   virtual bool DrainPort(PortId port) = 0;
-  // Forwards the frames that wait at punted_fd().
-  virtual void DrainPunted() = 0;
+  // Forwards a batch of the frames that wait at punted_fd(). True: there may be more.
+  virtual bool ReadPunted() = 0;
   // The port has another descriptor than `before`, which is to be unwatched.
   virtual void RewatchPort(PortId port, int before) = 0;
   // Nothing reads the port any more.
   virtual void FailPort(PortId port) = 0;
 
-  // The state has changed. `counted`: frames that the programs counted until now; their counters
-  // begin anew.
+  // The state has changed, or the programs have refused frames of a port. `counted`: frames that
+  // the programs counted until now, which count as the cloud's from now on.
   virtual void OnPortOffload(PortId port, PortOffload state, const FastCounters& counted) = 0;
-  // The programs dropped frames of the port by the flood limit.
-  virtual void OnRefused(PortId port, uint64_t frames) = 0;
   virtual void OnPeerOffload(const Peer& peer, bool offloaded, const FastCounters& counted) = 0;
 };
 

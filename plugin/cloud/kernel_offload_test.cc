@@ -45,7 +45,6 @@ class FakeHost : public OffloadHost {
   std::map<PortId, PortOffload> ports;
   std::map<Peer, bool> peers;
   uint64_t counted = 0;  // frames
-  uint64_t refused = 0;
   std::vector<PortId> drained, rewatched, failed;
   bool drains = true;
 
@@ -53,8 +52,7 @@ class FakeHost : public OffloadHost {
     drained.push_back(port);
     return drains;
   }
-  void DrainPunted() override {}
-  void OnRefused(PortId, uint64_t frames) override { refused += frames; }
+  bool ReadPunted() override { return false; }
   void RewatchPort(PortId port, int) override { rewatched.push_back(port); }
   void FailPort(PortId port) override { failed.push_back(port); }
   void OnPortOffload(PortId port, PortOffload state, const FastCounters& last) override {

@@ -115,9 +115,6 @@ class FastTable {
   // Broadcast and multicast frames that each port may punt in a second (StormLimits); 0: no limit.
   // The programs drop the excess before it takes room from other ports.
   virtual void SetFloodLimit(uint32_t rate) = 0;
-  // Frames of the port that the programs dropped: above that limit, or while too many of its frames
-  // wait to be read.
-  virtual uint64_t RefusedOf(PortId port) const = 0;
 };
 
 // The frames that pass between the programs of one cloud and the cloud.

@@ -70,6 +70,42 @@ static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKN
               Is(Slow::kSamePort, FP_SLOW_SAME_PORT) && Is(Slow::kOdd, FP_SLOW_ODD) &&
               Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
 
+// An interface that is, or is to be, the host end of a port.
+struct HostEnd {
+  LinkInfo link;
+  fp_where where;
+};
+
+absl::StatusOr<HostEnd> Examine(Netlink& netlink, IfIndex index) {
+  HostEnd end;
+  ASSIGN_OR_RETURN(end.link, netlink.GetLink(index));
+  if (end.link.kind != "veth") {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "interface ", end.link.name, " is a ", end.link.kind, ", not one end of a veth pair"));
+  }
+  ASSIGN_OR_RETURN(const std::vector<QdiscInfo> qdiscs, netlink.ListQdiscs(index));
+  end.where = end.link.peer_elsewhere ? FP_AT_PORT : FP_AT_EGRESS;
+  for (const QdiscInfo& qdisc : qdiscs) {
+    if (qdisc.kind == "ingress") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("interface ", end.link.name,
+                       " has an ingress qdisc of another program, a bandwidth plugin perhaps"));
+    }
+    // It shapes what goes to the pod.
+    if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") end.where = FP_AT_EGRESS;
+  }
+  return end;
+}
+
+// bpf_redirect_peer() passes by a native XDP program of the pod, and filters of what the host end
+// sends; bpf_redirect() passes by a generic one (skb_is_redirected() in net/core/dev.c).
+std::string ObstacleAt(const Seen& seen, fp_where where) {
+  if (!seen.obstacle.empty()) return seen.obstacle;
+  if (!seen.pod_generic_xdp) return "";
+  if (where != FP_AT_EGRESS && RulesOf(seen) == 0) return "";
+  return "the pod's generic XDP program would not see what passes the host end's queue or filters";
+}
+
 }  // namespace
 
 std::optional<uint32_t> Places::Take() {
@@ -282,7 +318,7 @@ void KernelFastPath::WaitForBurials() {
 // ---------------------------------------------------------------- one cloud
 
 absl::Status KernelFastCloud::CheckPort(IfIndex host_end) {
-  ASSIGN_OR_RETURN(const HostEnd end, Examine(host_end));
+  ASSIGN_OR_RETURN(const HostEnd end, Examine(node_->netlink_, host_end));
   ASSIGN_OR_RETURN(const Seen seen, node_->KeepHostEnd(host_end));
   const std::string obstacle = ObstacleAt(seen, end.where);
   return obstacle.empty() ? absl::OkStatus() : absl::UnavailableError(obstacle);
@@ -300,36 +336,6 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
   (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
   if (place.has_value()) node_->ports_.GiveBack(*place);
   return added;
-}
-
-absl::StatusOr<KernelFastCloud::HostEnd> KernelFastCloud::Examine(IfIndex index) {
-  HostEnd end;
-  ASSIGN_OR_RETURN(end.link, node_->netlink_.GetLink(index));
-  if (end.link.kind != "veth") {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "interface ", end.link.name, " is a ", end.link.kind, ", not one end of a veth pair"));
-  }
-  ASSIGN_OR_RETURN(const std::vector<QdiscInfo> qdiscs, node_->netlink_.ListQdiscs(index));
-  end.where = end.link.peer_elsewhere ? FP_AT_PORT : FP_AT_EGRESS;
-  for (const QdiscInfo& qdisc : qdiscs) {
-    if (qdisc.kind == "ingress") {
-      return absl::FailedPreconditionError(
-          absl::StrCat("interface ", end.link.name,
-                       " has an ingress qdisc of another program, a bandwidth plugin perhaps"));
-    }
-    // It shapes what goes to the pod.
-    if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") end.where = FP_AT_EGRESS;
-  }
-  return end;
-}
-
-// bpf_redirect_peer() passes by a native XDP program of the pod, and filters of what the host end
-// sends; bpf_redirect() passes by a generic one (skb_is_redirected() in net/core/dev.c).
-std::string KernelFastCloud::ObstacleAt(const Seen& seen, fp_where where) {
-  if (!seen.obstacle.empty()) return seen.obstacle;
-  if (!seen.pod_generic_xdp) return "";
-  if (where != FP_AT_EGRESS && RulesOf(seen) == 0) return "";
-  return "the pod's generic XDP program would not see what passes the host end's queue or filters";
 }
 
 void KernelFastCloud::WriteRules(const Port& port) {
@@ -363,7 +369,7 @@ void KernelFastCloud::Tick() {
 absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end,
                                      std::optional<uint32_t>& place) {
   const uint32_t index = static_cast<uint32_t>(host_end);
-  ASSIGN_OR_RETURN(const HostEnd end, Examine(host_end));
+  ASSIGN_OR_RETURN(const HostEnd end, Examine(node_->netlink_, host_end));
   if (!place.has_value()) {
     ASSIGN_OR_RETURN(place, TakePlace());
   }
@@ -575,12 +581,9 @@ absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
 FastCounters KernelFastCloud::CountersOf(PortId port) const {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return {};
-  return Counters(node_->programs_->maps.fp_port_counters, found->second.place);
-}
-
-uint64_t KernelFastCloud::RefusedOf(PortId port) const {
-  const auto found = ports_.find(port);
-  return found != ports_.end() ? node_->punts_->Refused(found->second.place) : 0;
+  FastCounters out = Counters(node_->programs_->maps.fp_port_counters, found->second.place);
+  out.refused = node_->punts_->Refused(found->second.place);
+  return out;
 }
 
 FastCounters KernelFastCloud::CountersOf(const Peer& peer) const {

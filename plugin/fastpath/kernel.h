@@ -159,7 +159,6 @@ class KernelFastCloud final : public FastCloud {
   FastCounters CountersOf(const Peer& peer) const override;
   void Tick() override;
   void SetFloodLimit(uint32_t rate) override;
-  uint64_t RefusedOf(PortId port) const override;
   SlowCounters slow() const override;
   FastLost lost() const override;
   std::string Obstacle() const override;
@@ -176,13 +175,6 @@ class KernelFastCloud final : public FastCloud {
     uint32_t rules = 0;  // FP_RULE_...
     PuntRoom::Last punts = {};
   };
-  // What an interface is like that is to be, or is, the host end of a port.
-  struct HostEnd {
-    LinkInfo link;
-    fp_where where;
-  };
-  absl::StatusOr<HostEnd> Examine(IfIndex index);
-  static std::string ObstacleAt(const Seen& seen, fp_where where);
   void WriteRules(const Port& port);
   absl::Status Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& place);
   absl::StatusOr<uint32_t> TakePlace();

@@ -200,9 +200,9 @@ TEST_P(KernelFastPathTest, WhatAFullTapDidNotTakeIsCounted) {
       }
     });
   };
-  flood(pod1_, broadcast, [&] { return cloud_->RefusedOf(kPort1); });
+  flood(pod1_, broadcast, [&] { return cloud_->CountersOf(kPort1).refused; });
   flood(fabric_, datagram, [&] { return cloud_->lost().datagrams; });
-  EXPECT_GT(cloud_->RefusedOf(kPort1), 0u);
+  EXPECT_GT(cloud_->CountersOf(kPort1).refused, 0u);
   EXPECT_EQ(cloud_->lost().frames, 0u);
   EXPECT_GT(cloud_->lost().datagrams, 0u);
 }
@@ -251,12 +251,12 @@ TEST_P(KernelFastPathTest, NoPortTakesTheRoomOfOthersAtTheTap) {
   const Bytes unknown = frame(Mac(0x50), Mac(1));
   for (int i = 0; i < FP_PUNT_ROOM; ++i) ASSERT_TRUE(punted(end1_, group)) << i;
   EXPECT_FALSE(punted(end1_, group));
-  EXPECT_EQ(cloud_->RefusedOf(kPort1), 1u);
+  EXPECT_EQ(cloud_->CountersOf(kPort1).refused, 1u);
   for (int i = 0; i < FP_PUNT_ROOM; ++i) ASSERT_TRUE(punted(end1_, unknown)) << i;
   EXPECT_FALSE(punted(end1_, unknown));
-  EXPECT_EQ(cloud_->RefusedOf(kPort1), 2u);
+  EXPECT_EQ(cloud_->CountersOf(kPort1).refused, 2u);
   EXPECT_TRUE(punted(end2_, frame(MacAddress::Broadcast(), Mac(2))));
-  EXPECT_EQ(cloud_->RefusedOf(kPort2), 0u);
+  EXPECT_EQ(cloud_->CountersOf(kPort2).refused, 0u);
   EXPECT_EQ(Send(fast_->from_pod(), end1_, frame(Mac(2), Mac(1))).port, kPort2) << "no need of it";
 
   // What the tap lost is not read: the room comes back when nothing has moved for a while.
@@ -278,7 +278,7 @@ TEST_P(KernelFastPathTest, FramesToGroupsAreLimitedAsTheCloudLimitsThem) {
   int refused = 0;
   for (int i = 0; i < 100; ++i) refused += slow() ? 0 : 1;
   EXPECT_GT(refused, 0);
-  EXPECT_EQ(cloud_->RefusedOf(kPort1), static_cast<uint64_t>(refused));
+  EXPECT_EQ(cloud_->CountersOf(kPort1).refused, static_cast<uint64_t>(refused));
   std::copy_n(Mac(0x50).bytes().begin(), 6, group.begin());
   EXPECT_TRUE(slow()) << "not to a group";
   cloud_->SetFloodLimit(0);

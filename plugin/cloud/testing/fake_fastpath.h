@@ -47,7 +47,6 @@ class FakeFastCloud : public FastCloud {
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
     absl::Status not_now;                      // what CheckPort answers
     uint32_t flood_limit = 0;
-    std::map<PortId, uint64_t> refused;
     std::string obstacle;                     // at the uplink
     std::map<PortId, std::string> obstacles;  // at ports
     std::function<void()> on_add_port = [] {};
@@ -153,10 +152,6 @@ class FakeFastCloud : public FastCloud {
   }
   void Tick() override {}
   void SetFloodLimit(uint32_t rate) override { state_->flood_limit = rate; }
-  uint64_t RefusedOf(PortId port) const override {
-    const auto it = state_->refused.find(port);
-    return it != state_->refused.end() ? it->second : 0;
-  }
   SlowCounters slow() const override { return state_->slow; }
   FastLost lost() const override { return state_->lost; }
   std::string Obstacle() const override { return state_->obstacle; }
