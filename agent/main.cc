@@ -225,6 +225,7 @@ absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const
         log.Warn("kernel datapath begun anew",
                  {{"why", anew}, {"so", "pods' ports are the agent's for a moment"}});
       }
+      log.Info("kernel datapath", {{"hooks", (*fast)->Hooks()}});
       return NodeFastPath{*std::move(fast), ""};
     }
     if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");

@@ -117,6 +117,7 @@ absl::Status Cloud::Start() {
     RETURN_IF_ERROR(
         loop_->Watch(offload_.punted_fd(), EPOLLIN, [this](uint32_t) { ReadPunted(); }));
   }
+  offload_.SetFloodLimit(options_.storm.port);
   // Peers of an earlier agent never had a reason to forget this node, nor it them: what they said
   // last counts for as long as if it had been said now.
   for (const InheritedPeer& inherited : offload_.InheritedPeers()) {
@@ -159,7 +160,7 @@ absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
   loop_->Unwatch(offload_.punted_fd());
   offload_.Abandon(absl::StrCat("could not follow to uplink ", name, ": ", moved.message()),
                    drops_);
-  greeter_.LoseFastPath();
+  greeter_.SetFastPort(0);
   greeter_.Announce(/*answer_wanted=*/false);
   return absl::OkStatus();
 }
@@ -234,6 +235,7 @@ absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
 void Cloud::SetStorm(const StormLimits& limits) {
   options_.storm = limits;
   flood_.SetLimits(limits);
+  offload_.SetFloodLimit(limits.port);
 }
 
 // Without an address to query from, no port would ever be sure.
@@ -584,6 +586,11 @@ void Cloud::OnPortOffload(PortId id, PortOffload state, const FastCounters& coun
   port->offload = state;
   Count(port->from_pod, counted.from.frames, counted.from.bytes);
   Count(port->to_pod, counted.to.frames, counted.to.bytes);
+  if (counted.refused == 0) return;
+  port->drops.Add(Drop::kStorm, counted.refused);
+  if (FloodControl::OnRefused(port->flood, loop_->now())) {
+    Report({.kind = SwitchEvent::Kind::kStorm, .port = id});
+  }
 }
 
 void Cloud::OnPeerOffload(const Peer& peer, bool offloaded, const FastCounters& counted) {
@@ -611,7 +618,13 @@ void Cloud::Tick(Instant now) {
       state->last = std::max(state->last, now);
     }
   }
+  const uint16_t fast_port = offload_.fast_port();
   offload_.Tick(now);
+  if (offload_.fast_port() != fast_port) {
+    greeter_.SetFastPort(offload_.fast_port());
+    for (const auto& [peer, state] : peers_) UpdateOffload(peer, *state);
+    greeter_.Announce(/*answer_wanted=*/true);
+  }
   if (snooper_.has_value()) {
     for (const Snooper::Query& query : snooper_->Tick(now)) {
       std::vector<uint8_t> frame =

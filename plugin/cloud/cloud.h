@@ -114,10 +114,9 @@ class Cloud final : public CloudHandle, private OffloadHost {
 
   absl::Status Watch(DatagramIo& io, Via via);
   absl::Status Watch(CloudPort& port);
-  // These three: true when there may be more.
+  // These two: true when there may be more.
   bool ReadSocket(DatagramIo& io, Via via);
   bool ReadPort(CloudPort& port);
-  bool ReadPunted();
   void OnDatagram(const InDatagram& datagram, Via via);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, CloudPeer* peer, Via via,
                        Flow& flow);
@@ -137,6 +136,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
   void OnFdbChange(const FdbChange& change);
 
   bool DrainPort(PortId id) override;
+  bool ReadPunted() override;
   void RewatchPort(PortId id, int before) override;
   void FailPort(PortId id) override;
   void OnPortOffload(PortId id, PortOffload state, const FastCounters& counted) override;

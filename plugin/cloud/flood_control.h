@@ -123,6 +123,9 @@ class FloodControl {
   // `frames` are to be flooded. nullptr: a peer beyond those that are counted one by one.
   Ruling Flood(PortState& port, uint32_t frames, Instant now);
   Ruling Flood(PeerState* peer, Instant now);
+  // The programs of the kernel datapath refused frames of the port, by the same limit. True: a
+  // storm begins.
+  static bool OnRefused(PortState& port, Instant now) { return port.storm.Refused(now); }
   // Whether flooded frames may go to the port.
   static bool Takes(const PortState& port, Instant now) { return !port.loop.IsBlocked(now); }
 

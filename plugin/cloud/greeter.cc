@@ -34,9 +34,9 @@ void Greeter::Announce(bool answer_wanted) {
   Send(egress_->group(), Hello{.answer_wanted = answer_wanted});
 }
 
-void Greeter::LoseFastPath() {
-  fast_port_ = 0;
-  probe_.LoseFastPath();
+void Greeter::SetFastPort(uint16_t fast_port) {
+  fast_port_ = fast_port;
+  probe_.SetFastPath(fast_port != 0);
 }
 
 void Greeter::OnHello(std::span<const uint8_t> frame, const Peer& from, PeerProbe::State* peer,

@@ -32,7 +32,8 @@ class Greeter {
 
   // Hello to the group.
   void Announce(bool answer_wanted);
-  void LoseFastPath();
+  // To be announced from now on; 0: none.
+  void SetFastPort(uint16_t fast_port);
 
   enum class Via { kUnicast, kGroup, kFastPort };
   // `frame` is a Hello of `from`. nullptr: a peer beyond those that are counted one by one.

@@ -13,6 +13,9 @@ void Add(FlowCounters& sum, const FlowCounters& more) {
   sum.bytes += more.bytes;
 }
 
+// The queue of punted frames holds no more.
+constexpr int kMaxBatches = 64;
+
 void CountLost(const FastLost& lost, DropCounters& drops) {
   drops.Add(Drop::kPortOverrun, lost.frames);
   drops.Add(Drop::kSocketOverrun, lost.datagrams);
@@ -75,7 +78,9 @@ void KernelOffload::FailPort(PortId id) {
 // both on, frames would be forwarded twice and overtake each other. Frames that already wait at the
 // socket are forwarded first, so that none overtakes them.
 void KernelOffload::StartPort(PortId id, Port& port) {
-  absl::Status started = port.io->SetReceiving(false);
+  absl::Status started = fast_->CheckPort(port.host_end);
+  if (absl::IsUnavailable(started)) port.check_again = loop_->now() + kCheckAgain;
+  if (started.ok()) started = port.io->SetReceiving(false);
   if (!started.ok()) {
     port.why_not = std::string(started.message());
     return;
@@ -96,11 +101,48 @@ void KernelOffload::StartPort(PortId id, Port& port) {
 // The interface may be gone, or about to go: nothing reads it from now on.
 void KernelOffload::StopPort(PortId id, Port& port) {
   if (port.state == PortOffload::kNone) return;
-  const FastCounters counted = fast_->CountersOf(id);
+  FastCounters counted = fast_->CountersOf(id);
+  counted.refused -= std::exchange(port.refused, 0);
   fast_->RemovePort(id);
   port.state = PortOffload::kNone;
   host_->OnPortOffload(id, port.state, counted);
   CopyStationsOfPort(id);
+}
+
+// Frames that were punted are older than those that the interface receives from now on: they are
+// forwarded first.
+void KernelOffload::GiveBack(PortId id, Port& port) {
+  const bool send_only = port.state == PortOffload::kKernel;
+  for (int i = 0; i < kMaxBatches && host_->ReadPunted(); ++i) continue;
+  StopPort(id, port);
+  if (send_only && !Reopen(id, port, /*receives=*/true) && !port.io->SetReceiving(true).ok()) {
+    host_->FailPort(id);
+  }
+}
+
+void KernelOffload::FollowObstacle(PortId id, Port& port, Instant now) {
+  if (port.state != PortOffload::kNone) {
+    std::string why = fast_->Obstacle(id);
+    if (why.empty()) return;
+    GiveBack(id, port);
+    port.why_not = std::move(why);
+    port.check_again = now + kCheckAgain;
+    return;
+  }
+  const absl::Status checked = fast_->CheckPort(port.host_end);
+  port.why_not = std::string(checked.message());
+  port.check_again.reset();
+  if (absl::IsUnavailable(checked)) port.check_again = now + kCheckAgain;
+}
+
+void KernelOffload::ReportRefused(PortId id, Port& port) {
+  const uint64_t refused = fast_->CountersOf(id).refused;
+  const uint64_t before = std::exchange(port.refused, refused);
+  if (refused != before) host_->OnPortOffload(id, port.state, {.refused = refused - before});
+}
+
+void KernelOffload::SetFloodLimit(uint32_t rate) {
+  if (active()) fast_->SetFloodLimit(rate);
 }
 
 // A tap has no interface on this node to which a program could be attached.
@@ -178,7 +220,7 @@ void KernelOffload::InheritStations(const Location& where, Duration expiry,
 // ---------------------------------------------------------------- peers
 
 void KernelOffload::StartPeer(const Peer& peer, uint16_t fast_port) {
-  if (!active() || stopped_.contains(peer)) return;
+  if (!active() || !obstacle_.empty() || stopped_.contains(peer)) return;
   const auto known = peers_.find(peer);
   if (!fast_->SetPeer(peer, fast_port).ok()) {
     if (known != peers_.end()) StopPeer(peer);
@@ -309,16 +351,35 @@ bool KernelOffload::TakeInUse(const Peer& peer, Instant now) {
 
 void KernelOffload::Tick(Instant now) {
   if (!active()) return;
+  fast_->Tick();
+  obstacle_ = fast_->Obstacle();
+  if (!obstacle_.empty()) {
+    for (auto& [id, port] : ports_) {
+      if (port.state != PortOffload::kNone) GiveBack(id, port);
+    }
+    std::vector<Peer> peers;
+    for (const auto& [peer, state] : peers_) peers.push_back(peer);
+    for (const Peer& peer : peers) StopPeer(peer);
+    return;
+  }
   int left = kMaxStartedPerTick;
   for (auto& [id, port] : ports_) {
+    if (port.state != PortOffload::kNone) ReportRefused(id, port);
     if (port.host_end == IfIndex::kNone) {
       TickTap(id, port, now);
       continue;
     }
-    if (left == 0 || port.state != PortOffload::kNone || port.failed || !port.why_not.empty()) {
+    if (port.failed) continue;
+    if (port.state != PortOffload::kNone) {
+      FollowObstacle(id, port, now);
       continue;
     }
-    if (now - port.added < kStartAfter) continue;
+    if (left == 0) continue;
+    if (port.check_again.has_value() && now >= *port.check_again) {
+      FollowObstacle(id, port, now);
+      --left;
+    }
+    if (left == 0 || !port.why_not.empty() || now - port.added < kStartAfter) continue;
     StartPort(id, port);
     --left;
   }
@@ -330,11 +391,7 @@ absl::Status KernelOffload::MoveTo(IfIndex uplink) { return fast_->MoveTo(uplink
 
 void KernelOffload::Abandon(std::string why, DropCounters& drops) {
   for (auto& [id, port] : ports_) {
-    const bool send_only = port.state == PortOffload::kKernel;
-    StopPort(id, port);
-    if (send_only && !Reopen(id, port, /*receives=*/true) && !port.io->SetReceiving(true).ok()) {
-      host_->FailPort(id);
-    }
+    if (port.state != PortOffload::kNone) GiveBack(id, port);
   }
   for (const auto& [peer, state] : peers_) {
     host_->OnPeerOffload(peer, false, fast_->CountersOf(peer));
@@ -356,7 +413,8 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
   snapshot.why_not_fast = why_not_;
   if (!active()) return;
   const Instant now = loop_->now();
-  snapshot.fast_port = fast_->fast_port();
+  snapshot.fast_port = fast_port();
+  if (!obstacle_.empty()) snapshot.why_not_fast = obstacle_;
   snapshot.slow = fast_->slow();
   CountLost(fast_->lost(), snapshot.drops);
   for (PortSnapshot& out : snapshot.ports) {
@@ -365,7 +423,8 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
     const Port& port = found->second;
     out.fast = port.state != PortOffload::kNone;
     out.why_not_fast = port.why_not;
-    if (!out.fast && port.host_end == IfIndex::kNone && out.why_not_fast.empty()) {
+    if (!out.fast && port.host_end == IfIndex::kNone && out.why_not_fast.empty() &&
+        obstacle_.empty()) {
       out.why_not_fast = absl::StrCat(
           "it is a tap, and no agent's Hello has come to UDP port ", fast_->fast_port(),
           " through the node's own network stack (if there are agents with a fast path, let it "
@@ -373,6 +432,7 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
     }
     if (!out.fast) continue;
     const FastCounters counters = fast_->CountersOf(out.id);
+    out.drops.Add(Drop::kStorm, counters.refused - port.refused);
     Add(out.from_pod, counters.from);
     Add(out.to_pod, counters.to);
   }

@@ -2,6 +2,9 @@
 // serve, keeps their copy of the FDB, takes over what an earlier agent left there, and gives
 // everything back to the cloud when the programs cannot go on.
 //
+// Another program may stand before one of them and keep frames from it: an obstacle. One at a host
+// end makes the port kNone, one at the uplink all ports and peers, for as long as it is there.
+//
 // A port goes through these states:
 //
 //   kNone     the cloud reads and writes its interface
@@ -57,13 +60,15 @@ class OffloadHost {
 
   // Reads and forwards all frames that wait at the port. False: the port has failed.
   virtual bool DrainPort(PortId port) = 0;
+  // Forwards a batch of the frames that wait at punted_fd(). True: there may be more.
+  virtual bool ReadPunted() = 0;
   // The port has another descriptor than `before`, which is to be unwatched.
   virtual void RewatchPort(PortId port, int before) = 0;
   // Nothing reads the port any more.
   virtual void FailPort(PortId port) = 0;
 
-  // The state has changed. `counted`: frames that the programs counted until now; their counters
-  // begin anew.
+  // The state has changed, or the programs have refused frames of a port. `counted`: frames that
+  // the programs counted until now, which count as the cloud's from now on.
   virtual void OnPortOffload(PortId port, PortOffload state, const FastCounters& counted) = 0;
   virtual void OnPeerOffload(const Peer& peer, bool offloaded, const FastCounters& counted) = 0;
 };
@@ -81,6 +86,8 @@ class KernelOffload {
   static constexpr Duration kStartAfter = std::chrono::seconds(1);
   // Each takes a millisecond or so.
   static constexpr int kMaxStartedPerTick = 16;
+  // Between two looks at whether the obstacle at a host end is gone.
+  static constexpr Duration kCheckAgain = std::chrono::seconds(5);
   // A tunnel probe shows for this long that frames for relayed taps arrive.
   static constexpr Duration kTunnelProbeLife = std::chrono::seconds(128);
   static constexpr size_t kStationsPerTurn = 1024;
@@ -91,7 +98,9 @@ class KernelOffload {
   KernelOffload& operator=(const KernelOffload&) = delete;
 
   bool active() const { return fast_ != nullptr; }
-  uint16_t fast_port() const { return active() ? fast_->fast_port() : 0; }
+  // 0: there is none, or none for now. Tick() may change it: then the peers are to be told, and
+  // started or stopped.
+  uint16_t fast_port() const { return active() && obstacle_.empty() ? fast_->fast_port() : 0; }
 
   // The frames; only while it is active.
   DatagramIo& datagrams() { return fast_->datagrams(); }
@@ -106,6 +115,8 @@ class KernelOffload {
   void RemovePort(PortId id);
   // It stays as it is, not offloaded.
   void FailPort(PortId id);
+  // Broadcast and multicast frames that each port may hand over in a second; 0: no limit.
+  void SetFloodLimit(uint32_t rate);
 
   // Offloads the peer, or notes another fast port or route. Does nothing when there is no way to
   // it.
@@ -148,7 +159,9 @@ class KernelOffload {
     Instant added;
     PortOffload state = PortOffload::kNone;
     bool failed = false;
-    std::string why_not = {};  // not empty: it was tried once, and never will be again
+    std::string why_not = {};                 // not empty: it was tried once
+    std::optional<Instant> check_again = {};  // for an obstacle; absent: it is never tried again
+    uint64_t refused = 0;                     // reported by OnRefused()
   };
   struct OffloadedPeer {
     uint16_t fast_port;
@@ -163,6 +176,10 @@ class KernelOffload {
   PortOffload TakeOver(PortId id, const Port& port);
   void StartPort(PortId id, Port& port);
   void StopPort(PortId id, Port& port);
+  // Stops the port and reads its interface again.
+  void GiveBack(PortId id, Port& port);
+  void FollowObstacle(PortId id, Port& port, Instant now);
+  void ReportRefused(PortId id, Port& port);
   void TickTap(PortId id, Port& port, Instant now);
   bool Reopen(PortId id, Port& port, bool receives);
   void CopyStationsOfPort(PortId id);
@@ -175,6 +192,7 @@ class KernelOffload {
 
   std::unique_ptr<FastCloud> fast_;  // may be null
   std::string why_not_;
+  std::string obstacle_;  // at the uplink
   Fdb* fdb_;
   EventLoop* loop_;
   Buffers* buffers_;

@@ -52,6 +52,7 @@ class FakeHost : public OffloadHost {
     drained.push_back(port);
     return drains;
   }
+  bool ReadPunted() override { return false; }
   void RewatchPort(PortId port, int) override { rewatched.push_back(port); }
   void FailPort(PortId port) override { failed.push_back(port); }
   void OnPortOffload(PortId port, PortOffload state, const FastCounters& last) override {

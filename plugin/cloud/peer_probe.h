@@ -81,7 +81,7 @@ class PeerProbe {
   PeerProbe(bool has_fast_path, Random random)
       : has_fast_path_(has_fast_path), random_(std::move(random)) {}
 
-  void LoseFastPath() { has_fast_path_ = false; }
+  void SetFastPath(bool has) { has_fast_path_ = has; }
 
   // Whether a Hello is to be looked at (I3). nullptr, here and below: a peer beyond those that are
   // counted one by one.

@@ -158,7 +158,7 @@ TEST_F(PeerProbeTest, AnswersEndEachOther) {
   EXPECT_FALSE(On(From(), kStart).answer.has_value());
   EXPECT_FALSE(On(Answer(last_), kStart).answer.has_value());
   PeerProbe::State another;
-  probe_.LoseFastPath();
+  probe_.SetFastPath(false);
   for (int i = 0; i < 2; ++i) {
     const auto told = probe_.OnHello(&another, From(), false, kStart);
     EXPECT_TRUE(told.answer.has_value()) << "it must be told, each time";

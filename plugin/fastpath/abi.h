@@ -51,6 +51,31 @@ struct fp_port {
 };
 FP_SIZE(struct fp_port, 8);
 
+/* Value of fp_rules, by the port's place: what the cloud says of it. All zero: nothing. */
+#define FP_RULE_EGRESS 1u /* FP_AT_PORT is to be taken for FP_AT_EGRESS */
+struct fp_rules {
+  __u32 flags;
+  __u32 flood_gap;   /* nanoseconds for each frame to a group; 0: no limit */
+  __u64 flood_depth; /* nanoseconds in advance */
+};
+FP_SIZE(struct fp_rules, 16);
+
+/* Value of fp_punts, by the port's place: its frames that wait at the frames tap. The programs
+ * count in what they punt, the agent counts out what it has read, so that no port has more than
+ * FP_PUNT_ROOM of a kind there, and the queue has room for others. */
+#define FP_PUNT_FLOOD 0 /* to a group address */
+#define FP_PUNT_OTHER 1
+#define FP_PUNT_KINDS 2
+#define FP_PUNT_ROOM 256
+struct fp_punts {
+  __u32 in[FP_PUNT_KINDS];
+  __u32 out[FP_PUNT_KINDS];
+  __u64
+      full_at; /* CLOCK_MONOTONIC, ns: when the token bucket of its flooded frames is full again */
+  __u64 refused; /* frames beyond these limits */
+};
+FP_SIZE(struct fp_punts, 32);
+
 /* skb->mark of a datagram that from_uplink leaves to the kernel's own stack, which unpacks it for
  * from_tunnel: FP_MARK, 8 bits of the cloud's place, 16 of the port's, which may be FP_PROOF. No
  * bit of 0xe000 is ever set: kube-proxy's are there. */

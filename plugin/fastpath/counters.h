@@ -32,6 +32,9 @@ absl::string_view SlowName(Slow reason);
 struct FastCounters {
   FlowCounters from;  // from the pod, or from the peer
   FlowCounters to;
+  // Of a port: frames that the programs dropped above the flood limit, or while too many frames of
+  // the port waited to be read.
+  uint64_t refused = 0;
 };
 // Punted, and lost because the cloud did not read them in time.
 struct FastLost {

@@ -34,6 +34,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
 
+// The answer for a packet that these programs do not handle: the next filter, or the next program of a
+// tcx chain, decides (TCX_NEXT is the same number). TC_ACT_OK would end the chain and switch those off.
+#define NOT_OURS TC_ACT_UNSPEC
+
 _Static_assert(FP_CLOUDS <= 256 && FP_PORTS <= FP_PROOF, "both fit into a mark");
 
 // No program looks into it: for the next agent.
@@ -102,6 +106,22 @@ struct {
   __type(key, __u32);
   __type(value, struct fp_slow);
 } fp_slow SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, FP_PORTS);
+  __type(key, __u32);
+  __type(value, struct fp_rules);
+} fp_rules SEC(".maps");
+
+// The agent writes into the same memory.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, FP_PORTS);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct fp_punts);
+} fp_punts SEC(".maps");
 
 struct outer4 {
   struct ethhdr eth;
@@ -211,15 +231,57 @@ static __always_inline __u32 ip_size(struct __sk_buff *skb, __be16 proto, __u32 
   return ip.payload_len ? sizeof(ip) + bpf_ntohs(ip.payload_len) : 0;
 }
 
+// Through the host end, and not right into the pod?
+static __always_inline bool by_host_end(const struct fp_station *to) {
+  if (to->where != FP_AT_PORT) return true;
+  const __u32 place = to->place;
+  const struct fp_rules *rules = bpf_map_lookup_elem(&fp_rules, &place);
+  return rules && rules->flags & FP_RULE_EGRESS;
+}
+
 // How many frames a super-frame of `size` bytes stands for.
 static __always_inline __u32 frames_of(__u32 size, __u32 headers, __u32 gso_size) {
   if (!gso_size || size <= headers) return 1;
   return (size - headers + gso_size - 1) / gso_size;
 }
 
+// Takes tokens for `frames` from the bucket: that of plugin/cloud/token_bucket.h.
+static __always_inline bool may_flood(struct fp_punts *punts, const struct fp_rules *rules, __u32 frames) {
+  const __u64 now = bpf_ktime_get_ns();
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const __u64 full_at = *(volatile __u64 *)&punts->full_at;
+    const __u64 next = (full_at > now ? full_at : now) + (__u64)frames * rules->flood_gap;
+    if (next - now > rules->flood_depth) return false;
+    if (__sync_val_compare_and_swap(&punts->full_at, full_at, next) == full_at) return true;
+  }
+  return true;  // other CPUs were faster each time; the room at the tap is still limited
+}
+
+// All ports of a cloud share the queue of its frames tap and the agent that reads it. No port may fill the
+// one or keep the other busy with frames to groups; these have a share of their own, so that a flood leaves
+// room for the port's other frames, ARP replies and first frames of flows.
+static __noinline int may_punt(struct __sk_buff *skb, __u32 port) {
+  struct fp_punts *punts = bpf_map_lookup_elem(&fp_punts, &port);
+  const struct fp_rules *rules = bpf_map_lookup_elem(&fp_rules, &port);
+  if (!punts || !rules) return 1;
+  __u8 first = 0;
+  bpf_skb_load_bytes(skb, 0, &first, sizeof(first));
+  const __u32 frames = skb->gso_size && skb->gso_segs ? skb->gso_segs : 1;
+  const __u32 kind = first & 1 ? FP_PUNT_FLOOD : FP_PUNT_OTHER;
+  const bool room = (__s32)(punts->in[kind] - punts->out[kind]) < FP_PUNT_ROOM;
+  if (room && (kind == FP_PUNT_OTHER || !rules->flood_gap || may_flood(punts, rules, frames))) {
+    __sync_fetch_and_add(&punts->in[kind], 1);
+    return 1;
+  }
+  __sync_fetch_and_add(&punts->refused, frames);
+  return 0;
+}
+
 // The tag tells the reader which port it came from. It goes in front of tags that the frame has.
 static __always_inline int punt_frame(struct __sk_buff *skb, const struct fp_cloud *cloud,
                                       const struct fp_port *port, __u32 reason) {
+  if (!may_punt(skb, port->port)) return TC_ACT_SHOT;
   count_slow(port->cloud, reason);
   if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021AD), port->port)) return TC_ACT_SHOT;
   return bpf_redirect(cloud->frames_tap, 0);
@@ -334,9 +396,9 @@ SEC("tc")
 int from_pod(struct __sk_buff *skb) {
   const __u32 ifindex = skb->ifindex;
   const struct fp_port *port = bpf_map_lookup_elem(&fp_ports, &ifindex);
-  if (!port) return TC_ACT_OK;  // not (or no longer) a fast one: it has another reader
+  if (!port) return NOT_OURS;  // the agent reads this port itself
   const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &port->cloud);
-  if (!cloud || !cloud->frames_tap) return TC_ACT_OK;
+  if (!cloud || !cloud->frames_tap) return NOT_OURS;
 
   struct ethhdr eth;
   if (skb->len <= ETH_HLEN || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
@@ -368,7 +430,7 @@ int from_pod(struct __sk_buff *skb) {
   count_to(&fp_port_counters, to->place, frames, size);
   // It was sent to the pod's address, which is not the host end's.
   bpf_skb_change_type(skb, PACKET_HOST);
-  return to->where == FP_AT_PORT ? bpf_redirect_peer(to->ifindex, 0) : bpf_redirect(to->ifindex, 0);
+  return by_host_end(to) ? bpf_redirect(to->ifindex, 0) : bpf_redirect_peer(to->ifindex, 0);
 }
 
 // What the cloud has read from a tap, with the tag of its port, and wants to have at a peer. What cannot go
@@ -456,7 +518,7 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
     return punt_datagram(cloud, place, FP_SLOW_TOO_BIG);
   }
   const struct ethhdr eth = *inner;
-  bool plain = to->where != FP_AT_PORT;
+  bool plain = by_host_end(to);
   if (bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, flags)) {
     // Before Linux 6.3 nobody can say that what is inside is of the other family. There the frame goes
     // through the host end, which looks for itself (eth_type_trans()).
@@ -475,21 +537,21 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 place, const str
 
 SEC("tc")
 int from_uplink(struct __sk_buff *skb) {
-  if (skb->pkt_type != PACKET_HOST || skb->vlan_present) return TC_ACT_OK;
+  if (skb->pkt_type != PACKET_HOST || skb->vlan_present) return NOT_OURS;
   struct fp_local local = {};
   if (skb->protocol == bpf_htons(ETH_P_IP)) {
     struct outer4 outer;
-    if (bpf_skb_load_bytes(skb, 0, &outer, sizeof(outer))) return TC_ACT_OK;
+    if (bpf_skb_load_bytes(skb, 0, &outer, sizeof(outer))) return NOT_OURS;
     if (outer.ip.version != 4 || outer.ip.ihl != 5 || outer.ip.protocol != IPPROTO_UDP ||
         (outer.ip.frag_off & bpf_htons(IP_FRAGMENT))) {
-      return TC_ACT_OK;
+      return NOT_OURS;
     }
     map_ipv4(local.addr, outer.ip.daddr);
     local.port = outer.udp.dest;
     const __u32 *place = bpf_map_lookup_elem(&fp_locals, &local);
-    if (!place) return TC_ACT_OK;
+    if (!place) return NOT_OURS;
     const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, place);
-    if (!cloud || !cloud->datagrams_tap) return TC_ACT_OK;
+    if (!cloud || !cloud->datagrams_tap) return NOT_OURS;
     const __u32 size = bpf_ntohs(outer.ip.tot_len);
     if (cloud->v6 || size + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) + sizeof(outer.ip) != size) {
@@ -505,14 +567,14 @@ int from_uplink(struct __sk_buff *skb) {
   }
   if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
     struct outer6 outer;
-    if (bpf_skb_load_bytes(skb, 0, &outer, sizeof(outer))) return TC_ACT_OK;
-    if (outer.ip.version != 6 || outer.ip.nexthdr != IPPROTO_UDP) return TC_ACT_OK;
+    if (bpf_skb_load_bytes(skb, 0, &outer, sizeof(outer))) return NOT_OURS;
+    if (outer.ip.version != 6 || outer.ip.nexthdr != IPPROTO_UDP) return NOT_OURS;
     __builtin_memcpy(local.addr, &outer.ip.daddr, FP_ADDR_SIZE);
     local.port = outer.udp.dest;
     const __u32 *place = bpf_map_lookup_elem(&fp_locals, &local);
-    if (!place) return TC_ACT_OK;
+    if (!place) return NOT_OURS;
     const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, place);
-    if (!cloud || !cloud->datagrams_tap) return TC_ACT_OK;
+    if (!cloud || !cloud->datagrams_tap) return NOT_OURS;
     const __u32 size = bpf_ntohs(outer.ip.payload_len);
     if (!cloud->v6 || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) != size) {
@@ -526,7 +588,7 @@ int from_uplink(struct __sk_buff *skb) {
     const struct udphdr udp = outer.udp;
     return receive(skb, *place, cloud, from, &udp, (const __u8 *)&header, &inner, ADDED6);
   }
-  return TC_ACT_OK;
+  return NOT_OURS;
 }
 
 // What the VXLAN device has unpacked goes to the cloud, with a tag that says to which port. What from_uplink

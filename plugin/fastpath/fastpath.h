@@ -79,6 +79,9 @@ class FastTable {
  public:
   virtual ~FastTable() = default;
 
+  // Unavailable: at present another program may keep the frames of this interface from the program
+  // (the message names it). The program is put before it where that is possible: ask again later.
+  virtual absl::Status CheckPort(IfIndex host_end) = 0;
   // From now on the program reads the frames that come in at `host_end`; nothing else may read
   // them. FailedPrecondition: this interface cannot be offloaded (the message says why), and
   // nothing has changed.
@@ -108,6 +111,10 @@ class FastTable {
 
   virtual FastCounters CountersOf(PortId port) const = 0;
   virtual FastCounters CountersOf(const Peer& peer) const = 0;
+
+  // Broadcast and multicast frames that each port may punt in a second (StormLimits); 0: no limit.
+  // The programs drop the excess before it takes room from other ports.
+  virtual void SetFloodLimit(uint32_t rate) = 0;
 };
 
 // The frames that pass between the programs of one cloud and the cloud.
@@ -158,6 +165,12 @@ class FastCloud : public FastTable, public FastTraffic, public InheritedState {
   virtual void Discard(UniqueFd fd) = 0;
   // Goes on over another uplink.
   virtual absl::Status MoveTo(IfIndex uplink) = 0;
+  // Follows changes at the ports' interfaces. To be called every second.
+  virtual void Tick() = 0;
+  // Names another program that may keep frames from these programs at the uplink, or at the port's
+  // host end; empty: there is none. As long as there is one, the cloud forwards by itself.
+  virtual std::string Obstacle() const = 0;
+  virtual std::string Obstacle(PortId port) const = 0;
   // What the programs would do with a frame from `source` to `destination`: one sentence.
   virtual std::string Explain(const MacAddress& source, const MacAddress& destination) const = 0;
 };
@@ -172,6 +185,8 @@ class FastPath {
   // Addresses at which this node takes datagrams.
   virtual void SetLocalAddresses(const std::vector<IpAddress>& addresses) = 0;
 
+  // The hook that the programs of uplinks are attached to: "tcx" or "clsact".
+  virtual std::string Hooks() const = 0;
   // For people: why the state of an earlier agent could not be taken over; empty when it was, or
   // when there was none.
   virtual std::string WhyNotInherited() const = 0;

@@ -53,6 +53,14 @@ void DeleteDevice(IfIndex device) {
   }
 }
 
+// As TokenBucket of plugin/cloud/token_bucket.h.
+constexpr Duration kFloodDepth = std::chrono::milliseconds(500);
+constexpr int kMinFloodBurst = 64;
+
+uint32_t RulesOf(const Seen& seen) {
+  return seen.pod_native_xdp || seen.filters_egress ? FP_RULE_EGRESS : 0;
+}
+
 constexpr bool Is(Slow reason, fp_slow_reason number) {
   return static_cast<int>(reason) == static_cast<int>(number);
 }
@@ -61,6 +69,42 @@ static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKN
               Is(Slow::kTooBig, FP_SLOW_TOO_BIG) && Is(Slow::kSlowPort, FP_SLOW_SLOW_PORT) &&
               Is(Slow::kSamePort, FP_SLOW_SAME_PORT) && Is(Slow::kOdd, FP_SLOW_ODD) &&
               Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
+
+// An interface that is, or is to be, the host end of a port.
+struct HostEnd {
+  LinkInfo link;
+  fp_where where;
+};
+
+absl::StatusOr<HostEnd> Examine(Netlink& netlink, IfIndex index) {
+  HostEnd end;
+  ASSIGN_OR_RETURN(end.link, netlink.GetLink(index));
+  if (end.link.kind != "veth") {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "interface ", end.link.name, " is a ", end.link.kind, ", not one end of a veth pair"));
+  }
+  ASSIGN_OR_RETURN(const std::vector<QdiscInfo> qdiscs, netlink.ListQdiscs(index));
+  end.where = end.link.peer_elsewhere ? FP_AT_PORT : FP_AT_EGRESS;
+  for (const QdiscInfo& qdisc : qdiscs) {
+    if (qdisc.kind == "ingress") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("interface ", end.link.name,
+                       " has an ingress qdisc of another program, a bandwidth plugin perhaps"));
+    }
+    // It shapes what goes to the pod.
+    if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") end.where = FP_AT_EGRESS;
+  }
+  return end;
+}
+
+// bpf_redirect_peer() passes by a native XDP program of the pod, and filters of what the host end
+// sends; bpf_redirect() passes by a generic one (skb_is_redirected() in net/core/dev.c).
+std::string ObstacleAt(const Seen& seen, fp_where where) {
+  if (!seen.obstacle.empty()) return seen.obstacle;
+  if (!seen.pod_generic_xdp) return "";
+  if (where != FP_AT_EGRESS && RulesOf(seen) == 0) return "";
+  return "the pod's generic XDP program would not see what passes the host end's queue or filters";
+}
 
 }  // namespace
 
@@ -109,17 +153,23 @@ absl::StatusOr<fastpath_programs*> Load(const LeftPrograms* left) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* store) {
+absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* store, bool tcx) {
   libbpf_set_print(nullptr);  // what it says is in what it returns
+  ASSIGN_OR_RETURN(std::unique_ptr<ChainKeeper> keeper, ChainKeeper::Start(tcx));
   absl::StatusOr<std::unique_ptr<KernelFastPath>> fast = absl::UnknownError("");
   // What fails for a moment must not cost the frames that the programs forward meanwhile.
   for (int attempt = 0; attempt < kAttempts && !fast.ok(); ++attempt) fast = GoOn(store);
-  if (fast.ok()) return fast;
+  if (fast.ok()) {
+    (*fast)->keeper_ = std::move(keeper);
+    return fast;
+  }
   const std::string why_anew(fast.status().message());
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(const LeftPrograms left, FindLeftPrograms(netlink));
   ASSIGN_OR_RETURN(fastpath_programs * programs, Load(nullptr));
   fast = std::unique_ptr<KernelFastPath>(new KernelFastPath(programs, std::move(netlink), store));
+  RETURN_IF_ERROR((*fast)->MapPunts());
+  (*fast)->keeper_ = std::move(keeper);
   if (!left.interfaces.empty()) (*fast)->why_anew_ = why_anew;
   for (const IfIndex index : left.interfaces) DetachProgram(index);
   RETURN_IF_ERROR(RemoveLeftDevices((*fast)->netlink_, {}));
@@ -132,13 +182,36 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::GoOn(FdStore* st
   ASSIGN_OR_RETURN(LeftPrograms left, FindLeftPrograms(netlink));
   ASSIGN_OR_RETURN(fastpath_programs * programs, Load(&left));
   std::unique_ptr<KernelFastPath> fast(new KernelFastPath(programs, std::move(netlink), store));
+  RETURN_IF_ERROR(fast->MapPunts());
   RETURN_IF_ERROR(fast->ReadLeft(std::move(left.interfaces)));
   return fast;
 }
 
+absl::Status KernelFastPath::MapPunts() {
+  ASSIGN_OR_RETURN(punts_, PuntRoom::Map(bpf_map__fd(programs_->maps.fp_punts)));
+  return absl::OkStatus();
+}
+
 KernelFastPath::~KernelFastPath() {
   WaitForBurials();
+  keeper_.reset();  // before the programs that it attaches
   fastpath_programs__destroy(programs_);
+}
+
+std::string KernelFastPath::Hooks() const { return keeper_->tcx() ? "tcx" : "clsact"; }
+
+absl::Status KernelFastPath::Keep(IfIndex index, Where where, int program) {
+  RETURN_IF_ERROR(AttachProgram(index, program));
+  keeper_->Keep(index, where, program);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Seen> KernelFastPath::KeepHostEnd(IfIndex index) {
+  RETURN_IF_ERROR(AttachProgram(index, from_pod()));
+  ASSIGN_OR_RETURN(const Seen seen,
+                   ChainKeeper::LookNow(netlink_, index, Where::kHostEnd, from_pod()));
+  keeper_->Keep(index, Where::kHostEnd, from_pod(), seen);
+  return seen;
 }
 
 int KernelFastPath::from_pod() const { return bpf_program__fd(programs_->progs.from_pod); }
@@ -201,7 +274,7 @@ absl::Status KernelFastPath::Attach(IfIndex uplink) {
       return absl::FailedPreconditionError(
           absl::StrCat("uplink ", link.name, " is not an Ethernet interface"));
     }
-    return AttachProgram(uplink, from_uplink());
+    return Keep(uplink, Where::kUplink, from_uplink());
   }();
   if (!attached.ok()) uplinks_.erase(uplink);
   return attached;
@@ -211,7 +284,8 @@ void KernelFastPath::Detach(IfIndex uplink) {
   const auto found = uplinks_.find(uplink);
   if (found == uplinks_.end() || --found->second > 0) return;
   uplinks_.erase(found);
-  DetachProgram(uplink);
+  keeper_->Release(uplink);
+  DetachFilter(uplink);
 }
 
 void KernelFastPath::Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> devices) {
@@ -243,10 +317,18 @@ void KernelFastPath::WaitForBurials() {
 
 // ---------------------------------------------------------------- one cloud
 
+absl::Status KernelFastCloud::CheckPort(IfIndex host_end) {
+  ASSIGN_OR_RETURN(const HostEnd end, Examine(node_->netlink_, host_end));
+  ASSIGN_OR_RETURN(const Seen seen, node_->KeepHostEnd(host_end));
+  const std::string obstacle = ObstacleAt(seen, end.where);
+  return obstacle.empty() ? absl::OkStatus() : absl::UnavailableError(obstacle);
+}
+
 absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
   std::optional<uint32_t> place = TakeLeftPort(host_end);
   // Of a port whose frames pass all the time nothing is undone before that.
   const bool is_left = place.has_value();
+  if (is_left && !queue_kept_) node_->punts_->Reset(*place);
   absl::Status added = Insert(port, host_end, place);
   if (!added.ok() && is_left) added = Insert(port, host_end, place);
   if (added.ok()) return added;
@@ -256,41 +338,59 @@ absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
   return added;
 }
 
+void KernelFastCloud::WriteRules(const Port& port) {
+  fp_rules rules = {};
+  rules.flags = port.rules;
+  if (flood_limit_ != 0) {
+    const std::chrono::nanoseconds gap = Duration(std::chrono::seconds(1)) / flood_limit_;
+    const std::chrono::nanoseconds depth = std::max<Duration>(kFloodDepth, gap * kMinFloodBurst);
+    rules.flood_gap = static_cast<uint32_t>(std::min<int64_t>(gap.count(), UINT32_MAX));
+    rules.flood_depth = static_cast<uint64_t>(depth.count());
+  }
+  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_rules), &port.place, &rules,
+                            BPF_ANY);
+}
+
+void KernelFastCloud::SetFloodLimit(uint32_t rate) {
+  flood_limit_ = rate;
+  for (const auto& [id, port] : ports_) WriteRules(port);
+}
+
+void KernelFastCloud::Tick() {
+  for (auto& [id, port] : ports_) {
+    node_->punts_->Recover(port.place, port.punts);
+    if (port.host_end == IfIndex::kNone) continue;
+    const uint32_t rules = RulesOf(node_->keeper_->At(port.host_end));
+    if (std::exchange(port.rules, rules) != rules) WriteRules(port);
+  }
+}
+
 // `place` is taken where there is none.
 absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end,
                                      std::optional<uint32_t>& place) {
   const uint32_t index = static_cast<uint32_t>(host_end);
-  ASSIGN_OR_RETURN(const LinkInfo link, node_->netlink_.GetLink(host_end));
-  if (link.kind != "veth") {
-    return absl::FailedPreconditionError(
-        absl::StrCat("interface ", link.name, " is a ", link.kind, ", not one end of a veth pair"));
-  }
-  ASSIGN_OR_RETURN(const std::vector<QdiscInfo> qdiscs, node_->netlink_.ListQdiscs(host_end));
-  fp_where where = link.peer_elsewhere ? FP_AT_PORT : FP_AT_EGRESS;
-  for (const QdiscInfo& qdisc : qdiscs) {
-    if (qdisc.kind == "ingress") {
-      return absl::FailedPreconditionError(
-          absl::StrCat("interface ", link.name,
-                       " has an ingress qdisc of another program, a bandwidth plugin perhaps"));
-    }
-    // It shapes what goes to the pod.
-    if (qdisc.parent == TC_H_ROOT && qdisc.kind != "noqueue") where = FP_AT_EGRESS;
-  }
+  ASSIGN_OR_RETURN(const HostEnd end, Examine(node_->netlink_, host_end));
   if (!place.has_value()) {
     ASSIGN_OR_RETURN(place, TakePlace());
   }
   const auto& maps = node_->programs_->maps;
-  if (const absl::Status attached = AttachProgram(host_end, node_->from_pod()); !attached.ok()) {
-    return absl::FailedPreconditionError(attached.message());
-  }
+  const absl::StatusOr<Seen> seen = node_->KeepHostEnd(host_end);
+  if (!seen.ok()) return absl::FailedPreconditionError(seen.status().message());
+  Port added{.place = *place,
+             .host_end = host_end,
+             .where = end.where,
+             .mtu = static_cast<uint32_t>(end.link.mtu)};
+  added.rules = RulesOf(*seen);
+  WriteRules(added);
   // Until this is there the program lets all pass.
   const fp_port value = {.cloud = place_, .port = *place};
   if (bpf_map_update_elem(bpf_map__fd(maps.fp_ports), &index, &value, BPF_ANY) != 0) {
     const absl::Status status = ErrnoStatus(errno, "write the ports' map");
-    DetachProgram(host_end);
+    node_->keeper_->Release(host_end);
+    DetachFilter(host_end);
     return absl::FailedPreconditionError(status.message());
   }
-  ports_[port] = {*place, host_end, where, static_cast<uint32_t>(link.mtu)};
+  ports_[port] = added;
   port_at_[*place] = port;
   return absl::OkStatus();
 }
@@ -302,6 +402,7 @@ absl::StatusOr<uint32_t> KernelFastCloud::TakePlace() {
         absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
   }
   Clear<fp_counters>(node_->programs_->maps.fp_port_counters, *place);
+  node_->punts_->Clear(*place);
   return *place;
 }
 
@@ -310,7 +411,8 @@ absl::Status KernelFastCloud::AddRelayed(PortId port, const MacAddress& mac) {
   if (!place.has_value()) {
     ASSIGN_OR_RETURN(place, TakePlace());
   }
-  ports_[port] = {*place, IfIndex::kNone, FP_AT_TAP, 0};
+  ports_[port] = {.place = *place, .host_end = IfIndex::kNone, .where = FP_AT_TAP, .mtu = 0};
+  WriteRules(ports_[port]);
   port_at_[*place] = port;
   return absl::OkStatus();
 }
@@ -479,7 +581,9 @@ absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
 FastCounters KernelFastCloud::CountersOf(PortId port) const {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return {};
-  return Counters(node_->programs_->maps.fp_port_counters, found->second.place);
+  FastCounters out = Counters(node_->programs_->maps.fp_port_counters, found->second.place);
+  out.refused = node_->punts_->Refused(found->second.place);
+  return out;
 }
 
 FastCounters KernelFastCloud::CountersOf(const Peer& peer) const {
@@ -499,6 +603,16 @@ SlowCounters KernelFastCloud::slow() const {
 FastLost KernelFastCloud::lost() const {
   return {.frames = node_->netlink_.GetTxDropped(frames_tap_).value_or(0),
           .datagrams = node_->netlink_.GetTxDropped(datagrams_tap_).value_or(0)};
+}
+
+std::string KernelFastCloud::Obstacle() const {
+  return node_->keeper_->At(options_.uplink).obstacle;
+}
+
+std::string KernelFastCloud::Obstacle(PortId port) const {
+  const auto found = ports_.find(port);
+  if (found == ports_.end() || found->second.host_end == IfIndex::kNone) return "";
+  return ObstacleAt(node_->keeper_->At(found->second.host_end), found->second.where);
 }
 
 std::string KernelFastCloud::Explain(const MacAddress& source,

@@ -29,9 +29,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "plugin/fastpath/abi.h"
+#include "plugin/fastpath/chain_keeper.h"
 #include "plugin/fastpath/fastpath.h"
 #include "plugin/fastpath/left.h"
 #include "plugin/fastpath/punt.h"
+#include "plugin/fastpath/punt_room.h"
 #include "plugin/os/fd.h"
 #include "plugin/os/netlink.h"
 
@@ -59,25 +61,37 @@ class KernelFastCloud;
 
 class KernelFastPath final : public FastPath {
  public:
-  static absl::StatusOr<std::unique_ptr<KernelFastPath>> Open(FdStore* store = nullptr);
+  // Without `tcx`: as on a kernel that has none.
+  static absl::StatusOr<std::unique_ptr<KernelFastPath>> Open(FdStore* store = nullptr,
+                                                              bool tcx = true);
   ~KernelFastPath() override;
 
   absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) override;
   void SetLocalAddresses(const std::vector<IpAddress>& addresses) override;
   std::string WhyNotInherited() const override { return why_anew_; }
+  std::string Hooks() const override;
   void DropInherited() override;
-  void KeepForNextAgent() override { stays_ = true; }
+  void KeepForNextAgent() override {
+    stays_ = true;
+    keeper_->Stop();
+  }
 
   // Descriptors of the programs, for BPF_PROG_TEST_RUN.
   int from_pod() const;
   int from_uplink() const;
   int from_cloud() const;
   int from_tunnel() const;
+  PuntRoom& punts() { return *punts_; }
 
  private:
   friend class KernelFastCloud;
   KernelFastPath(fastpath_programs* programs, Netlink netlink, FdStore* store);
   static absl::StatusOr<std::unique_ptr<KernelFastPath>> GoOn(FdStore* store);
+  absl::Status MapPunts();
+  // Attaches the program, and keeps it attached and reached.
+  absl::Status Keep(IfIndex index, Where where, int program);
+  // The same for a host end, of which it says what is there.
+  absl::StatusOr<Seen> KeepHostEnd(IfIndex index);
 
   // kernel_left.cc.
   absl::Status ReadLeft(std::vector<IfIndex> interfaces);
@@ -95,6 +109,8 @@ class KernelFastPath final : public FastPath {
 
   fastpath_programs* programs_;
   Netlink netlink_;
+  std::unique_ptr<ChainKeeper> keeper_;
+  std::unique_ptr<PuntRoom> punts_;
   FdStore* store_;      // may be null
   bool stays_ = false;  // KeepForNextAgent()
   std::string why_anew_;
@@ -122,6 +138,7 @@ class KernelFastCloud final : public FastCloud {
   uint16_t fast_port() const override { return fast_port_; }
   DatagramIo& datagrams() override { return *datagrams_; }
   PuntIo& frames() override { return *frames_; }
+  absl::Status CheckPort(IfIndex host_end) override;
   absl::Status AddPort(PortId port, IfIndex host_end) override;
   absl::Status AddRelayed(PortId port, const MacAddress& mac) override;
   Drop Relay(PortId port, const OutFrame& frame) override;
@@ -140,8 +157,12 @@ class KernelFastCloud final : public FastCloud {
   absl::Status MoveTo(IfIndex uplink) override;
   FastCounters CountersOf(PortId port) const override;
   FastCounters CountersOf(const Peer& peer) const override;
+  void Tick() override;
+  void SetFloodLimit(uint32_t rate) override;
   SlowCounters slow() const override;
   FastLost lost() const override;
+  std::string Obstacle() const override;
+  std::string Obstacle(PortId port) const override;
   std::string Explain(const MacAddress& source, const MacAddress& destination) const override;
 
  private:
@@ -151,7 +172,10 @@ class KernelFastCloud final : public FastCloud {
     IfIndex host_end;  // kNone: a carried one
     fp_where where;
     uint32_t mtu;
+    uint32_t rules = 0;  // FP_RULE_...
+    PuntRoom::Last punts = {};
   };
+  void WriteRules(const Port& port);
   absl::Status Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& place);
   absl::StatusOr<uint32_t> TakePlace();
 
@@ -178,6 +202,8 @@ class KernelFastCloud final : public FastCloud {
   uint32_t place_;
   uint16_t fast_port_ = 0;
   bool attached_ = false;
+  bool queue_kept_ = false;  // what an earlier agent has not read is still in the queue
+  uint32_t flood_limit_ = 0;
   IfIndex tunnel_ = IfIndex::kNone;
   UniqueFd reserved_;   // holds the fast port where the kernel has no VXLAN
   UniqueFd frames_fd_;  // until frames_ has it

@@ -36,7 +36,8 @@ constexpr absl::string_view kFramesPrefix = "vxt";
 constexpr absl::string_view kDatagramsPrefix = "vxd";
 constexpr char kTunnelAlias[] = "vxvde: fast port";
 constexpr char kTapAlias[] = "vxvde: punted";
-constexpr int kTapMtu = 65521;  // the largest that tun.c allows for a tap
+constexpr uint32_t kTapQueue = 2048;  // room for the punts of several ports (FP_PUNT_ROOM)
+constexpr int kTapMtu = 65521;        // the largest that tun.c allows for a tap
 
 // A fast port is this much above the cloud's unicast port, or a multiple of it, or below.
 constexpr int kFastPortStep = 1024;
@@ -148,14 +149,15 @@ absl::Status KernelFastCloud::OpenTunnel() {
     }
   }
   if (tunnel_ == IfIndex::kNone) return Annotate(status, "fast port");
-  return AttachProgram(tunnel_, node_->from_tunnel());
+  return node_->Keep(tunnel_, Where::kOwnDevice, node_->from_tunnel());
 }
 
 // It is persistent, so that its index, which is in the maps, is the next agent's as well.
 absl::StatusOr<UniqueFd> KernelFastCloud::OpenPuntTap(const std::string& name, KeptFd& kept) {
   UniqueFd tap;
   if (node_->store_ != nullptr) tap = node_->store_->Take(name);
-  if (!tap || TapNameOf(tap) != name) {
+  queue_kept_ = tap && TapNameOf(tap) == name;
+  if (!queue_kept_) {
     absl::StatusOr<UniqueFd> opened = OpenTap(name, /*persistent=*/true);
     if (absl::IsAlreadyExists(opened.status())) {
       // Whoever still has ours open is no agent.
@@ -186,10 +188,12 @@ absl::Status KernelFastCloud::OpenTaps() {
                                                     .mac = {},
                                                     .alias = kTapAlias,
                                                     .gso_max_size = {},
+                                                    .tx_queue_len = kTapQueue,
                                                     .no_ipv6 = true}));
     return link.index;
   };
   ASSIGN_OR_RETURN(frames_tap_, open(kFramesPrefix, frames_fd_, kept_frames_));
+  const bool frames_queue_kept = queue_kept_;
   ASSIGN_OR_RETURN(datagrams_tap_, open(kDatagramsPrefix, datagrams_fd_, kept_datagrams_));
   // So that the kernel segments and finishes checksums.
   if (ioctl(datagrams_fd_.get(), TUNSETOFFLOAD, 0) != 0) {
@@ -216,11 +220,15 @@ absl::Status KernelFastCloud::OpenTaps() {
       0) {
     return ErrnoStatus(errno, "write the ports' map");
   }
-  RETURN_IF_ERROR(AttachProgram(frames_tap_, node_->from_cloud()));
-  frames_ = std::make_unique<FramesTap>(std::move(frames_fd_), [this](uint16_t place) {
-    const auto found = port_at_.find(place);
-    return found != port_at_.end() ? found->second : PortId::kNone;
-  });
+  RETURN_IF_ERROR(node_->Keep(frames_tap_, Where::kOwnDevice, node_->from_cloud()));
+  frames_ = std::make_unique<FramesTap>(
+      std::move(frames_fd_),
+      [this](uint16_t place) {
+        const auto found = port_at_.find(place);
+        return found != port_at_.end() ? found->second : PortId::kNone;
+      },
+      [punts = node_->punts_.get()](uint16_t place, bool group) { punts->Read(place, group); });
+  queue_kept_ = frames_queue_kept;
   datagrams_ = std::make_unique<DatagramsTap>(std::move(datagrams_fd_), fast_port_);
   node_->joined_.emplace(place_, this);
   node_->WriteLocals();
@@ -259,6 +267,7 @@ KernelFastCloud::~KernelFastCloud() {
   }
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
+  for (const IfIndex device : {tunnel_, frames_tap_}) node_->keeper_->Release(device);
   node_->Bury(std::move(taps), {tunnel_, frames_tap_, datagrams_tap_});
   node_->clouds_.GiveBack(place_);
 }

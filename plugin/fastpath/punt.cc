@@ -62,6 +62,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     PuntedFrame punted;
     if (kind == kEtherTypeQinQ) {
       punted.way = PuntedFrame::Way::kFrom;
+      read_(place, (room[0] & 1) != 0);
     } else if (kind == kEtherTypeVlan) {
       punted.way = place == FP_PROOF ? PuntedFrame::Way::kTunnelProbe : PuntedFrame::Way::kTo;
     } else {

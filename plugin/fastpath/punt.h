@@ -23,9 +23,12 @@ namespace vxvde {
 // for carried ports, with an 802.1Q tag.
 class FramesTap final : public PuntIo {
  public:
-  // `port_at`: which port has that place; kNone: none (any more).
-  FramesTap(UniqueFd tap, std::function<PortId(uint16_t place)> port_at)
-      : tap_(std::move(tap)), port_at_(std::move(port_at)) {}
+  // `port_at`: which port has that place; kNone: none (any more). `read`: is told of each frame of
+  // a port that has left the queue, and whether it was for a group.
+  FramesTap(
+      UniqueFd tap, std::function<PortId(uint16_t place)> port_at,
+      std::function<void(uint16_t place, bool group)> read = [](uint16_t, bool) {})
+      : tap_(std::move(tap)), port_at_(std::move(port_at)), read_(std::move(read)) {}
 
   int fd() const override { return tap_.get(); }
   absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
@@ -37,6 +40,7 @@ class FramesTap final : public PuntIo {
  private:
   UniqueFd tap_;
   std::function<PortId(uint16_t place)> port_at_;
+  std::function<void(uint16_t place, bool group)> read_;
 };
 
 // Whole packets to a fast port, from the Ethernet header on.

@@ -119,7 +119,11 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   link.alias = attributes.Text(IFLA_IFALIAS);
   link.mtu = static_cast<int>(attributes.U32(IFLA_MTU).value_or(0));
   link.peer = static_cast<IfIndex>(attributes.U32(IFLA_LINK).value_or(0));
-  link.peer_elsewhere = attributes.Find(IFLA_LINK_NETNSID) != nullptr;
+  if (const auto netns = attributes.U32(IFLA_LINK_NETNSID)) {
+    link.peer_elsewhere = true;
+    // NETNSA_NSID_NOT_ASSIGNED is negative.
+    if (static_cast<int>(*netns) >= 0) link.peer_netns = static_cast<int>(*netns);
+  }
   link.type = header->ifi_type;
   link.group = attributes.U32(IFLA_GROUP).value_or(0);
   link.master = static_cast<IfIndex>(attributes.U32(IFLA_MASTER).value_or(0));
@@ -130,6 +134,15 @@ absl::StatusOr<LinkInfo> ParseLink(const nlmsghdr* message) {
   }
   if (const nlattr* info = attributes.Find(IFLA_LINKINFO)) {
     link.kind = Attributes(info).Text(IFLA_INFO_KIND);
+  }
+  if (const nlattr* xdp = attributes.Find(IFLA_XDP)) {
+    const Attributes programs(xdp);
+    const nlattr* mode = programs.Find(IFLA_XDP_ATTACHED);
+    const int attached = mode != nullptr && nla_len(mode) >= 1 ? nla_get_u8(mode) : 0;
+    link.xdp_native =
+        attached == XDP_ATTACHED_DRV || programs.U32(IFLA_XDP_DRV_PROG_ID).has_value();
+    link.xdp_generic =
+        attached == XDP_ATTACHED_SKB || programs.U32(IFLA_XDP_SKB_PROG_ID).has_value();
   }
   return link;
 }
@@ -259,6 +272,12 @@ absl::StatusOr<LinkInfo> Netlink::GetLink(IfIndex index) {
   return GetOneLink(request, absl::StrCat("get link ", Number(index)));
 }
 
+absl::StatusOr<LinkInfo> Netlink::GetLinkIn(int netns, IfIndex index) {
+  NetlinkRequest request(RTM_GETLINK, 0, LinkHeader(index));
+  request.PutU32(IFLA_TARGET_NETNSID, static_cast<uint32_t>(netns));
+  return GetOneLink(request, absl::StrCat("get link ", Number(index), " of namespace ", netns));
+}
+
 absl::StatusOr<std::vector<LinkInfo>> Netlink::ListLinks() {
   NetlinkRequest request(RTM_GETLINK, NLM_F_DUMP, LinkHeader(IfIndex::kNone));
   request.PutU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
@@ -351,12 +370,14 @@ absl::Status Netlink::ChangeLink(IfIndex index, const LinkChange& change) {
   if (change.alias) absl::StrAppend(&what, " alias \"", *change.alias, "\"");
   if (change.gso_max_size) absl::StrAppend(&what, " gso_max_size ", *change.gso_max_size);
   if (change.group) absl::StrAppend(&what, " group ", *change.group);
+  if (change.tx_queue_len) absl::StrAppend(&what, " queue length ", *change.tx_queue_len);
   NetlinkRequest request(RTM_SETLINK, 0, header);
   if (change.mtu) request.PutU32(IFLA_MTU, static_cast<uint32_t>(*change.mtu));
   if (change.mac) request.PutMac(IFLA_ADDRESS, *change.mac);
   if (change.alias) request.PutText(IFLA_IFALIAS, *change.alias);
   if (change.gso_max_size) request.PutU32(IFLA_GSO_MAX_SIZE, *change.gso_max_size);
   if (change.group) request.PutU32(IFLA_GROUP, *change.group);
+  if (change.tx_queue_len) request.PutU32(IFLA_TXQLEN, *change.tx_queue_len);
   return Do(request, what);
 }
 

@@ -40,10 +40,24 @@ struct LinkInfo {
   bool ipv6 = false;     // it may be used: the kernel has it, and disable_ipv6 is 0
   IfIndex peer = IfIndex::kNone;    // IFLA_LINK: index of the other end, in its own namespace
   bool peer_elsewhere = false;      // that namespace is another one (IFLA_LINK_NETNSID)
+  std::optional<int> peer_netns;    // its number, if it has one here
   uint16_t type = 0;                // ARPHRD_ETHER ...
   uint32_t group = 0;               // IFLA_GROUP; 0 is "default"
+  bool xdp_native = false;          // an XDP program runs in the driver
+  bool xdp_generic = false;         // an XDP program runs in the network stack
   IfIndex master = IfIndex::kNone;  // the bridge, bond or VRF that it is a port of
 };
+
+// A classifier of a link's clsact or ingress qdisc.
+struct FilterInfo {
+  std::string kind;       // "bpf", "u32" ...
+  uint16_t priority = 0;  // classifiers run in ascending order
+  uint16_t protocol = 0;  // ETH_P_ALL, ETH_P_IP ...
+  uint32_t handle = 0;    // 0: the classifier as a whole, which the kernel lists as well
+  std::string program;    // of kind "bpf": its name
+  uint32_t program_id = 0;
+};
+enum class Direction { kIngress, kEgress };
 
 // A queueing discipline of a link.
 struct QdiscInfo {
@@ -73,6 +87,7 @@ struct LinkChange {
   std::optional<std::string> alias;
   std::optional<uint32_t> gso_max_size;
   std::optional<uint32_t> group = {};
+  std::optional<uint32_t> tx_queue_len = {};  // frames; of a tap: that wait for its reader
   bool no_ipv6 = false;  // IN6_ADDR_GEN_MODE_NONE: no link-local address, no router solicitation
 };
 
@@ -121,6 +136,8 @@ class Netlink {
   absl::StatusOr<LinkInfo> GetLink(absl::string_view name);
   absl::StatusOr<LinkInfo> GetLink(IfIndex index);
   absl::StatusOr<std::vector<LinkInfo>> ListLinks();
+  // A link of the namespace that this one knows by the number `netns` (CAP_NET_ADMIN there).
+  absl::StatusOr<LinkInfo> GetLinkIn(int netns, IfIndex index);
 
   // AlreadyExists when either name is taken. Both ends are left down. One message makes the
   // pair with names, MACs, MTU, groups, namespace and gso_max_size; aliases, which the kernel does
@@ -152,6 +169,9 @@ class Netlink {
   // At the root and at ingress of one link, those that the kernel makes by itself (noqueue) left
   // out.
   absl::StatusOr<std::vector<QdiscInfo>> ListQdiscs(IfIndex index);
+
+  // The classifiers of chain 0 in the order in which they run; none without such a qdisc.
+  absl::StatusOr<std::vector<FilterInfo>> ListFilters(IfIndex index, Direction direction);
 
   // Frames that the link sends wait for their turn, at most 25 ms behind a whole burst; more are
   // dropped. Replaces the root queueing discipline that is there.
@@ -201,6 +221,25 @@ class NetlinkMonitor {
  private:
   explicit NetlinkMonitor(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
+};
+
+// Tells of which links of a namespace qdiscs, classifiers or properties change (RTNLGRP_TC,
+// RTNLGRP_LINK).
+class LinkWatch {
+ public:
+  struct Changes {
+    std::set<IfIndex> links;
+    bool lost = false;  // more than these may have changed
+  };
+  static absl::StatusOr<LinkWatch> Open();
+  int fd() const { return fd_.get(); }
+  // What waits, without blocking.
+  Changes Read();
+
+ private:
+  explicit LinkWatch(UniqueFd fd);
+  UniqueFd fd_;
+  std::unique_ptr<uint8_t[]> message_;
 };
 
 }  // namespace vxvde

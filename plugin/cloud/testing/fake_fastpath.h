@@ -45,6 +45,10 @@ class FakeFastCloud : public FastCloud {
     SlowCounters slow = {};
     FastLost lost = {};
     absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
+    absl::Status not_now;                      // what CheckPort answers
+    uint32_t flood_limit = 0;
+    std::string obstacle;                     // at the uplink
+    std::map<PortId, std::string> obstacles;  // at ports
     std::function<void()> on_add_port = [] {};
     int port_attempts = 0;
     int discarded = 0;  // descriptors
@@ -76,6 +80,7 @@ class FakeFastCloud : public FastCloud {
   DatagramIo& datagrams() override { return datagrams_; }
   PuntIo& frames() override { return frames_; }
 
+  absl::Status CheckPort(IfIndex) override { return state_->not_now; }
   absl::Status AddPort(PortId port, IfIndex host_end) override {
     ++state_->port_attempts;
     state_->on_add_port();
@@ -145,8 +150,15 @@ class FakeFastCloud : public FastCloud {
     const auto it = state_->peer_counters.find(peer);
     return it != state_->peer_counters.end() ? it->second : FastCounters{};
   }
+  void Tick() override {}
+  void SetFloodLimit(uint32_t rate) override { state_->flood_limit = rate; }
   SlowCounters slow() const override { return state_->slow; }
   FastLost lost() const override { return state_->lost; }
+  std::string Obstacle() const override { return state_->obstacle; }
+  std::string Obstacle(PortId port) const override {
+    const auto it = state_->obstacles.find(port);
+    return it != state_->obstacles.end() ? it->second : "";
+  }
   std::string Explain(const MacAddress& source, const MacAddress& destination) const override {
     return absl::StrCat("From ", source.ToString(), " to ", destination.ToString(), ": fast.");
   }
@@ -196,6 +208,7 @@ class FakeFastPath : public FastPath {
   std::string WhyNotInherited() const override { return ""; }
   void DropInherited() override {}
   void KeepForNextAgent() override {}
+  std::string Hooks() const override { return "tcx"; }
 };
 
 }  // namespace vxvde

@@ -1,0 +1,89 @@
+// PuntRoom: the agent's side of fp_punts (abi.h), memory that it shares with the programs.
+
+#ifndef VXVDE_PLUGIN_FASTPATH_PUNT_ROOM_H_
+#define VXVDE_PLUGIN_FASTPATH_PUNT_ROOM_H_
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "plugin/fastpath/abi.h"
+#include "plugin/os/fd.h"
+
+namespace vxvde {
+
+class PuntRoom {
+ public:
+  static absl::StatusOr<std::unique_ptr<PuntRoom>> Map(int map) {
+    void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+    if (memory == MAP_FAILED) return ErrnoStatus(errno, "map the memory of fp_punts");
+    return std::unique_ptr<PuntRoom>(new PuntRoom(static_cast<fp_punts*>(memory)));
+  }
+  ~PuntRoom() { (void)munmap(punts_, kSize); }
+  PuntRoom(const PuntRoom&) = delete;
+  PuntRoom& operator=(const PuntRoom&) = delete;
+
+  // A frame of the port at `place` was read.
+  void Read(uint32_t place, bool group) {
+    if (place < FP_PORTS) Out(place, group ? FP_PUNT_FLOOD : FP_PUNT_OTHER).fetch_add(1, kRelaxed);
+  }
+  // Nothing of the port waits.
+  void Reset(uint32_t place) {
+    for (int kind = 0; kind < FP_PUNT_KINDS; ++kind) {
+      Out(place, kind).store(In(place, kind).load(kRelaxed), kRelaxed);
+    }
+  }
+  // The place is another port's from now on.
+  void Clear(uint32_t place) {
+    Reset(place);
+    std::atomic_ref(punts_[place].full_at).store(0, kRelaxed);
+    std::atomic_ref(punts_[place].refused).store(0, kRelaxed);
+  }
+  uint64_t Refused(uint32_t place) const {
+    return std::atomic_ref(punts_[place].refused).load(kRelaxed);
+  }
+  // What the tap dropped is never read. A port of which nothing was punted and nothing read since
+  // the last call, and nothing waits that would be read now, has its room back.
+  struct Last {
+    uint32_t in[FP_PUNT_KINDS] = {};
+    uint32_t out[FP_PUNT_KINDS] = {};
+  };
+  void Recover(uint32_t place, Last& last) {
+    for (int kind = 0; kind < FP_PUNT_KINDS; ++kind) {
+      const uint32_t in = In(place, kind).load(kRelaxed);
+      const uint32_t out = Out(place, kind).load(kRelaxed);
+      if (in != out && in == last.in[kind] && out == last.out[kind]) {
+        Out(place, kind).store(in, kRelaxed);
+      }
+      last.in[kind] = in;
+      last.out[kind] = out;
+    }
+  }
+
+ private:
+  static constexpr size_t kSize = sizeof(fp_punts) * FP_PORTS;
+  static_assert(kSize % 4096 == 0);
+  static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
+
+  explicit PuntRoom(fp_punts* punts) : punts_(punts) {}
+  std::atomic_ref<uint32_t> In(uint32_t place, int kind) {
+    return std::atomic_ref(punts_[place].in[kind]);
+  }
+  std::atomic_ref<uint32_t> Out(uint32_t place, int kind) {
+    return std::atomic_ref(punts_[place].out[kind]);
+  }
+
+  fp_punts* punts_;
+};
+
+}  // namespace vxvde
+
+#endif  // VXVDE_PLUGIN_FASTPATH_PUNT_ROOM_H_
