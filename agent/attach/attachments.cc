@@ -423,8 +423,8 @@ void Attachments::RemovePort(Entry& entry, bool with_link) {
   const PortId port = std::exchange(entry.port, PortId::kNone);
   if (port == PortId::kNone) return;
   const absl::StatusOr<CloudHandle*> handle = switch_->Find(entry.cloud.key);
-  absl::StatusOr<std::unique_ptr<FrameIo>> io = handle.status();
-  if (handle.ok()) io = (*handle)->TakePort(port);
+  absl::StatusOr<std::unique_ptr<FrameIo>> io =
+      handle.ok() ? (*handle)->TakePort(port) : handle.status();
   if (io.ok()) {
     links_.bury({.io = *std::move(io), .with_link = with_link, .host_end = entry.host_end});
   } else {
