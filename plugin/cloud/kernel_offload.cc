@@ -138,7 +138,8 @@ void KernelOffload::FollowObstacle(PortId id, Port& port, Instant now) {
 void KernelOffload::ReportRefused(PortId id, Port& port) {
   const uint64_t refused = fast_->CountersOf(id).refused;
   const uint64_t before = std::exchange(port.refused, refused);
-  if (refused != before) host_->OnPortOffload(id, port.state, {.refused = refused - before});
+  if (refused != before)
+    host_->OnPortOffload(id, port.state, {.from = {}, .to = {}, .refused = refused - before});
 }
 
 void KernelOffload::SetFloodLimit(uint32_t rate) {
