@@ -190,8 +190,8 @@ def flood_test(datapath):
         a.run("ip", "neigh", "add", "198.51.100.77", "lladdr", "02:00:00:00:77:77", "dev", "eth0")
         for kind, target in (("broadcast", "198.51.100.255"), ("unknown", "198.51.100.77")):
             floods = [a.start(f"{kind}{k}", program("tests/traffic"), "flood", target, 7777, 18, 9000) for k in range(2)]
-            storms = lambda: sum(int(drop["count"]) for port in n1.agent.ports() for drop in port.get("drops", [])
-                                 if drop["reason"] == "storm")
+            storms = lambda: sum(int(one["count"]) for row in n1.agent.ctl_json("drops").get("drops", [])
+                                 for one in [row.get("drop", row)] if one["reason"] == "storm")
             before = storms()
             wait_for(lambda: storms() > before, 10, f"the {kind} flood is limited")
             got = answered(20)
