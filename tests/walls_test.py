@@ -397,6 +397,7 @@ def test_a_host_on_the_lan():
         n1.plug(lab.lan(1), "eth1")
         # A device of a kind that pods do not have: the packet filter leaves it to the socket.
         n1.ip("link", "add", "lan1", "link", "eth1", "type", "macvlan", "mode", "bridge")
+        n1.sysctl("net/ipv4/conf/eth1/arp_ignore", 1)  # eth1 is no such device
         elsewhere = "192.0.2.120"
         n1.address("lan1", f"{elsewhere}/32")
         host.ip("route", "add", elsewhere, "dev", "eth1")

@@ -140,7 +140,7 @@ void HostEndWall::MarkLinks() {
 }
 
 std::string HostEndWall::problem() const {
-  if (!host_ends_) return "";
+  if (!host_ends_ && links_problem_.empty()) return "";
   for (const std::string* one : {&rules_problem_, &rules_.problem(), &links_problem_}) {
     if (!one->empty()) {
       return absl::StrCat("pods may reach the node's own stack through their host ends: ", *one);

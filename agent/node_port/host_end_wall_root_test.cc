@@ -21,9 +21,9 @@ constexpr char kHostEnd[] = "vx40cuhhrn1i6dk";
 
 class HostEndWallTest : public testing::Test {
  protected:
-  HostEndWallTest() {
+  explicit HostEndWallTest(uint32_t group = kHostEndGroup) {
     VethSpec spec;
-    spec.here = {.name = kHostEnd, .alias = "vxvde:40cuhhrn1i6dk", .mac = {}, .group = group()};
+    spec.here = {.name = kHostEnd, .alias = "vxvde:40cuhhrn1i6dk", .mac = {}, .group = group};
     spec.there = {.name = "eth0", .alias = "", .mac = {}};
     spec.there_netns = pod_.fd().get();
     EXPECT_EQ(node_.OpenNetlink().CreateVeth(spec), absl::OkStatus());
@@ -37,7 +37,6 @@ class HostEndWallTest : public testing::Test {
         "ip link set eth0 addrgenmode none; ip addr add 192.0.2.2/24 dev eth0; "
         "ip addr add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up");
   }
-  virtual uint32_t group() const { return kHostEndGroup; }
 
   LinkInfo HostEnd() { return ValueOrDie(node_.OpenNetlink().GetLink(kHostEnd)); }
   // Is `address` of the node answered to the pod: by ARP or neighbour discovery, and then itself?
@@ -95,7 +94,7 @@ TEST_F(HostEndWallTest, NothingOfThePodReachesTheNodeBehindIt) {
 
 class OldHostEndTest : public HostEndWallTest {
  protected:
-  uint32_t group() const override { return 0; }
+  OldHostEndTest() : HostEndWallTest(/*group=*/0) {}
 };
 
 TEST_F(OldHostEndTest, IsPutBehindTheWall) {
