@@ -446,6 +446,8 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
   RETURN_IF_ERROR(attachments.Restore());
   follow_clouds();
   node_ports.Start();
+  // It may have removed the last host end, and this agent may end before a link event is handled.
+  host_end_wall.MarkLinks();
   ASSIGN_OR_RETURN(std::optional<UniqueFd> passed,
                    InheritedSocket(std::move(inherited), handoff_path));
   UniqueFd listener;
