@@ -220,9 +220,8 @@ TEST_F(IpamTest, ThePortComesAndGoesWithTheCloud) {
 TEST_F(IpamTest, APodThatAnswersKeepsItsAddress) {
   const auto pod = std::make_shared<FakePort::State>();
   ASSERT_TRUE(agent_->On([&] {
-    return agent_->the_switch
-        .AddPort(kBlue, {.name = "pod", .mac = kOther, .mtu = 1450},
-                 std::make_unique<FakePort>(pod))
+    return (*agent_->the_switch.Find(kBlue))
+        ->AddPort({.name = "pod", .mac = kOther, .mtu = 1450}, std::make_unique<FakePort>(pod))
         .ok();
   }));
   const IpAddress taken = IpAddress::V4(192, 0, 2, 3);

@@ -23,8 +23,9 @@ class ConntrackTest : public testing::Test {
     netns_.SetUp("d0", "192.0.2.1/24");
     netns_.Shell("ip addr add 2001:db8::1/64 dev d0 nodad; ip link set lo up");
     netns_.Run([] {
+      // `dnat ip to` alone has IPv4 tracked, `ct state` both families.
       ASSERT_EQ(RunNft("table inet t { chain c { type nat hook output priority -100; "
-                       "udp dport 5000 dnat ip to 192.0.2.7:53; }; }"),
+                       "ct state established accept; udp dport 5000 dnat ip to 192.0.2.7:53; }; }"),
                 absl::OkStatus());
     });
   }
