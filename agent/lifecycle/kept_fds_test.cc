@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -194,7 +195,15 @@ class HolderTest : public testing::Test {
     std::string pattern = "/tmp/holder.XXXXXX";  // a socket's path is short
     folder_ = mkdtemp(pattern.data());
   }
-  ~HolderTest() override { std::filesystem::remove_all(folder_); }
+  ~HolderTest() override { RemoveFolder(); }
+
+  // A holder that ends removes its socket meanwhile.
+  void RemoveFolder() {
+    std::error_code error;
+    do {
+      std::filesystem::remove_all(folder_, error);
+    } while (error == std::errc::no_such_file_or_directory && std::filesystem::exists(folder_));
+  }
 
   FdKeeper Open(seconds patience = kHolderPatience) {
     absl::StatusOr<FdKeeper> keeper = OpenHolder(folder_, patience);
@@ -289,7 +298,7 @@ TEST_F(HolderTest, EndsWhenItsRunDirIsGone) {
   const FdKeeper agent = Open();
   ASSERT_TRUE(agent.keep("tap-1", pipe.reader.get()).ok());
   const pid_t holder = Holder();
-  std::filesystem::remove_all(folder_);
+  RemoveFolder();
   EXPECT_TRUE(WaitFor([&] { return !Lives(holder); }));
 }
 
