@@ -51,7 +51,6 @@ print("listening", flush=True)
 s.recv(64)
 print("heard", flush=True)
 """
-# A datagram to an address that no route leads to: interface, the next hop's MAC, source, destination, port.
 # Datagrams to each address, one flow each, without end: port, addresses.
 SEND = """
 import socket, sys, time
@@ -66,6 +65,7 @@ while True:
             pass
     time.sleep(0.05)
 """
+# A datagram to an address that no route leads to: interface, the next hop's MAC, source, destination, port.
 FRAME = """
 import socket, struct, sys
 interface, mac, source, destination, port = sys.argv[1:]
