@@ -61,7 +61,7 @@ namespace vxvde {
 namespace {
 
 constexpr std::chrono::seconds kUplinkTick(2);
-constexpr unsigned kLongestEnd = 5;  // seconds; gRPC takes 2 for calls that do not end
+constexpr unsigned kMaxShutdown = 5;  // seconds; gRPC takes 2 for calls that do not end
 
 // What docs/OPERATIONS.md gives the reasons for ("What the agent may do").
 constexpr Capabilities kCapabilitiesToStart = {
@@ -145,20 +145,22 @@ void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud
       return log.Warn("port failed", {{"cloud", cloud}, {"port", port}});
     case Kind::kPortBlocked:
       return log.Warn(
-          "loop", {{"cloud", cloud},
-                   {"port", port},
-                   {"seen", "frames of other ports come from it"},
-                   {"so", "nothing is flooded to or from it for 30 s; end the bridge behind it"}});
+          "loop",
+          {{"cloud", cloud},
+           {"port", port},
+           {"seen", "frames of other ports come from it"},
+           {"effect", "nothing is flooded to or from it for 30 s; end the bridge behind it"}});
     case Kind::kStorm:
       if (event.port != PortId::kNone) {
         return log.Warn("storm", {{"cloud", cloud}, {"port", port}});
       }
       return log.Warn("storm", {{"cloud", cloud}, {"from", "peers"}, {"one", peer}});
     case Kind::kStationHeld:
-      return log.Warn("station held", {{"cloud", cloud},
-                                       {"mac", mac},
-                                       {"at", peer.empty() ? absl::StrCat("port ", port) : peer},
-                                       {"why", "it moves too often: a loop, or a MAC used twice"}});
+      return log.Warn("station held",
+                      {{"cloud", cloud},
+                       {"mac", mac},
+                       {"at", peer.empty() ? absl::StrCat("port ", port) : peer},
+                       {"reason", "it moves too often: a loop, or a MAC used twice"}});
     case Kind::kPortAdded:
       return log.Debug("port added", {{"cloud", cloud}, {"port", port}});
     case Kind::kPortRemoved:
@@ -172,7 +174,7 @@ void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud
     case Kind::kStationMoved:
       return log.Debug("station moved", {{"cloud", cloud}, {"mac", mac}, {"peer", peer}});
     case Kind::kGroupUnheard:
-      return log.Warn("group not heard", {{"cloud", cloud}, {"why", event.text}});
+      return log.Warn("group not heard", {{"cloud", cloud}, {"reason", event.text}});
     case Kind::kGroupHeard:
       return log.Info("group heard again", {{"cloud", cloud}});
     case Kind::kStationGone:
@@ -223,14 +225,14 @@ absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, FdStore* store, const
     if (fast.ok()) {
       if (const std::string anew = (*fast)->WhyNotInherited(); !anew.empty()) {
         log.Warn("kernel datapath begun anew",
-                 {{"why", anew}, {"so", "pods' ports are the agent's for a moment"}});
+                 {{"reason", anew}, {"effect", "pods' ports are the agent's for a moment"}});
       }
       log.Info("kernel datapath", {{"hooks", (*fast)->Hooks()}});
       return NodeFastPath{*std::move(fast), ""};
     }
     if (wanted == Datapath::kKernel) return Annotate(fast.status(), "`datapath: kernel`");
     why = std::string(fast.status().message());
-    log.Info("no kernel datapath", {{"why", why}, {"instead", "user"}});
+    log.Info("no kernel datapath", {{"reason", why}, {"fallback", "user"}});
   }
   // One before us may have had it, and not ended well.
   Warn(log, "fast path not removed", RemoveKernelFastPath());
@@ -244,7 +246,7 @@ absl::Status DropPrivileges(const std::vector<AttachmentInfo>& attachments, bool
   if (std::any_of(attachments.begin(), attachments.end(), [](const AttachmentInfo& one) {
         return one.mode == "tap" && one.port == PortId::kNone;
       })) {
-    log.Warn("privileges kept", {{"why", "taps of pods are still to be opened"}});
+    log.Warn("privileges kept", {{"reason", "taps of pods are still to be opened"}});
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(KeepCapabilities(kCapabilitiesToRun));
@@ -265,7 +267,7 @@ void Reload(const Flags& flags, const Log& log, Ipam& claims, Attachments& attac
   if (config->metrics != attachments.config().metrics) {
     log.Warn("metrics address kept", {{"was", attachments.config().metrics},
                                       {"configured", config->metrics},
-                                      {"why", "it is bound at start; restart the agent"}});
+                                      {"reason", "it is bound at start; restart the agent"}});
   }
   if (config->datapath != attachments.config().datapath) {
     log.Warn("datapath changed", {{"was", std::string(DatapathName(attachments.config().datapath))},
@@ -294,7 +296,7 @@ FdKeeper OpenFdKeeper(const std::string& run_dir, std::map<std::string, UniqueFd
   absl::StatusOr<FdKeeper> holder = OpenHolder(run_dir);
   if (holder.ok()) return *std::move(holder);
   log.Warn("no holder", {{"error", std::string(holder.status().message())},
-                         {"so", "frames that come while the agent is restarted are lost"}});
+                         {"effect", "frames that come while the agent is restarted are lost"}});
   return {.what = "nobody"};
 }
 
@@ -475,7 +477,7 @@ absl::Status Run(const Flags& flags, const Log& log, const UniqueFd& signals, Co
         log.Info("stopping", {{"signal", strsignal(*signal)}});
         Warn(log, "not notified", NotifyServiceManager("STOPPING=1"));
         // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
-        alarm(kLongestEnd);
+        alarm(kMaxShutdown);
         try {
           stopping = std::thread([&] {
             status->Shutdown();

@@ -10,9 +10,9 @@ def integration_test(name, data = [], size = "medium", product = True, tags = []
         native.sh_test(
             name = target,
             size = size,
-            srcs = ["py.sh"],
-            args = ["tests/%s.py" % name],
-            data = [name + ".py", ":lib"] + data + ([
+            srcs = ["//tests:py.sh"],
+            args = ["%s/%s.py" % (native.package_name(), name)],
+            data = [name + ".py", "//tests:lib"] + data + ([
                 "//agent:vxvde-agent",
                 "//agent:vxvdectl",
                 "//cni:vxvde",

@@ -270,7 +270,7 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
   RETURN_IF_ERROR(io.status());
   ASSIGN_OR_RETURN(entry.port, AddPort(entry, *std::move(io)));
   if (entry.wish.subnets.empty() && !addresses.empty()) {
-    claims_->Occupy(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
+    claims_->RegisterExternal(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
   }
   RETURN_IF_ERROR(Publish(entry));
   entry.record.netns_id = entry.netns.id;
@@ -426,7 +426,7 @@ void Attachments::RemovePort(Entry& entry, bool with_link) {
   absl::StatusOr<std::unique_ptr<FrameIo>> io =
       handle.ok() ? (*handle)->TakePort(port) : handle.status();
   if (io.ok()) {
-    links_.bury({.io = *std::move(io), .with_link = with_link, .host_end = entry.host_end});
+    links_.close_later({.io = *std::move(io), .with_link = with_link, .host_end = entry.host_end});
   } else {
     log_->Warn("port not removed",
                {{"id", entry.record.id}, {"error", std::string(io.status().message())}});
@@ -448,7 +448,7 @@ void Attachments::LogEnd(const Entry& entry, absl::string_view event, absl::stri
                      {"cloud", CloudName(entry.cloud.key)},
                      {"container", entry.record.container_id},
                      {"ifname", entry.record.ifname},
-                     {"why", std::string(why)}});
+                     {"reason", std::string(why)}});
 }
 
 void Attachments::Drop(Entries::iterator found, absl::string_view event, absl::string_view why) {

@@ -110,7 +110,7 @@ absl::Status Attachments::Restore() {
                        [&](const auto& entry) { return entry.second.cloud.key == key; });
   };
   for (const auto& [key, port] : contents.ports) {
-    if (wanted(key)) clouds_.Recall(key, port);
+    if (wanted(key)) clouds_.Restore(key, port);
   }
   TakeUpWaiting();
   // Once more at once what failed for a moment: what an earlier agent has left for it is dropped
@@ -178,7 +178,7 @@ absl::Status Attachments::TakeUp(Entry& entry) {
     }
     entry.record = std::move(now);
   }
-  claims_->Occupy(record.id, entry.cloud.key, record.mac, record.addresses);
+  claims_->RegisterExternal(record.id, entry.cloud.key, record.mac, record.addresses);
   entry.port = *port;
   entry.state = State::kAttached;
   entry.problem.clear();
@@ -232,7 +232,7 @@ void Attachments::SetConfig(Config config) {
                {{"cloud", was->name},
                 {"joined", FormatVnl(joined.config)},
                 {"configured", is == nullptr ? "no more" : FormatVnl(is->config)},
-                {"why", "it is in use; the change counts once its last port here is gone"}});
+                {"reason", "it is in use; the change counts once its last port here is gone"}});
   }
   config_ = std::move(config);
   for (const auto& [id, entry] : entries_) {

@@ -36,10 +36,10 @@ void Attachments::EndPlan(const std::string& id) {
   if (ours) {
     // If the plugin lives it does the same, and each lets the other.
     ++reconciled_.links;
-    log_->Info(
-        "link deleted",
-        {{"id", id}, {"interface", link->name}, {"why", "its ADD ended before it was committed"}});
-    links_.bury({.io = nullptr, .with_link = true, .host_end = link->index});
+    log_->Info("link deleted", {{"id", id},
+                                {"interface", link->name},
+                                {"reason", "its ADD ended before it was committed"}});
+    links_.close_later({.io = nullptr, .with_link = true, .host_end = link->index});
   }
 }
 
@@ -118,8 +118,8 @@ void Attachments::NoteUnknownLinks(const KernelSnapshot& sight) {
       log_->Warn("unknown link",
                  {{"interface", link.name},
                   {"alias", link.alias},
-                  {"why", "it has our mark, but nothing in the run-dir knows of it"},
-                  {"so", "it is left alone: it may be an agent's with another run-dir"}});
+                  {"reason", "it has our mark, but nothing in the run-dir knows of it"},
+                  {"effect", "it is left alone: it may be an agent's with another run-dir"}});
     }
     unknown.insert(link.alias);
   }

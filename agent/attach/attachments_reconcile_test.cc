@@ -110,9 +110,9 @@ TEST_F(ReconcileTest, TheLinkOfAPlanThatEndedIsDeleted) {
   kernel_.AddVeth(plan->id);
   const IfIndex index = kernel_.links.begin()->second.index;
   agent_->attachments.Rollback(plan->ticket);
-  ASSERT_THAT(kernel_.buried, SizeIs(1));
-  EXPECT_EQ(kernel_.buried[0].host_end, index);
-  EXPECT_TRUE(kernel_.buried[0].with_link);
+  ASSERT_THAT(kernel_.closed_later, SizeIs(1));
+  EXPECT_EQ(kernel_.closed_later[0].host_end, index);
+  EXPECT_TRUE(kernel_.closed_later[0].with_link);
   EXPECT_THAT(Noted(), ElementsAre(plan->id)) << "until it has gone";
   kernel_.links.clear();
   agent_->RunUntil([&] { return Noted().empty(); });
@@ -125,7 +125,7 @@ TEST_F(ReconcileTest, ALinkWithoutAnAliasYetIsOursByItsName) {
   kernel_.links.begin()->second.alias.clear();
   kernel_.links.begin()->second.kind = "veth";
   agent_->attachments.Rollback(plan->ticket);
-  EXPECT_THAT(kernel_.buried, SizeIs(1));
+  EXPECT_THAT(kernel_.closed_later, SizeIs(1));
 }
 
 TEST_F(ReconcileTest, AnAgentThatIsKilledLeavesItsPlansToTheNext) {
@@ -135,7 +135,7 @@ TEST_F(ReconcileTest, AnAgentThatIsKilledLeavesItsPlansToTheNext) {
   ASSERT_TRUE(without.ok());
   // A kill: no destructor of a plan's connection.
   Restart();
-  ASSERT_THAT(kernel_.buried, SizeIs(1));
+  ASSERT_THAT(kernel_.closed_later, SizeIs(1));
   EXPECT_THAT(Noted(), ElementsAre(plan->id));
   EXPECT_THAT(Records(), IsEmpty());
   kernel_.links.clear();
@@ -146,14 +146,14 @@ TEST_F(ReconcileTest, AnAddThatComesAgainKeepsItsNewLink) {
   const auto plan = Plan(Request("c1"));
   kernel_.AddVeth(plan->id);
   agent_->attachments.Rollback(plan->ticket);
-  kernel_.buried.clear();
+  kernel_.closed_later.clear();
   ASSERT_TRUE(Add(Request("c1")).ok());
   Reconcile();
   bool later = false;
   const auto timer = agent_->loop->After(std::chrono::milliseconds(1500), [&] { later = true; });
   agent_->RunUntil([&] { return later; });
   agent_->loop->Cancel(timer);
-  EXPECT_THAT(kernel_.buried, IsEmpty());
+  EXPECT_THAT(kernel_.closed_later, IsEmpty());
   EXPECT_THAT(Noted(), IsEmpty());
   EXPECT_THAT(Containers(), ElementsAre("c1"));
 }
@@ -181,7 +181,7 @@ TEST_F(ReconcileTest, ALinkThatNobodyHereKnowsIsToldOfAndLeftAlone) {
   kernel_.AddVeth("zzz");
   kernel_.links["vxzzz"].alias = "vxvde-like";
   for (int i = 0; i < 2; ++i) Reconcile();
-  EXPECT_THAT(kernel_.buried, IsEmpty());
+  EXPECT_THAT(kernel_.closed_later, IsEmpty());
   EXPECT_EQ(found().unknown_links, 1u);
   EXPECT_EQ(std::count_if(agent_->lines.begin(), agent_->lines.end(),
                           [](const std::string& line) {
@@ -261,7 +261,7 @@ TEST_F(ReconcileTest, BothFilesTornAreReportedAndDelStillWorks) {
   EXPECT_THAT(Containers(), IsEmpty());
   Reconcile();
   EXPECT_EQ(found().unknown_links, 1u) << "a living pod's interface is not deleted";
-  EXPECT_THAT(kernel_.buried, IsEmpty());
+  EXPECT_THAT(kernel_.closed_later, IsEmpty());
   EXPECT_EQ(*agent_->attachments.Detach(request.key), false);
   EXPECT_TRUE(Add(request).ok());
 }

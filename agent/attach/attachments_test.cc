@@ -278,18 +278,18 @@ TEST_F(AttachmentsTest, EachWriteOfAddFailsInTurn) {
 TEST_F(AttachmentsTest, ADetachBuriesThePortWithItsLink) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   ASSERT_TRUE(*agent_->attachments.Detach(Request("c1").key));
-  ASSERT_EQ(kernel_.buried.size(), 1);
-  EXPECT_NE(kernel_.buried[0].io, nullptr);
-  EXPECT_TRUE(kernel_.buried[0].with_link);
-  EXPECT_EQ(kernel_.buried[0].host_end, kernel_.links[HostIfName(IdOf(Request("c1")))].index);
+  ASSERT_EQ(kernel_.closed_later.size(), 1);
+  EXPECT_NE(kernel_.closed_later[0].io, nullptr);
+  EXPECT_TRUE(kernel_.closed_later[0].with_link);
+  EXPECT_EQ(kernel_.closed_later[0].host_end, kernel_.links[HostIfName(IdOf(Request("c1")))].index);
 
   PlanRequest tap = Request("c2");
   tap.tap = true;
   ASSERT_TRUE(Add(tap).ok());
   ASSERT_TRUE(*agent_->attachments.Detach(tap.key));
-  ASSERT_EQ(kernel_.buried.size(), 2);
-  EXPECT_TRUE(kernel_.buried[1].with_link);
-  EXPECT_EQ(kernel_.buried[1].host_end, IfIndex::kNone);
+  ASSERT_EQ(kernel_.closed_later.size(), 2);
+  EXPECT_TRUE(kernel_.closed_later[1].with_link);
+  EXPECT_EQ(kernel_.closed_later[1].host_end, IfIndex::kNone);
 }
 
 // Its interface is the plugin's, which is about to undo what it did.
@@ -299,8 +299,8 @@ TEST_F(AttachmentsTest, AFailedCommitBuriesThePortAlone) {
   kernel_.AddVeth(plan->id);
   std::filesystem::remove_all(run_dir_ + "/attachments");  // the record cannot be written
   ASSERT_FALSE(Commit(*plan).ok());
-  ASSERT_EQ(kernel_.buried.size(), 1);
-  EXPECT_FALSE(kernel_.buried[0].with_link);
+  ASSERT_EQ(kernel_.closed_later.size(), 1);
+  EXPECT_FALSE(kernel_.closed_later[0].with_link);
 }
 
 TEST_F(AttachmentsTest, ADetachWhoseRecordCannotBeRemovedIsTriedAgain) {

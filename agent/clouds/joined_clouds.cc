@@ -59,7 +59,7 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
                {{"cloud", NameOfCloud(config, cloud)},
                 {"was", absl::StrCat(before->second)},
                 {"is", absl::StrCat(options.unicast_port)},
-                {"why", "the old one is taken; members find us again with our next frames"}});
+                {"reason", "the old one is taken; members find us again with our next frames"}});
   }
   ports_ = std::move(ports);
   const CloudOptions& joined = joined_.emplace(cloud.key, std::move(options)).first->second;
@@ -155,14 +155,14 @@ void JoinedClouds::FollowUplinks(const Config& config) {
                                          {"was", options.uplink_name},
                                          {"tried", uplink->name},
                                          {"error", said},
-                                         {"why", "the old one is gone; this is tried again"}});
+                                         {"reason", "the old one is gone; this is tried again"}});
       continue;
     }
     stuck_.erase(key);
     log_->Info("uplink changed", {{"cloud", cloud},
                                   {"was", options.uplink_name},
                                   {"is", uplink->name},
-                                  {"why", "the old one is gone"}});
+                                  {"reason", "the old one is gone"}});
     options.uplink = uplink->index;
     options.uplink_name = uplink->name;
     options.uplink_mtu = uplink->mtu;

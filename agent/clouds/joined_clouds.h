@@ -31,7 +31,7 @@ class JoinedClouds {
       : switch_(the_switch), store_(store), log_(log), links_(links) {}
 
   // Before a restart the cloud had this unicast port.
-  void Recall(const CloudKey& cloud, uint16_t unicast_port) {
+  void Restore(const CloudKey& cloud, uint16_t unicast_port) {
     ports_[cloud] = unicast_port;
     recalled_[cloud] = unicast_port;
   }

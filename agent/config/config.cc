@@ -25,7 +25,7 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxConfigSize = 1 << 20;
-constexpr int kMostStorm = 100'000'000;  // frames a second; nobody sends more
+constexpr int kMaxStorm = 100'000'000;  // frames a second; nobody sends more
 
 // One pass over the document, collecting what is wrong.
 class Reader {
@@ -352,7 +352,7 @@ class Reader {
 
   void ReadStorm(const YAML::Node& value, StormLimits& storm) {
     const auto limit = [&](const YAML::Node& v, const char* key, uint32_t& out) {
-      const auto number = Number(v, key, 0, kMostStorm);
+      const auto number = Number(v, key, 0, kMaxStorm);
       if (number.has_value()) out = static_cast<uint32_t>(*number);
     };
     ReadMap(value, "storm",

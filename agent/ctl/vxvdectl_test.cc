@@ -62,7 +62,7 @@ class VxvdectlTest : public testing::Test {
   }
   Ran Ctl(const std::string& arguments) const { return Shell(Command(arguments)); }
   Ran Reflect(const std::string& arguments) const {
-    return Shell(absl::StrCat("/usr/bin/python3 tests/grpc_reflect.py unix:", directory_,
+    return Shell(absl::StrCat("/usr/bin/python3 tests/status/grpc_reflect.py unix:", directory_,
                               "/status.sock ", arguments));
   }
 
@@ -257,7 +257,7 @@ TEST_F(VxvdectlTest, WatchEndsWithItsAgent) {
   EXPECT_THAT(rest, HasSubstr("vxvdectl: no answer from the agent"));
 }
 
-// A client that has nothing but Python's grpcio: see tests/grpc_reflect.py.
+// A client that has nothing but Python's grpcio: see tests/status/grpc_reflect.py.
 TEST_F(VxvdectlTest, ReflectionIsEnoughForAStranger) {
   const Ran services = Reflect("");
   EXPECT_EQ(services.exit_code, 0) << services.output;

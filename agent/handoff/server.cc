@@ -53,7 +53,7 @@ void HandoffServer::Accept() {
   UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket) return;  // the caller left, or no descriptor is free and the next turn tries again
   const auto refuse = [&](uint32_t code, const std::string& message, const std::string& remedy) {
-    log_->Warn("handoff refused", {{"why", message}});
+    log_->Warn("handoff refused", {{"reason", message}});
     SendAnswer(socket, HandoffRefusal(code, message, remedy));
   };
   const absl::StatusOr<ucred> peer = UnixPeer(socket);
@@ -75,7 +75,7 @@ void HandoffServer::Accept() {
       std::move(socket), service_, [this, fd](const std::string& answer) { Answer(fd, answer); });
   if (const absl::Status status = loop_->Watch(fd, EPOLLIN, [this, fd](uint32_t) { Read(fd); });
       !status.ok()) {
-    log_->Error("handoff refused", {{"why", std::string(status.message())}});
+    log_->Error("handoff refused", {{"reason", std::string(status.message())}});
     return;
   }
   connections_.emplace(fd, std::move(connection));

@@ -39,7 +39,8 @@ class AddressClaims {
   // Refusal (kAddressInUse names the station, kPoolExhausted the subnet).
   using Claimed = std::function<void(absl::StatusOr<std::vector<IpPrefix>>)>;
   virtual void Claim(AddressWish wish, Claimed done) = 0;
-  // Ends a lease, a claim in progress, or the effect of Occupy. Does nothing if there is none.
+  // Ends a lease, a claim in progress, or the effect of RegisterExternal. Does nothing if there is
+  // none.
   virtual void Release(const std::string& lease) = 0;
 
   // All leases, including those of clouds that are not joined, and the cloud of each.
@@ -51,8 +52,8 @@ class AddressClaims {
 
   // Reserves addresses that an attachment has by other means: an IPAM plugin, a static request.
   // Replaces those that `lease` had before.
-  virtual void Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
-                      const std::vector<IpPrefix>& addresses) = 0;
+  virtual void RegisterExternal(const std::string& lease, const CloudKey& cloud,
+                                const MacAddress& mac, const std::vector<IpPrefix>& addresses) = 0;
 
   // A refusal (kPoolExhausted) if Claim would find no address in one of `subnets`.
   virtual absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const = 0;

@@ -218,8 +218,8 @@ void Allocator::Release(Instant now, const std::string& name) {
   for (const IpAddress& address : held_.RemoveLease(now, name, pools_)) conflicts_.Remove(address);
 }
 
-void Allocator::Occupy(Instant now, const std::string& name, const MacAddress& mac,
-                       const std::vector<IpPrefix>& addresses) {
+void Allocator::RegisterExternal(Instant now, const std::string& name, const MacAddress& mac,
+                                 const std::vector<IpPrefix>& addresses) {
   if (const HeldAddresses::Lease* lease = held_.FindLease(name)) {
     // A lease that was restored, reported again by its attachment. Prefix lengths may differ.
     const bool same = std::equal(

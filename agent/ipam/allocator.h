@@ -79,8 +79,8 @@ class Allocator {
   void Claim(Instant now, const AddressWish& wish);
   void Release(Instant now, const std::string& lease);
   // Holds addresses that a pod has already, without probes.
-  void Occupy(Instant now, const std::string& lease, const MacAddress& mac,
-              const std::vector<IpPrefix>& addresses);
+  void RegisterExternal(Instant now, const std::string& lease, const MacAddress& mac,
+                        const std::vector<IpPrefix>& addresses);
   // Holds the addresses of a lease from before a restart, without probes.
   void Restore(Instant now, const LeaseRecord& lease);
 

@@ -236,8 +236,8 @@ TEST(Allocator, NoFrameBreaksTheInvariants) {
     if (random() % 8 == 0) lan.Claim(node, lan.Wish(lease, random() % 2 ? "a/b" : "c"));
     if (random() % 8 == 0) lan.Release(node, lease);
     if (random() % 16 == 0) {
-      node.allocator->Occupy(lan.now_, absl::StrCat("o", random() % 3), Mac(0xc0, 200),
-                             {{address(), 29}});
+      node.allocator->RegisterExternal(lan.now_, absl::StrCat("o", random() % 3), Mac(0xc0, 200),
+                                       {{address(), 29}});
     }
     lan.Run(std::chrono::milliseconds(random() % 60));
     std::set<IpAddress> held;

@@ -297,7 +297,7 @@ TEST(Allocator, AddressesBroughtByPodsAreOccupied) {
   FakeLan::Node& b = lan.AddNode();
   std::vector<IpPrefix> most;
   for (int i = 1; i <= 5; ++i) most.push_back(P(absl::StrCat("192.0.2.", i, "/29")));
-  a.allocator->Occupy(lan.now_, "static", Mac(0xc0, 99), most);
+  a.allocator->RegisterExternal(lan.now_, "static", Mac(0xc0, 99), most);
   lan.Claim(a, lan.Wish("here"));
   lan.Run(3s);
   EXPECT_THAT(a.leases["here"], ElementsAre(P("192.0.2.6/29")));
@@ -320,7 +320,7 @@ TEST(Allocator, ARestoredLeaseIsHeld) {
                            .mac = Mac(0xc0, 7),
                            .addresses = {P("192.0.2.1/30")}};
   a.allocator->Restore(lan.now_, record);
-  a.allocator->Occupy(lan.now_, "x", Mac(0xc0, 7), {P("192.0.2.1/30")});
+  a.allocator->RegisterExternal(lan.now_, "x", Mac(0xc0, 7), {P("192.0.2.1/30")});
   EXPECT_EQ(lan.Snapshot(a).held.at(0).use, Use::kLeased)
       << "the report of its attachment does not change that";
   lan.Claim(b, lan.Wish("y"));
@@ -341,7 +341,7 @@ TEST(Allocator, AFailedClaimMayCompleteALateOne) {
   // Two addresses are left, and one of them is heard in use.
   std::vector<IpPrefix> brought;
   for (int i = 1; i <= 60; ++i) brought.push_back(P(absl::StrCat("192.0.2.", i, "/26")));
-  allocator.Occupy(now, "brought", Mac(0xc0, 1), brought);
+  allocator.RegisterExternal(now, "brought", Mac(0xc0, 1), brought);
   const auto answer = [&](const IpAddress& address) {
     Neighbour message;
     message.kind = Neighbour::Kind::kHas;
@@ -357,7 +357,8 @@ TEST(Allocator, AFailedClaimMayCompleteALateOne) {
     made.mac = Mac(0xc0, 2);
     return made;
   };
-  allocator.Occupy(now, "for now", Mac(0xc0, 3), {P("192.0.2.61/26"), P("192.0.2.62/26")});
+  allocator.RegisterExternal(now, "for now", Mac(0xc0, 3),
+                             {P("192.0.2.61/26"), P("192.0.2.62/26")});
   allocator.SetPools(now, {small}, /*defend=*/false);
   allocator.Release(now, "for now");
   answer(A("192.0.2.61"));

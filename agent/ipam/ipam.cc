@@ -196,11 +196,11 @@ size_t Ipam::Collect(const std::set<std::string>& attachments) {
   return orphans.size();
 }
 
-void Ipam::Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
-                  const std::vector<IpPrefix>& addresses) {
+void Ipam::RegisterExternal(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
+                            const std::vector<IpPrefix>& addresses) {
   const auto live = live_.find(cloud);
   if (live == live_.end()) return;  // a cloud without subnets: none is allocated there
-  live->second->allocator->Occupy(parts_.loop->now(), lease, mac, addresses);
+  live->second->allocator->RegisterExternal(parts_.loop->now(), lease, mac, addresses);
   Drain(cloud);
 }
 

@@ -63,8 +63,8 @@ class Ipam final : public AddressClaims {
   void Release(const std::string& lease) override;
   std::map<std::string, CloudKey> Leases() const override;
   size_t Collect(const std::set<std::string>& attachments) override;
-  void Occupy(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
-              const std::vector<IpPrefix>& addresses) override;
+  void RegisterExternal(const std::string& lease, const CloudKey& cloud, const MacAddress& mac,
+                        const std::vector<IpPrefix>& addresses) override;
   absl::Status Ready(const CloudKey& cloud, const std::vector<IpPrefix>& subnets) const override;
 
   std::vector<AllocatorSnapshot> Snapshot() const override;

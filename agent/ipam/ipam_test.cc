@@ -89,8 +89,8 @@ struct Agent {
   void Release(const std::string& lease) {
     On([&] { return ipam.Release(lease), true; });
   }
-  void Occupy(const CloudKey& cloud, const std::vector<IpPrefix>& addresses) {
-    On([&] { return ipam.Occupy(kId, cloud, kPod, addresses), true; });
+  void RegisterExternal(const CloudKey& cloud, const std::vector<IpPrefix>& addresses) {
+    On([&] { return ipam.RegisterExternal(kId, cloud, kPod, addresses), true; });
   }
 
   uint64_t random = 0;
@@ -176,7 +176,7 @@ TEST_F(IpamTest, ARestartedAgentHoldsWhatIsAttached) {
       << first.status() << second.status() << node.status();
   agent_ = nullptr;  // one agent at a time
   agent_ = std::make_unique<Agent>(run_dir_);
-  agent_->Occupy(kBlue, *first);
+  agent_->RegisterExternal(kBlue, *first);
   agent_->On([&] { return agent_->ipam.Collect({kId}), true; });
   EXPECT_THAT(Files(), SizeIs(2)) << "those of the attachment and of the node's own port";
   EXPECT_THAT(agent_->On([&] { return agent_->ipam.Leases(); }),
@@ -205,7 +205,7 @@ TEST_F(IpamTest, ALeaseWhoseFileCannotBeRemovedIsCollectedLater) {
 TEST_F(IpamTest, ThePortComesAndGoesWithTheCloud) {
   EXPECT_EQ(agent_->Ports(kBlue), 1u);
   EXPECT_EQ(agent_->Ports(kFlat), 0u) << "no addresses are allocated without subnets";
-  agent_->Occupy(kFlat, {*IpPrefix::Parse("192.0.2.9/29")});
+  agent_->RegisterExternal(kFlat, {*IpPrefix::Parse("192.0.2.9/29")});
   EXPECT_THAT(agent_->On([&] { return agent_->ipam.Snapshot(); }), SizeIs(1));
   for (const CloudKey& cloud : {kFlat, kBlue}) {
     agent_->On([&] { return agent_->ipam.OnLeaving(cloud), true; });

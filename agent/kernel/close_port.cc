@@ -8,7 +8,7 @@
 namespace vxvde {
 namespace {
 
-void DeleteLink(const DeadPort& port) {
+void DeleteLink(const ClosingPort& port) {
   if (port.host_end == IfIndex::kNone) {
     // The tap ends with its last descriptor (tun_detach in drivers/net/tun.c).
     (void)ioctl(port.io->fd(), TUNSETPERSIST, 0);
@@ -21,7 +21,7 @@ void DeleteLink(const DeadPort& port) {
 
 }  // namespace
 
-void ClosePort(DeadPort port) {
+void ClosePort(ClosingPort port) {
   if (port.with_link) DeleteLink(port);
   port.io.reset();
 }

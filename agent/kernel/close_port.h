@@ -10,7 +10,7 @@ namespace vxvde {
 
 // Works in the network namespace of the calling thread. Deleting the interface is best effort: the
 // plugin deletes what is left, and reports errors.
-void ClosePort(DeadPort port);
+void ClosePort(ClosingPort port);
 
 }  // namespace vxvde
 

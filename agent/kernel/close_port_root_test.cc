@@ -22,9 +22,9 @@ bool Has(const TestNetNs& netns, const std::string& name) {
 class ClosePortTest : public testing::Test {
  protected:
   // A veth pair with its host end as a port.
-  DeadPort Veth(bool with_link) {
+  ClosingPort Veth(bool with_link) {
     ConnectVeth(host_, "host0", pod_, "eth0");
-    DeadPort port;
+    ClosingPort port;
     port.with_link = with_link;
     port.host_end = ValueOrDie(host_.OpenNetlink().GetLink("host0")).index;
     host_.Run([&] { port.io = ValueOrDie(OpenPacketPort(port.host_end)); });
@@ -32,17 +32,17 @@ class ClosePortTest : public testing::Test {
   }
 
   // A persistent tap in the pod, and its queue as a port.
-  DeadPort Tap(bool with_link) {
+  ClosingPort Tap(bool with_link) {
     UniqueFd tap;
     pod_.Run([&] { tap = ValueOrDie(OpenTap("eth0", /*persistent=*/true)); });
-    DeadPort port;
+    ClosingPort port;
     port.with_link = with_link;
     port.io = ValueOrDie(OpenTapPort(std::move(tap)));
     return port;
   }
 
   // On a background thread, as the agent does it, and to its end.
-  void Close(DeadPort port) {
+  void Close(ClosingPort port) {
     host_.Run([&] {
       ValueOrDie(BackgroundCloser::Start())->CloseLater([port = std::move(port)]() mutable {
         ClosePort(std::move(port));
@@ -75,7 +75,7 @@ TEST_F(ClosePortTest, AnInterfaceThatThePluginDeletesIsLeft) {
 
 // The name may be that of the next ADD by now.
 TEST_F(ClosePortTest, ALinkThatIsGoneIsNotMistakenForTheNextOfItsName) {
-  DeadPort port = Veth(/*with_link=*/true);
+  ClosingPort port = Veth(/*with_link=*/true);
   ASSERT_TRUE(host_.OpenNetlink().DeleteLink(port.host_end).ok());
   ConnectVeth(host_, "host0", pod_, "eth0");
   Close(std::move(port));

@@ -99,8 +99,8 @@ absl::StatusOr<Links> KernelLinks(FdStore* store) {
                   bool watched) { return ReopenTap(store, netns, ifname, alias, watched); },
       .netns_of_tap = [netlink](const UniqueFd& tap,
                                 const std::string& path) { return NetNsOf(*netlink, tap, path); },
-      .bury =
-          [closer](DeadPort port) {
+      .close_later =
+          [closer](ClosingPort port) {
             closer->CloseLater([port = std::move(port)]() mutable { ClosePort(std::move(port)); });
           },
   };

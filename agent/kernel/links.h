@@ -19,7 +19,7 @@
 namespace vxvde {
 
 // A port that the switch has given back.
-struct DeadPort {
+struct ClosingPort {
   std::unique_ptr<FrameIo> io;
   // Its interface is to go with it: the veth pair with this host end, or the tap that `io` is.
   bool with_link = false;
@@ -55,7 +55,7 @@ struct Links {
   // Closes the port soon on a background thread (close_port.h). Deleting its interface as well
   // saves the DEL that comes next from waiting; a caller that depends on it deletes the interface
   // itself.
-  std::function<void(DeadPort)> bury = [](const DeadPort&) {};
+  std::function<void(ClosingPort)> close_later = [](const ClosingPort&) {};
 };
 
 // The kernel of the calling thread's network namespace. Ports are kept in `store`, which outlives

@@ -74,7 +74,7 @@ void KeptFds::Ask(const std::function<absl::Status()>& keeper) {
   log_->Warn("descriptors not kept",
              {{"keeper", keeper_.what},
               {"error", std::string(status.message())},
-              {"so", "a restart of this agent loses what waits in them; all else goes on"}});
+              {"effect", "a restart of this agent loses what waits in them; all else goes on"}});
 }
 
 }  // namespace vxvde

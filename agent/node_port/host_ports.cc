@@ -47,9 +47,10 @@ void HostPorts::Start() {
   for (const auto& [lease, cloud] : parts_.claims->Leases()) {
     if (!absl::StartsWith(lease, kLeaseBegin) || entries_.contains(cloud)) continue;
     const absl::Status status = parts_.kernel->remove(NodeAlias(cloud));
-    parts_.log->Info("node port removed", {{"cloud", cloud.ToString()},
-                                           {"why", status.ok() ? "nobody wants it any more"
-                                                               : std::string(status.message())}});
+    parts_.log->Info(
+        "node port removed",
+        {{"cloud", cloud.ToString()},
+         {"reason", status.ok() ? "nobody wants it any more" : std::string(status.message())}});
     if (status.ok()) parts_.claims->Release(lease);
   }
 }

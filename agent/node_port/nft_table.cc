@@ -67,7 +67,7 @@ void NftTable::Check() {
   if (now.ok()) {
     if (listed_ == *now && problem_.empty()) return;
     log_->Warn("nftables restored",
-               {{"table", name_}, {"why", now->empty() ? "it was gone" : "it was changed"}});
+               {{"table", name_}, {"reason", now->empty() ? "it was gone" : "it was changed"}});
     status = Apply(*commands_, none_);
   }
   if (status.ok()) return;

@@ -32,7 +32,7 @@ namespace {
 
 using std::chrono_literals::operator""s;
 
-constexpr Duration kLongestCall = 2s;
+constexpr Duration kMaxCallDuration = 2s;
 constexpr Duration kHealthDeadline = 1s;
 constexpr Duration kHealthPeriod = 1s;
 // Each call that waits for the loop holds one; watchers hold none.
@@ -145,7 +145,8 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
   absl::StatusOr<Result> OnLoop(grpc::ServerContext* context, Function function) {
     if (!serving_) return absl::UnavailableError(Starting().error_message());
     const auto left = context->deadline() - std::chrono::system_clock::now();
-    return loop_->Call(std::move(function), std::clamp<Duration>(left, Duration{}, kLongestCall));
+    return loop_->Call(std::move(function),
+                       std::clamp<Duration>(left, Duration{}, kMaxCallDuration));
   }
 
   template <typename Request, typename Response>
@@ -313,7 +314,7 @@ void StatusServer::Shutdown() {
   impl_->service.watchers().Close(Starting());
   impl_->health.reset();
   // Calls that still wait for the loop may do so; streams of health and reflection end here.
-  impl_->server->Shutdown(std::chrono::system_clock::now() + kLongestCall);
+  impl_->server->Shutdown(std::chrono::system_clock::now() + kMaxCallDuration);
   // Which may never end (docs/decisions/0020): here, where the loop goes on meanwhile.
   impl_->server.reset();
 }

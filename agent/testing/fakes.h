@@ -72,8 +72,8 @@ struct FakeClaims : AddressClaims {
     wanted = attachments;
     return collects;
   }
-  void Occupy(const std::string& lease, const CloudKey&, const MacAddress&,
-              const std::vector<IpPrefix>& addresses) override {
+  void RegisterExternal(const std::string& lease, const CloudKey&, const MacAddress&,
+                        const std::vector<IpPrefix>& addresses) override {
     occupied[lease] = addresses;
   }
   absl::Status Ready(const CloudKey&, const std::vector<IpPrefix>&) const override { return ready; }

@@ -16,13 +16,13 @@ namespace {
 using Bytes = std::span<const uint8_t>;
 
 // Below it the EtherType is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
-constexpr uint16_t kLeastEtherType = 0x0600;
+constexpr uint16_t kMinEtherType = 0x0600;
 constexpr uint16_t kVlanIdBits = 0x0fff;
 constexpr size_t kVlanTagSize = 4;
 constexpr size_t kSnapSize = 8;  // LLC aa aa 03, three bytes of organisation, EtherType
 constexpr std::array<uint8_t, 3> kSnap = {0xaa, 0xaa, 0x03};
 // Hosts skip two tags at most; what has more of all this is made to be misread.
-constexpr int kMostLayers = 4;
+constexpr int kMaxLayers = 4;
 
 constexpr size_t kArpSize = 28;
 constexpr size_t kIpv4Size = 20;
@@ -35,7 +35,7 @@ constexpr size_t kPortsSize = 4;  // of UDP: source and destination
 // here: without its key nobody reads on.
 constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kAuthentication = 51,
                   kDestination = 60, kMobility = 135, kHip = 139, kShim6 = 140;
-constexpr int kMostExtensions = 8;
+constexpr int kMaxExtensions = 8;
 
 // Ports of servers and clients.
 constexpr uint16_t kDhcpServer = 67, kDhcpClient = 68, kDhcp6Server = 547, kDhcp6Client = 546;
@@ -57,14 +57,14 @@ class Checker {
 
     Bytes rest = frame.subspan(kEthernetHeaderSize);
     uint16_t type = LoadBe16(&frame[kEthernetHeaderSize - 2]);
-    for (int layers = 0; layers < kMostLayers; ++layers) {
+    for (int layers = 0; layers < kMaxLayers; ++layers) {
       if (type == kEtherTypeVlan || type == kEtherTypeQinQ) {
         if (rest.size() < kVlanTagSize) return Drop::kUnreadable;
         // Number 0 is a priority alone: hosts read on as if there were no tag (IEEE 802.1Q, 9.6).
         if ((LoadBe16(rest.data()) & kVlanIdBits) != 0) return Drop::kNone;
         type = LoadBe16(&rest[2]);
         rest = rest.subspan(kVlanTagSize);
-      } else if (type < kLeastEtherType && IsSnap(rest)) {
+      } else if (type < kMinEtherType && IsSnap(rest)) {
         type = LoadBe16(&rest[kSnapSize - 2]);
         rest = rest.subspan(kSnapSize);
       } else {
@@ -149,7 +149,7 @@ class Checker {
     if (length != 0 && length < rest.size()) rest = rest.first(length);
     uint8_t protocol = ip[6];
     bool fragment = false;
-    for (int extensions = 0; extensions <= kMostExtensions; ++extensions) {
+    for (int extensions = 0; extensions <= kMaxExtensions; ++extensions) {
       size_t size = 0;
       switch (protocol) {
         case kProtocolUdp:

@@ -18,13 +18,13 @@
  * there: it is raised when something gets another meaning, and not when a map is added. */
 #define FP_ABI 1
 
-/* Value of fp_node, whose only place is 0. */
+/* Value of fp_node, whose only slot is 0. */
 struct fp_node {
   __u32 abi; /* 0: the agent has not said so yet */
 };
 FP_SIZE(struct fp_node, 4);
 
-/* Places in the maps; what does not fit stays slow. */
+/* Slots in the maps; what does not fit stays slow. */
 #define FP_CLOUDS 256
 #define FP_PORTS 4096
 #define FP_PEERS 4096
@@ -32,7 +32,7 @@ FP_SIZE(struct fp_node, 4);
 
 #define FP_ADDR_SIZE 16
 
-/* Value of fp_clouds, by place. All zero: no cloud. */
+/* Value of fp_clouds, by slot. All zero: no cloud. */
 struct fp_cloud {
   __u8 header[8];      /* the vxvde header of its datagrams */
   __u32 frames_tap;    /* interface index: where frames of pods are punted to, with a tag */
@@ -46,12 +46,12 @@ FP_SIZE(struct fp_cloud, 20);
 /* Value of fp_ports, by interface index of the pod's host end, or of a cloud's frames_tap: there
  * each frame says by its tag which port it is from. */
 struct fp_port {
-  __u32 cloud; /* place */
-  __u32 port;  /* place; the tag of its punted frames */
+  __u32 cloud; /* slot */
+  __u32 port;  /* slot; the tag of its punted frames */
 };
 FP_SIZE(struct fp_port, 8);
 
-/* Value of fp_rules, by the port's place: what the cloud says of it. All zero: nothing. */
+/* Value of fp_rules, by the port's slot: what the cloud says of it. All zero: nothing. */
 #define FP_RULE_EGRESS 1u /* FP_AT_PORT is to be taken for FP_AT_EGRESS */
 struct fp_rules {
   __u32 flags;
@@ -60,7 +60,7 @@ struct fp_rules {
 };
 FP_SIZE(struct fp_rules, 16);
 
-/* Value of fp_punts, by the port's place: its frames that wait at the frames tap. The programs
+/* Value of fp_punts, by the port's slot: its frames that wait at the frames tap. The programs
  * count in what they punt, the agent counts out what it has read, so that no port has more than
  * FP_PUNT_ROOM of a kind there, and the queue has room for others. */
 #define FP_PUNT_FLOOD 0 /* to a group address */
@@ -77,16 +77,16 @@ struct fp_punts {
 FP_SIZE(struct fp_punts, 32);
 
 /* skb->mark of a datagram that from_uplink leaves to the kernel's own stack, which unpacks it for
- * from_tunnel: FP_MARK, 8 bits of the cloud's place, 16 of the port's, which may be FP_PROOF. No
- * bit of 0xe000 is ever set: kube-proxy's are there. */
+ * from_tunnel: FP_MARK, 8 bits of the cloud's slot, 16 of the port's, which may be FP_TUNNEL_PROBE.
+ * No bit of 0xe000 is ever set: kube-proxy's are there. */
 #define FP_MARK 0x76000000u
 #define FP_MARK_MASK 0xff000000u
-#define FP_PROOF 0x1fff
+#define FP_TUNNEL_PROBE 0x1fff
 
 /* Key of fp_stations. */
 struct fp_station_key {
   __u8 mac[6];
-  __u16 cloud; /* place */
+  __u16 cloud; /* slot */
 };
 FP_SIZE(struct fp_station_key, 8);
 
@@ -101,18 +101,18 @@ enum fp_where {
 /* Value of fp_stations. Alive until the cloud takes it away, which it does when it has expired. */
 struct fp_station {
   __u32 where;    /* enum fp_where */
-  __u32 place;    /* of the port or peer; FP_AT_SLOW_PORT: none */
+  __u32 slot;     /* of the port or peer; FP_AT_SLOW_PORT: none */
   __u32 ifindex;  /* FP_AT_PORT, FP_AT_EGRESS: the host end */
   __u32 mtu;      /* FP_AT_PORT, FP_AT_EGRESS: of the host end */
   __u32 seen_sec; /* CLOCK_MONOTONIC; the programs write this and nothing else */
 };
 FP_SIZE(struct fp_station, 20);
 
-/* Value of fp_peers, by place. */
+/* Value of fp_peers, by slot. */
 struct fp_peer {
   __u8 addr[FP_ADDR_SIZE];
   __u8 source[FP_ADDR_SIZE]; /* that we send from to it */
-  __u32 cloud;               /* place */
+  __u32 cloud;               /* slot */
   __u32 uplink;              /* interface index; 0: no peer here */
   __u32 mtu;                 /* largest IP packet on the way there */
   __be16 port;               /* it sends from; with addr its identity */
@@ -120,7 +120,7 @@ struct fp_peer {
 };
 FP_SIZE(struct fp_peer, 48);
 
-/* Key of fp_local: a fast port at an address of ours. The value is the cloud's place (__u32). */
+/* Key of fp_local: a fast port at an address of ours. The value is the cloud's slot (__u32). */
 struct fp_local {
   __u8 addr[FP_ADDR_SIZE];
   __be16 port;
@@ -128,7 +128,7 @@ struct fp_local {
 };
 FP_SIZE(struct fp_local, 20);
 
-/* Value of fp_port_counters and fp_peer_counters, by place, for each CPU. */
+/* Value of fp_port_counters and fp_peer_counters, by slot, for each CPU. */
 struct fp_counters {
   __u64 from_frames;
   __u64 from_bytes;
@@ -151,7 +151,7 @@ enum fp_slow_reason {
   FP_SLOW_REASONS = 9, /* how many */
 };
 
-/* Value of fp_slow, by the cloud's place, for each CPU. */
+/* Value of fp_slow, by the cloud's slot, for each CPU. */
 struct fp_slow {
   __u64 count[FP_SLOW_REASONS];
 };

@@ -108,12 +108,12 @@ std::string ObstacleAt(const Seen& seen, fp_where where) {
 
 }  // namespace
 
-std::optional<uint32_t> Places::Take() {
+std::optional<uint32_t> Slots::Take() {
   if (used_ < size_) return used_++;
   if (free_.empty()) return std::nullopt;
-  const uint32_t place = free_.front();
+  const uint32_t slot = free_.front();
   free_.pop_front();
-  return place;
+  return slot;
 }
 
 // ---------------------------------------------------------------- the node
@@ -123,8 +123,8 @@ KernelFastPath::KernelFastPath(fastpath_programs* programs, Netlink netlink, FdS
 
 namespace {
 
-// With the maps of `left`, if there are any.
-absl::StatusOr<fastpath_programs*> Load(const LeftPrograms* left) {
+// With the maps of `inherited`, if there are any.
+absl::StatusOr<fastpath_programs*> Load(const InheritedPrograms* inherited) {
   std::string log(size_t{1} << 16, '\0');
   bpf_object_open_opts options = {};
   options.sz = sizeof(options);
@@ -133,7 +133,7 @@ absl::StatusOr<fastpath_programs*> Load(const LeftPrograms* left) {
   fastpath_programs* programs = fastpath_programs__open_opts(&options);
   if (programs == nullptr) return ErrnoStatus(errno, "read the fast path's programs");
   absl::Cleanup destroy = [&] { fastpath_programs__destroy(programs); };
-  if (left != nullptr) RETURN_IF_ERROR(GoOnWith(*left, programs->obj));
+  if (inherited != nullptr) RETURN_IF_ERROR(ReuseMaps(*inherited, programs->obj));
   if (const int error = fastpath_programs__load(programs); error != 0) {
     if (error == -EPERM || error == -EACCES) {
       return absl::PermissionDeniedError(
@@ -165,13 +165,13 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* st
   }
   const std::string why_anew(fast.status().message());
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
-  ASSIGN_OR_RETURN(const LeftPrograms left, FindLeftPrograms(netlink));
+  ASSIGN_OR_RETURN(const InheritedPrograms inherited, FindInheritedPrograms(netlink));
   ASSIGN_OR_RETURN(fastpath_programs * programs, Load(nullptr));
   fast = std::unique_ptr<KernelFastPath>(new KernelFastPath(programs, std::move(netlink), store));
   RETURN_IF_ERROR((*fast)->MapPunts());
   (*fast)->keeper_ = std::move(keeper);
-  if (!left.interfaces.empty()) (*fast)->why_anew_ = why_anew;
-  for (const IfIndex index : left.interfaces) DetachProgram(index);
+  if (!inherited.interfaces.empty()) (*fast)->why_anew_ = why_anew;
+  for (const IfIndex index : inherited.interfaces) DetachProgram(index);
   RETURN_IF_ERROR(RemoveLeftDevices((*fast)->netlink_, {}));
   return fast;
 }
@@ -179,11 +179,11 @@ absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* st
 // With what an agent before this one has left.
 absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::GoOn(FdStore* store) {
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
-  ASSIGN_OR_RETURN(LeftPrograms left, FindLeftPrograms(netlink));
-  ASSIGN_OR_RETURN(fastpath_programs * programs, Load(&left));
+  ASSIGN_OR_RETURN(InheritedPrograms inherited, FindInheritedPrograms(netlink));
+  ASSIGN_OR_RETURN(fastpath_programs * programs, Load(&inherited));
   std::unique_ptr<KernelFastPath> fast(new KernelFastPath(programs, std::move(netlink), store));
   RETURN_IF_ERROR(fast->MapPunts());
-  RETURN_IF_ERROR(fast->ReadLeft(std::move(left.interfaces)));
+  RETURN_IF_ERROR(fast->ReadInherited(std::move(inherited.interfaces)));
   return fast;
 }
 
@@ -221,17 +221,17 @@ int KernelFastPath::from_tunnel() const { return bpf_program__fd(programs_->prog
 
 absl::StatusOr<std::unique_ptr<FastCloud>> KernelFastPath::Join(const FastCloudOptions& options) {
   WaitForBurials();  // of a cloud with the same port, perhaps
-  const std::optional<uint32_t> left = LeftPlace(options);
-  const std::optional<uint32_t> place = left.has_value() ? left : clouds_.Take();
-  if (!place.has_value()) {
+  const std::optional<uint32_t> inherited = InheritedSlot(options);
+  const std::optional<uint32_t> slot = inherited.has_value() ? inherited : clouds_.Take();
+  if (!slot.has_value()) {
     return absl::FailedPreconditionError(
         absl::StrCat("there is room for ", FP_CLOUDS, " clouds in the fast path"));
   }
-  std::unique_ptr<KernelFastCloud> cloud(new KernelFastCloud(this, options, *place));
-  if (left.has_value()) cloud->TakeOver(std::move(left_.extract(*left).mapped()));
+  std::unique_ptr<KernelFastCloud> cloud(new KernelFastCloud(this, options, *slot));
+  if (inherited.has_value()) cloud->TakeOver(std::move(inherited_.extract(*inherited).mapped()));
   absl::Status opened = cloud->Open();
   // Its end would take away what passes frames now.
-  if (!opened.ok() && left.has_value()) opened = cloud->Open();
+  if (!opened.ok() && inherited.has_value()) opened = cloud->Open();
   if (!opened.ok()) return absl::FailedPreconditionError(opened.message());
   return cloud;
 }
@@ -244,14 +244,14 @@ void KernelFastPath::SetLocalAddresses(const std::vector<IpAddress>& addresses) 
 void KernelFastPath::WriteLocals() {
   const int map = bpf_map__fd(programs_->maps.fp_locals);
   std::vector<fp_local> now;
-  for (const auto& [place, cloud] : joined_) {
+  for (const auto& [slot, cloud] : joined_) {
     for (const IpAddress& address : addresses_) {
       if (address.is_v6() != cloud->v6()) continue;
       if (cloud->options_.bind.has_value() && *cloud->options_.bind != address) continue;
       fp_local key = {};
       std::memcpy(key.addr, Mapped(address).data(), FP_ADDR_SIZE);
       key.port = htons(cloud->fast_port());
-      (void)bpf_map_update_elem(map, &key, &place, BPF_ANY);
+      (void)bpf_map_update_elem(map, &key, &slot, BPF_ANY);
       now.push_back(key);
     }
   }
@@ -288,10 +288,10 @@ void KernelFastPath::Detach(IfIndex uplink) {
   DetachFilter(uplink);
 }
 
-void KernelFastPath::Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> devices) {
-  std::erase_if(burials_, [](Burial& burial) {
-    if (!burial.done->load()) return false;
-    burial.thread.join();
+void KernelFastPath::CloseLater(std::vector<UniqueFd> fds, std::vector<IfIndex> devices) {
+  std::erase_if(closing_, [](Closing& closing) {
+    if (!closing.done->load()) return false;
+    closing.thread.join();
     return true;
   });
   const auto done = std::make_shared<std::atomic<bool>>(false);
@@ -304,15 +304,15 @@ void KernelFastPath::Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> device
     done->store(true);
   };
   try {
-    burials_.push_back({std::thread(end), done});
+    closing_.push_back({std::thread(end), done});
   } catch (const std::system_error&) {
     end();  // better late than never
   }
 }
 
 void KernelFastPath::WaitForBurials() {
-  for (Burial& burial : burials_) burial.thread.join();
-  burials_.clear();
+  for (Closing& closing : closing_) closing.thread.join();
+  closing_.clear();
 }
 
 // ---------------------------------------------------------------- one cloud
@@ -325,16 +325,16 @@ absl::Status KernelFastCloud::CheckPort(IfIndex host_end) {
 }
 
 absl::Status KernelFastCloud::AddPort(PortId port, IfIndex host_end) {
-  std::optional<uint32_t> place = TakeLeftPort(host_end);
+  std::optional<uint32_t> slot = TakeInheritedPort(host_end);
   // Of a port whose frames pass all the time nothing is undone before that.
-  const bool is_left = place.has_value();
-  if (is_left && !queue_kept_) node_->punts_->Reset(*place);
-  absl::Status added = Insert(port, host_end, place);
-  if (!added.ok() && is_left) added = Insert(port, host_end, place);
+  const bool is_inherited = slot.has_value();
+  if (is_inherited && !queue_kept_) node_->punts_->Reset(*slot);
+  absl::Status added = Insert(port, host_end, slot);
+  if (!added.ok() && is_inherited) added = Insert(port, host_end, slot);
   if (added.ok()) return added;
   const uint32_t index = static_cast<uint32_t>(host_end);
   (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
-  if (place.has_value()) node_->ports_.GiveBack(*place);
+  if (slot.has_value()) node_->ports_.GiveBack(*slot);
   return added;
 }
 
@@ -347,7 +347,7 @@ void KernelFastCloud::WriteRules(const Port& port) {
     rules.flood_gap = static_cast<uint32_t>(std::min<int64_t>(gap.count(), UINT32_MAX));
     rules.flood_depth = static_cast<uint64_t>(depth.count());
   }
-  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_rules), &port.place, &rules,
+  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_rules), &port.slot, &rules,
                             BPF_ANY);
 }
 
@@ -358,32 +358,31 @@ void KernelFastCloud::SetFloodLimit(uint32_t rate) {
 
 void KernelFastCloud::Tick() {
   for (auto& [id, port] : ports_) {
-    node_->punts_->Recover(port.place, port.punts);
+    node_->punts_->Recover(port.slot, port.punts);
     if (port.host_end == IfIndex::kNone) continue;
     const uint32_t rules = RulesOf(node_->keeper_->At(port.host_end));
     if (std::exchange(port.rules, rules) != rules) WriteRules(port);
   }
 }
 
-// `place` is taken where there is none.
-absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end,
-                                     std::optional<uint32_t>& place) {
+// `slot` is taken where there is none.
+absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& slot) {
   const uint32_t index = static_cast<uint32_t>(host_end);
   ASSIGN_OR_RETURN(const HostEnd end, Examine(node_->netlink_, host_end));
-  if (!place.has_value()) {
-    ASSIGN_OR_RETURN(place, TakePlace());
+  if (!slot.has_value()) {
+    ASSIGN_OR_RETURN(slot, TakeSlot());
   }
   const auto& maps = node_->programs_->maps;
   const absl::StatusOr<Seen> seen = node_->KeepHostEnd(host_end);
   if (!seen.ok()) return absl::FailedPreconditionError(seen.status().message());
-  Port added{.place = *place,
+  Port added{.slot = *slot,
              .host_end = host_end,
              .where = end.where,
              .mtu = static_cast<uint32_t>(end.link.mtu)};
   added.rules = RulesOf(*seen);
   WriteRules(added);
   // Until this is there the program lets all pass.
-  const fp_port value = {.cloud = place_, .port = *place};
+  const fp_port value = {.cloud = slot_, .port = *slot};
   if (bpf_map_update_elem(bpf_map__fd(maps.fp_ports), &index, &value, BPF_ANY) != 0) {
     const absl::Status status = ErrnoStatus(errno, "write the ports' map");
     node_->keeper_->Release(host_end);
@@ -391,36 +390,36 @@ absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end,
     return absl::FailedPreconditionError(status.message());
   }
   ports_[port] = added;
-  port_at_[*place] = port;
+  port_at_[*slot] = port;
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint32_t> KernelFastCloud::TakePlace() {
-  const std::optional<uint32_t> place = node_->ports_.Take();
-  if (!place.has_value()) {
+absl::StatusOr<uint32_t> KernelFastCloud::TakeSlot() {
+  const std::optional<uint32_t> slot = node_->ports_.Take();
+  if (!slot.has_value()) {
     return absl::FailedPreconditionError(
         absl::StrCat("there is room for ", FP_PORTS, " ports in the fast path"));
   }
-  Clear<fp_counters>(node_->programs_->maps.fp_port_counters, *place);
-  node_->punts_->Clear(*place);
-  return *place;
+  Clear<fp_counters>(node_->programs_->maps.fp_port_counters, *slot);
+  node_->punts_->Clear(*slot);
+  return *slot;
 }
 
 absl::Status KernelFastCloud::AddRelayed(PortId port, const MacAddress& mac) {
-  std::optional<uint32_t> place = TakeLeftCarried(mac);
-  if (!place.has_value()) {
-    ASSIGN_OR_RETURN(place, TakePlace());
+  std::optional<uint32_t> slot = TakeInheritedCarried(mac);
+  if (!slot.has_value()) {
+    ASSIGN_OR_RETURN(slot, TakeSlot());
   }
-  ports_[port] = {.place = *place, .host_end = IfIndex::kNone, .where = FP_AT_TAP, .mtu = 0};
+  ports_[port] = {.slot = *slot, .host_end = IfIndex::kNone, .where = FP_AT_TAP, .mtu = 0};
   WriteRules(ports_[port]);
-  port_at_[*place] = port;
+  port_at_[*slot] = port;
   return absl::OkStatus();
 }
 
 Drop KernelFastCloud::Relay(PortId port, const OutFrame& frame) {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return Drop::kSendFailed;
-  return frames_->Send(static_cast<uint16_t>(found->second.place), frame);
+  return frames_->Send(static_cast<uint16_t>(found->second.slot), frame);
 }
 
 void KernelFastCloud::RemovePort(PortId port) {
@@ -430,8 +429,8 @@ void KernelFastCloud::RemovePort(PortId port) {
     const uint32_t index = static_cast<uint32_t>(found->second.host_end);
     (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index);
   }
-  node_->ports_.GiveBack(found->second.place);
-  port_at_.erase(found->second.place);
+  node_->ports_.GiveBack(found->second.slot);
+  port_at_.erase(found->second.slot);
   ports_.erase(found);
 }
 
@@ -455,7 +454,7 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
     }
     std::memcpy(value.addr, Mapped(peer.address).data(), FP_ADDR_SIZE);
     std::memcpy(value.source, Mapped(*source).data(), FP_ADDR_SIZE);
-    value.cloud = place_;
+    value.cloud = slot_;
     value.uplink = static_cast<uint32_t>(link.index);
     value.mtu = static_cast<uint32_t>(link.mtu);
     value.port = htons(peer.port);
@@ -464,28 +463,28 @@ absl::Status KernelFastCloud::SetPeer(const Peer& peer, uint16_t fast_port) {
   }();
   const auto known = peers_.find(peer);
   const bool is_new = known == peers_.end();
-  uint32_t place;
+  uint32_t slot;
   absl::Status status = found;
   if (status.ok() && known == peers_.end()) {
     const std::optional<uint32_t> taken = node_->peers_.Take();
     if (taken.has_value()) {
-      place = *taken;
-      Clear<fp_counters>(node_->programs_->maps.fp_peer_counters, place);
+      slot = *taken;
+      Clear<fp_counters>(node_->programs_->maps.fp_peer_counters, slot);
     } else {
       status = absl::FailedPreconditionError(
           absl::StrCat("there is room for ", FP_PEERS, " peers in the fast path"));
     }
   } else if (known != peers_.end()) {
-    place = known->second;
+    slot = known->second;
   }
   if (!status.ok()) {
     StopPeer(peer);
     return absl::FailedPreconditionError(
         absl::StrCat("peer ", peer.ToString(), ": ", status.message()));
   }
-  peers_[peer] = place;
-  left_.peers.erase(place);
-  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &place, &value, BPF_ANY) !=
+  peers_[peer] = slot;
+  inherited_.peers.erase(slot);
+  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &slot, &value, BPF_ANY) !=
       0) {
     const absl::Status failed = ErrnoStatus(errno, "write the peers' map");
     is_new ? ForgetPeer(peer) : StopPeer(peer);
@@ -500,7 +499,7 @@ void KernelFastCloud::StopPeer(const Peer& peer) {
   const fp_peer none = {};
   (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &found->second, &none,
                             BPF_ANY);
-  left_.peers.erase(found->second);
+  inherited_.peers.erase(found->second);
 }
 
 void KernelFastCloud::ForgetPeer(const Peer& peer) {
@@ -514,12 +513,12 @@ void KernelFastCloud::ForgetPeer(const Peer& peer) {
 fp_station_key KernelFastCloud::KeyOf(const MacAddress& mac) const {
   fp_station_key key = {};
   std::memcpy(key.mac, mac.bytes().data(), sizeof(key.mac));
-  key.cloud = static_cast<uint16_t>(place_);
+  key.cloud = static_cast<uint16_t>(slot_);
   return key;
 }
 
 void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, Instant seen) {
-  left_.stations.erase(mac);
+  inherited_.stations.erase(mac);
   fp_station value = {};
   value.seen_sec = Seconds(seen);
   if (const auto* port = std::get_if<PortId>(&where)) {
@@ -528,7 +527,7 @@ void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, I
       value.where = FP_AT_SLOW_PORT;
     } else {
       value.where = found->second.where;
-      value.place = found->second.place;
+      value.slot = found->second.slot;
       value.ifindex = static_cast<uint32_t>(found->second.host_end);
       value.mtu = found->second.mtu;
     }
@@ -536,7 +535,7 @@ void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, I
     const auto found = peers_.find(std::get<Peer>(where));
     if (found == peers_.end()) return ForgetStation(mac);
     value.where = FP_AT_PEER;
-    value.place = found->second;
+    value.slot = found->second;
   }
   const fp_station_key key = KeyOf(mac);
   const int map = bpf_map__fd(node_->programs_->maps.fp_stations);
@@ -545,7 +544,7 @@ void KernelFastCloud::SetStation(const MacAddress& mac, const Location& where, I
 }
 
 void KernelFastCloud::ForgetStation(const MacAddress& mac) {
-  left_.stations.erase(mac);
+  inherited_.stations.erase(mac);
   const fp_station_key key = KeyOf(mac);
   (void)bpf_map_delete_elem(bpf_map__fd(node_->programs_->maps.fp_stations), &key);
 }
@@ -568,7 +567,7 @@ std::optional<Instant> KernelFastCloud::LastSeen(const MacAddress& mac) const {
 void KernelFastCloud::Discard(UniqueFd fd) {
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(fd));
-  node_->Bury(std::move(fds), {});
+  node_->CloseLater(std::move(fds), {});
 }
 
 absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
@@ -581,8 +580,8 @@ absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
 FastCounters KernelFastCloud::CountersOf(PortId port) const {
   const auto found = ports_.find(port);
   if (found == ports_.end()) return {};
-  FastCounters out = Counters(node_->programs_->maps.fp_port_counters, found->second.place);
-  out.refused = node_->punts_->Refused(found->second.place);
+  FastCounters out = Counters(node_->programs_->maps.fp_port_counters, found->second.slot);
+  out.refused = node_->punts_->Refused(found->second.slot);
   return out;
 }
 
@@ -593,7 +592,7 @@ FastCounters KernelFastCloud::CountersOf(const Peer& peer) const {
 }
 
 SlowCounters KernelFastCloud::slow() const {
-  const struct fp_slow sum = Sum<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
+  const struct fp_slow sum = Sum<struct fp_slow>(node_->programs_->maps.fp_slow, slot_);
   SlowCounters out;
   std::copy(std::begin(sum.count), std::end(sum.count), out.begin());
   return out;
@@ -631,13 +630,13 @@ std::string KernelFastCloud::Explain(const MacAddress& source,
   if (to->where == FP_AT_SLOW_PORT) {
     return absl::StrCat("slow: ", destination.ToString(), " is at a port that is not fast.");
   }
-  const bool carried = from->where == FP_AT_TAP || to->where == FP_AT_TAP;
-  if (carried && from->where != FP_AT_PEER && to->where != FP_AT_PEER) {
+  const bool relayed = from->where == FP_AT_TAP || to->where == FP_AT_TAP;
+  if (relayed && from->where != FP_AT_PEER && to->where != FP_AT_PEER) {
     return "slow: the agent carries frames to and from a tap itself.";
   }
   if (to->where != FP_AT_PEER) {
-    if (from->where == FP_AT_PEER || from->place != to->place) {
-      const auto port = port_at_.find(to->place);
+    if (from->where == FP_AT_PEER || from->slot != to->slot) {
+      const auto port = port_at_.find(to->slot);
       return absl::StrCat("to port ",
                           port != port_at_.end() ? static_cast<uint32_t>(port->second) : 0, ".");
     }
@@ -645,12 +644,12 @@ std::string KernelFastCloud::Explain(const MacAddress& source,
   }
   if (from->where == FP_AT_PEER) return "slow: both are at peers.";
   fp_peer peer = {};
-  if (bpf_map_lookup_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &to->place, &peer) != 0 ||
+  if (bpf_map_lookup_elem(bpf_map__fd(node_->programs_->maps.fp_peers), &to->slot, &peer) != 0 ||
       peer.uplink == 0) {
     return "slow: the peer is unknown there.";
   }
-  for (const auto& [known, place] : peers_) {
-    if (place != to->place) continue;
+  for (const auto& [known, slot] : peers_) {
+    if (slot != to->slot) continue;
     return absl::StrCat("to peer ", known.ToString(), " at its fast port ", ntohs(peer.fast_port),
                         " through ", Interface(static_cast<IfIndex>(peer.uplink)),
                         ", in packets of up to ", peer.mtu, " bytes.");

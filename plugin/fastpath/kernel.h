@@ -2,13 +2,13 @@
 // maps. To the outside there is OpenKernelFastPath(); tests look inside.
 //
 // When an agent ends, the programs stay attached, and with them the maps, and go on forwarding. The
-// next one finds them there and takes over what it has records for (kernel_left.cc): clouds, ports
-// and peers keep their places.
+// next one finds them there and takes over what it has records for (kernel_inherited.cc): clouds,
+// ports and peers keep their slots.
 //
 // Devices of one cloud, named after its unicast port P: vxtP, the tap of punted frames; vxdP, the
 // tap of punted datagrams; vxfP, a VXLAN device on the fast port. The last one makes the kernel
 // aggregate what comes in there (udp_gro_receive() wants a tunnel's socket), before from_uplink
-// sees it, and unpacks what is for carried ports. They all stay when the agent ends.
+// sees it, and unpacks what is for relayed ports. They all stay when the agent ends.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_H_
 #define VXVDE_PLUGIN_FASTPATH_KERNEL_H_
@@ -31,7 +31,7 @@
 #include "plugin/fastpath/abi.h"
 #include "plugin/fastpath/chain_keeper.h"
 #include "plugin/fastpath/fastpath.h"
-#include "plugin/fastpath/left.h"
+#include "plugin/fastpath/inherited.h"
 #include "plugin/fastpath/punt.h"
 #include "plugin/fastpath/punt_room.h"
 #include "plugin/os/fd.h"
@@ -43,13 +43,13 @@ namespace vxvde {
 
 // Numbers from 0 below `size`. One that was given back waits until all others were out, so that
 // what is still said of its last owner finds nobody.
-class Places {
+class Slots {
  public:
-  explicit Places(uint32_t size) : size_(size) {}
+  explicit Slots(uint32_t size) : size_(size) {}
   std::optional<uint32_t> Take();
-  void GiveBack(uint32_t place) { free_.push_back(place); }
+  void GiveBack(uint32_t slot) { free_.push_back(slot); }
   // Before any was taken: these are.
-  void Reserve(std::vector<uint32_t> places);
+  void Reserve(std::vector<uint32_t> slots);
 
  private:
   uint32_t size_;
@@ -93,10 +93,10 @@ class KernelFastPath final : public FastPath {
   // The same for a host end, of which it says what is there.
   absl::StatusOr<Seen> KeepHostEnd(IfIndex index);
 
-  // kernel_left.cc.
-  absl::Status ReadLeft(std::vector<IfIndex> interfaces);
-  std::optional<uint32_t> LeftPlace(const FastCloudOptions& options) const;
-  void Forget(uint32_t place, const LeftCloud& left);
+  // kernel_inherited.cc.
+  absl::Status ReadInherited(std::vector<IfIndex> interfaces);
+  std::optional<uint32_t> InheritedSlot(const FastCloudOptions& options) const;
+  void Forget(uint32_t slot, const InheritedCloud& inherited);
 
   // Counted: clouds share an uplink.
   absl::Status Attach(IfIndex uplink);
@@ -104,7 +104,7 @@ class KernelFastPath final : public FastPath {
   // Fast ports at addresses of ours, as they should be now.
   void WriteLocals();
   // Ends taps, sockets and devices on a thread of its own: each waits some 10 ms for RCU.
-  void Bury(std::vector<UniqueFd> fds, std::vector<IfIndex> devices);
+  void CloseLater(std::vector<UniqueFd> fds, std::vector<IfIndex> devices);
   void WaitForBurials();
 
   fastpath_programs* programs_;
@@ -114,21 +114,21 @@ class KernelFastPath final : public FastPath {
   FdStore* store_;      // may be null
   bool stays_ = false;  // KeepForNextAgent()
   std::string why_anew_;
-  Places clouds_{FP_CLOUDS};
-  Places ports_{FP_PORTS};
-  Places peers_{FP_PEERS};
+  Slots clouds_{FP_CLOUDS};
+  Slots ports_{FP_PORTS};
+  Slots peers_{FP_PEERS};
   std::vector<IpAddress> addresses_;
   std::map<IfIndex, int> uplinks_;
-  std::map<uint32_t, KernelFastCloud*> joined_;  // by place
+  std::map<uint32_t, KernelFastCloud*> joined_;  // by slot
   std::vector<fp_local> locals_;                 // that are in the map
   // Until DropInherited(): what nobody has taken over.
-  std::map<uint32_t, LeftCloud> left_;  // by place
+  std::map<uint32_t, InheritedCloud> inherited_;  // by slot
   std::vector<IfIndex> left_interfaces_;
-  struct Burial {
+  struct Closing {
     std::thread thread;
     std::shared_ptr<std::atomic<bool>> done;
   };
-  std::vector<Burial> burials_;
+  std::vector<Closing> closing_;
 };
 
 class KernelFastCloud final : public FastCloud {
@@ -168,29 +168,29 @@ class KernelFastCloud final : public FastCloud {
  private:
   friend class KernelFastPath;
   struct Port {
-    uint32_t place;
-    IfIndex host_end;  // kNone: a carried one
+    uint32_t slot;
+    IfIndex host_end;  // kNone: a relayed one
     fp_where where;
     uint32_t mtu;
     uint32_t rules = 0;  // FP_RULE_...
     PuntRoom::Last punts = {};
   };
   void WriteRules(const Port& port);
-  absl::Status Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& place);
-  absl::StatusOr<uint32_t> TakePlace();
+  absl::Status Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& slot);
+  absl::StatusOr<uint32_t> TakeSlot();
 
-  KernelFastCloud(KernelFastPath* node, FastCloudOptions options, uint32_t place)
-      : node_(node), options_(std::move(options)), place_(place) {}
+  KernelFastCloud(KernelFastPath* node, FastCloudOptions options, uint32_t slot)
+      : node_(node), options_(std::move(options)), slot_(slot) {}
   // May be tried again when it has failed.
   absl::Status Open();
   absl::Status OpenTunnel();
   absl::Status OpenTaps();
   absl::StatusOr<UniqueFd> OpenPuntTap(const std::string& name, KeptFd& kept);
 
-  // kernel_left.cc.
-  void TakeOver(LeftCloud left);
-  std::optional<uint32_t> TakeLeftPort(IfIndex host_end);
-  std::optional<uint32_t> TakeLeftCarried(const MacAddress& mac);
+  // kernel_inherited.cc.
+  void TakeOver(InheritedCloud inherited);
+  std::optional<uint32_t> TakeInheritedPort(IfIndex host_end);
+  std::optional<uint32_t> TakeInheritedCarried(const MacAddress& mac);
   // And says which interfaces it has.
   void DropInherited(std::set<IfIndex>& ours);
   bool v6() const { return options_.group.is_v6(); }
@@ -199,7 +199,7 @@ class KernelFastCloud final : public FastCloud {
 
   KernelFastPath* node_;
   FastCloudOptions options_;
-  uint32_t place_;
+  uint32_t slot_;
   uint16_t fast_port_ = 0;
   bool attached_ = false;
   bool queue_kept_ = false;  // what an earlier agent has not read is still in the queue
@@ -214,10 +214,10 @@ class KernelFastCloud final : public FastCloud {
   std::unique_ptr<DatagramsTap> datagrams_;
   KeptFd kept_frames_;
   KeptFd kept_datagrams_;
-  LeftCloud left_;  // what has not been taken over yet
+  InheritedCloud inherited_;  // what has not been taken over yet
   std::map<PortId, Port> ports_;
   absl::flat_hash_map<uint32_t, PortId> port_at_;
-  absl::flat_hash_map<Peer, uint32_t> peers_;  // place
+  absl::flat_hash_map<Peer, uint32_t> peers_;  // slot
 };
 
 }  // namespace vxvde

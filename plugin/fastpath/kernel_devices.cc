@@ -21,8 +21,8 @@
 #include "absl/strings/strip.h"
 #include "plugin/base/status.h"
 #include "plugin/fastpath/fastpath_programs.skel.h"
+#include "plugin/fastpath/inherited.h"
 #include "plugin/fastpath/kernel.h"
-#include "plugin/fastpath/left.h"
 #include "plugin/fastpath/maps.h"
 #include "plugin/fastpath/tc.h"
 #include "plugin/os/port.h"
@@ -200,7 +200,8 @@ absl::Status KernelFastCloud::OpenTaps() {
     return ErrnoStatus(errno, "turn a tap's offloads off");
   }
 
-  if (left_.value.frames_tap == 0) Clear<struct fp_slow>(node_->programs_->maps.fp_slow, place_);
+  if (inherited_.value.frames_tap == 0)
+    Clear<struct fp_slow>(node_->programs_->maps.fp_slow, slot_);
   const VxvdeHeader header = EncodeHeader(options_.vni);
   fp_cloud cloud = {};
   std::memcpy(cloud.header, header.data(), header.size());
@@ -209,13 +210,13 @@ absl::Status KernelFastCloud::OpenTaps() {
   cloud.unicast_port = htons(options_.unicast_port);
   cloud.v6 = v6() ? 1 : 0;
   cloud.ttl = static_cast<uint8_t>(options_.ttl);
-  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_clouds), &place_, &cloud,
-                          BPF_ANY) != 0) {
+  if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_clouds), &slot_, &cloud, BPF_ANY) !=
+      0) {
     return ErrnoStatus(errno, "write the cloud's map");
   }
   // Each frame says its port by itself.
   const uint32_t index = static_cast<uint32_t>(frames_tap_);
-  const fp_port tap = {.cloud = place_, .port = 0};
+  const fp_port tap = {.cloud = slot_, .port = 0};
   if (bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_ports), &index, &tap, BPF_ANY) !=
       0) {
     return ErrnoStatus(errno, "write the ports' map");
@@ -223,37 +224,37 @@ absl::Status KernelFastCloud::OpenTaps() {
   RETURN_IF_ERROR(node_->Keep(frames_tap_, Where::kOwnDevice, node_->from_cloud()));
   frames_ = std::make_unique<FramesTap>(
       std::move(frames_fd_),
-      [this](uint16_t place) {
-        const auto found = port_at_.find(place);
+      [this](uint16_t slot) {
+        const auto found = port_at_.find(slot);
         return found != port_at_.end() ? found->second : PortId::kNone;
       },
-      [punts = node_->punts_.get()](uint16_t place, bool group) { punts->Read(place, group); });
+      [punts = node_->punts_.get()](uint16_t slot, bool group) { punts->Read(slot, group); });
   queue_kept_ = frames_queue_kept;
   datagrams_ = std::make_unique<DatagramsTap>(std::move(datagrams_fd_), fast_port_);
-  node_->joined_.emplace(place_, this);
+  node_->joined_.emplace(slot_, this);
   node_->WriteLocals();
   return absl::OkStatus();
 }
 
 KernelFastCloud::~KernelFastCloud() {
   if (node_->stays_) {
-    node_->joined_.erase(place_);
+    node_->joined_.erase(slot_);
     return;
   }
   while (!ports_.empty()) RemovePort(ports_.begin()->first);
   while (!peers_.empty()) ForgetPeer(Peer(peers_.begin()->first));
-  node_->Forget(place_, left_);
-  node_->joined_.erase(place_);
+  node_->Forget(slot_, inherited_);
+  node_->joined_.erase(slot_);
   node_->WriteLocals();
   const fp_cloud none = {};
-  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_clouds), &place_, &none, BPF_ANY);
+  (void)bpf_map_update_elem(bpf_map__fd(node_->programs_->maps.fp_clouds), &slot_, &none, BPF_ANY);
   // Stations are the cloud's to take away, but it need not, at its end.
   const int stations = bpf_map__fd(node_->programs_->maps.fp_stations);
   fp_station_key key;
   std::vector<fp_station_key> ours;
   for (int error = bpf_map_get_next_key(stations, nullptr, &key); error == 0;
        error = bpf_map_get_next_key(stations, &key, &key)) {
-    if (key.cloud == place_) ours.push_back(key);
+    if (key.cloud == slot_) ours.push_back(key);
   }
   for (const fp_station_key& station : ours) (void)bpf_map_delete_elem(stations, &station);
   if (attached_) node_->Detach(options_.uplink);
@@ -268,8 +269,8 @@ KernelFastCloud::~KernelFastCloud() {
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
   for (const IfIndex device : {tunnel_, frames_tap_}) node_->keeper_->Release(device);
-  node_->Bury(std::move(taps), {tunnel_, frames_tap_, datagrams_tap_});
-  node_->clouds_.GiveBack(place_);
+  node_->CloseLater(std::move(taps), {tunnel_, frames_tap_, datagrams_tap_});
+  node_->clouds_.GiveBack(slot_);
 }
 
 }  // namespace vxvde

@@ -89,7 +89,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
   Peer OtherFastPeer() const { return {Address(3), 14801}; }
   Peer PlainPeer() const { return {Address(4), 40000}; }
   static constexpr uint16_t kTheirFastPort = 15824;
-  static constexpr uint32_t kPlaces = 8;  // more than the ports here have
+  static constexpr uint32_t kSlots = 8;  // more than the ports here have
 
   void SetUp() override {
     ConnectVeth(node_, "eth0", fabric_, "eth0");
@@ -247,7 +247,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
       return out;
     };
     // A test run carries nothing to the tap, so nothing is ever read there.
-    for (uint32_t place = 0; place < kPlaces; ++place) fast_->punts().Reset(place);
+    for (uint32_t slot = 0; slot < kSlots; ++slot) fast_->punts().Reset(slot);
     const std::vector<uint64_t> before = counts();
     Outcome outcome;
     node_.Run([&] { outcome.run = RunProgram(program, interface, frame); });
@@ -261,7 +261,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
       if (i >= 1 && i <= ports.size()) outcome.port = ports[i - 1];
       if (i > ports.size()) outcome.peer = peers[i - 1 - ports.size()];
     }
-    EXPECT_LE(moved, 1u) << "in one place or none";
+    EXPECT_LE(moved, 1u) << "in one or none";
     return outcome;
   }
 

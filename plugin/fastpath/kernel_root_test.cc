@@ -80,7 +80,7 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
   EXPECT_GT(fast_to_peer, 20);
 }
 
-// Unicast that a guard must see, with headers in all places where they can stand.
+// Unicast that a guard must see, with headers in all positions where they can stand.
 std::vector<Bytes> GuardedFrames() {
   std::vector<Bytes> packets;  // from the EtherType on
   const auto add = [&](Bytes head, const Bytes& rest) {

@@ -311,7 +311,7 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
       .uplink = uplink_,
       .bind = {}};
   node_.Run([&] {
-    // Another cloud than that of the agent which was killed (kernel_left_root_test.cc).
+    // Another cloud than that of the agent which was killed (kernel_inherited_root_test.cc).
     fast_->KeepForNextAgent();
     killed_cloud_ = std::move(cloud_);
     killed_ = std::move(fast_);

@@ -35,11 +35,11 @@ inline IpAddress FromMapped(const uint8_t (&address)[FP_ADDR_SIZE]) {
 
 // Of all CPUs together.
 template <typename Value>
-Value Sum(const bpf_map* map, uint32_t place) {
+Value Sum(const bpf_map* map, uint32_t slot) {
   const int cpus = libbpf_num_possible_cpus();
   std::vector<Value> values(static_cast<size_t>(std::max(cpus, 1)));
   Value sum = {};
-  if (cpus < 1 || bpf_map_lookup_elem(bpf_map__fd(map), &place, values.data()) != 0) return sum;
+  if (cpus < 1 || bpf_map_lookup_elem(bpf_map__fd(map), &slot, values.data()) != 0) return sum;
   constexpr size_t kNumbers = sizeof(Value) / sizeof(__u64);
   std::array<uint64_t, kNumbers> total = {};
   for (const Value& value : values) {
@@ -52,13 +52,13 @@ Value Sum(const bpf_map* map, uint32_t place) {
 }
 
 template <typename Value>
-void Clear(const bpf_map* map, uint32_t place) {
+void Clear(const bpf_map* map, uint32_t slot) {
   const std::vector<Value> zeros(static_cast<size_t>(std::max(libbpf_num_possible_cpus(), 1)));
-  (void)bpf_map_update_elem(bpf_map__fd(map), &place, zeros.data(), BPF_ANY);
+  (void)bpf_map_update_elem(bpf_map__fd(map), &slot, zeros.data(), BPF_ANY);
 }
 
-inline FastCounters Counters(const bpf_map* map, uint32_t place) {
-  const fp_counters sum = Sum<fp_counters>(map, place);
+inline FastCounters Counters(const bpf_map* map, uint32_t slot) {
+  const fp_counters sum = Sum<fp_counters>(map, slot);
   return {.from = {sum.from_frames, sum.from_bytes}, .to = {sum.to_frames, sum.to_bytes}};
 }
 

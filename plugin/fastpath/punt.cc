@@ -58,17 +58,17 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     // Without a tag of the programs': the kernel's own talk.
     if (static_cast<size_t>(size) < sizeof(header) + kMacs + kTagSize + 2) continue;
     const uint16_t kind = LoadBe16(tag.data());
-    const uint16_t place = LoadBe16(tag.data() + 2);
+    const uint16_t slot = LoadBe16(tag.data() + 2);
     PuntedFrame punted;
     if (kind == kEtherTypeQinQ) {
       punted.way = PuntedFrame::Way::kFrom;
-      read_(place, (room[0] & 1) != 0);
+      read_(slot, (room[0] & 1) != 0);
     } else if (kind == kEtherTypeVlan) {
-      punted.way = place == FP_PROOF ? PuntedFrame::Way::kTunnelProbe : PuntedFrame::Way::kTo;
+      punted.way = slot == FP_TUNNEL_PROBE ? PuntedFrame::Way::kTunnelProbe : PuntedFrame::Way::kTo;
     } else {
       continue;
     }
-    punted.port = punted.way == PuntedFrame::Way::kTunnelProbe ? PortId::kNone : port_at_(place);
+    punted.port = punted.way == PuntedFrame::Way::kTunnelProbe ? PortId::kNone : port_at_(slot);
     if (punted.port == PortId::kNone && punted.way != PuntedFrame::Way::kTunnelProbe) continue;
     punted.frame.bytes = room.first(static_cast<size_t>(size) - sizeof(header) - kTagSize);
     if (punted.frame.bytes.size() == room.size()) {  // a tap cuts without a word
@@ -87,7 +87,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
   return absl::OkStatus();
 }
 
-Drop FramesTap::Send(uint16_t place, const OutFrame& frame) {
+Drop FramesTap::Send(uint16_t slot, const OutFrame& frame) {
   // Addresses, tag, and the rest of the first part, which has all headers.
   const iovec& first = frame.parts.front();
   if (first.iov_len <= kMacs || frame.parts.size() > OutFrame::kMaxParts) return Drop::kShortFrame;
@@ -96,7 +96,7 @@ Drop FramesTap::Send(uint16_t place, const OutFrame& frame) {
   if (header.hdr_len != 0) header.hdr_len += kTagSize;
   std::array<uint8_t, kTagSize> tag;
   StoreBe16(tag.data(), kEtherTypeQinQ);
-  StoreBe16(tag.data() + 2, place);
+  StoreBe16(tag.data() + 2, slot);
   std::array<iovec, OutFrame::kMaxParts + 3> parts = {
       iovec{&header, sizeof(header)}, iovec{first.iov_base, kMacs}, iovec{tag.data(), tag.size()},
       iovec{static_cast<uint8_t*>(first.iov_base) + kMacs, first.iov_len - kMacs}};

@@ -19,28 +19,28 @@
 
 namespace vxvde {
 
-// Frames of pods, each with one 802.1ad tag in front whose TCI is the place of its port; and frames
-// for carried ports, with an 802.1Q tag.
+// Frames of pods, each with one 802.1ad tag in front whose TCI is the slot of its port; and frames
+// for relayed ports, with an 802.1Q tag.
 class FramesTap final : public PuntIo {
  public:
-  // `port_at`: which port has that place; kNone: none (any more). `read`: is told of each frame of
+  // `port_at`: which port has that slot; kNone: none (any more). `read`: is told of each frame of
   // a port that has left the queue, and whether it was for a group.
   FramesTap(
-      UniqueFd tap, std::function<PortId(uint16_t place)> port_at,
-      std::function<void(uint16_t place, bool group)> read = [](uint16_t, bool) {})
+      UniqueFd tap, std::function<PortId(uint16_t slot)> port_at,
+      std::function<void(uint16_t slot, bool group)> read = [](uint16_t, bool) {})
       : tap_(std::move(tap)), port_at_(std::move(port_at)), read_(std::move(read)) {}
 
   int fd() const override { return tap_.get(); }
   absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
                        DropCounters& drops) override;
-  // To the program behind the tap, as a frame of the port at `place`.
-  Drop Send(uint16_t place, const OutFrame& frame);
+  // To the program behind the tap, as a frame of the port at `slot`.
+  Drop Send(uint16_t slot, const OutFrame& frame);
   UniqueFd Release() && { return std::move(tap_); }
 
  private:
   UniqueFd tap_;
-  std::function<PortId(uint16_t place)> port_at_;
-  std::function<void(uint16_t place, bool group)> read_;
+  std::function<PortId(uint16_t slot)> port_at_;
+  std::function<void(uint16_t slot, bool group)> read_;
 };
 
 // Whole packets to a fast port, from the Ethernet header on.

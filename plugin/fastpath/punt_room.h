@@ -31,24 +31,24 @@ class PuntRoom {
   PuntRoom(const PuntRoom&) = delete;
   PuntRoom& operator=(const PuntRoom&) = delete;
 
-  // A frame of the port at `place` was read.
-  void Read(uint32_t place, bool group) {
-    if (place < FP_PORTS) Out(place, group ? FP_PUNT_FLOOD : FP_PUNT_OTHER).fetch_add(1, kRelaxed);
+  // A frame of the port at `slot` was read.
+  void Read(uint32_t slot, bool group) {
+    if (slot < FP_PORTS) Out(slot, group ? FP_PUNT_FLOOD : FP_PUNT_OTHER).fetch_add(1, kRelaxed);
   }
   // Nothing of the port waits.
-  void Reset(uint32_t place) {
+  void Reset(uint32_t slot) {
     for (int kind = 0; kind < FP_PUNT_KINDS; ++kind) {
-      Out(place, kind).store(In(place, kind).load(kRelaxed), kRelaxed);
+      Out(slot, kind).store(In(slot, kind).load(kRelaxed), kRelaxed);
     }
   }
-  // The place is another port's from now on.
-  void Clear(uint32_t place) {
-    Reset(place);
-    std::atomic_ref(punts_[place].full_at).store(0, kRelaxed);
-    std::atomic_ref(punts_[place].refused).store(0, kRelaxed);
+  // The slot is another port's from now on.
+  void Clear(uint32_t slot) {
+    Reset(slot);
+    std::atomic_ref(punts_[slot].full_at).store(0, kRelaxed);
+    std::atomic_ref(punts_[slot].refused).store(0, kRelaxed);
   }
-  uint64_t Refused(uint32_t place) const {
-    return std::atomic_ref(punts_[place].refused).load(kRelaxed);
+  uint64_t Refused(uint32_t slot) const {
+    return std::atomic_ref(punts_[slot].refused).load(kRelaxed);
   }
   // What the tap dropped is never read. A port of which nothing was punted and nothing read since
   // the last call, and nothing waits that would be read now, has its room back.
@@ -56,12 +56,12 @@ class PuntRoom {
     uint32_t in[FP_PUNT_KINDS] = {};
     uint32_t out[FP_PUNT_KINDS] = {};
   };
-  void Recover(uint32_t place, Last& last) {
+  void Recover(uint32_t slot, Last& last) {
     for (int kind = 0; kind < FP_PUNT_KINDS; ++kind) {
-      const uint32_t in = In(place, kind).load(kRelaxed);
-      const uint32_t out = Out(place, kind).load(kRelaxed);
+      const uint32_t in = In(slot, kind).load(kRelaxed);
+      const uint32_t out = Out(slot, kind).load(kRelaxed);
       if (in != out && in == last.in[kind] && out == last.out[kind]) {
-        Out(place, kind).store(in, kRelaxed);
+        Out(slot, kind).store(in, kRelaxed);
       }
       last.in[kind] = in;
       last.out[kind] = out;
@@ -74,11 +74,11 @@ class PuntRoom {
   static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
 
   explicit PuntRoom(fp_punts* punts) : punts_(punts) {}
-  std::atomic_ref<uint32_t> In(uint32_t place, int kind) {
-    return std::atomic_ref(punts_[place].in[kind]);
+  std::atomic_ref<uint32_t> In(uint32_t slot, int kind) {
+    return std::atomic_ref(punts_[slot].in[kind]);
   }
-  std::atomic_ref<uint32_t> Out(uint32_t place, int kind) {
-    return std::atomic_ref(punts_[place].out[kind]);
+  std::atomic_ref<uint32_t> Out(uint32_t slot, int kind) {
+    return std::atomic_ref(punts_[slot].out[kind]);
   }
 
   fp_punts* punts_;

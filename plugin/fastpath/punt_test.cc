@@ -130,8 +130,8 @@ TEST(FramesTap, TheTagNamesThePortAndIsGone) {
   tap.Write(VnetHeader{}, Tagged(with_tag, 8));  // of a port that is gone
   tap.Write(VnetHeader{}, with_tag);             // not from the programs
 
-  FramesTap reader(std::move(tap.ours), [](uint16_t place) {
-    return place == 0xfffe ? PortId{1} : place == 7 ? PortId{2} : PortId::kNone;
+  FramesTap reader(std::move(tap.ours), [](uint16_t slot) {
+    return slot == 0xfffe ? PortId{1} : slot == 7 ? PortId{2} : PortId::kNone;
   });
   ASSERT_TRUE(reader.Receive(buffers, frames, drops).ok());
   ASSERT_EQ(frames.size(), 2u);
@@ -155,7 +155,7 @@ TEST(FramesTap, AnotherTagMeansTheOtherWay) {
   tap.Write(VnetHeader{}, Tagged(frame, 8, 0x8100));  // of a port that is gone
   tap.Write(VnetHeader{}, Tagged(frame, 0x1fff, 0x8100));
   FramesTap reader(std::move(tap.ours),
-                   [](uint16_t place) { return place == 7 ? PortId{2} : PortId::kNone; });
+                   [](uint16_t slot) { return slot == 7 ? PortId{2} : PortId::kNone; });
   ASSERT_TRUE(reader.Receive(buffers, frames, drops).ok());
   ASSERT_EQ(frames.size(), 2u);
   EXPECT_EQ(frames[0].way, PuntedFrame::Way::kTo);

@@ -34,7 +34,7 @@ class Wire {
       : loop_(ValueOrDie(EventLoop::Create())), ends_{std::move(a), std::move(b)} {
     for (size_t i = 0; i < 2; ++i) {
       const absl::Status status =
-          loop_->Watch(ends_[i]->fd(), EPOLLIN, [this, i](uint32_t) { Carry(i); });
+          loop_->Watch(ends_[i]->fd(), EPOLLIN, [this, i](uint32_t) { Relay(i); });
       EXPECT_TRUE(status.ok()) << status;
     }
     thread_ = std::thread([this] { loop_->Run(); });
@@ -49,7 +49,7 @@ class Wire {
   const DropCounters& drops() const { return drops_; }
 
  private:
-  void Carry(size_t from) {
+  void Relay(size_t from) {
     const absl::Status status = ends_[from]->Receive(buffers_, batch_, drops_);
     EXPECT_TRUE(status.ok()) << status;
     for (const Frame& frame : batch_) {

@@ -528,7 +528,7 @@ TEST_P(UdpV4Test, NoInterfaceForTheGroupIsNotFound) {
   });
 }
 
-// That the network hears of it is in //tests:underlay_test.
+// That the network hears of it is in //tests/datapath:underlay_test.
 TEST_P(UdpTest, AGroupIsLeftAndJoinedAnew) {
   const auto member = GroupSocket(b, Options(b_up));
   const auto sender = Unicast(a, Options(a_up));

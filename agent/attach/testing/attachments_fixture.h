@@ -38,7 +38,7 @@ struct Kernel {
   std::set<uint16_t> taken;                                       // by another program
   std::map<std::string, std::shared_ptr<FakePort::State>> ports;  // by link, or "tap"
   std::vector<std::shared_ptr<FakeSocket::State>> unicast;        // each ever opened
-  std::vector<DeadPort> buried;
+  std::vector<ClosingPort> closed_later;
   int bound = 0;      // sockets open now
   int opened = 0;     // ports so far
   int steps = 0;      // calls so far
@@ -115,7 +115,7 @@ struct Kernel {
       return UniqueFd(eventfd(0, EFD_CLOEXEC));
     };
     out.netns_of_tap = [this](const UniqueFd&, const std::string&) { return tap_netns; };
-    out.bury = [this](DeadPort port) { buried.push_back(std::move(port)); };
+    out.close_later = [this](ClosingPort port) { closed_later.push_back(std::move(port)); };
     return out;
   }
 

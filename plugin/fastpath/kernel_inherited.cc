@@ -17,8 +17,8 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/fastpath/fastpath_programs.skel.h"
+#include "plugin/fastpath/inherited.h"
 #include "plugin/fastpath/kernel.h"
-#include "plugin/fastpath/left.h"
 #include "plugin/fastpath/maps.h"
 #include "plugin/fastpath/tc.h"
 #include "plugin/wire/header.h"
@@ -26,7 +26,7 @@
 namespace vxvde {
 namespace {
 
-constexpr uint32_t kMostMaps = 64;  // of one program
+constexpr uint32_t kMaxMaps = 64;  // of one program
 
 // As the kernel knows it, which cuts it.
 std::string NameOf(const bpf_map* map) {
@@ -60,7 +60,7 @@ std::map<std::string, UniqueFd> MapsOf(uint32_t id) {
   std::map<std::string, UniqueFd> maps;
   const UniqueFd program(bpf_prog_get_fd_by_id(id));
   if (!program) return maps;
-  std::array<uint32_t, kMostMaps> ids = {};
+  std::array<uint32_t, kMaxMaps> ids = {};
   bpf_prog_info info = {};
   info.nr_map_ids = ids.size();
   info.map_ids = reinterpret_cast<uint64_t>(ids.data());
@@ -95,36 +95,36 @@ Instant SeenOf(const fp_station& station) {
 
 }  // namespace
 
-void Places::Reserve(std::vector<uint32_t> places) {
-  std::sort(places.begin(), places.end());
-  for (const uint32_t place : places) {
-    while (used_ < place) free_.push_back(used_++);
-    used_ = std::max(used_, place + 1);
+void Slots::Reserve(std::vector<uint32_t> slots) {
+  std::sort(slots.begin(), slots.end());
+  for (const uint32_t slot : slots) {
+    while (used_ < slot) free_.push_back(used_++);
+    used_ = std::max(used_, slot + 1);
   }
 }
 
 // ---------------------------------------------------------------- the maps
 
-absl::StatusOr<LeftPrograms> FindLeftPrograms(Netlink& netlink) {
-  LeftPrograms left;
+absl::StatusOr<InheritedPrograms> FindInheritedPrograms(Netlink& netlink) {
+  InheritedPrograms inherited;
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
   for (const LinkInfo& link : links) {
     const uint32_t program = AttachedProgram(link.index);
     if (program == 0) continue;
-    left.interfaces.push_back(link.index);
-    if (left.maps.empty()) left.maps = MapsOf(program);
+    inherited.interfaces.push_back(link.index);
+    if (inherited.maps.empty()) inherited.maps = MapsOf(program);
   }
-  return left;
+  return inherited;
 }
 
-absl::Status GoOnWith(const LeftPrograms& left, bpf_object* programs) {
-  if (left.maps.empty()) {
+absl::Status ReuseMaps(const InheritedPrograms& inherited, bpf_object* programs) {
+  if (inherited.maps.empty()) {
     return absl::FailedPreconditionError("the maps cannot be had; it takes CAP_SYS_ADMIN");
   }
-  const auto node = left.maps.find("fp_node");
-  const uint32_t place = 0;
+  const auto node = inherited.maps.find("fp_node");
+  const uint32_t slot = 0;
   fp_node about = {};
-  if (node == left.maps.end() || bpf_map_lookup_elem(node->second.get(), &place, &about) != 0 ||
+  if (node == inherited.maps.end() || bpf_map_lookup_elem(node->second.get(), &slot, &about) != 0 ||
       about.abi != FP_ABI) {
     return absl::FailedPreconditionError(
         absl::StrCat("the maps are those of version ", about.abi, ", and not of ", FP_ABI));
@@ -132,8 +132,8 @@ absl::Status GoOnWith(const LeftPrograms& left, bpf_object* programs) {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, programs) {
     // One that did not exist then is made anew.
-    const auto found = left.maps.find(NameOf(map));
-    if (found == left.maps.end()) continue;
+    const auto found = inherited.maps.find(NameOf(map));
+    if (found == inherited.maps.end()) continue;
     if (!Suits(map, found->second) || bpf_map__reuse_fd(map, found->second.get()) != 0) {
       return absl::FailedPreconditionError(
           absl::StrCat("map ", NameOf(map), " is of another shape"));
@@ -143,12 +143,12 @@ absl::Status GoOnWith(const LeftPrograms& left, bpf_object* programs) {
 }
 
 absl::Status LeaveMapsTo(bpf_object* programs) {
-  const uint32_t place = 0;
+  const uint32_t slot = 0;
   const fp_node about = {.abi = FP_ABI};
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, programs) {
     if (NameOf(map) == "fp_node" &&
-        bpf_map_update_elem(bpf_map__fd(map), &place, &about, BPF_ANY) != 0) {
+        bpf_map_update_elem(bpf_map__fd(map), &slot, &about, BPF_ANY) != 0) {
       return ErrnoStatus(errno, "write the node's map");
     }
     bpf_program* program = nullptr;
@@ -165,43 +165,43 @@ absl::Status LeaveMapsTo(bpf_object* programs) {
 
 // ---------------------------------------------------------------- the node
 
-absl::Status KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
+absl::Status KernelFastPath::ReadInherited(std::vector<IfIndex> interfaces) {
   const auto& maps = programs_->maps;
   left_interfaces_ = std::move(interfaces);
   std::vector<uint32_t> clouds;
   std::vector<uint32_t> ports;
   std::vector<uint32_t> peers;
-  const auto read_cloud = [&](uint32_t place, const fp_cloud& value) {
+  const auto read_cloud = [&](uint32_t slot, const fp_cloud& value) {
     if (value.frames_tap == 0) return;
-    left_[place].value = value;
-    clouds.push_back(place);
+    inherited_[slot].value = value;
+    clouds.push_back(slot);
   };
   RETURN_IF_ERROR((ForEach<uint32_t, fp_cloud>(maps.fp_clouds, read_cloud)));
   const auto read_port = [&](uint32_t index, const fp_port& value) {
-    LeftCloud& cloud = left_[value.cloud];
+    InheritedCloud& cloud = inherited_[value.cloud];
     if (value.port >= FP_PORTS || index == cloud.value.frames_tap) return;
     cloud.ports[IfIndex{index}] = value.port;
     ports.push_back(value.port);
   };
   RETURN_IF_ERROR((ForEach<uint32_t, fp_port>(maps.fp_ports, read_port)));
-  const auto read_peer = [&](uint32_t place, const fp_peer& value) {
+  const auto read_peer = [&](uint32_t slot, const fp_peer& value) {
     if (value.uplink == 0) return;
-    left_[value.cloud].peers[place] = value;
-    peers.push_back(place);
+    inherited_[value.cloud].peers[slot] = value;
+    peers.push_back(slot);
   };
   RETURN_IF_ERROR((ForEach<uint32_t, fp_peer>(maps.fp_peers, read_peer)));
   const auto read_station = [&](const fp_station_key& key, const fp_station& value) {
-    LeftCloud& cloud = left_[key.cloud];
+    InheritedCloud& cloud = inherited_[key.cloud];
     std::array<uint8_t, 6> bytes;
     std::copy(std::begin(key.mac), std::end(key.mac), bytes.begin());
     const MacAddress mac(bytes);
     cloud.stations.insert(mac);
     if (value.where == FP_AT_SLOW_PORT) return;
-    if (value.where == FP_AT_TAP && value.place < FP_PORTS) {
-      cloud.carried[mac] = value.place;
-      ports.push_back(value.place);
+    if (value.where == FP_AT_TAP && value.slot < FP_PORTS) {
+      cloud.relayed[mac] = value.slot;
+      ports.push_back(value.slot);
     }
-    cloud.at[{value.where == FP_AT_PEER, value.place}].push_back(
+    cloud.at[{value.where == FP_AT_PEER, value.slot}].push_back(
         {.mac = mac, .seen = SeenOf(value)});
   };
   RETURN_IF_ERROR((ForEach<fp_station_key, fp_station>(maps.fp_stations, read_station)));
@@ -211,31 +211,32 @@ absl::Status KernelFastPath::ReadLeft(std::vector<IfIndex> interfaces) {
   return absl::OkStatus();
 }
 
-std::optional<uint32_t> KernelFastPath::LeftPlace(const FastCloudOptions& options) const {
+std::optional<uint32_t> KernelFastPath::InheritedSlot(const FastCloudOptions& options) const {
   const VxvdeHeader header = EncodeHeader(options.vni);
-  for (const auto& [place, left] : left_) {
-    if (left.value.frames_tap != 0 && left.value.unicast_port == htons(options.unicast_port) &&
-        (left.value.v6 != 0) == options.group.is_v6() &&
-        std::memcmp(left.value.header, header.data(), header.size()) == 0) {
-      return place;
+  for (const auto& [slot, inherited] : inherited_) {
+    if (inherited.value.frames_tap != 0 &&
+        inherited.value.unicast_port == htons(options.unicast_port) &&
+        (inherited.value.v6 != 0) == options.group.is_v6() &&
+        std::memcmp(inherited.value.header, header.data(), header.size()) == 0) {
+      return slot;
     }
   }
   return std::nullopt;
 }
 
 void KernelFastPath::DropInherited() {
-  std::map<uint32_t, LeftCloud> left = std::exchange(left_, {});
-  for (auto& [place, cloud] : left) {
+  std::map<uint32_t, InheritedCloud> inherited = std::exchange(inherited_, {});
+  for (auto& [slot, cloud] : inherited) {
     const fp_cloud none = {};
     if (cloud.value.frames_tap != 0) {
-      (void)bpf_map_update_elem(bpf_map__fd(programs_->maps.fp_clouds), &place, &none, BPF_ANY);
-      clouds_.GiveBack(place);
+      (void)bpf_map_update_elem(bpf_map__fd(programs_->maps.fp_clouds), &slot, &none, BPF_ANY);
+      clouds_.GiveBack(slot);
     }
-    Forget(place, cloud);
+    Forget(slot, cloud);
   }
   std::set<IfIndex> ours;
   for (const auto& [uplink, users] : uplinks_) ours.insert(uplink);
-  for (const auto& [place, cloud] : joined_) cloud->DropInherited(ours);
+  for (const auto& [slot, cloud] : joined_) cloud->DropInherited(ours);
   for (const IfIndex index : std::exchange(left_interfaces_, {})) {
     if (!ours.contains(index)) DetachProgram(index);
   }
@@ -253,47 +254,47 @@ void KernelFastPath::DropInherited() {
   (void)RemoveLeftDevices(netlink_, ours);
 }
 
-// What is left of it, whose places are given back.
-void KernelFastPath::Forget(uint32_t place, const LeftCloud& left) {
+// What is left of it, whose slots are given back.
+void KernelFastPath::Forget(uint32_t slot, const InheritedCloud& inherited) {
   const auto& maps = programs_->maps;
-  for (const auto& [host_end, port] : left.ports) {
+  for (const auto& [host_end, port] : inherited.ports) {
     const uint32_t index = static_cast<uint32_t>(host_end);
     (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_ports), &index);
     ports_.GiveBack(port);
   }
-  for (const auto& [at, peer] : left.peers) {
+  for (const auto& [at, peer] : inherited.peers) {
     const fp_peer none = {};
     (void)bpf_map_update_elem(bpf_map__fd(maps.fp_peers), &at, &none, BPF_ANY);
     peers_.GiveBack(at);
   }
-  if (left.value.frames_tap != 0) {
-    (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_ports), &left.value.frames_tap);
+  if (inherited.value.frames_tap != 0) {
+    (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_ports), &inherited.value.frames_tap);
   }
-  std::set<uint32_t> carried;
-  for (const auto& [mac, port] : left.carried) carried.insert(port);
-  for (const uint32_t port : carried) ports_.GiveBack(port);
-  for (const MacAddress& mac : left.stations) {
+  std::set<uint32_t> relayed;
+  for (const auto& [mac, port] : inherited.relayed) relayed.insert(port);
+  for (const uint32_t port : relayed) ports_.GiveBack(port);
+  for (const MacAddress& mac : inherited.stations) {
     fp_station_key key = {};
     std::memcpy(key.mac, mac.bytes().data(), sizeof(key.mac));
-    key.cloud = static_cast<uint16_t>(place);
+    key.cloud = static_cast<uint16_t>(slot);
     (void)bpf_map_delete_elem(bpf_map__fd(maps.fp_stations), &key);
   }
 }
 
 // ---------------------------------------------------------------- one cloud
 
-void KernelFastCloud::TakeOver(LeftCloud left) {
-  left_ = std::move(left);
-  for (const auto& [place, value] : left_.peers) peers_[PeerOf(value)] = place;
+void KernelFastCloud::TakeOver(InheritedCloud inherited) {
+  inherited_ = std::move(inherited);
+  for (const auto& [slot, value] : inherited_.peers) peers_[PeerOf(value)] = slot;
 }
 
 bool KernelFastCloud::IsInheritedPort(IfIndex host_end) const {
-  return left_.ports.contains(host_end);
+  return inherited_.ports.contains(host_end);
 }
 
 std::vector<InheritedPeer> KernelFastCloud::InheritedPeers() const {
   std::vector<InheritedPeer> peers;
-  for (const auto& [place, value] : left_.peers) {
+  for (const auto& [slot, value] : inherited_.peers) {
     peers.push_back({.peer = PeerOf(value), .fast_port = ntohs(value.fast_port)});
   }
   return peers;
@@ -304,42 +305,42 @@ std::vector<InheritedStation> KernelFastCloud::InheritedStations(const Location&
   if (const auto* port = std::get_if<PortId>(&where)) {
     const auto found = ports_.find(*port);
     if (found == ports_.end()) return {};
-    at = {false, found->second.place};
+    at = {false, found->second.slot};
   } else {
     const auto found = peers_.find(std::get<Peer>(where));
     if (found == peers_.end()) return {};
     at = {true, found->second};
   }
-  const auto found = left_.at.find(at);
-  return found != left_.at.end() ? found->second : std::vector<InheritedStation>();
+  const auto found = inherited_.at.find(at);
+  return found != inherited_.at.end() ? found->second : std::vector<InheritedStation>();
 }
 
-std::optional<uint32_t> KernelFastCloud::TakeLeftPort(IfIndex host_end) {
-  const auto found = left_.ports.find(host_end);
-  if (found == left_.ports.end()) return std::nullopt;
-  const uint32_t place = found->second;
-  left_.ports.erase(found);
-  return place;
+std::optional<uint32_t> KernelFastCloud::TakeInheritedPort(IfIndex host_end) {
+  const auto found = inherited_.ports.find(host_end);
+  if (found == inherited_.ports.end()) return std::nullopt;
+  const uint32_t slot = found->second;
+  inherited_.ports.erase(found);
+  return slot;
 }
 
 bool KernelFastCloud::IsInheritedTap(const MacAddress& mac) const {
-  return left_.carried.contains(mac);
+  return inherited_.relayed.contains(mac);
 }
 
-std::optional<uint32_t> KernelFastCloud::TakeLeftCarried(const MacAddress& mac) {
-  const auto found = left_.carried.find(mac);
-  if (found == left_.carried.end()) return std::nullopt;
-  const uint32_t place = found->second;
+std::optional<uint32_t> KernelFastCloud::TakeInheritedCarried(const MacAddress& mac) {
+  const auto found = inherited_.relayed.find(mac);
+  if (found == inherited_.relayed.end()) return std::nullopt;
+  const uint32_t slot = found->second;
   // Those of all stations behind it.
-  std::erase_if(left_.carried, [&](const auto& one) { return one.second == place; });
-  return place;
+  std::erase_if(inherited_.relayed, [&](const auto& one) { return one.second == slot; });
+  return slot;
 }
 
 void KernelFastCloud::DropInherited(std::set<IfIndex>& ours) {
-  LeftCloud left = std::exchange(left_, {});
-  if (left.value.frames_tap == static_cast<uint32_t>(frames_tap_)) left.value = {};
-  for (const auto& [place, value] : left.peers) peers_.erase(PeerOf(value));
-  node_->Forget(place_, left);
+  InheritedCloud inherited = std::exchange(inherited_, {});
+  if (inherited.value.frames_tap == static_cast<uint32_t>(frames_tap_)) inherited.value = {};
+  for (const auto& [slot, value] : inherited.peers) peers_.erase(PeerOf(value));
+  node_->Forget(slot_, inherited);
   ours.insert({tunnel_, frames_tap_, datagrams_tap_});
   for (const auto& [id, port] : ports_) ours.insert(port.host_end);
 }

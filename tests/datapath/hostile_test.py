@@ -1,6 +1,6 @@
 """A stranger on the LAN who sends what no member would, as fast as it goes, beside good traffic of two pods on two nodes.
 
-Longer, by hand: HOSTILE_SECONDS=60 tests/py.sh tests/hostile_test.py"""
+Longer, by hand: HOSTILE_SECONDS=60 tests/py.sh tests/datapath/hostile_test.py"""
 
 import json
 import os

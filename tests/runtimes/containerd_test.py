@@ -1,6 +1,6 @@
 """containerd's CRI and `ctr run --cni` with the real plugin: clouds by annotation beside a bridge, and as main plugin.
 
-    tests/py.sh tests/containerd_test.py [SUITE] [test_name...]
+    tests/py.sh tests/runtimes/containerd_test.py [SUITE] [test_name...]
 
 SUITE is "trixie" or "sid": its containerd is fetched from the apt mirror, kept in /var/tmp, and used with this machine's runc.
 Ids such as (M2) are requirements in docs/RUNTIMES.md."""

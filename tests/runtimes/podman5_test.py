@@ -1,6 +1,6 @@
 """podman 5 with netavark and the real driver: containers and real members of two clouds.
 
-    tests/py.sh tests/podman5_test.py [ROOT] [test_name...]
+    tests/py.sh tests/runtimes/podman5_test.py [ROOT] [test_name...]
 
 ROOT is a folder with a Debian trixie that has podman 5; it is made when it is not there (about 100 s, from the
 machine's apt mirror), and kept for the next run. Default: /var/tmp/vxvde-podman5/root."""

@@ -1,7 +1,7 @@
 """The programs of the previous version beside those of this tree, in every pair, and an upgrade and a downgrade of the agent
 under way. To be run by hand, with a folder that holds vxvde and vxvde-agent of that version:
 
-    VXVDE_PREVIOUS=FOLDER tests/py.sh tests/previous_test.py"""
+    VXVDE_PREVIOUS=FOLDER tests/py.sh tests/lifecycle/previous_test.py"""
 
 import os
 import signal

@@ -7,7 +7,7 @@ from tests.lib.lab import Lab, source
 from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3/vni=42"
-REFLECT = "tests/grpc_reflect.py"
+REFLECT = "tests/status/grpc_reflect.py"
 COMMANDS = ("status", "clouds", "ports", "peers", "fdb", "drops")
 
 
@@ -101,7 +101,7 @@ def test_grpc_by_reflection():
         n1, n2, pod, far, member = lab_with_traffic(lab)
 
         def call(method, request="{}"):
-            return json.loads(n1.run("/usr/bin/python3", source("tests/grpc_reflect.py"), f"unix:{n1.agent.run_dir}/status.sock",
+            return json.loads(n1.run("/usr/bin/python3", source("tests/status/grpc_reflect.py"), f"unix:{n1.agent.run_dir}/status.sock",
                                      method, request).stdout)
 
         check_rows(n1, n2, pod, far, member, call("vxvde.v1.Status/ListClouds")["clouds"],

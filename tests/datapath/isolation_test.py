@@ -3,7 +3,7 @@ pods to the UDP ports of members."""
 
 import contextlib
 
-from tests.host_test import add, answered, ask, net, outside, serve
+from tests.datapath.host_test import add, answered, ask, net, outside, serve
 from tests.lib import runner
 from tests.lib.cni import CniError
 from tests.lib.lab import Lab

@@ -1,6 +1,6 @@
 """cnitool, that is libcni, drives the real plugin: 1.1.2 with ADD CHECK DEL, 1.3.0 with STATUS and GC as well.
 
-    tests/py.sh tests/cnitool_test.py [test_name...]
+    tests/py.sh tests/cni/cnitool_test.py [test_name...]
 
 Both are built first, and kept in /var/tmp/vxvde-cnitool: some 70 MB from the machine's apt mirror, about two minutes.
 Ids such as (E10) are requirements in docs/RUNTIMES.md."""

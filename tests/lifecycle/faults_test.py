@@ -5,9 +5,9 @@ A walk is one operation with faults of one kind; its steps are numbered by lib/f
 out and why. A run does a few steps of one walk of each test, chosen by a seed that it prints. By hand, after
 `bazel build //cni:vxvde //agent:all //tests:fault_at`, as root:
 
-    tests/py.sh tests/faults_test.py --all [test...]                    each step of each walk: two hours or so
-    tests/py.sh tests/faults_test.py --seed SEED                        the same steps again
-    tests/py.sh tests/faults_test.py --walk "attach, plugin, error" --steps 17,30-40 test_attach
+    tests/py.sh tests/lifecycle/faults_test.py --all [test...]                    each step of each walk: two hours or so
+    tests/py.sh tests/lifecycle/faults_test.py --seed SEED                        the same steps again
+    tests/py.sh tests/lifecycle/faults_test.py --walk "attach, plugin, error" --steps 17,30-40 test_attach
 
 VXVDE_TEST_DATAPATH=user has all frames go through the agents.
 """

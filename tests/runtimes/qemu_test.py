@@ -1,6 +1,6 @@
 """Virtual machines on a cloud: qemu in a pod, behind a bridge there, and qemu that is a member by itself.
 
-    tests/py.sh tests/qemu_test.py [test_name...]
+    tests/py.sh tests/runtimes/qemu_test.py [test_name...]
 
 Needs qemu-system-x86, kmod and busybox-static; a kernel is fetched from the machine's apt mirror once and kept in
 /var/tmp/vxvde-qemu. Software emulation: a guest is up in some 10 s."""

@@ -1,7 +1,7 @@
 """The fast path's programs on the oldest kernel that we claim, Debian 12's Linux 6.1: its verifier takes them, and they agree
 with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test, whole, in a virtual machine).
 
-    tests/py.sh tests/old_kernel_test.py
+    tests/py.sh tests/datapath/old_kernel_test.py
 
 Needs qemu-system-x86, kmod and busybox-static; the kernel is fetched from the machine's apt mirror once and kept in
 /var/tmp/vxvde-qemu. Software emulation: some two minutes."""

@@ -1,12 +1,12 @@
 """Pods that come and go by the thousand, 20 at once, while the agent is killed every few seconds: nothing is left of them.
 
-    SOAK_CYCLES=10000 tests/py.sh tests/soak_test.py [test...]
+    SOAK_CYCLES=10000 tests/py.sh tests/lifecycle/soak_test.py [test...]
 
 VXVDE_TEST_AGENT names another build of the agent. With one for tsan, whatever it reports fails the test:
 
     bazel build --config=tsan //agent:vxvde-agent && cp -L bazel-bin/agent/vxvde-agent /tmp/agent-tsan
     bazel build //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
-    VXVDE_TEST_AGENT=/tmp/agent-tsan TSAN_OPTIONS=ignore_noninstrumented_modules=1 SOAK_CYCLES=1000 tests/py.sh tests/soak_test.py
+    VXVDE_TEST_AGENT=/tmp/agent-tsan TSAN_OPTIONS=ignore_noninstrumented_modules=1 SOAK_CYCLES=1000 tests/py.sh tests/lifecycle/soak_test.py
 """
 
 import collections

@@ -109,9 +109,10 @@ class KernelLeftTest : public testing::Test {
   void DropInherited() {
     node_.Run([&] { fast_->DropInherited(); });
   }
-  std::vector<MacAddress> LeftAt(const Location& where) const {
+  std::vector<MacAddress> InheritedAt(const Location& where) const {
     std::vector<MacAddress> macs;
-    for (const InheritedStation& left : cloud_->InheritedStations(where)) macs.push_back(left.mac);
+    for (const InheritedStation& inherited : cloud_->InheritedStations(where))
+      macs.push_back(inherited.mac);
     std::sort(macs.begin(), macs.end());
     return macs;
   }
@@ -164,13 +165,13 @@ TEST_F(KernelLeftTest, TheNextAgentIsToldWhatWasKnown) {
   ASSERT_EQ(cloud_->InheritedStations(kPeer).size(), 1u);
   EXPECT_EQ(cloud_->InheritedStations(kPeer)[0].mac, Mac(0x20));
   EXPECT_EQ(cloud_->InheritedStations(kPeer)[0].seen, kSeen);
-  EXPECT_THAT(LeftAt(PortId{1}), IsEmpty()) << "not yet a port";
+  EXPECT_THAT(InheritedAt(PortId{1}), IsEmpty()) << "not yet a port";
   node_.Run([&] {
     ASSERT_TRUE(cloud_->AddPort(PortId{1}, end1_).ok());
     EXPECT_FALSE(cloud_->IsInheritedPort(end1_)) << "it is one now";
     std::vector<MacAddress> there = {mac1_, Mac(0x11)};
     std::sort(there.begin(), there.end());
-    EXPECT_EQ(LeftAt(PortId{1}), there);
+    EXPECT_EQ(InheritedAt(PortId{1}), there);
     ASSERT_TRUE(cloud_->SetPeer(kPeer, kTheirFastPort).ok());
     cloud_->SetStation(Mac(0x20), kPeer, kSeen);
     cloud_->SetStation(mac1_, PortId{1}, kSeen);
@@ -195,7 +196,7 @@ TEST_F(KernelLeftTest, WhatIsNotTakenOverGoes) {
   EXPECT_TRUE(cloud_->LastSeen(mac1_).has_value());
   node_.Shell("tc filter show dev vx-1 ingress | grep -q from_pod");
   node_.Shell("! tc filter show dev vx-2 ingress | grep -q from_pod");
-  // Its places are free for others.
+  // Its slots are free for others.
   node_.Run([&] {
     ASSERT_TRUE(cloud_->AddPort(PortId{2}, end2_).ok());
     ASSERT_TRUE(cloud_->SetPeer(kPeer, kTheirFastPort).ok());
@@ -218,12 +219,12 @@ TEST_F(KernelLeftTest, ACloudThatIsNotJoinedAgainGoes) {
 TEST_F(KernelLeftTest, MapsOfAnotherVersionAreNotGoneOnWith) {
   node_.Run([&] {
     Netlink netlink = ValueOrDie(Netlink::Open());
-    const LeftPrograms left = ValueOrDie(FindLeftPrograms(netlink));
-    ASSERT_TRUE(left.maps.contains("fp_node"));
-    EXPECT_TRUE(left.maps.contains("fp_ports")) << "though not all programs use it";
-    const uint32_t place = 0;
+    const InheritedPrograms inherited = ValueOrDie(FindInheritedPrograms(netlink));
+    ASSERT_TRUE(inherited.maps.contains("fp_node"));
+    EXPECT_TRUE(inherited.maps.contains("fp_ports")) << "though not all programs use it";
+    const uint32_t slot = 0;
     const fp_node other = {.abi = FP_ABI + 1};
-    ASSERT_EQ(bpf_map_update_elem(left.maps.at("fp_node").get(), &place, &other, BPF_ANY), 0);
+    ASSERT_EQ(bpf_map_update_elem(inherited.maps.at("fp_node").get(), &slot, &other, BPF_ANY), 0);
   });
   End();
   Start();

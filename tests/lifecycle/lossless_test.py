@@ -1,6 +1,6 @@
 """An agent that is killed, restarted or upgraded under traffic: no ping is lost, and no TCP connection notices more than a pause.
 
-    tests/py.sh tests/lossless_test.py [--line-rate] [--rounds N] [test...]
+    tests/py.sh tests/lifecycle/lossless_test.py [--line-rate] [--rounds N] [test...]
 
 Of pods that share a node and of pods on two, while the agents of both nodes are replaced in turn.
 """
@@ -13,12 +13,12 @@ import sys
 import time
 
 from tests.lib import runner
-from tests.lib.lab import DATAPATH, Lab, program
+from tests.lib.lab import DATAPATH, Lab, program, source
 from tests.lib.pings import Ping, go_on
 from tests.lib.process import wait_for
 
 VNL = "vxvde://239.1.2.3"
-STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "stream.py")
+STREAM = source("tests/lib/stream.py")
 ROUNDS = 1
 PERIOD = 0.005  # of the blocks of a stream; --line-rate: 0
 # Longer than it takes an agent to start on a slow machine, and less than a retransmission timer that was doubled for long.
