@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=(-i)
 [ "${1:-}" != --check ] || mode=(--dry-run --Werror)
-git ls-files -z '*.cc' '*.h' '*.c' | xargs -0 clang-format-14 "${mode[@]}"
+git ls-files -z '*.cc' '*.h' ':!*.bpf.h' ':!plugin/fastpath/abi.h' | xargs -0 clang-format-14 "${mode[@]}"

@@ -77,8 +77,8 @@ struct fp_punts {
 FP_SIZE(struct fp_punts, 32);
 
 /* skb->mark of a datagram that from_uplink leaves to the kernel's own stack, which unpacks it for
- * from_tunnel: FP_MARK, 8 bits of the cloud's slot, 16 of the port's, which may be FP_TUNNEL_PROBE.
- * No bit of 0xe000 is ever set: kube-proxy's are there. */
+ * from_tunnel: FP_MARK, 8 bits of the cloud's slot, 16 of the port's, which may be FP_TUNNEL_PROBE. No
+ * bit of 0xe000 is ever set: kube-proxy's are there. */
 #define FP_MARK 0x76000000u
 #define FP_MARK_MASK 0xff000000u
 #define FP_TUNNEL_PROBE 0x1fff
@@ -101,7 +101,7 @@ enum fp_where {
 /* Value of fp_stations. Alive until the cloud takes it away, which it does when it has expired. */
 struct fp_station {
   __u32 where;    /* enum fp_where */
-  __u32 slot;     /* of the port or peer; FP_AT_SLOW_PORT: none */
+  __u32 slot;    /* of the port or peer; FP_AT_SLOW_PORT: none */
   __u32 ifindex;  /* FP_AT_PORT, FP_AT_EGRESS: the host end */
   __u32 mtu;      /* FP_AT_PORT, FP_AT_EGRESS: of the host end */
   __u32 seen_sec; /* CLOCK_MONOTONIC; the programs write this and nothing else */

@@ -158,12 +158,13 @@ void ChainKeeper::Run() {
       ends = ends_;
       released = std::exchange(released_, {});
       for (auto& [index, kept] : kept_) {
-        const uint64_t slot = static_cast<uint32_t>(index) + turn;
+        const uint64_t place = static_cast<uint32_t>(index) + turn;
         const bool whole = std::exchange(kept.fresh, false) || changes.lost ||
                            changes.links.contains(index) ||
-                           (periodic && slot % (kHostEndTurns * kXdpTurns) == 0);
-        const bool due = periodic && (kept.where == Where::kUplink ||
-                                      (kept.where == Where::kHostEnd && slot % kHostEndTurns == 0));
+                           (periodic && place % (kHostEndTurns * kXdpTurns) == 0);
+        const bool due =
+            periodic && (kept.where == Where::kUplink ||
+                         (kept.where == Where::kHostEnd && place % kHostEndTurns == 0));
         if (whole || due) looks.emplace_back(index, whole);
       }
     }

@@ -1,15 +1,12 @@
-// The programs: from_pod at the host end of each fast port, from_cloud where the cloud hands in
-// frames of taps, from_uplink where datagrams come in, from_tunnel on the VXLAN device that makes
-// the kernel aggregate them and unpacks some (kernel.cc). Invariants F1-F4 are in fastpath.h.
+// The programs: from_pod at the host end of each fast port, from_cloud where the cloud hands in frames of
+// taps, from_uplink where datagrams come in, from_tunnel on the VXLAN device that makes the kernel aggregate
+// them and unpacks some (kernel.cc). Invariants F1-F4 are in fastpath.h.
 //
-// A frame is looked at, and changed only when it is certain that it can be sent: whatever is not
-// known, small enough and of a kind that the helpers handle is punted as it came.
+// A frame is looked at, and changed only when it is certain that it can be sent: whatever is not known,
+// small enough and of a kind that the helpers handle is punted as it came.
 //
-// Sources: bpf-helpers(7); bpf_skb_adjust_room() and bpf_skb_net_grow() in net/core/filter.c; RFC
-// 7348.
+// Sources: bpf-helpers(7); bpf_skb_adjust_room() and bpf_skb_net_grow() in net/core/filter.c; RFC 7348.
 
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -20,6 +17,9 @@
 #include <linux/pkt_cls.h>
 #include <linux/udp.h>
 #include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 
 #include "plugin/fastpath/abi.h"
 #include "plugin/fastpath/guard.bpf.h"
@@ -34,9 +34,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
 
-// The answer for a packet that these programs do not handle: the next filter, or the next program
-// of a tcx chain, decides (TCX_NEXT is the same number). TC_ACT_OK would end the chain and switch
-// those off.
+// The answer for a packet that these programs do not handle: the next filter, or the next program of a
+// tcx chain, decides (TCX_NEXT is the same number). TC_ACT_OK would end the chain and switch those off.
 #define NOT_OURS TC_ACT_UNSPEC
 
 _Static_assert(FP_CLOUDS <= 256 && FP_PORTS <= FP_TUNNEL_PROBE, "both fit into a mark");
@@ -146,61 +145,60 @@ FP_SIZE(struct outer6, 84);
 #define ADDED6 (sizeof(struct outer6) - ETH_HLEN)  // 70
 
 static __always_inline void count_slow(__u32 cloud, __u32 reason) {
-  struct fp_slow* slow = bpf_map_lookup_elem(&fp_slow, &cloud);
+  struct fp_slow *slow = bpf_map_lookup_elem(&fp_slow, &cloud);
   if (slow && reason < FP_SLOW_REASONS) slow->count[reason]++;
 }
 
-static __always_inline void count_from(void* map, __u32 slot, __u32 frames, __u32 bytes) {
-  struct fp_counters* counters = bpf_map_lookup_elem(map, &slot);
+static __always_inline void count_from(void *map, __u32 slot, __u32 frames, __u32 bytes) {
+  struct fp_counters *counters = bpf_map_lookup_elem(map, &slot);
   if (!counters) return;
   counters->from_frames += frames;
   counters->from_bytes += bytes;
 }
 
-static __always_inline void count_to(void* map, __u32 slot, __u32 frames, __u32 bytes) {
-  struct fp_counters* counters = bpf_map_lookup_elem(map, &slot);
+static __always_inline void count_to(void *map, __u32 slot, __u32 frames, __u32 bytes) {
+  struct fp_counters *counters = bpf_map_lookup_elem(map, &slot);
   if (!counters) return;
   counters->to_frames += frames;
   counters->to_bytes += bytes;
 }
 
-static __always_inline bool same_addr(const __u8* a, const __u8* b) {
-  const __u64 *left = (const __u64*)a, *right = (const __u64*)b;
+static __always_inline bool same_addr(const __u8 *a, const __u8 *b) {
+  const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
   return left[0] == right[0] && left[1] == right[1];
 }
 
 // The address of Hello (plugin/wire/hello.h).
-static __always_inline bool is_hello(const __u8* mac) {
-  return mac[0] == 0x03 && mac[1] == 0x76 && mac[2] == 0x78 && mac[3] == 0x76 && mac[4] == 0x64 &&
-         mac[5] == 0x65;
+static __always_inline bool is_hello(const __u8 *mac) {
+  return mac[0] == 0x03 && mac[1] == 0x76 && mac[2] == 0x78 && mac[3] == 0x76 && mac[4] == 0x64 && mac[5] == 0x65;
 }
 
-static __always_inline void map_ipv4(__u8* out, __be32 addr) {
+static __always_inline void map_ipv4(__u8 *out, __be32 addr) {
   __builtin_memset(out, 0, 10);
   out[10] = 0xff;
   out[11] = 0xff;
   __builtin_memcpy(out + 12, &addr, 4);
 }
 
-static __always_inline struct fp_station* find(__u32 cloud, const __u8* mac) {
+static __always_inline struct fp_station *find(__u32 cloud, const __u8 *mac) {
   struct fp_station_key key = {.cloud = cloud};
   __builtin_memcpy(key.mac, mac, ETH_ALEN);
   return bpf_map_lookup_elem(&fp_stations, &key);
 }
 
 // A second is precise enough, and a line of the cache that nobody writes is quicker.
-static __always_inline void saw(struct fp_station* station) {
+static __always_inline void saw(struct fp_station *station) {
   const __u32 now = bpf_ktime_get_coarse_ns() / 1000000000;
   if (station->seen_sec != now) station->seen_sec = now;
 }
 
-// Bytes from the inner Ethernet header to the payload of TCP; 0: something else, or not to be
-// understood at a glance. `at`: where the inner IP header stands.
+// Bytes from the inner Ethernet header to the payload of TCP; 0: something else, or not to be understood at
+// a glance. `at`: where the inner IP header stands.
 //
 // Super-datagrams (UDP_SEGMENT) do not pass: what was unpacked keeps its tunnel's GSO marks, and
-// udp4_ufo_fragment() would take the datagrams themselves for a tunnel when their socket wants them
-// one by one.
-static __always_inline __u32 headers_of(struct __sk_buff* skb, __be16 proto, __u32 at) {
+// udp4_ufo_fragment() would take the datagrams themselves for a tunnel when their socket wants them one by
+// one.
+static __always_inline __u32 headers_of(struct __sk_buff *skb, __be16 proto, __u32 at) {
   __u32 transport;
   __u8 protocol;
   if (proto == bpf_htons(ETH_P_IP)) {
@@ -222,7 +220,7 @@ static __always_inline __u32 headers_of(struct __sk_buff* skb, __be16 proto, __u
 }
 
 // What the inner IP header says of its length, header included; 0: nothing that can be compared.
-static __always_inline __u32 ip_size(struct __sk_buff* skb, __be16 proto, __u32 at) {
+static __always_inline __u32 ip_size(struct __sk_buff *skb, __be16 proto, __u32 at) {
   if (proto == bpf_htons(ETH_P_IP)) {
     struct iphdr ip;
     if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) return 0;
@@ -234,10 +232,10 @@ static __always_inline __u32 ip_size(struct __sk_buff* skb, __be16 proto, __u32 
 }
 
 // Through the host end, and not right into the pod?
-static __always_inline bool by_host_end(const struct fp_station* to) {
+static __always_inline bool by_host_end(const struct fp_station *to) {
   if (to->where != FP_AT_PORT) return true;
   const __u32 slot = to->slot;
-  const struct fp_rules* rules = bpf_map_lookup_elem(&fp_rules, &slot);
+  const struct fp_rules *rules = bpf_map_lookup_elem(&fp_rules, &slot);
   return rules && rules->flags & FP_RULE_EGRESS;
 }
 
@@ -248,12 +246,11 @@ static __always_inline __u32 frames_of(__u32 size, __u32 headers, __u32 gso_size
 }
 
 // Takes tokens for `frames` from the bucket: that of plugin/cloud/token_bucket.h.
-static __always_inline bool may_flood(struct fp_punts* punts, const struct fp_rules* rules,
-                                      __u32 frames) {
+static __always_inline bool may_flood(struct fp_punts *punts, const struct fp_rules *rules, __u32 frames) {
   const __u64 now = bpf_ktime_get_ns();
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    const __u64 full_at = *(volatile __u64*)&punts->full_at;
+    const __u64 full_at = *(volatile __u64 *)&punts->full_at;
     const __u64 next = (full_at > now ? full_at : now) + (__u64)frames * rules->flood_gap;
     if (next - now > rules->flood_depth) return false;
     if (__sync_val_compare_and_swap(&punts->full_at, full_at, next) == full_at) return true;
@@ -261,12 +258,12 @@ static __always_inline bool may_flood(struct fp_punts* punts, const struct fp_ru
   return true;  // other CPUs were faster each time; the room at the tap is still limited
 }
 
-// All ports of a cloud share the queue of its frames tap and the agent that reads it. No port may
-// fill the one or keep the other busy with frames to groups; these have a share of their own, so
-// that a flood leaves room for the port's other frames, ARP replies and first frames of flows.
-static __noinline int may_punt(struct __sk_buff* skb, __u32 port) {
-  struct fp_punts* punts = bpf_map_lookup_elem(&fp_punts, &port);
-  const struct fp_rules* rules = bpf_map_lookup_elem(&fp_rules, &port);
+// All ports of a cloud share the queue of its frames tap and the agent that reads it. No port may fill the
+// one or keep the other busy with frames to groups; these have a share of their own, so that a flood leaves
+// room for the port's other frames, ARP replies and first frames of flows.
+static __noinline int may_punt(struct __sk_buff *skb, __u32 port) {
+  struct fp_punts *punts = bpf_map_lookup_elem(&fp_punts, &port);
+  const struct fp_rules *rules = bpf_map_lookup_elem(&fp_rules, &port);
   if (!punts || !rules) return 1;
   __u8 first = 0;
   bpf_skb_load_bytes(skb, 0, &first, sizeof(first));
@@ -282,21 +279,21 @@ static __noinline int may_punt(struct __sk_buff* skb, __u32 port) {
 }
 
 // The tag tells the reader which port it came from. It goes in front of tags that the frame has.
-static __always_inline int punt_frame(struct __sk_buff* skb, const struct fp_cloud* cloud,
-                                      const struct fp_port* port, __u32 reason) {
+static __always_inline int punt_frame(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                      const struct fp_port *port, __u32 reason) {
   if (!may_punt(skb, port->port)) return TC_ACT_SHOT;
   count_slow(port->cloud, reason);
   if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021AD), port->port)) return TC_ACT_SHOT;
   return bpf_redirect(cloud->frames_tap, 0);
 }
 
-static __always_inline int punt_datagram(const struct fp_cloud* cloud, __u32 slot, __u32 reason) {
+static __always_inline int punt_datagram(const struct fp_cloud *cloud, __u32 slot, __u32 reason) {
   count_slow(slot, reason);
   return bpf_redirect(cloud->datagrams_tap, 0);
 }
 
-static __always_inline __sum16 ip_checksum(const void* ip) {
-  const __u16* words = ip;
+static __always_inline __sum16 ip_checksum(const void *ip) {
+  const __u16 *words = ip;
   __u32 sum = 0;
 #pragma unroll
   for (int i = 0; i < 10; i++) sum += words[i];
@@ -306,8 +303,8 @@ static __always_inline __sum16 ip_checksum(const void* ip) {
 }
 
 // 0, or an error with the frame as it was.
-static __always_inline long encapsulate4(struct __sk_buff* skb, const struct fp_cloud* cloud,
-                                         const struct fp_peer* peer, const struct ethhdr* inner) {
+static __always_inline long encapsulate4(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                         const struct fp_peer *peer, const struct ethhdr *inner) {
   const __u32 size = skb->len + sizeof(struct udphdr) + 8;  // of the UDP datagram
   if (bpf_skb_adjust_room(skb, ADDED4, BPF_ADJ_ROOM_MAC,
                           BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
@@ -334,8 +331,8 @@ static __always_inline long encapsulate4(struct __sk_buff* skb, const struct fp_
   return bpf_skb_store_bytes(skb, 0, &outer, sizeof(outer), 0);
 }
 
-static __always_inline long encapsulate6(struct __sk_buff* skb, const struct fp_cloud* cloud,
-                                         const struct fp_peer* peer, const struct ethhdr* inner) {
+static __always_inline long encapsulate6(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                         const struct fp_peer *peer, const struct ethhdr *inner) {
   const __u32 size = skb->len + sizeof(struct udphdr) + 8;
   if (bpf_skb_adjust_room(skb, ADDED6, BPF_ADJ_ROOM_MAC,
                           BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 |
@@ -359,21 +356,20 @@ static __always_inline long encapsulate6(struct __sk_buff* skb, const struct fp_
   return bpf_skb_store_bytes(skb, 0, &outer, sizeof(outer), 0);
 }
 
-// To another agent, or back to the cloud. `from` is what sends, as `eth` says; `count`: nobody has
-// counted it for its port yet.
-static __always_inline int send_to_peer(struct __sk_buff* skb, const struct fp_cloud* cloud,
-                                        const struct fp_port* port, const struct ethhdr* eth,
-                                        struct fp_station* from, __u32 slot, bool count) {
+// To another agent, or back to the cloud. `from` is what sends, as `eth` says; `count`: nobody has counted it
+// for its port yet.
+static __always_inline int send_to_peer(struct __sk_buff *skb, const struct fp_cloud *cloud,
+                                        const struct fp_port *port, const struct ethhdr *eth,
+                                        struct fp_station *from, __u32 slot, bool count) {
   const __u32 size = skb->len;
   const __u32 gso_size = skb->gso_size;
   if (skb->vlan_present ||
       (eth->h_proto != bpf_htons(ETH_P_IP) && eth->h_proto != bpf_htons(ETH_P_IPV6))) {
     return punt_frame(skb, cloud, port, FP_SLOW_KIND);
   }
-  const struct fp_peer* peer = bpf_map_lookup_elem(&fp_peers, &slot);
+  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &slot);
   if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
-  const __u32 around =
-      (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
+  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
   __u32 frames = 1;
   if (gso_size) {
     const __u32 headers = headers_of(skb, eth->h_proto, ETH_HLEN);
@@ -397,11 +393,11 @@ static __always_inline int send_to_peer(struct __sk_buff* skb, const struct fp_c
 }
 
 SEC("tc")
-int from_pod(struct __sk_buff* skb) {
+int from_pod(struct __sk_buff *skb) {
   const __u32 ifindex = skb->ifindex;
-  const struct fp_port* port = bpf_map_lookup_elem(&fp_ports, &ifindex);
+  const struct fp_port *port = bpf_map_lookup_elem(&fp_ports, &ifindex);
   if (!port) return NOT_OURS;  // the agent reads this port itself
-  const struct fp_cloud* cloud = bpf_map_lookup_elem(&fp_clouds, &port->cloud);
+  const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &port->cloud);
   if (!cloud || !cloud->frames_tap) return NOT_OURS;
 
   struct ethhdr eth;
@@ -410,14 +406,14 @@ int from_pod(struct __sk_buff* skb) {
     return punt_frame(skb, cloud, port, FP_SLOW_ODD);
   }
   if (eth.h_dest[0] & 1) return punt_frame(skb, cloud, port, FP_SLOW_GROUP);
-  struct fp_station* from = find(port->cloud, eth.h_source);
+  struct fp_station *from = find(port->cloud, eth.h_source);
   if (!from || (from->where != FP_AT_PORT && from->where != FP_AT_EGRESS) ||
       from->slot != port->port) {
     return punt_frame(skb, cloud, port, FP_SLOW_MOVED);
   }
   const __u32 look = guarded(skb, eth.h_proto);
   if (look != NOT_SLOW) return punt_frame(skb, cloud, port, look);
-  const struct fp_station* to = find(port->cloud, eth.h_dest);
+  const struct fp_station *to = find(port->cloud, eth.h_dest);
   if (!to) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
   if (to->where == FP_AT_PEER) return send_to_peer(skb, cloud, port, &eth, from, to->slot, true);
   if (to->where != FP_AT_PORT && to->where != FP_AT_EGRESS) {
@@ -437,40 +433,40 @@ int from_pod(struct __sk_buff* skb) {
   return by_host_end(to) ? bpf_redirect(to->ifindex, 0) : bpf_redirect_peer(to->ifindex, 0);
 }
 
-// What the cloud has read from a tap, with the tag of its port, and wants to have at a peer. What
-// cannot go there goes back to it as a punted frame of that port.
+// What the cloud has read from a tap, with the tag of its port, and wants to have at a peer. What cannot go
+// there goes back to it as a punted frame of that port.
 SEC("tc")
-int from_cloud(struct __sk_buff* skb) {
+int from_cloud(struct __sk_buff *skb) {
   const __u32 ifindex = skb->ifindex;
-  const struct fp_port* tap = bpf_map_lookup_elem(&fp_ports, &ifindex);
+  const struct fp_port *tap = bpf_map_lookup_elem(&fp_ports, &ifindex);
   if (!tap || !skb->vlan_present || skb->vlan_proto != bpf_htons(ETH_P_8021AD)) return TC_ACT_SHOT;
   const struct fp_port port = {.cloud = tap->cloud, .port = skb->vlan_tci & 0xffff};
-  const struct fp_cloud* cloud = bpf_map_lookup_elem(&fp_clouds, &port.cloud);
+  const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &port.cloud);
   if (!cloud || !cloud->frames_tap || bpf_skb_vlan_pop(skb)) return TC_ACT_SHOT;
 
   struct ethhdr eth;
   if (skb->len <= ETH_HLEN || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth))) {
     return punt_frame(skb, cloud, &port, FP_SLOW_ODD);
   }
-  struct fp_station* from = find(port.cloud, eth.h_source);
+  struct fp_station *from = find(port.cloud, eth.h_source);
   if (!from || from->where != FP_AT_TAP || from->slot != port.port) {
     return punt_frame(skb, cloud, &port, FP_SLOW_MOVED);
   }
-  const struct fp_station* to = find(port.cloud, eth.h_dest);
+  const struct fp_station *to = find(port.cloud, eth.h_dest);
   if (!to || to->where != FP_AT_PEER) return punt_frame(skb, cloud, &port, FP_SLOW_UNKNOWN);
   return send_to_peer(skb, cloud, &port, &eth, from, to->slot, false);
 }
 
-// A datagram to a fast port of ours: lengths in its outer headers, `added` bytes behind the
-// Ethernet header, are in order, and it has come from `addr`.
-static __always_inline int receive(struct __sk_buff* skb, __u32 slot, const struct fp_cloud* cloud,
-                                   const __u8* addr, const struct udphdr* udp, const __u8* header,
-                                   const struct ethhdr* inner, __u32 added) {
-  if (*(const __u64*)header != *(const __u64*)cloud->header || (inner->h_source[0] & 1)) {
+// A datagram to a fast port of ours: lengths in its outer headers, `added` bytes behind the Ethernet header,
+// are in order, and it has come from `addr`.
+static __always_inline int receive(struct __sk_buff *skb, __u32 slot, const struct fp_cloud *cloud,
+                                   const __u8 *addr, const struct udphdr *udp, const __u8 *header,
+                                   const struct ethhdr *inner, __u32 added) {
+  if (*(const __u64 *)header != *(const __u64 *)cloud->header || (inner->h_source[0] & 1)) {
     return punt_datagram(cloud, slot, FP_SLOW_ODD);
   }
-  // It goes both ways, so that the cloud learns whether the other one is open: nobody but the
-  // node's firewall knows.
+  // It goes both ways, so that the cloud learns whether the other one is open: nobody but the node's
+  // firewall knows.
   if (is_hello(inner->h_dest) && !bpf_clone_redirect(skb, cloud->datagrams_tap, 0)) {
     count_slow(slot, FP_SLOW_GROUP);
     skb->mark = FP_MARK | slot << 16 | FP_TUNNEL_PROBE;
@@ -478,27 +474,26 @@ static __always_inline int receive(struct __sk_buff* skb, __u32 slot, const stru
   }
   if (udp->check) return punt_datagram(cloud, slot, FP_SLOW_ODD);  // ours have none
   if (inner->h_dest[0] & 1) return punt_datagram(cloud, slot, FP_SLOW_GROUP);
-  struct fp_station* from = find(slot, inner->h_source);
+  struct fp_station *from = find(slot, inner->h_source);
   if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, slot, FP_SLOW_MOVED);
   const __u32 peer_place = from->slot;
-  const struct fp_peer* peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
+  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
   if (!peer || !peer->uplink || peer->port != udp->source || !same_addr(peer->addr, addr)) {
     return punt_datagram(cloud, slot, FP_SLOW_MOVED);
   }
-  const struct fp_station* to = find(slot, inner->h_dest);
+  const struct fp_station *to = find(slot, inner->h_dest);
   if (!to || to->where == FP_AT_PEER) return punt_datagram(cloud, slot, FP_SLOW_UNKNOWN);
   if (to->where == FP_AT_SLOW_PORT) return punt_datagram(cloud, slot, FP_SLOW_SLOW_PORT);
   const __be16 proto = inner->h_proto;
   const bool ip = proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
   const __u32 size = skb->len - added;  // of the frame
   const __u32 gso_size = skb->gso_size;
-  // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there
-  // the inner length is the first one's.
+  // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there the inner
+  // length is the first one's.
   if (gso_size && (!ip || ip_size(skb, proto, added + ETH_HLEN) + ETH_HLEN != size)) {
     return punt_datagram(cloud, slot, FP_SLOW_ODD);
   }
-  // A tap takes super-frames only without the tunnel's GSO marks, which but the VXLAN device can
-  // take off.
+  // A tap takes super-frames only without the tunnel's GSO marks, which but the VXLAN device can take off.
   if (to->where == FP_AT_TAP) {
     saw(from);
     count_from(&fp_peer_counters, peer_place, gso_size && skb->gso_segs ? skb->gso_segs : 1, size);
@@ -525,8 +520,8 @@ static __always_inline int receive(struct __sk_buff* skb, __u32 slot, const stru
   const struct ethhdr eth = *inner;
   bool plain = by_host_end(to);
   if (bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, flags)) {
-    // Before Linux 6.3 nobody can say that what is inside is of the other family. There the frame
-    // goes through the host end, which looks for itself (eth_type_trans()).
+    // Before Linux 6.3 nobody can say that what is inside is of the other family. There the frame goes
+    // through the host end, which looks for itself (eth_type_trans()).
     if (flags == BPF_F_ADJ_ROOM_FIXED_GSO ||
         bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
       return punt_datagram(cloud, slot, FP_SLOW_ODD);
@@ -541,7 +536,7 @@ static __always_inline int receive(struct __sk_buff* skb, __u32 slot, const stru
 }
 
 SEC("tc")
-int from_uplink(struct __sk_buff* skb) {
+int from_uplink(struct __sk_buff *skb) {
   if (skb->pkt_type != PACKET_HOST || skb->vlan_present) return NOT_OURS;
   struct fp_local local = {};
   if (skb->protocol == bpf_htons(ETH_P_IP)) {
@@ -553,9 +548,9 @@ int from_uplink(struct __sk_buff* skb) {
     }
     map_ipv4(local.addr, outer.ip.daddr);
     local.port = outer.udp.dest;
-    const __u32* slot = bpf_map_lookup_elem(&fp_locals, &local);
+    const __u32 *slot = bpf_map_lookup_elem(&fp_locals, &local);
     if (!slot) return NOT_OURS;
-    const struct fp_cloud* cloud = bpf_map_lookup_elem(&fp_clouds, slot);
+    const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, slot);
     if (!cloud || !cloud->datagrams_tap) return NOT_OURS;
     const __u32 size = bpf_ntohs(outer.ip.tot_len);
     if (cloud->v6 || size + ETH_HLEN != skb->len ||
@@ -568,7 +563,7 @@ int from_uplink(struct __sk_buff* skb) {
     __builtin_memcpy(&header, outer.vxvde, sizeof(header));
     const struct ethhdr inner = outer.inner;
     const struct udphdr udp = outer.udp;
-    return receive(skb, *slot, cloud, from, &udp, (const __u8*)&header, &inner, ADDED4);
+    return receive(skb, *slot, cloud, from, &udp, (const __u8 *)&header, &inner, ADDED4);
   }
   if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
     struct outer6 outer;
@@ -576,9 +571,9 @@ int from_uplink(struct __sk_buff* skb) {
     if (outer.ip.version != 6 || outer.ip.nexthdr != IPPROTO_UDP) return NOT_OURS;
     __builtin_memcpy(local.addr, &outer.ip.daddr, FP_ADDR_SIZE);
     local.port = outer.udp.dest;
-    const __u32* slot = bpf_map_lookup_elem(&fp_locals, &local);
+    const __u32 *slot = bpf_map_lookup_elem(&fp_locals, &local);
     if (!slot) return NOT_OURS;
-    const struct fp_cloud* cloud = bpf_map_lookup_elem(&fp_clouds, slot);
+    const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, slot);
     if (!cloud || !cloud->datagrams_tap) return NOT_OURS;
     const __u32 size = bpf_ntohs(outer.ip.payload_len);
     if (!cloud->v6 || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
@@ -591,20 +586,20 @@ int from_uplink(struct __sk_buff* skb) {
     __builtin_memcpy(&header, outer.vxvde, sizeof(header));
     const struct ethhdr inner = outer.inner;
     const struct udphdr udp = outer.udp;
-    return receive(skb, *slot, cloud, from, &udp, (const __u8*)&header, &inner, ADDED6);
+    return receive(skb, *slot, cloud, from, &udp, (const __u8 *)&header, &inner, ADDED6);
   }
   return NOT_OURS;
 }
 
-// What the VXLAN device has unpacked goes to the cloud, with a tag that says to which port. What
-// from_uplink did not send here (it came in by another interface, or in fragments) is nobody's, and
-// no business of the node's own stack.
+// What the VXLAN device has unpacked goes to the cloud, with a tag that says to which port. What from_uplink
+// did not send here (it came in by another interface, or in fragments) is nobody's, and no business of the
+// node's own stack.
 SEC("tc")
-int from_tunnel(struct __sk_buff* skb) {
+int from_tunnel(struct __sk_buff *skb) {
   const __u32 mark = skb->mark;
   if ((mark & FP_MARK_MASK) != FP_MARK) return TC_ACT_SHOT;
   const __u32 slot = (mark >> 16) & 0xff;
-  const struct fp_cloud* cloud = bpf_map_lookup_elem(&fp_clouds, &slot);
+  const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &slot);
   if (!cloud || !cloud->frames_tap) return TC_ACT_SHOT;
   const __u32 tap = cloud->frames_tap;
   skb->mark = 0;

@@ -1,12 +1,9 @@
-// Which frames of pods the programs leave to port security, because it may refuse them: they must
-// be those of plugin/cloud/guard.cc at least, which the loader's test compares
-// (kernel_root_test.cc).
+// Which frames of pods the programs leave to port security, because it may refuse them: they must be
+// those of plugin/cloud/guard.cc at least, which the loader's test compares (kernel_root_test.cc).
 
 #ifndef VXVDE_PLUGIN_FASTPATH_GUARD_BPF_H_
 #define VXVDE_PLUGIN_FASTPATH_GUARD_BPF_H_
 
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -14,13 +11,15 @@
 #include <linux/ipv6.h>
 #include <stdbool.h>
 
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
 #include "plugin/fastpath/abi.h"
 
 #define NOT_SLOW FP_SLOW_REASONS
 #define IP_OFFSET 0x1fff  // of a fragment
 #define VLAN_ID 0x0fff
-// What plugin/cloud/guard.cc looks at; RFC 7401 and RFC 5533 for the two that linux/in6.h does not
-// have.
+// What plugin/cloud/guard.cc looks at; RFC 7401 and RFC 5533 for the two that linux/in6.h does not have.
 #define IPPROTO_HIP 139
 #define IPPROTO_SHIM6 140
 #define DHCP_SERVER 67
@@ -30,7 +29,7 @@
 #define ND_FIRST 133
 #define ND_LAST 137
 
-static __always_inline bool is_server(struct __sk_buff* skb, __u32 at, __u16 server, __u16 client) {
+static __always_inline bool is_server(struct __sk_buff *skb, __u32 at, __u16 server, __u16 client) {
   struct {
     __be16 source, dest;
   } ports;
@@ -38,9 +37,9 @@ static __always_inline bool is_server(struct __sk_buff* skb, __u32 at, __u16 ser
   return ports.source == bpf_htons(server) || ports.dest == bpf_htons(client);
 }
 
-// Why a pod's frame must be looked at by the guard, whatever the port may send; NOT_SLOW: it need
-// not. A source MAC that the port may not use is no station's there, and punted for that.
-static __always_inline __u32 guarded(struct __sk_buff* skb, __be16 proto) {
+// Why a pod's frame must be looked at by the guard, whatever the port may send; NOT_SLOW: it need not.
+// A source MAC that the port may not use is no station's there, and punted for that.
+static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
   // In a VLAN with a number is another network; number 0 is none.
   if (skb->vlan_present) return skb->vlan_tci & VLAN_ID ? NOT_SLOW : FP_SLOW_GUARDED;
   if (proto == bpf_htons(ETH_P_IP)) {
@@ -51,8 +50,7 @@ static __always_inline __u32 guarded(struct __sk_buff* skb, __be16 proto) {
     }
     // Ports are in the first fragment.
     if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(IP_OFFSET))) return NOT_SLOW;
-    return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? FP_SLOW_GUARDED
-                                                                           : NOT_SLOW;
+    return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
   }
   if (proto != bpf_htons(ETH_P_IPV6)) return FP_SLOW_KIND;
   struct ipv6hdr ip;
@@ -64,11 +62,9 @@ static __always_inline __u32 guarded(struct __sk_buff* skb, __be16 proto) {
     case IPPROTO_UDP:
       // Ports that the length does not reach are no ports.
       if (ip.payload_len && bpf_ntohs(ip.payload_len) < 4) return FP_SLOW_GUARDED;
-      return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? FP_SLOW_GUARDED
-                                                                               : NOT_SLOW;
+      return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
     case IPPROTO_ICMPV6:
-      if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type)))
-        return FP_SLOW_GUARDED;
+      if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type))) return FP_SLOW_GUARDED;
       return type >= ND_FIRST && type <= ND_LAST ? FP_SLOW_GUARDED : NOT_SLOW;
     // Extension headers, behind which anything can stand.
     case IPPROTO_HOPOPTS:
