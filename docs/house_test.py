@@ -22,9 +22,9 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 TOPS = ("plugin", "agent", "cni")
 ROOM = re.compile(r"\b(?:%s)(?:/\w+)*" % "|".join(TOPS))
-# main.cc also opens the kernel datapath.
+# agent/node opens the kernel datapath.
 DOORS = {"plugin", "plugin/base", "plugin/os", "plugin/vnl", "plugin/wire"}
-WIRING = {"agent": {"plugin/fastpath"}}
+WIRING = {"agent/node": {"plugin/fastpath"}}
 
 
 def picture(text):
