@@ -27,6 +27,7 @@
 #include "plugin/os/netlink.h"
 #include "plugin/os/netns.h"
 #include "plugin/os/port.h"
+#include "plugin/os/traffic_control.h"
 
 namespace vxvde {
 namespace {
@@ -107,7 +108,7 @@ absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
 
 absl::Status Shaped(Netlink& netlink, IfIndex index, const std::optional<BitRate>& rate) {
   if (!rate) return absl::OkStatus();
-  const absl::Status status = netlink.ShapeLink(index, {.rate = rate->rate, .burst = rate->burst});
+  const absl::Status status = ShapeLink(netlink, index, {.rate = rate->rate, .burst = rate->burst});
   if (!absl::IsInvalidArgument(status)) return status;
   return CniStatus(kCniInvalidConfig, status.message(), "correct \"runtimeConfig.bandwidth\"");
 }

@@ -24,9 +24,6 @@ ONE_CLASS = "planning, committing, restoring and collecting orphans are still on
 EXCEPTIONS = {
     ("Attachments", "methods"): (61, ONE_CLASS),
     ("Attachments", "sources"): (4, ONE_CLASS),
-    ("KernelFastCloud", "methods"): (45, "it implements the three interfaces of a cloud's fast path"),
-    ("KernelFastCloud", "sources"): (3, "its devices and what it inherits are files of their own"),
-    ("Netlink", "sources"): (5, "one family of messages a file; all of them need the one socket"),
 }
 
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "plugin/os/netns.h"
+#include "plugin/os/netns_number.h"
 
 namespace vxvde {
 namespace {
@@ -32,7 +33,7 @@ KernelSnapshot TakeSnapshot(const std::vector<WatchedNetNs>& watched) {
     if (NameIsGone(one)) nameless.push_back(&one);
   }
   if (nameless.empty()) return sight;
-  const absl::StatusOr<std::set<int>> used = netlink->NetNsInUse();
+  const absl::StatusOr<std::set<int>> used = NetNsInUse(*netlink);
   if (!used.ok()) return sight;  // a container that does not see them: cannot tell
   for (const WatchedNetNs* one : nameless) {
     if (!used->contains(one->number)) sight.dead.insert(one->attachment);

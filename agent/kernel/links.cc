@@ -9,6 +9,7 @@
 #include "plugin/base/status.h"
 #include "plugin/os/background_closer.h"
 #include "plugin/os/netns.h"
+#include "plugin/os/netns_number.h"
 #include "plugin/os/port.h"
 
 namespace vxvde {
@@ -54,7 +55,7 @@ absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
 TapNetNs NetNsOf(Netlink& netlink, const UniqueFd& tap, const std::string& path) {
   const absl::StatusOr<UniqueFd> netns = NetNsOfTap(tap);
   if (!netns.ok()) return {};
-  const absl::StatusOr<int> number = netlink.NumberNetNs(*netns);
+  const absl::StatusOr<int> number = NumberNetNs(netlink, *netns);
   if (!number.ok()) return {};
   TapNetNs found{.number = *number, .id = ""};
   const absl::StatusOr<UniqueFd> named = OpenNetNs(path);

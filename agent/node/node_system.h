@@ -22,6 +22,7 @@
 #include "agent/node_port/underlay_wall.h"
 #include "plugin/os/fd_store.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/netlink_monitor.h"
 #include "plugin/os/nftables.h"
 #include "plugin/switch.h"
 

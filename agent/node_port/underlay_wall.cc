@@ -14,7 +14,7 @@ namespace vxvde {
 namespace {
 
 constexpr char kTable[] = "inet vxvde-underlay";
-// A fast port is its cloud's unicast port and this much more (plugin/fastpath/kernel_devices.cc),
+// A fast port is its cloud's unicast port and this much more (plugin/fastpath/cloud_devices.cc),
 // or a multiple of it where that is taken.
 constexpr int kFastPortStep = 1024;
 // Kinds of interfaces that lead to pods, as the kernel calls them.

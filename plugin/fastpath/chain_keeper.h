@@ -28,6 +28,7 @@
 #include "plugin/fastpath/tc.h"
 #include "plugin/os/fd.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/netlink_monitor.h"
 
 namespace vxvde {
 

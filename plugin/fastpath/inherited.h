@@ -1,11 +1,14 @@
-// What an agent before this one has left in the kernel: its programs, their maps, and what was in
-// them. kernel_inherited.cc says how this one goes on with it.
+// What an earlier agent left in the kernel: its programs, their maps, and the entries of the maps.
+//
+// Its programs are attached and hold the maps, each program all of them (bpf_prog_bind_map), so
+// nothing is pinned, and what nothing refers to goes by itself.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_INHERITED_H_
 #define VXVDE_PLUGIN_FASTPATH_INHERITED_H_
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -22,34 +25,51 @@
 #include "plugin/os/netlink.h"
 
 struct bpf_object;
+struct fastpath_programs;  // the skeleton
 
 namespace vxvde {
 
-// Programs of ours that are attached in this network namespace.
+// The agents' programs that are attached in this network namespace.
 struct InheritedPrograms {
   std::vector<IfIndex> interfaces = {};
-  std::map<std::string, UniqueFd> maps = {};  // by name; none: we may not have them (CAP_SYS_ADMIN)
+  std::map<std::string, UniqueFd> maps = {};  // by name; none without CAP_SYS_ADMIN
 };
 absl::StatusOr<InheritedPrograms> FindInheritedPrograms(Netlink& netlink);
 
-// Before `programs` are loaded: lets them have the maps that were left. FailedPrecondition: those
-// are none that this version can use, or cannot be had.
+// Before `programs` are loaded: gives them the inherited maps. FailedPrecondition: the maps cannot
+// be read, or are those of a version with another FP_ABI.
 absl::Status ReuseMaps(const InheritedPrograms& inherited, bpf_object* programs);
-// After that: marks the maps as this version's, and ties them all to each program.
+// After that: marks the maps as this version's, and binds all of them to each program.
 absl::Status LeaveMapsTo(bpf_object* programs);
 
-// What was in the maps of one cloud.
+// The entries of one cloud that have not been taken over yet.
 struct InheritedCloud {
   fp_cloud value = {};                     // zero: there is no cloud
   std::map<IfIndex, uint32_t> ports = {};  // slot, by host end
   std::map<uint32_t, fp_peer> peers = {};  // by slot
-  std::map<std::pair<bool, uint32_t>, std::vector<InheritedStation>> at = {};  // a peer?, its slot
+  std::map<std::pair<bool, uint32_t>, std::vector<InheritedStation>> at = {};  // is peer, its slot
   absl::flat_hash_set<MacAddress> stations = {};
   std::map<MacAddress, uint32_t> relayed = {};  // slot of its port, by station
+
+  bool Matches(const FastCloudOptions& options) const;
+  // Each takes the slot of a port, or of a relayed port, out of the entries.
+  std::optional<uint32_t> TakePort(IfIndex host_end);
+  std::optional<uint32_t> TakeRelayed(const MacAddress& mac);
+  std::vector<InheritedPeer> Peers() const;
+  std::vector<InheritedStation> StationsAt(bool is_peer, uint32_t slot) const;
 };
 
-// Devices of clouds (kernel.h) other than `ours`.
-absl::Status RemoveLeftDevices(Netlink& netlink, const std::set<IfIndex>& ours);
+struct InheritedEntries {
+  std::map<uint32_t, InheritedCloud> clouds = {};  // by slot
+  // Slots in use.
+  std::vector<uint32_t> cloud_slots = {};
+  std::vector<uint32_t> port_slots = {};
+  std::vector<uint32_t> peer_slots = {};
+};
+absl::StatusOr<InheritedEntries> ReadInheritedEntries(const fastpath_programs& programs);
+
+// The peer that the entry is about.
+Peer PeerOf(const fp_peer& value);
 
 }  // namespace vxvde
 

@@ -46,7 +46,7 @@ class FakeStore final : public FdStore {
   std::map<std::string, UniqueFd> kept;
 };
 
-class KernelLeftTest : public testing::Test {
+class KernelInheritedTest : public testing::Test {
  protected:
   void SetUp() override {
     ConnectVeth(node_, "eth0", fabric_, "eth0");
@@ -126,7 +126,7 @@ class KernelLeftTest : public testing::Test {
   std::unique_ptr<FastCloud> cloud_;
 };
 
-TEST_F(KernelLeftTest, FramesPassWithoutAnAgentAndUnderTheNext) {
+TEST_F(KernelInheritedTest, FramesPassWithoutAnAgentAndUnderTheNext) {
   Ping();
   const FastCounters before = cloud_->CountersOf(kPort1);
   EXPECT_GE(before.from.frames, 3u);
@@ -148,7 +148,7 @@ TEST_F(KernelLeftTest, FramesPassWithoutAnAgentAndUnderTheNext) {
   EXPECT_THAT(cloud_->Explain(mac1_, mac2_), HasSubstr("to port 2."));
 }
 
-TEST_F(KernelLeftTest, TheNextAgentIsToldWhatWasKnown) {
+TEST_F(KernelInheritedTest, TheNextAgentIsToldWhatWasKnown) {
   const uint16_t fast_port = cloud_->fast_port();
   EXPECT_FALSE(cloud_->IsInheritedPort(end1_)) << "there was no agent before";
   EXPECT_THAT(cloud_->InheritedPeers(), IsEmpty());
@@ -180,7 +180,7 @@ TEST_F(KernelLeftTest, TheNextAgentIsToldWhatWasKnown) {
   EXPECT_THAT(cloud_->Explain(mac1_, Mac(0x20)), HasSubstr(kPeer.ToString()));
 }
 
-TEST_F(KernelLeftTest, WhatIsNotTakenOverGoes) {
+TEST_F(KernelInheritedTest, WhatIsNotTakenOverGoes) {
   End();
   Start();
   node_.Run([&] {
@@ -205,7 +205,7 @@ TEST_F(KernelLeftTest, WhatIsNotTakenOverGoes) {
   Ping();
 }
 
-TEST_F(KernelLeftTest, ACloudThatIsNotJoinedAgainGoes) {
+TEST_F(KernelInheritedTest, ACloudThatIsNotJoinedAgainGoes) {
   End();
   Start(/*unicast_port=*/14791);
   EXPECT_FALSE(cloud_->IsInheritedPort(end1_));
@@ -216,7 +216,7 @@ TEST_F(KernelLeftTest, ACloudThatIsNotJoinedAgainGoes) {
   node_.Shell("tc filter show dev eth0 ingress | grep -q from_uplink");
 }
 
-TEST_F(KernelLeftTest, MapsOfAnotherVersionAreNotGoneOnWith) {
+TEST_F(KernelInheritedTest, MapsOfAnotherVersionAreNotGoneOnWith) {
   node_.Run([&] {
     Netlink netlink = ValueOrDie(Netlink::Open());
     const InheritedPrograms inherited = ValueOrDie(FindInheritedPrograms(netlink));
@@ -242,7 +242,7 @@ TEST_F(KernelLeftTest, MapsOfAnotherVersionAreNotGoneOnWith) {
   Ping();
 }
 
-TEST_F(KernelLeftTest, WhatWasPuntedMeanwhileWaitsInTheTap) {
+TEST_F(KernelInheritedTest, WhatWasPuntedMeanwhileWaitsInTheTap) {
   End();
   pod1_.Shell("ping -b -q -c 1 -W 0.01 198.51.100.255 >/dev/null 2>&1 || true");
   Start();
@@ -261,7 +261,7 @@ TEST_F(KernelLeftTest, WhatWasPuntedMeanwhileWaitsInTheTap) {
 }
 
 // As on Kubernetes, where all processes of a container end at once: the devices are there.
-TEST_F(KernelLeftTest, TapsThatNobodyKeptAreOpenedAgain) {
+TEST_F(KernelInheritedTest, TapsThatNobodyKeptAreOpenedAgain) {
   End();
   store_.kept.clear();
   Ping();
@@ -273,7 +273,7 @@ TEST_F(KernelLeftTest, TapsThatNobodyKeptAreOpenedAgain) {
 }
 
 // An agent was killed between making them and giving them their aliases.
-TEST_F(KernelLeftTest, HalfMadeDevicesAreOurs) {
+TEST_F(KernelInheritedTest, HalfMadeDevicesAreOurs) {
   node_.Shell(
       "ip link add vxf14791 type vxlan external dstport 15815; ip tuntap add vxt14791 mode tap; "
       "ip tuntap add vxd14791 mode tap; ip link add vxf14792 type vxlan external dstport 15816; "

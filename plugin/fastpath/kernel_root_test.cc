@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "plugin/cloud/guard.h"
 #include "plugin/fastpath/kernel_fixture.h"
+#include "plugin/fastpath/punt.h"
 
 namespace vxvde {
 namespace {

@@ -215,7 +215,7 @@ uint32_t AttachedProgram(IfIndex index) {
   return bpf_tc_query(&hook, &filter) == 0 ? filter.prog_id : 0;
 }
 
-absl::Status RemoveLeftPrograms(Netlink& netlink) {
+absl::Status DetachAllPrograms(Netlink& netlink) {
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.ListLinks());
   for (const LinkInfo& link : links) DetachProgram(link.index);
   return absl::OkStatus();
@@ -234,7 +234,7 @@ absl::StatusOr<Chain> LookAtChain(Netlink& netlink, IfIndex index, int program) 
   chain.first = !tcx.empty() && tcx.front() == id;
   chain.tcx.assign(tcx.begin(), std::find(tcx.begin(), tcx.end(), id));
   ASSIGN_OR_RETURN(const std::vector<FilterInfo> ingress,
-                   netlink.ListFilters(index, Direction::kIngress));
+                   ListFilters(netlink, index, Direction::kIngress));
   for (const FilterInfo& filter : ingress) {
     if (filter.handle == 0) continue;
     if (filter.priority == kFilterPriority && filter.handle == kFilterHandle) {
@@ -252,7 +252,7 @@ absl::StatusOr<Chain> LookAtChain(Netlink& netlink, IfIndex index, int program) 
     }
   }
   ASSIGN_OR_RETURN(const std::vector<FilterInfo> egress,
-                   netlink.ListFilters(index, Direction::kEgress));
+                   ListFilters(netlink, index, Direction::kEgress));
   chain.filters_egress = !ListTcx(index, Direction::kEgress).empty() ||
                          std::any_of(egress.begin(), egress.end(),
                                      [](const FilterInfo& filter) { return filter.handle != 0; });

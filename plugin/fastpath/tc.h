@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "plugin/base/ids.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/traffic_control.h"
 
 namespace vxvde {
 
@@ -36,7 +37,7 @@ void DetachFilter(IfIndex index);
 uint32_t AttachedProgram(IfIndex index);
 
 // From all interfaces.
-absl::Status RemoveLeftPrograms(Netlink& netlink);
+absl::Status DetachAllPrograms(Netlink& netlink);
 
 // Whether the kernel has tcx.
 bool HasTcx();

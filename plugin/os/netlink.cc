@@ -1,6 +1,7 @@
-// rtnetlink: requests are built with libnl's message functions and exchanged here, with a
-// plain sendmsg/recvmsg loop, because libnl's callbacks lose the kernel's extended ack.
-// Sources: rtnetlink(7), linux/rtnetlink.h, Documentation/userspace-api/netlink/intro.rst.
+// Builds requests with libnl's message functions and exchanges them in a plain sendmsg/recvmsg
+// loop, because libnl's callbacks lose the kernel's extended ack. Sources: rtnetlink(7),
+// linux/rtnetlink.h, Documentation/userspace-api/netlink/intro.rst, rtnl_stats_get() in
+// net/core/rtnetlink.c.
 
 #include "plugin/os/netlink.h"
 
@@ -17,6 +18,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -60,22 +62,6 @@ absl::Status KernelStatus(const nlmsghdr* reply, absl::string_view what, int& er
   const std::string words = ExtendedAck(reply);
   if (words.empty()) return status;
   return absl::Status(status.code(), absl::StrCat(status.message(), ": ", words));
-}
-
-absl::StatusOr<UniqueFd> OpenSocket(uint32_t groups, int flags) {
-  UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE));
-  if (!fd) return ErrnoStatus(errno, "open an rtnetlink socket");
-  sockaddr_nl address = {};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = groups;
-  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return ErrnoStatus(errno, "bind an rtnetlink socket");
-  }
-  // Both only make error messages better; every kernel since 4.12 has them.
-  const int on = 1;
-  (void)setsockopt(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
-  (void)setsockopt(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
-  return fd;
 }
 
 uint32_t Number(IfIndex index) { return static_cast<uint32_t>(index); }
@@ -156,8 +142,24 @@ void PutEnd(NetlinkRequest& request, const VethEnd& end, int mtu) {
 
 }  // namespace
 
+absl::StatusOr<UniqueFd> OpenNetlinkSocket(uint32_t groups, int flags) {
+  UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE));
+  if (!fd) return ErrnoStatus(errno, "open an rtnetlink socket");
+  sockaddr_nl address = {};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = groups;
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return ErrnoStatus(errno, "bind an rtnetlink socket");
+  }
+  // Both only make error messages better; every kernel since 4.12 has them.
+  const int on = 1;
+  (void)setsockopt(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+  (void)setsockopt(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
+  return fd;
+}
+
 absl::StatusOr<Netlink> Netlink::Open() {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenSocket(0, 0));
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenNetlinkSocket(0, 0));
   return Netlink(std::move(fd));
 }
 
@@ -167,7 +169,7 @@ Netlink::Netlink(UniqueFd fd)
 absl::StatusOr<Netlink> Netlink::OpenIn(const UniqueFd& netns) {
   absl::StatusOr<UniqueFd> fd;
   RETURN_IF_ERROR(RunInNetNs(netns, [&] {
-    fd = OpenSocket(0, 0);
+    fd = OpenNetlinkSocket(0, 0);
     return fd.status();
   }));
   return Netlink(*std::move(fd));
@@ -386,6 +388,29 @@ absl::Status Netlink::DeleteLink(IfIndex index) {
   return Do(request, absl::StrCat("delete link ", Number(index)));
 }
 
+absl::StatusOr<uint64_t> Netlink::GetTxDropped(IfIndex index) {
+  const std::string what = absl::StrCat("get statistics of link ", Number(index));
+  if_stats_msg header = {};
+  header.family = AF_UNSPEC;
+  header.ifindex = static_cast<uint32_t>(index);
+  header.filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
+  NetlinkRequest request(RTM_GETSTATS, 0, header);
+  absl::StatusOr<uint64_t> dropped = absl::InternalError(absl::StrCat(what, ": no answer"));
+  RETURN_IF_ERROR(Exchange(request, what, [&](const nlmsghdr* reply) {
+    if (reply->nlmsg_type != RTM_NEWSTATS) return absl::OkStatus();
+    const nlattr* stats = Attributes(reply, sizeof(if_stats_msg)).Find(IFLA_STATS_LINK_64);
+    constexpr size_t kAt = offsetof(rtnl_link_stats64, tx_dropped);
+    uint64_t value;
+    if (stats == nullptr || static_cast<size_t>(nla_len(stats)) < kAt + sizeof(value)) {
+      return absl::OkStatus();
+    }
+    std::memcpy(&value, static_cast<const uint8_t*>(nla_data(stats)) + kAt, sizeof(value));
+    dropped = value;
+    return absl::OkStatus();
+  }));
+  return dropped;
+}
+
 absl::Status Netlink::AddAddress(IfIndex index, const IpPrefix& prefix) {
   ifaddrmsg header = {};
   header.ifa_family = static_cast<uint8_t>(prefix.address.family());
@@ -556,24 +581,6 @@ absl::StatusOr<RouteAnswer> Netlink::LookUpRoute(const IpAddress& destination) {
     return absl::UnavailableError(absl::StrCat(what, ": there is no route"));
   }
   return answer;
-}
-
-absl::StatusOr<NetlinkMonitor> NetlinkMonitor::Open() {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenSocket(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
-                                           SOCK_NONBLOCK));
-  return NetlinkMonitor(std::move(fd));
-}
-
-bool NetlinkMonitor::Drain() {
-  bool anything = false;
-  while (true) {
-    char byte;  // the rest of a message is thrown away with it
-    if (recv(fd_.get(), &byte, sizeof(byte), 0) >= 0 || errno == ENOBUFS) {
-      anything = true;  // ENOBUFS: messages were lost
-    } else if (errno != EINTR) {
-      return anything;
-    }
-  }
 }
 
 }  // namespace vxvde

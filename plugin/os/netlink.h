@@ -1,4 +1,7 @@
-// rtnetlink, as far as this project needs it. One socket: one namespace.
+// Netlink: an rtnetlink socket of one namespace, and what the kernel tells through it about links,
+// addresses and routes. Qdiscs and classifiers are in traffic_control.h, VXLAN devices in vxlan.h,
+// numbers of namespaces in netns_number.h, announced changes in netlink_monitor.h.
+//
 // Not thread-safe. Errors name the operation, the object and the kernel's own words (extended ack).
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_H_
@@ -7,7 +10,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,23 +48,6 @@ struct LinkInfo {
   bool xdp_native = false;          // an XDP program runs in the driver
   bool xdp_generic = false;         // an XDP program runs in the network stack
   IfIndex master = IfIndex::kNone;  // the bridge, bond or VRF that it is a port of
-};
-
-// A classifier of a link's clsact or ingress qdisc.
-struct FilterInfo {
-  std::string kind;       // "bpf", "u32" ...
-  uint16_t priority = 0;  // classifiers run in ascending order
-  uint16_t protocol = 0;  // ETH_P_ALL, ETH_P_IP ...
-  uint32_t handle = 0;    // 0: the classifier as a whole, which the kernel lists as well
-  std::string program;    // of kind "bpf": its name
-  uint32_t program_id = 0;
-};
-enum class Direction { kIngress, kEgress };
-
-// A queueing discipline of a link.
-struct QdiscInfo {
-  std::string kind;     // "tbf", "clsact", "ingress" ...
-  uint32_t parent = 0;  // TC_H_ROOT, TC_H_INGRESS (clsact too) or a class
 };
 
 // One end of a veth pair.
@@ -119,12 +104,6 @@ struct RouteInfo {
   uint32_t table = 0;
 };
 
-// What a link sends, by a token bucket (tc-tbf(8)).
-struct Shape {
-  uint64_t rate = 0;   // bits a second, at least 8
-  uint64_t burst = 0;  // bits that may go at once; at least one frame of the link, less than 2^35
-};
-
 class Netlink {
  public:
   // In the calling thread's namespace.
@@ -156,42 +135,16 @@ class Netlink {
   absl::Status AddRoute(IfIndex index, const Route& route);
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
 
-  // A VXLAN device that unpacks for all VNIs and senders (collect metadata) what comes to UDP
-  // `port`, IPv4 and IPv6, checksums of 0 included. It takes the port when it is brought up.
-  // AlreadyExists when the name is taken; Unimplemented: this kernel has none.
-  absl::Status CreateVxlan(const std::string& name, uint16_t port);
-  // InvalidArgument when the link is no such device.
-  absl::StatusOr<uint16_t> GetVxlanPort(IfIndex index);
-
-  // Frames that the link should have sent and dropped, since it was made.
+  // Frames that the link was to send and dropped, since it was made.
   absl::StatusOr<uint64_t> GetTxDropped(IfIndex index);
-
-  // At the root and at ingress of one link, those that the kernel makes by itself (noqueue) left
-  // out.
-  absl::StatusOr<std::vector<QdiscInfo>> ListQdiscs(IfIndex index);
-
-  // The classifiers of chain 0 in the order in which they run; none without such a qdisc.
-  absl::StatusOr<std::vector<FilterInfo>> ListFilters(IfIndex index, Direction direction);
-
-  // Frames that the link sends wait for their turn, at most 25 ms behind a whole burst; more are
-  // dropped. Replaces the root queueing discipline that is there.
-  absl::Status ShapeLink(IfIndex index, const Shape& shape);
-
-  // The number by which this socket's namespace knows another one as long as that lives; given to
-  // it if it has none (CAP_NET_ADMIN).
-  absl::StatusOr<int> NumberNetNs(const UniqueFd& netns);
-  // The numbers of those namespaces with a number that a thread of the machine is in. It takes a
-  // microsecond or two for each thread. FailedPrecondition: not all threads can be seen here.
-  absl::StatusOr<std::set<int>> NetNsInUse();
 
   // What `ip route get DESTINATION` says. Unavailable when there is no route.
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);
 
- private:
-  explicit Netlink(UniqueFd fd);
-
-  // Sends `message` and reads until the kernel's last word on it. `each` sees every reply
-  // before that; `kernel_error` gets the errno of a refusal.
+  // For files of this folder that ask about other objects (netlink_message.h).
+  //
+  // Sends `message` and reads until the kernel's last word on it. `each` sees every reply before
+  // that; `kernel_error` gets the errno of a refusal.
   absl::Status Exchange(NetlinkRequest& message, absl::string_view what,
                         absl::FunctionRef<absl::Status(const nlmsghdr*)> each,
                         int* kernel_error = nullptr);
@@ -200,46 +153,16 @@ class Netlink {
   absl::Status Dump(NetlinkRequest& request, absl::string_view what,
                     absl::FunctionRef<void()> restart,
                     absl::FunctionRef<absl::Status(const nlmsghdr*)> each);
+
+ private:
+  explicit Netlink(UniqueFd fd);
+
   absl::StatusOr<LinkInfo> GetOneLink(NetlinkRequest& request, absl::string_view what);
-  absl::StatusOr<int> AskNetNsNumber(int attribute, uint32_t value, absl::string_view what);
   absl::Status SetAlias(IfIndex index, absl::string_view alias);
 
   UniqueFd fd_;
   uint32_t sequence_ = 0;
   std::unique_ptr<uint8_t[]> reply_;  // one read from the kernel
-};
-
-// Tells when addresses or links of a namespace change (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
-// RTNLGRP_IPV6_IFADDR).
-class NetlinkMonitor {
- public:
-  static absl::StatusOr<NetlinkMonitor> Open();
-  int fd() const { return fd_.get(); }
-  // Throws away all that waits; true when there was anything (or something was lost).
-  bool Drain();
-
- private:
-  explicit NetlinkMonitor(UniqueFd fd) : fd_(std::move(fd)) {}
-  UniqueFd fd_;
-};
-
-// Tells of which links of a namespace qdiscs, classifiers or properties change (RTNLGRP_TC,
-// RTNLGRP_LINK).
-class LinkWatch {
- public:
-  struct Changes {
-    std::set<IfIndex> links;
-    bool lost = false;  // more than these may have changed
-  };
-  static absl::StatusOr<LinkWatch> Open();
-  int fd() const { return fd_.get(); }
-  // What waits, without blocking.
-  Changes Read();
-
- private:
-  explicit LinkWatch(UniqueFd fd);
-  UniqueFd fd_;
-  std::unique_ptr<uint8_t[]> message_;
 };
 
 }  // namespace vxvde

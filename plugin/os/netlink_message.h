@@ -1,5 +1,5 @@
-// netlink messages: one that is being written, and the attributes of one that was read. Of this
-// folder only: the rest of the tree asks Netlink (netlink.h).
+// netlink messages: a request that is being written, and the attributes of a reply. For this folder
+// only: the rest of the tree asks netlink.h and the headers that it names.
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_MESSAGE_H_
 #define VXVDE_PLUGIN_OS_NETLINK_MESSAGE_H_
@@ -13,11 +13,16 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/base/mac_address.h"
+#include "plugin/os/fd.h"
 
 namespace vxvde {
+
+// An rtnetlink socket in these multicast groups (RTMGRP_...), and of these flags (SOCK_...).
+absl::StatusOr<UniqueFd> OpenNetlinkSocket(uint32_t groups, int flags);
 
 // One request. Attributes that do not fit (a page) spoil it, which Exchange reports.
 class NetlinkRequest {

@@ -18,8 +18,12 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/os/netlink_monitor.h"
 #include "plugin/os/netns.h"
+#include "plugin/os/netns_number.h"
 #include "plugin/os/testing.h"
+#include "plugin/os/traffic_control.h"
+#include "plugin/os/vxlan.h"
 
 namespace vxvde {
 namespace {
@@ -361,12 +365,12 @@ TEST_F(NetlinkTest, AnAddressThatWasDeletedIsGone) {
 
 TEST_F(NetlinkTest, ALinkIsShaped) {
   const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
-  ASSERT_EQ(host.ShapeLink(uplink, {.rate = 20'000'000, .burst = 800'000}), absl::OkStatus());
+  ASSERT_EQ(ShapeLink(host, uplink, {.rate = 20'000'000, .burst = 800'000}), absl::OkStatus());
   // 20 Mbit/s are 62,500 bytes in 25 ms; the burst is 100,000 bytes.
   host_ns.Shell(
       "tc qdisc show dev up0 root | grep -q 'tbf 1: root .* rate 20Mbit burst 100000b .*lat 25ms' "
       "|| { tc qdisc show dev up0; exit 1; }");
-  ASSERT_EQ(host.ShapeLink(uplink, {.rate = 40'000'000'000, .burst = 34'000'000'000}),
+  ASSERT_EQ(ShapeLink(host, uplink, {.rate = 40'000'000'000, .burst = 34'000'000'000}),
             absl::OkStatus());
   host_ns.Shell("tc qdisc show dev up0 root | grep -q 'rate 40Gbit' || { tc qdisc show; exit 1; }");
 }
@@ -376,9 +380,9 @@ TEST_F(NetlinkTest, AShapeThatLetsNothingThroughIsRefused) {
   for (const Shape& shape : {Shape{.rate = 0, .burst = 800'000}, Shape{.rate = 7, .burst = 800'000},
                              Shape{.rate = 1'000'000, .burst = 8 * 1513},
                              Shape{.rate = 1'000'000, .burst = uint64_t{1} << 35}}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(host.ShapeLink(uplink, shape))) << shape.burst;
+    EXPECT_TRUE(absl::IsInvalidArgument(ShapeLink(host, uplink, shape))) << shape.burst;
   }
-  EXPECT_EQ(host.ShapeLink(uplink, {.rate = 8, .burst = 8 * 1514}), absl::OkStatus());
+  EXPECT_EQ(ShapeLink(host, uplink, {.rate = 8, .burst = 8 * 1514}), absl::OkStatus());
 }
 
 TEST_F(NetlinkTest, NoRouteIsUnavailable) {
@@ -426,13 +430,13 @@ TEST_F(NetlinkTest, TheMonitorSaysSoWhenItLostSomething) {
 TEST_F(NetlinkTest, AVxlanDeviceHasItsPortWhenItIsUp) {
   LinkChange up;
   up.up = true;
-  ASSERT_EQ(host.CreateVxlan("vxf1", 15814), absl::OkStatus());
+  ASSERT_EQ(CreateVxlan(host, "vxf1", 15814), absl::OkStatus());
   const IfIndex first = ValueOrDie(host.GetLink("vxf1")).index;
-  EXPECT_EQ(ValueOrDie(host.GetVxlanPort(first)), 15814);
+  EXPECT_EQ(ValueOrDie(GetVxlanPort(host, first)), 15814);
   EXPECT_EQ(host.ChangeLink(first, up), absl::OkStatus());
   host_ns.Shell("ss -uln | grep -q :15814");
-  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf1", 15815))) << "the name";
-  EXPECT_TRUE(absl::IsAlreadyExists(host.CreateVxlan("vxf2", 15814))) << "another of its kind";
+  EXPECT_TRUE(absl::IsAlreadyExists(CreateVxlan(host, "vxf1", 15815))) << "the name";
+  EXPECT_TRUE(absl::IsAlreadyExists(CreateVxlan(host, "vxf2", 15814))) << "another of its kind";
 
   UniqueFd taken;
   host_ns.Run([&] {
@@ -442,12 +446,12 @@ TEST_F(NetlinkTest, AVxlanDeviceHasItsPortWhenItIsUp) {
     any.sin_port = htons(15816);
     ASSERT_EQ(bind(taken.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
   });
-  ASSERT_EQ(host.CreateVxlan("vxf3", 15816), absl::OkStatus());
+  ASSERT_EQ(CreateVxlan(host, "vxf3", 15816), absl::OkStatus());
   EXPECT_FALSE(host.ChangeLink(ValueOrDie(host.GetLink("vxf3")).index, up).ok())
       << "somebody else's port, which only shows when it is brought up";
   ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
   EXPECT_TRUE(
-      absl::IsInvalidArgument(host.GetVxlanPort(ValueOrDie(host.GetLink("vx0")).index).status()));
+      absl::IsInvalidArgument(GetVxlanPort(host, ValueOrDie(host.GetLink("vx0")).index).status()));
 }
 
 TEST_F(NetlinkTest, FramesThatALinkDropped) {
@@ -476,27 +480,27 @@ TEST_F(NetlinkTest, QdiscsOfALink) {
   const LinkInfo link = ValueOrDie(host.GetLink("vx0"));
   EXPECT_TRUE(link.peer_elsewhere);
   EXPECT_EQ(link.type, 1) << "ARPHRD_ETHER";
-  EXPECT_THAT(ValueOrDie(host.ListQdiscs(link.index)), IsEmpty());
-  ASSERT_EQ(host.ShapeLink(link.index, {.rate = 8'000'000, .burst = 800'000}), absl::OkStatus());
+  EXPECT_THAT(ValueOrDie(ListQdiscs(host, link.index)), IsEmpty());
+  ASSERT_EQ(ShapeLink(host, link.index, {.rate = 8'000'000, .burst = 800'000}), absl::OkStatus());
   host_ns.Shell("tc qdisc add dev vx0 clsact");
   std::vector<std::string> seen;
-  for (const QdiscInfo& qdisc : ValueOrDie(host.ListQdiscs(link.index))) {
+  for (const QdiscInfo& qdisc : ValueOrDie(ListQdiscs(host, link.index))) {
     seen.push_back(absl::StrCat(qdisc.kind, qdisc.parent == 0xffffffff ? " at the root" : ""));
   }
   EXPECT_THAT(seen, UnorderedElementsAre("tbf at the root", "clsact"));
   host_ns.Shell("tc qdisc del dev vx0 clsact; tc qdisc add dev vx0 ingress");
-  ASSERT_THAT(ValueOrDie(host.ListQdiscs(link.index)), testing::SizeIs(2));
-  EXPECT_EQ(ValueOrDie(host.ListQdiscs(link.index))[1].kind, "ingress");
-  EXPECT_FALSE(host.ListQdiscs(IfIndex{999}).ok());
+  ASSERT_THAT(ValueOrDie(ListQdiscs(host, link.index)), testing::SizeIs(2));
+  EXPECT_EQ(ValueOrDie(ListQdiscs(host, link.index))[1].kind, "ingress");
+  EXPECT_FALSE(ListQdiscs(host, IfIndex{999}).ok());
 }
 
 TEST_F(NetlinkTest, ANamespaceIsInUseWhileAThreadIsInIt) {
-  const int number = ValueOrDie(host.NumberNetNs(pod_ns.fd()));
-  EXPECT_EQ(ValueOrDie(host.NumberNetNs(pod_ns.fd())), number) << "it keeps it";
+  const int number = ValueOrDie(NumberNetNs(host, pod_ns.fd()));
+  EXPECT_EQ(ValueOrDie(NumberNetNs(host, pod_ns.fd())), number) << "it keeps it";
   EXPECT_GE(number, 0);
   TestNetNs other;
-  EXPECT_NE(ValueOrDie(host.NumberNetNs(other.fd())), number);
-  const absl::StatusOr<std::set<int>> empty = host.NetNsInUse();
+  EXPECT_NE(ValueOrDie(NumberNetNs(host, other.fd())), number);
+  const absl::StatusOr<std::set<int>> empty = NetNsInUse(host);
   // PROC_PID_INIT_INO of include/linux/proc_ns.h.
   std::error_code error;
   if (std::filesystem::read_symlink("/proc/self/ns/pid", error) != "pid:[4026531836]") {
@@ -519,12 +523,12 @@ TEST_F(NetlinkTest, ANamespaceIsInUseWhileAThreadIsInIt) {
               absl::OkStatus());
   });
   inside.wait(false);
-  const std::set<int> used = ValueOrDie(host.NetNsInUse());
+  const std::set<int> used = ValueOrDie(NetNsInUse(host));
   leave = true;
   leave.notify_all();
   visitor.join();
   EXPECT_TRUE(used.contains(number));
-  EXPECT_FALSE(ValueOrDie(host.NetNsInUse()).contains(number));
+  EXPECT_FALSE(ValueOrDie(NetNsInUse(host)).contains(number));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// Which network namespaces are in use, by their numbers: rtnetlink needs no right to look into a
-// process for that, as /proc/PID/ns/net does (ptrace(2)). Source: rtnl_net_newid() and
-// rtnl_net_getid() in net/core/net_namespace.c.
+// Source: rtnl_net_newid() and rtnl_net_getid() in net/core/net_namespace.c.
+
+#include "plugin/os/netns_number.h"
 
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/os/files.h"
-#include "plugin/os/netlink.h"
 #include "plugin/os/netlink_message.h"
 
 namespace vxvde {
@@ -36,7 +35,7 @@ std::vector<uint32_t> NumbersIn(const std::string& path) {
   return numbers;
 }
 
-// Is /proc that of all processes of the machine?
+// /proc shows all processes of the machine.
 bool SeesAllProcesses() {
   struct stat pids = {};
   char self[32] = {};
@@ -44,13 +43,12 @@ bool SeesAllProcesses() {
          readlink("/proc/self", self, sizeof(self) - 1) > 0 && absl::StrCat(getpid()) == self;
 }
 
-}  // namespace
-
-absl::StatusOr<int> Netlink::AskNetNsNumber(int attribute, uint32_t value, absl::string_view what) {
+absl::StatusOr<int> AskNumber(Netlink& netlink, int attribute, uint32_t value,
+                              absl::string_view what) {
   NetlinkRequest request(RTM_GETNSID, 0, rtgenmsg{AF_UNSPEC});
   request.PutU32(attribute, value);
   absl::StatusOr<int> number = absl::InternalError(absl::StrCat(what, ": no answer"));
-  RETURN_IF_ERROR(Exchange(request, what, [&](const nlmsghdr* reply) {
+  RETURN_IF_ERROR(netlink.Exchange(request, what, [&](const nlmsghdr* reply) {
     const auto id = Attributes(reply, sizeof(rtgenmsg)).U32(NETNSA_NSID);
     if (reply->nlmsg_type == RTM_NEWNSID && id) number = static_cast<int>(*id);
     return absl::OkStatus();
@@ -58,30 +56,32 @@ absl::StatusOr<int> Netlink::AskNetNsNumber(int attribute, uint32_t value, absl:
   return number;
 }
 
-absl::StatusOr<int> Netlink::NumberNetNs(const UniqueFd& netns) {
+}  // namespace
+
+absl::StatusOr<int> NumberNetNs(Netlink& netlink, const UniqueFd& netns) {
   const auto fd = static_cast<uint32_t>(netns.get());
-  ASSIGN_OR_RETURN(int number, AskNetNsNumber(NETNSA_FD, fd, "get the number of a namespace"));
+  ASSIGN_OR_RETURN(int number, AskNumber(netlink, NETNSA_FD, fd, "get the number of a namespace"));
   if (number >= 0) return number;
   NetlinkRequest request(RTM_NEWNSID, 0, rtgenmsg{AF_UNSPEC});
   request.PutU32(NETNSA_FD, fd);
   request.PutU32(NETNSA_NSID, static_cast<uint32_t>(NETNSA_NSID_NOT_ASSIGNED));  // any
-  const absl::Status numbered = Do(request, "number a namespace");
-  // Somebody else was faster: a veth pair into it needs a number, too.
+  const absl::Status numbered = netlink.Do(request, "number a namespace");
+  // AlreadyExists: somebody made a veth pair into it meanwhile, which needs a number too.
   if (!numbered.ok() && !absl::IsAlreadyExists(numbered)) return numbered;
-  ASSIGN_OR_RETURN(number, AskNetNsNumber(NETNSA_FD, fd, "get the number of a namespace"));
+  ASSIGN_OR_RETURN(number, AskNumber(netlink, NETNSA_FD, fd, "get the number of a namespace"));
   if (number < 0) return absl::InternalError("number a namespace: it has none");
   return number;
 }
 
-absl::StatusOr<std::set<int>> Netlink::NetNsInUse() {
+absl::StatusOr<std::set<int>> NetNsInUse(Netlink& netlink) {
   if (!SeesAllProcesses()) {
     return absl::FailedPreconditionError("/proc does not show all processes of this machine");
   }
   std::set<int> numbers;
   for (const uint32_t process : NumbersIn("/proc")) {
     for (const uint32_t thread : NumbersIn(absl::StrCat("/proc/", process, "/task"))) {
-      const absl::StatusOr<int> number =
-          AskNetNsNumber(NETNSA_PID, thread, absl::StrCat("get the namespace of thread ", thread));
+      const absl::StatusOr<int> number = AskNumber(
+          netlink, NETNSA_PID, thread, absl::StrCat("get the namespace of thread ", thread));
       if (absl::IsNotFound(number.status())) continue;  // it has ended
       RETURN_IF_ERROR(number.status());
       if (*number >= 0) numbers.insert(*number);
