@@ -1,6 +1,8 @@
 #include "agent/ctl/attachments.h"
 
 #include <chrono>
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -71,6 +73,31 @@ absl::StatusOr<std::vector<AttachmentFinding>> CheckAttachments(const std::strin
     findings.back().remedy = reply.error().details();
   }
   return findings;
+}
+
+void AddObstacles(const v1::ListCloudsResponse& clouds, const v1::ListPortsResponse& ports,
+                  std::vector<AttachmentFinding>& findings) {
+  std::map<std::string, std::string> of_cloud;
+  for (const v1::Cloud& cloud : clouds.clouds()) {
+    if (cloud.obstructed()) of_cloud[cloud.name()] = cloud.datapath_reason();
+  }
+  using Key = std::tuple<std::string, std::string, std::string>;
+  std::map<Key, std::string> of_port;
+  for (const v1::Port& port : ports.ports()) {
+    const v1::Attachment& attachment = port.attachment();
+    const auto cloud = of_cloud.find(port.cloud());
+    if (!port.obstructed() && cloud == of_cloud.end()) continue;
+    of_port[{attachment.network(), attachment.container_id(), attachment.ifname()}] =
+        port.obstructed() ? port.datapath_reason() : cloud->second;
+  }
+  for (AttachmentFinding& one : findings) {
+    const auto found = of_port.find({one.network, one.container, one.ifname});
+    if (found == of_port.end() || !one.finding.empty()) continue;
+    one.finding = absl::StrCat("the agent forwards instead of the kernel: ", found->second);
+    one.remedy =
+        "detach that program, or have it answer TC_ACT_UNSPEC or TCX_NEXT for other "
+        "programs' frames";
+  }
 }
 
 absl::StatusOr<std::vector<AttachmentFinding>> CollectEnded(const std::string& socket,

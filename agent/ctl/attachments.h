@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/api/status.pb.h"
 
 namespace vxvde {
 
@@ -25,6 +26,11 @@ struct AttachmentFinding {
 // Each that is attached or waits to be, with what the agent answers to CNI's CHECK. Unavailable: no
 // answer at `socket`, the path of handoff.sock.
 absl::StatusOr<std::vector<AttachmentFinding>> CheckAttachments(const std::string& socket);
+
+// Adds the ports that work but are slow: another program keeps their frames, or all frames of their
+// cloud, from the kernel datapath.
+void AddObstacles(const v1::ListCloudsResponse& clouds, const v1::ListPortsResponse& ports,
+                  std::vector<AttachmentFinding>& findings);
 
 // Each that ended without a DEL; those whose network namespace is gone, too, are forgotten by the
 // agent, unless `dry_run`.

@@ -460,6 +460,11 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
     absl::StrAppend(&slower, "Datapath of ", Printable(cloud.name()), " is ",
                     Printable(cloud.datapath()), ": ", Printable(cloud.datapath_reason()), "\n");
   }
+  for (const v1::Port& port : ports.ports()) {
+    if (!port.obstructed()) continue;
+    absl::StrAppend(&slower, "Datapath of ", Printable(PortName(port.id(), port.name())), " is ",
+                    Printable(port.datapath()), ": ", Printable(port.datapath_reason()), "\n");
+  }
   for (const v1::Cloud& cloud : clouds.clouds()) {
     if (cloud.group_problem().empty()) continue;
     absl::StrAppend(&slower, "Multicast of ", Printable(cloud.name()),

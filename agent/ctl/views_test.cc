@@ -10,6 +10,7 @@ namespace {
 
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 TEST(Watch, LinesStandUnderTheHeader) {
@@ -67,6 +68,19 @@ TEST(Status, SaysWhyItIsEmpty) {
   v1::Node node;
   node.set_name("n1");
   EXPECT_THAT(StatusView(node, {}, {}, false), HasSubstr("No cloud is joined"));
+}
+
+TEST(Status, NamesTheProgramThatObstructsAPort) {
+  v1::ListPortsResponse ports;
+  v1::Port& port = *ports.add_ports();
+  port.set_id(3);
+  port.set_name("vx1");
+  port.set_datapath("user");
+  port.set_datapath_reason("tcx program 7 comes first");
+  const auto line = HasSubstr("Datapath of port 3 vx1 is user: tcx program 7 comes first\n");
+  EXPECT_THAT(StatusView({}, {}, ports, false), Not(line)) << "other reasons are in the wide view";
+  port.set_obstructed(true);
+  EXPECT_THAT(StatusView({}, {}, ports, false), line);
 }
 
 TEST(Yaml, KeepsTextText) {

@@ -79,8 +79,10 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
   with_cloud(command("drops", "Why frames and datagrams were dropped"));
   with_cloud(command("ipam", "Addresses of the agent's own: pools, who has which, conflicts"));
   with_cloud(command("watch", "What happens, a line each, until Ctrl-C"));
-  command("check",
-          "Attachments: does each still have its interface, its cloud an uplink? 1 if one has not");
+  command(
+      "check",
+      "Attachments: does each have its interface, its cloud an uplink, and does nothing keep its "
+      "frames from the kernel datapath? Exit status 1 if not");
   command("gc", "Forgets attachments that ended without DEL and whose namespace is gone")
       ->add_flag("--dry-run", out.dry_run, "Only say which");
   CLI::App* explain = command("explain", "What becomes of a frame, and why");
@@ -178,8 +180,11 @@ void PrintFindings(const Arguments& arguments, const std::vector<AttachmentFindi
   }
 }
 
-absl::Status Check(const Arguments& arguments, const std::string& socket) {
-  ASSIGN_OR_RETURN(const std::vector<AttachmentFinding> all, CheckAttachments(socket));
+absl::Status Check(const Arguments& arguments, const std::string& socket, StatusClient& client) {
+  ASSIGN_OR_RETURN(std::vector<AttachmentFinding> all, CheckAttachments(socket));
+  ASSIGN_OR_RETURN(const auto clouds, client.ListClouds());
+  ASSIGN_OR_RETURN(const auto ports, client.ListPorts(""));
+  AddObstacles(clouds, ports, all);
   PrintFindings(arguments, all, "PROBLEM", "problem");
   const auto wrong = std::count_if(
       all.begin(), all.end(), [](const AttachmentFinding& one) { return !one.finding.empty(); });
@@ -197,13 +202,13 @@ absl::Status Collect(const Arguments& arguments, const std::string& socket) {
 
 absl::Status Run(const Arguments& arguments) {
   const std::string handoff = arguments.run_dir + "/handoff.sock";
-  if (arguments.command == "check") return Check(arguments, handoff);
   if (arguments.command == "gc") return Collect(arguments, handoff);
   const std::string address =
       arguments.address.empty() ? absl::StrCat("unix:", arguments.run_dir, "/status.sock")
       : absl::StartsWith(arguments.address, "/") ? absl::StrCat("unix:", arguments.address)
                                                  : arguments.address;
   StatusClient client(address);
+  if (arguments.command == "check") return Check(arguments, handoff, client);
   const std::string& command = arguments.command;
   const std::string& cloud = arguments.cloud;
   if (command == "status") return ShowStatus(arguments, client);

@@ -90,7 +90,7 @@ TEST_F(VxvdectlTest, TablesHaveAHeaderAndTheirRows) {
   EXPECT_THAT(ran.output, ContainsRegex("\nblue +1 .* 10.42.0.7/16,2001:db8:42::7/64 +kernel "));
   EXPECT_THAT(ran.output, ContainsRegex("\nblue +3 .* user "));
   EXPECT_THAT(Ctl("ports -o wide").output,
-              AllOf(ContainsRegex(" GUARDED +WHY-THIS-DATAPATH"), HasSubstr("it is a tap"),
+              AllOf(ContainsRegex(" GUARDED +WHY-THIS-DATAPATH"), HasSubstr("tcx program 7"),
                     ContainsRegex(" yes \\+00:00:5e:00:01:0a,\\+10.42.0.200 "), HasSubstr(" no ")));
   EXPECT_THAT(ran.output, HasSubstr("default/web-0"));
   EXPECT_THAT(ran.output, HasSubstr("1.3G"));

@@ -191,6 +191,7 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
   out.set_unicast_port(options.unicast_port);
   out.set_datapath(cloud.datapath);
   out.set_datapath_reason(cloud.datapath_reason);
+  out.set_obstructed(state.obstructed);
   Set(out.mutable_age(), state.age);
   out.set_port_count(static_cast<uint32_t>(state.ports.size()));
   out.set_peer_count(static_cast<uint32_t>(state.peers.size()));
@@ -288,6 +289,7 @@ v1::Port ToPort(const PortRow& row) {
     out.set_drop_count(row.port->drops.Total());
     out.set_datapath(row.port->fast ? "kernel" : "user");
     out.set_datapath_reason(WhyNotFast(*row.info, *row.port));
+    out.set_obstructed(row.port->obstructed);
     out.set_guarded(row.port->options.guard.on);
     out.set_problem(ProblemOf(*row.port));
     if (row.port->blocked > Duration{}) Set(out.mutable_blocked(), row.port->blocked);

@@ -120,13 +120,13 @@ TEST(Ports, SayWhyTheyAreNotFast) {
   };
   EXPECT_EQ(List(node, v1::ListPortsRequest()).ports(0).datapath(), "");  // not attached
   EXPECT_EQ(List(node, v1::ListPortsRequest()).ports(2).datapath(), "user");
-  EXPECT_EQ(reason(2), "it is a tap");
+  EXPECT_EQ(reason(2), "tcx program 7");
   blue.state.ports[0].fast = false;
   EXPECT_THAT(reason(1), HasSubstr("in a moment"));
   blue.state.fast_port = 0;
   blue.datapath_reason = "no eBPF here";
   EXPECT_EQ(reason(1), "no eBPF here");
-  EXPECT_EQ(reason(2), "it is a tap");
+  EXPECT_EQ(reason(2), "tcx program 7");
 }
 
 TEST(Ports, FilterLeavesOtherCloudsOut) {

@@ -183,10 +183,17 @@ void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family peers(kGauge, "vxvde_fastpath_peers", "Members to which the kernel's programs send.");
   Family slow(kCounter, "vxvde_fastpath_slow_total",
               "Frames that the kernel's programs left to the agent.");
+  Family obstructed(kGauge, "vxvde_fastpath_obstructed",
+                    "Uplinks and ports where another program keeps frames from the kernel's.");
   for (const CloudInfo& cloud : node.clouds) {
     const CloudSnapshot& state = cloud.state;
-    if (state.fast_port == 0) continue;
     const ClientMetric::Label name{"cloud", cloud.name};
+    const auto obstructed_ports =
+        std::count_if(state.ports.begin(), state.ports.end(),
+                      [](const PortSnapshot& port) { return port.obstructed; });
+    obstructed.Add({name, {"where", "uplink"}}, uint64_t{state.obstructed ? 1u : 0u});
+    obstructed.Add({name, {"where", "port"}}, static_cast<uint64_t>(obstructed_ports));
+    if (state.fast_port == 0) continue;
     const auto fast_ports = std::count_if(state.ports.begin(), state.ports.end(),
                                           [](const PortSnapshot& port) { return port.fast; });
     const auto fast_peers = std::count_if(state.peers.begin(), state.peers.end(),
@@ -197,7 +204,7 @@ void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
       slow.Add({name, {"reason", std::string(SlowName(static_cast<Slow>(i)))}}, state.slow[i]);
     }
   }
-  for (Family* family : {&ports, &peers, &slow}) out.push_back(family->Take());
+  for (Family* family : {&obstructed, &ports, &peers, &slow}) out.push_back(family->Take());
 }
 
 void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {

@@ -415,7 +415,10 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
   if (!active()) return;
   const Instant now = loop_->now();
   snapshot.fast_port = fast_port();
-  if (!obstacle_.empty()) snapshot.why_not_fast = obstacle_;
+  if (!obstacle_.empty()) {
+    snapshot.why_not_fast = obstacle_;
+    snapshot.obstructed = true;
+  }
   snapshot.slow = fast_->slow();
   CountLost(fast_->lost(), snapshot.drops);
   for (PortSnapshot& out : snapshot.ports) {
@@ -424,6 +427,7 @@ void KernelOffload::AddTo(CloudSnapshot& snapshot) const {
     const Port& port = found->second;
     out.fast = port.state != PortOffload::kNone;
     out.why_not_fast = port.why_not;
+    out.obstructed = port.check_again.has_value();
     if (!out.fast && port.host_end == IfIndex::kNone && out.why_not_fast.empty() &&
         obstacle_.empty()) {
       out.why_not_fast = absl::StrCat(

@@ -30,6 +30,7 @@ struct PortSnapshot {
   DropCounters drops;             // of frames from this port and of frames that it could not take
   bool fast = false;              // the kernel datapath forwards or relays its frames
   std::string why_not_fast = {};  // empty when it does, soon will, or does not exist
+  bool obstructed = false;        // why_not_fast names a program of others that keeps frames away
   Duration age{};                 // since it was added
   Duration blocked{};             // time left during which it is kept out of floods as in a loop
   uint64_t blocks = 0;            // how often that began
@@ -67,6 +68,7 @@ struct CloudSnapshot {
   Duration age{};                  // since it was joined
   uint16_t fast_port = 0;          // 0: it has no kernel datapath
   std::string why_not_fast = {};   // empty when it has one, and when it was to have none
+  bool obstructed = false;         // as of a port, at the uplink
   SlowCounters slow = {};          // frames that the programs punted
   std::string group_problem = {};  // how multicast fails on the underlay; empty: no sign of it
   uint64_t rejoins = 0;            // of the group, because of that

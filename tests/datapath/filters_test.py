@@ -26,7 +26,7 @@ def start(lab):
     n1, n2 = lab.node("n1"), lab.node("n2")
     pods = []
     for node, name in ((n1, "a"), (n2, "b")):
-        node.start_agent({"datapath": "kernel"})
+        node.start_agent({"datapath": "kernel", "metrics": "127.0.0.1:9478"})
         pod = node.pod(name)
         pod.add(node.net(VNL))
         pods.append(pod)
@@ -56,6 +56,17 @@ def by_kernel(node, act):
     before = slow()
     assert act()
     return slow() - before < 20
+
+
+def named(node, program, uplink, ports):
+    """`status`, `check` and the metrics name the program that stands in the way."""
+    assert re.search(program, node.agent.ctl("status").stdout), node.agent.ctl("status").stdout
+    checked = node.agent.ctl("check", check=False)
+    assert checked.returncode == 1 and re.search(program, checked.stdout), checked
+    shown = node.agent.metrics()
+    for where, count in (("uplink", uplink), ("port", ports)):
+        lines = [line for line in shown.splitlines() if line.startswith("vxvde_fastpath_obstructed{") and f'where="{where}"' in line]
+        assert [line.split()[-1] for line in lines] == [str(count)], lines
 
 
 def has_tcx(node, ifname="lo"):
@@ -119,10 +130,31 @@ def test_who_insists():
         wait_for(lambda: cloud()["datapath"] == "user", NOTICED, "the agent forwards")
         assert re.search(r"tcx program \d+ at eth0", cloud()["datapathReason"]), cloud()
         assert "tcx program" in n2.agent.ctl("-o", "wide", "clouds").stdout
+        named(n2, r"tcx program \d+ at eth0", uplink=1, ports=0)
         wait_for(lambda: a.ping(b.ip4, count=3, wait=1) and b.ping(a.ip4, count=3, wait=1), NOTICED, "and frames pass")
         process.stop()
         wait_for(lambda: fast(n1) and fast(n2), 20, "the kernel forwards again")
         assert a.ping(b.ip4, count=3)
+        assert n2.agent.ctl("check").returncode == 0, "nobody is named any more"
+
+
+def test_who_insists_at_a_host_end():
+    """the same at a pod's host end: that port goes by the agent, and no other one"""
+    with Lab("insists-port") as lab:
+        n1, n2, a, b = start(lab)
+        if not has_tcx(n2):
+            return
+        end = host_end(n2)
+        for _ in range(2):
+            process = foreign(n2, end, "tcx-first", PASS)
+            wait_for(lambda: a.ping(b.ip4, count=3, wait=1) and b.ping(a.ip4, count=3, wait=1), NOTICED, "frames pass")
+            if not _:
+                process.stop()
+        wait_for(lambda: [port["datapath"] for port in n2.agent.ports()] == ["user"], NOTICED, "the agent takes the port")
+        named(n2, rf"tcx program \d+ at {end}", uplink=0, ports=1)
+        process.stop()
+        wait_for(lambda: fast(n2), 20, "the kernel forwards again")
+        assert n2.agent.ctl("check").returncode == 0, "nobody is named any more"
 
 
 def test_host_end():

@@ -142,6 +142,11 @@ class Agent:
     def ctl_json(self, *args):
         return json.loads(self.ctl("-o", "json", *args).stdout)
 
+    def metrics(self, address="127.0.0.1:9478"):
+        """The text of /metrics; the configuration must name the address."""
+        program = f"import urllib.request as u; print(u.urlopen('http://{address}/metrics', timeout=5).read().decode())"
+        return self.node.run("/usr/bin/python3", "-c", program).stdout
+
     # Rows of the node, as the proto's JSON mapping has them.
 
     def clouds(self):

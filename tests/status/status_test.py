@@ -116,8 +116,7 @@ def test_metrics():
     """Prometheus text, when an address is configured"""
     with Lab("status") as lab:
         n1, *_ = lab_with_traffic(lab, {"metrics": "127.0.0.1:9478"})
-        text = n1.run("/usr/bin/python3", "-c", "import urllib.request as u; "
-                      "print(u.urlopen('http://127.0.0.1:9478/metrics', timeout=5).read().decode())").stdout
+        text = n1.agent.metrics()
         samples = [line for line in text.splitlines() if line.startswith("vxvde_")]
         assert samples and any('cloud="' in line for line in samples), text
 

@@ -67,7 +67,8 @@ inline NodeSnapshot SampleNode() {
   port = {};
   port.id = PortId{3};
   port.options = {.name = "c3/eth0", .mac = Mac(3), .mtu = 1450};
-  port.why_not_fast = "it is a tap";
+  port.why_not_fast = "tcx program 7";
+  port.obstructed = true;
   port.age = 60s;
   port.blocked = 21s + 500ms;
   port.blocks = 2;
