@@ -1,5 +1,6 @@
 """The fast path's programs on the oldest kernel that we claim, Debian 12's Linux 6.1: its verifier takes them, and they agree
-with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test, whole, in a virtual machine).
+with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test), and without tcx the chain of filters is kept by
+clsact alone (//plugin/fastpath:chain_keeper_root_test). Both whole, in a virtual machine.
 
     tests/py.sh tests/datapath/old_kernel_test.py
 
@@ -22,8 +23,11 @@ mkdir -p /dev/net
 for module in {modules}; do insmod /lib/$module; done
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 echo "GUEST-KERNEL $(uname -r)"
-PATH=/usr/bin:/bin /usr/bin/kernel_root_test
-echo "GUEST-EXIT $?"
+for test in {tests}; do
+  PATH=/usr/bin:/bin /usr/bin/$test
+  echo "GUEST-EXIT $test $?"
+done
+echo "GUEST-DONE"
 poweroff -f
 """
 
@@ -38,22 +42,27 @@ def with_libraries(*programs):
     return files
 
 
+TESTS = ("kernel_root_test", "chain_keeper_root_test")
+
+
 def test_programs_on_linux_6_1():
-    """kernel_root_test passes there"""
+    """they pass there"""
     image, version = qemu.kernel()
-    test, ip, tc = program("plugin/fastpath/kernel_root_test"), "/bin/ip", "/sbin/tc"
-    copies = {**with_libraries(test, ip, tc, "/bin/dash"), "bin/sh": "/bin/dash", "usr/bin/kernel_root_test": test, "usr/bin/ip": ip, "usr/bin/tc": tc}
-    initramfs = qemu.initramfs("old-kernel", INIT, copies, qemu.module_files(version, MODULES), (
+    tests, ip, tc = {name: program(f"plugin/fastpath/{name}") for name in TESTS}, "/bin/ip", "/sbin/tc"
+    copies = {**with_libraries(*tests.values(), ip, tc, "/bin/dash"), "bin/sh": "/bin/dash", "usr/bin/ip": ip, "usr/bin/tc": tc,
+              **{f"usr/bin/{name}": path for name, path in tests.items()}}
+    init = INIT.replace("{tests}", " ".join(TESTS))
+    initramfs = qemu.initramfs("old-kernel", init, copies, qemu.module_files(version, MODULES), (
         "mount", "mkdir", "mknod", "insmod", "echo", "uname", "grep", "test", "poweroff"))
     with Lab("oldkernel") as lab:
         guest = lab.netns("vm").start(
             "guest", "qemu-system-x86_64", "-accel", "tcg", "-m", "1024", "-smp", "2", "-nodefaults", "-display", "none",
             "-no-reboot", "-serial", "stdio", "-kernel", image, "-initrd", initramfs,
             "-append", "console=ttyS0 quiet panic=-1")
-        guest.says("GUEST-EXIT", timeout=600)
+        guest.says("GUEST-DONE", timeout=900)
         said = guest.output()
-        print(re.search(r"GUEST-KERNEL (\S+)", said).group(0), re.search(r"\[  PASSED  \].*", said).group(0), flush=True)
-        assert "GUEST-KERNEL 6.1." in said and re.search(r"GUEST-EXIT 0\b", said), said
+        print(re.search(r"GUEST-KERNEL (\S+)", said).group(0), *re.findall(r"\[  PASSED  \].*", said), flush=True)
+        assert "GUEST-KERNEL 6.1." in said and all(re.search(rf"GUEST-EXIT {name} 0\b", said) for name in TESTS), said
 
 
 if __name__ == "__main__":
