@@ -79,7 +79,7 @@ absl::StatusOr<OffloadStart> StartOffload(FastPath* path, const CloudOptions& op
   if (options.datapath == Datapath::kUser) return OffloadStart{};
   if (path == nullptr) {
     if (!insists) return OffloadStart{};
-    return absl::FailedPreconditionError("`datapath: kernel`: this node has no fast path");
+    return absl::FailedPreconditionError("`datapath: kernel`: this node has no kernel datapath");
   }
   absl::StatusOr<std::unique_ptr<FastCloud>> joined = path->Join({.group = options.config.key.group,
                                                                   .vni = options.config.key.vni,

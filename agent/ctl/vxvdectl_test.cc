@@ -199,7 +199,7 @@ TEST_F(VxvdectlTest, ALateAgentIsUnreachable) {
   loop_.Hold();
   const Ran ran = Ctl("status");
   EXPECT_EQ(ran.exit_code, 3);
-  EXPECT_THAT(ran.output, HasSubstr("too late"));
+  EXPECT_THAT(ran.output, HasSubstr("did not answer in time"));
 }
 
 TEST_F(VxvdectlTest, HelpAndVersion) {

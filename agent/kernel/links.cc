@@ -39,7 +39,7 @@ absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
     if (link.kind != "tun" || (!link.alias.empty() && IdOfAlias(link.alias) != IdOfAlias(alias))) {
       return absl::NotFoundError(absl::StrCat("interface ", ifname, " in ", netns, " is \"",
                                               link.kind, "\" with alias \"", link.alias,
-                                              "\", not our tap"));
+                                              "\", not the tap of this attachment"));
     }
     ASSIGN_OR_RETURN(tap, OpenTap(ifname, /*persistent=*/true));
     return absl::OkStatus();

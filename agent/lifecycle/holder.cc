@@ -71,7 +71,7 @@ absl::StatusOr<ucred> PeerOf(const UniqueFd& socket) {
   ASSIGN_OR_RETURN(const ucred peer, UnixPeer(socket));
   if (peer.uid == geteuid()) return peer;
   return absl::PermissionDeniedError(
-      absl::StrCat("the holder's socket belongs to user ", peer.uid));
+      absl::StrCat("the holder's socket belongs to user ", peer.uid, ", not to ", geteuid()));
 }
 
 // ---------------------------------------------------------------- the holder
@@ -237,7 +237,7 @@ absl::StatusOr<std::map<std::string, UniqueFd>> List(const UniqueFd& socket) {
     } else if (absl::StrCat(absl::string_view(&message.kind, 1), message.name) == kAnswerEnd) {
       return found;
     } else {
-      return absl::DataLossError("the holder speaks another language");
+      return absl::DataLossError("the holder sent a message of an unknown kind");
     }
   }
 }

@@ -50,7 +50,7 @@ absl::StatusOr<UniqueFd> LockRunDir(const std::string& run_dir) {
     return absl::AlreadyExistsError(absl::StrCat(
         "another agent (process ",
         n > 0 ? absl::StripSuffix(absl::string_view(text, static_cast<size_t>(n)), "\n") : "?",
-        ") has ", run_dir, "; stop it, or use another --run-dir"));
+        ") uses ", run_dir, "; stop it, or give another --run-dir"));
   }
   const std::string pid = absl::StrCat(getpid(), "\n");
   if (ftruncate(lock.get(), 0) != 0 ||

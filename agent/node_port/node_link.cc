@@ -120,7 +120,7 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
     ASSIGN_OR_RETURN(ends.of_switch, Find(netlink, spec.switch_ifname));
     if (!ends.node.has_value() || !ends.of_switch.has_value()) {
       return absl::UnavailableError(
-          absl::StrCat("interface ", spec.ifname, " went as soon as it was made"));
+          absl::StrCat("interface ", spec.ifname, " was deleted right after it was created"));
     }
   }
   LinkChange node;

@@ -148,7 +148,7 @@ absl::StatusOr<Clouds> Select(const NodeSnapshot& node, const std::string& filte
         [](std::string* out, const CloudInfo& cloud) { absl::StrAppend(out, cloud.name); });
     return absl::NotFoundError(
         absl::StrCat("no cloud '", filter, "' is joined on this node; joined: ",
-                     names.empty() ? "none (a cloud is joined with its first port)" : names));
+                     names.empty() ? "none (the agent joins a cloud with its first port)" : names));
   }
   std::sort(clouds.begin(), clouds.end(),
             [](const CloudInfo* a, const CloudInfo* b) { return a->name < b->name; });
@@ -220,7 +220,7 @@ std::string WhyNotFast(const CloudInfo& cloud, const PortSnapshot& port) {
   if (port.fast) return "";
   if (!port.why_not_fast.empty()) return port.why_not_fast;
   if (cloud.state.fast_port == 0) return cloud.datapath_reason;
-  return "it is new: the kernel takes over in a moment";
+  return "the port is new: the kernel datapath takes over in a moment";
 }
 
 // What people should know of `port`; empty when all is well.
@@ -228,7 +228,7 @@ std::string ProblemOf(const PortSnapshot& port) {
   if (port.blocked <= Duration{}) return "";
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(port.blocked).count();
   return absl::StrCat("in a loop: nothing is flooded to or from it for ", seconds,
-                      " s; end the bridge behind it");
+                      " s; remove the bridge behind it");
 }
 
 // A port, an attachment, or both.

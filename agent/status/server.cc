@@ -47,7 +47,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 
 const grpc::Status& Starting() {
   static const grpc::Status status(grpc::StatusCode::UNAVAILABLE,
-                                   "the agent is starting or stopping: try again");
+                                   "the agent is starting or stopping: retry");
   return status;
 }
 

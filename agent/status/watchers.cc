@@ -111,7 +111,7 @@ Watchers::Reactor* Watchers::Add(const std::string& cloud, uint64_t* id) {
   if (!closed_.ok()) return Refuse(closed_);
   if (watchers_.size() >= kMaxWatchers) {
     return Refuse({grpc::StatusCode::RESOURCE_EXHAUSTED,
-                   absl::StrCat(kMaxWatchers, " watchers already: end one of them")});
+                   absl::StrCat("there are already ", kMaxWatchers, " watchers: end one of them")});
   }
   *id = next_id_++;
   return watchers_[*id] = new Watcher(shared_from_this(), *id, cloud);

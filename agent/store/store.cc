@@ -74,7 +74,7 @@ absl::StatusOr<Json> ParseObject(absl::string_view text) {
 absl::StatusOr<std::string> Text(const Json& object, const char* key) {
   const auto value = object.find(key);
   if (value == object.end() || !value->is_string()) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is missing or no text"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is missing or not a string"));
   }
   const auto& text = value->get_ref<const std::string&>();
   if (absl::StrContains(text, '\0')) {
@@ -90,13 +90,13 @@ absl::StatusOr<int64_t> Number(const Json& object, const char* key, int64_t leas
       value->get<uint64_t>() < static_cast<uint64_t>(least) ||
       value->get<uint64_t>() > static_cast<uint64_t>(most)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("\"", key, "\" is missing or no number from ", least, " to ", most));
+        absl::StrCat("\"", key, "\" is missing or not a number from ", least, " to ", most));
   }
   return value->get<int64_t>();
 }
 
 absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
-  if (!json.is_object()) return absl::InvalidArgumentError("a port mapping is no object");
+  if (!json.is_object()) return absl::InvalidArgumentError("a port mapping is not an object");
   PortMapping mapping;
   ASSIGN_OR_RETURN(const int64_t host_port, Number(json, "host_port", 1, 65535));
   ASSIGN_OR_RETURN(const int64_t container_port, Number(json, "container_port", 1, 65535));
@@ -122,10 +122,11 @@ absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
 }
 
 absl::StatusOr<std::vector<Allowed>> AllowedOf(const Json& list) {
-  if (!list.is_array()) return absl::InvalidArgumentError("\"allow\" is no list");
+  if (!list.is_array()) return absl::InvalidArgumentError("\"allow\" is not a list");
   std::vector<std::string> texts;
   for (const Json& one : list) {
-    if (!one.is_string()) return absl::InvalidArgumentError("what is allowed is no text");
+    if (!one.is_string())
+      return absl::InvalidArgumentError("an entry of \"allow\" is not a string");
     texts.push_back(one.get<std::string>());
   }
   return ParseAllowed(texts);
@@ -161,7 +162,8 @@ absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(
     absl::StatusOr<Record> record =
         text.ok() ? parse(*text) : absl::StatusOr<Record>(text.status());
     if (record.ok() && name != file_of(*record)) {
-      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", file_of(*record)));
+      record =
+          absl::InvalidArgumentError(absl::StrCat("contains the record of ", file_of(*record)));
     }
     if (record.ok()) {
       records.push_back(*std::move(record));
@@ -182,11 +184,11 @@ std::string LeaseFile(const std::string& lease) {
 absl::StatusOr<std::vector<IpPrefix>> Addresses(const Json& json) {
   const auto addresses = json.find("addresses");
   if (addresses == json.end() || !addresses->is_array()) {
-    return absl::InvalidArgumentError("\"addresses\" is missing or no list");
+    return absl::InvalidArgumentError("\"addresses\" is missing or not a list");
   }
   std::vector<IpPrefix> prefixes;
   for (const Json& address : *addresses) {
-    if (!address.is_string()) return absl::InvalidArgumentError("an address is no text");
+    if (!address.is_string()) return absl::InvalidArgumentError("an address is not a string");
     ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(address.get_ref<const std::string&>()));
     prefixes.push_back(prefix);
   }
@@ -197,7 +199,8 @@ absl::StatusOr<MacAddress> Mac(const Json& json) {
   ASSIGN_OR_RETURN(const std::string text, Text(json, "mac"));
   ASSIGN_OR_RETURN(const MacAddress mac, MacAddress::Parse(text));
   if (!mac.IsStation()) {
-    return absl::InvalidArgumentError(absl::StrCat("\"mac\" ", text, " is no station's"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"mac\" ", text, " cannot be the address of a station"));
   }
   return mac;
 }
@@ -207,7 +210,7 @@ Json CloudToJson(const CloudKey& key) {
 }
 
 absl::StatusOr<CloudKey> CloudFromJson(const Json& cloud) {
-  if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is no object");
+  if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is not an object");
   CloudKey key;
   ASSIGN_OR_RETURN(const std::string group, Text(cloud, "group"));
   ASSIGN_OR_RETURN(key.group, IpAddress::Parse(group));
@@ -302,14 +305,15 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   ASSIGN_OR_RETURN(record.addresses, Addresses(json));
   // Older ones have none of the next five.
   if (const auto mappings = json.find("port_mappings"); mappings != json.end()) {
-    if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is no list");
+    if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is not a list");
     for (const Json& one : *mappings) {
       ASSIGN_OR_RETURN(PortMapping mapping, ParseMapping(one));
       record.port_mappings.push_back(std::move(mapping));
     }
   }
   if (const auto node_port = json.find("node_port"); node_port != json.end()) {
-    if (!node_port->is_boolean()) return absl::InvalidArgumentError("\"node_port\" is no boolean");
+    if (!node_port->is_boolean())
+      return absl::InvalidArgumentError("\"node_port\" is not a boolean");
     record.node_port = node_port->get<bool>();
   }
   if (const auto allow = json.find("allow"); allow != json.end()) {
@@ -341,7 +345,7 @@ absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view text) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(text));
   const auto clouds = json.find("clouds");
   if (clouds == json.end() || !clouds->is_array()) {
-    return absl::InvalidArgumentError("\"clouds\" is missing or no list");
+    return absl::InvalidArgumentError("\"clouds\" is missing or not a list");
   }
   UnicastPorts ports;
   for (const Json& cloud : *clouds) {

@@ -45,7 +45,7 @@ absl::Status NftError(const std::string& what, const char* error) {
   const std::string message = absl::StrCat(what, ": ", first);
   if (absl::StrContains(first, "Operation not permitted")) {
     return absl::PermissionDeniedError(
-        absl::StrCat(message, " (it takes CAP_NET_ADMIN in the network namespace)"));
+        absl::StrCat(message, " (this requires CAP_NET_ADMIN in the network namespace)"));
   }
   if (absl::StrContains(first, "No such file or directory")) return absl::NotFoundError(message);
   return absl::InternalError(message);
@@ -93,7 +93,8 @@ absl::StatusOr<std::string> Ask(const std::string& what, const std::string& comm
     said.append(buffer.data(), static_cast<size_t>(n));
   }
   while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
-  if (said.empty()) return absl::UnavailableError(absl::StrCat(what, ": libnftables gave up"));
+  if (said.empty())
+    return absl::UnavailableError(absl::StrCat(what, ": libnftables failed without a message"));
   if (said[0] == kFailed[0]) return NftError(what, said.c_str() + 1);
   return said.substr(1);
 }

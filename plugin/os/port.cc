@@ -337,7 +337,7 @@ absl::StatusOr<UniqueFd> OpenPacketSocket(IfIndex interface, bool receives) {
   const std::string what = absl::StrCat("open a packet socket on interface ", index);
   // Protocol 0: nothing is received, of any interface, before bind().
   UniqueFd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return ErrnoStatus(errno, absl::StrCat(what, " (it takes CAP_NET_RAW)"));
+  if (!fd) return ErrnoStatus(errno, absl::StrCat(what, " (this requires CAP_NET_RAW)"));
   const int on = 1;
   for (const int option : {PACKET_VNET_HDR, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING}) {
     if (setsockopt(fd.get(), SOL_PACKET, option, &on, sizeof(on)) != 0) {
@@ -385,7 +385,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> AdoptPacketPort(UniqueFd fd, IfIndex in
   if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0 ||
       name.sll_family != AF_PACKET || name.sll_ifindex != static_cast<int>(interface)) {
     return absl::InvalidArgumentError(absl::StrCat("descriptor ", fd.get(),
-                                                   " is no packet socket on interface ",
+                                                   " is not a packet socket on interface ",
                                                    static_cast<uint32_t>(interface)));
   }
   const bool deaf = name.sll_protocol != htons(ETH_P_ALL);
@@ -420,7 +420,7 @@ absl::StatusOr<UniqueFd> NetNsOfTap(const UniqueFd& tap) {
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {
   ifreq request = {};
   if (ioctl(tap.get(), TUNGETIFF, &request) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("descriptor ", tap.get(), " is not a tap's"));
+    return absl::InvalidArgumentError(absl::StrCat("descriptor ", tap.get(), " is not a tap"));
   }
   // IFF_NO_PI cannot be asked for: TUNGETIFF uses its bit to say IFF_NOFILTER.
   constexpr int kNeeded = IFF_TAP | IFF_VNET_HDR;

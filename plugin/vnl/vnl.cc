@@ -102,10 +102,11 @@ class Options {
     const bool is_flag = name == "v4" || name == "v6";
     const bool has_value = equals != absl::string_view::npos;
     if (is_flag && has_value) {
-      return Wrong(name, part.substr(equals + 1), absl::StrCat("it takes none, write /", name));
+      return Wrong(name, part.substr(equals + 1),
+                   absl::StrCat("the option takes no value, write /", name));
     }
     if (!is_flag && (!has_value || equals + 1 == part.size())) {
-      return Wrong(name, "", absl::StrCat("write /", name, "=VALUE, or leave it out"));
+      return Wrong(name, "", absl::StrCat("write /", name, "=VALUE, or remove the option"));
     }
     Option option{std::string(name), std::nullopt};
     if (has_value) option.value = std::string(part.substr(equals + 1));
@@ -198,13 +199,13 @@ absl::Status ReadId(const Options& options, absl::string_view name, const GroupL
   const std::optional<uint32_t> id = group_id ? group_id(*text) : std::nullopt;
   if (!id.has_value()) {
     return Wrong(name, *text,
-                 absl::StrCat("there is no group of that name here; write a number from 0 to ",
+                 absl::StrCat("this host has no group of that name; write a number from 0 to ",
                               Vni::kMax, " or the name of a group"));
   }
   if (*id > Vni::kMax) {
     return Wrong(name, *text,
                  absl::StrCat("the id of that group, ", *id, ", does not fit 24 bits; write ",
-                              *id & Vni::kMax, " for what other members make of it"));
+                              *id & Vni::kMax, ", the value that other members derive from it"));
   }
   out = *id;
   return absl::OkStatus();
@@ -253,7 +254,7 @@ absl::Status ReadBind(const Options& options, const IpAddress& group,
   if (text == nullptr) return absl::OkStatus();
   const absl::StatusOr<IpAddress> address = IpAddress::Parse(*text);
   if (!address.ok() || address->IsMulticast() || address->IsUnspecified()) {
-    return Wrong("bind", *text, "write an IP address of this host, or leave it out");
+    return Wrong("bind", *text, "write an IP address of this host, or remove the option");
   }
   if (address->is_v6() != group.is_v6()) {
     return Wrong("bind", *text,

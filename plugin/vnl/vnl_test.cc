@@ -165,7 +165,7 @@ TEST(ParseVnl, MessagesNameOptionValueAndRemedy) {
       {"vxvde:///if=a b", {"if", "\"a b\"", "name of an interface"}},
       {"vxvde:///bind=x", {"bind", "\"x\"", "IP address"}},
       {"vxvde:///bind=239.0.0.1", {"bind", "\"239.0.0.1\"", "of this host"}},
-      {"vxvde:///bind=0.0.0.0", {"bind", "\"0.0.0.0\"", "leave it out"}},
+      {"vxvde:///bind=0.0.0.0", {"bind", "\"0.0.0.0\"", "remove the option"}},
       {"vxvde:///bind=2001:db8::1", {"bind", "\"2001:db8::1\"", "IPv4"}},
       {"vxvde:///v6/bind=192.0.2.1", {"bind", "\"192.0.2.1\"", "IPv6"}},
       {"vxvde:///exp=60", {"\"exp=60\"", "write expiretime"}},

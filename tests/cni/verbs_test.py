@@ -280,7 +280,7 @@ def test_vxvdectl_check_and_gc():
             return {row["containerId"]: row["result"] for row in agent.ctl_json("gc", *args)["attachments"]}
         dead, cut = pods["dead"].container, pods["cut"].container
         for _ in range(2):
-            assert collect("--dry-run") == {dead: "would be forgotten", cut: "kept: its namespace is there"}
+            assert collect("--dry-run") == {dead: "would be forgotten", cut: "kept: its namespace exists"}
         assert collect()[dead] == "forgotten" and collect().keys() == {cut}
         assert attached(agent) == sorted(pods[name].container for name in ("stays", "tap"))
         agent.ctl("check")
