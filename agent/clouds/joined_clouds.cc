@@ -139,7 +139,7 @@ void JoinedClouds::ForgetPort(const CloudKey& cloud) {
 }
 
 void JoinedClouds::FollowUplinks(const Config& config) {
-  std::set<IfIndex> there;  // most clouds have the same one
+  std::set<IfIndex> there;  // most clouds share one
   for (auto& [key, options] : joined_) {
     if (there.contains(options.uplink)) continue;
     if (!absl::IsNotFound(links_->by_index(options.uplink).status())) {
@@ -147,7 +147,7 @@ void JoinedClouds::FollowUplinks(const Config& config) {
       continue;
     }
     const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config.uplink, *links_);
-    if (!uplink.ok()) continue;  // not yet
+    if (!uplink.ok()) continue;  // retried later
     const absl::Status moved = switch_->Move(key, uplink->index, uplink->name, uplink->mtu);
     const std::string cloud = NameOfCloud(config, options.config);
     if (!moved.ok()) {

@@ -93,7 +93,7 @@ clouds:
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
 }
 
-// Where there are clouds to be confined to, unless pods may name any cloud.
+// Callers are confined if there are configured clouds, unless pods may name any cloud.
 TEST(ConfigTest, NamespacesAreConfinedOnceCloudsHaveNames) {
   const std::string blue = "clouds: [{name: blue, vnl: \"vxvde://\"}]\n";
   EXPECT_TRUE(Parse(blue)->confine_namespaces);

@@ -57,7 +57,7 @@ struct StatusClient::Impl {
             "the agent at ", address, " did not answer in time (", status.error_message(),
             "). Its datapath may be stuck: check its CPU usage and its log (journalctl -u "
             "vxvde-agent)."));
-      default:  // the numbers of absl::StatusCode are those of gRPC
+      default:  // absl::StatusCode has the numbers of gRPC
         return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
                             status.error_message());
     }
@@ -74,7 +74,7 @@ struct StatusClient::Impl {
     return response;
   }
 
-  // All pages, merged.
+  // Fetches and merges all pages.
   template <typename Response, typename Request>
   absl::StatusOr<Response> List(grpc::Status (v1::Status::Stub::*method)(grpc::ClientContext*,
                                                                          const Request&, Response*),
@@ -143,7 +143,7 @@ absl::Status StatusClient::Watch(const std::string& cloud,
   request.set_cloud(cloud);
   const auto stream = impl_->stub->Watch(&context, request);
 
-  std::atomic<bool> ended = false;        // the stream has, by itself
+  std::atomic<bool> ended = false;        // the stream ended by itself
   std::atomic<bool> interrupted = false;  // a signal came
   std::thread signals([&] {
     sigset_t set;
@@ -159,7 +159,8 @@ absl::Status StatusClient::Watch(const std::string& cloud,
   v1::WatchResponse response;
   while (stream->Read(&response)) got(response);
   ended = true;
-  pthread_kill(signals.native_handle(), SIGINT);  // pending when it waits no more: harmless
+  pthread_kill(signals.native_handle(),
+               SIGINT);  // stays pending if the thread no longer waits: harmless
   signals.join();
   const grpc::Status status = stream->Finish();
   return interrupted ? absl::OkStatus() : impl_->ToStatus(status);

@@ -67,7 +67,7 @@ class Rows {
   std::vector<std::string> cells_;
 };
 
-// Kubernetes' name when there is one, else the container's, shortened as runtimes do.
+// The Kubernetes name if there is one, else the container id, shortened as runtimes do.
 std::string PodName(const v1::Attachment& attachment, bool wide) {
   if (attachment.mode() == "node") return "(node)";
   if (!attachment.pod_namespace().empty()) {

@@ -23,7 +23,7 @@
 namespace vxvde {
 namespace {
 
-// Begins the names of stored descriptors. Sockets that the service manager opened have other names.
+// Prefix of stored descriptors' names. Sockets that the service manager opened have other names.
 constexpr char kKeptPrefix[] = "kept-";
 
 absl::Status MakeFolders(const std::string& path) {
@@ -95,8 +95,8 @@ absl::Status NotifyServiceManager(const std::string& state, int fd) {
 }
 
 // systemd keeps several descriptors under one name, so the old one is removed first. Without
-// FDPOLL=0 it closes descriptors with a pending error, as that of a packet socket whose interface
-// goes down.
+// FDPOLL=0 it closes descriptors with a pending error, such as a packet socket whose interface goes
+// down.
 absl::Status StoreFd(const std::string& name, int fd) {
   RETURN_IF_ERROR(UnstoreFd(name));
   return NotifyServiceManager(absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKeptPrefix, name), fd);

@@ -22,7 +22,7 @@ LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attach
       warning_(std::move(warning)),
       started_(loop->now()) {}
 
-// Why `cloud` is forwarded by this program; empty when the kernel does it.
+// The reason why the agent forwards the frames of `cloud` itself; empty if the kernel does.
 std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
   if (cloud.fast_port != 0) return "";
   if (cloud.options.datapath == Datapath::kUser) {

@@ -29,7 +29,7 @@ using prometheus::MetricType;
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
 
-// Below Prometheus' own default of 10 s, so that vxvde_up 0 arrives.
+// Below Prometheus' own default of 10 s, so that a scrape can report vxvde_up 0.
 constexpr Duration kLoopDeadline = 2s;
 
 using Labels = std::vector<ClientMetric::Label>;

@@ -24,7 +24,7 @@ namespace vxvde {
 // An rtnetlink socket in these multicast groups (RTMGRP_...), and of these flags (SOCK_...).
 absl::StatusOr<UniqueFd> OpenNetlinkSocket(uint32_t groups, int flags);
 
-// One request. Attributes that do not fit (a page) spoil it, which Exchange reports.
+// One request. Attributes beyond a page invalidate it, which Exchange reports.
 class NetlinkRequest {
  public:
   template <typename Header>
@@ -71,7 +71,7 @@ class NetlinkRequest {
   bool complete_ = true;
 };
 
-// Attributes of a reply, by type. Values are checked for size before they are read.
+// Attributes of a reply, by type. The size of a value is checked before it is read.
 class Attributes {
  public:
   Attributes(const nlmsghdr* message, size_t header_size)

@@ -23,7 +23,7 @@ namespace {
 // PROC_PID_INIT_INO of include/linux/proc_ns.h: the process ids of the machine, not of a container.
 constexpr ino_t kMachinesPids = 0xeffffffc;
 
-// The numbers that name folders in `path`; none when that is gone.
+// The numeric names of folders in `path`; none if it is gone.
 std::vector<uint32_t> NumbersIn(const std::string& path) {
   std::vector<uint32_t> numbers;
   const absl::StatusOr<std::vector<std::string>> names = ListFolder(path);
@@ -82,7 +82,7 @@ absl::StatusOr<std::set<int>> NetNsInUse(Netlink& netlink) {
     for (const uint32_t thread : NumbersIn(absl::StrCat("/proc/", process, "/task"))) {
       const absl::StatusOr<int> number = AskNumber(
           netlink, NETNSA_PID, thread, absl::StrCat("get the namespace of thread ", thread));
-      if (absl::IsNotFound(number.status())) continue;  // it has ended
+      if (absl::IsNotFound(number.status())) continue;  // the thread has ended
       RETURN_IF_ERROR(number.status());
       if (*number >= 0) numbers.insert(*number);
     }

@@ -1,5 +1,5 @@
-// Parsing: split into parts, unquote, collect each option once, then read the
-// values in a fixed order. Formatting: the shortest of the few ways to say it.
+// Parsing splits the text, removes quotes, collects each option once, and reads the values in a
+// fixed order. Formatting chooses the shortest equivalent.
 
 #include "plugin/vnl/vnl.h"
 
@@ -42,8 +42,8 @@ absl::Status Wrong(absl::string_view option, absl::string_view value, absl::stri
       absl::StrCat("option ", option, " has the value ", Quoted(value), ": ", remedy));
 }
 
-// Splits at "/" outside quotes and takes the quotes away. As in a shell: '...' and "..." keep
-// all but their own mark, \ keeps the next character.
+// Splits at "/" outside quotes and removes the quotes. As in a shell: '...' and "..." keep
+// everything but their own mark, \ keeps the next character.
 absl::StatusOr<std::vector<std::string>> SplitParts(absl::string_view text) {
   std::vector<std::string> parts(1);
   char quote = 0;
@@ -75,7 +75,8 @@ absl::StatusOr<std::vector<std::string>> SplitParts(absl::string_view text) {
   return parts;
 }
 
-// The name that was meant, for a message: the reference takes any beginning of one.
+// A suggestion for an unknown name, for a message. The reference implementation accepts any
+// abbreviation.
 std::string Suggestion(absl::string_view name) {
   for (const absl::string_view known : kOptionNames) {
     if (!name.empty() && known.substr(0, name.size()) == absl::AsciiStrToLower(name)) {
@@ -88,7 +89,7 @@ std::string Suggestion(absl::string_view name) {
 class Options {
  public:
   absl::Status Add(absl::string_view part) {
-    if (part.empty()) return absl::OkStatus();  // "//" and a "/" at the end say nothing
+    if (part.empty()) return absl::OkStatus();  // "//" and a "/" at the end have no meaning
     const size_t equals = part.find('=');
     const absl::string_view name = part.substr(0, equals);
     if (std::find(kOptionNames.begin(), kOptionNames.end(), name) == kOptionNames.end()) {
@@ -116,7 +117,7 @@ class Options {
 
   bool Has(absl::string_view name) const { return Find(name) != nullptr; }
 
-  // Of an option that takes a value.
+  // The value of an option that requires one.
   const std::string* Value(absl::string_view name) const {
     const Option* option = Find(name);
     return option == nullptr ? nullptr : &*option->value;
@@ -137,7 +138,7 @@ bool IsDigits(absl::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == absl::string_view::npos;
 }
 
-// Decimal only. The reference reads 010 as 10 in one option and as 8 in another: refused.
+// Decimal only: the reference reads 010 as 10 in one option and as 8 in another, so it is refused.
 std::optional<uint64_t> Number(absl::string_view text) {
   uint64_t value = 0;
   if (!IsDigits(text) || (text.size() > 1 && text[0] == '0')) return std::nullopt;
@@ -145,7 +146,7 @@ std::optional<uint64_t> Number(absl::string_view text) {
   return value;
 }
 
-// Reads the value of option `name`, within [low, high]; `out` stays when it is not given.
+// Reads the value of option `name`, within [low, high]. Leaves `out` unchanged if it is absent.
 template <typename T>
 absl::Status ReadNumber(const Options& options, absl::string_view name, uint64_t low, uint64_t high,
                         T& out) {
@@ -185,7 +186,7 @@ absl::Status ReadReceiveBuffer(const Options& options, int& out) {
   return absl::OkStatus();
 }
 
-// vni= and grp=: a number, or the name of a group, whose id it then is.
+// The value of vni= or grp=: a number, or the name of a group, which stands for its id.
 absl::Status ReadId(const Options& options, absl::string_view name, const GroupLookup& group_id,
                     std::optional<uint32_t>& out) {
   const std::string* text = options.Value(name);
@@ -279,7 +280,7 @@ absl::StatusOr<CloudConfig> ParseParts(absl::string_view text, const GroupLookup
   RETURN_IF_ERROR(ReadId(options, "vni", group_id, vni));
   RETURN_IF_ERROR(ReadId(options, "grp", group_id, grp));
   if (grp.has_value()) config.key.group = WithLowBytes(config.key.group, *grp);
-  // vni= wins over grp=; both were found to fit.
+  // vni= takes precedence over grp=; both have been checked.
   config.key.vni = *Vni::Make(vni.value_or(grp.value_or(kDefaultVni)));
 
   RETURN_IF_ERROR(ReadNumber(options, "ttl", 1, 255, config.ttl));
@@ -314,8 +315,8 @@ std::string WithUnit(int bytes) {
   return absl::StrCat(bytes);
 }
 
-// Group and VNI, which can be said in several ways: the group in full, or a default, or
-// either with its last three bytes taken from grp=.
+// Group and VNI have several forms: the group in full, or a default, or either with its last three
+// bytes taken from grp=.
 std::string FormatGroup(const IpAddress& group, Vni vni) {
   const IpAddress cleared = WithLowBytes(group, 0);
   const uint32_t low = LowBytes(group);
