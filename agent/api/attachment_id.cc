@@ -47,18 +47,22 @@ bool IsAttachmentId(absl::string_view text) {
          });
 }
 
-std::string AttachmentId(absl::string_view network, absl::string_view container_id,
-                         absl::string_view ifname) {
+std::string NameHash(absl::string_view a, absl::string_view b, absl::string_view c) {
   uint64_t hash = kFnvOffset;
-  HashText(hash, network);
-  HashText(hash, container_id);
-  HashText(hash, ifname);
+  HashText(hash, a);
+  HashText(hash, b);
+  HashText(hash, c);
 
   // Base 32, most significant digit first: 13 digits of 5 bits contain the 64 bits.
   std::string id(kIdSize, '0');
   for (size_t i = id.size(); i-- > 0; hash >>= 5)
     id[i] = "0123456789abcdefghijklmnopqrstuv"[hash & 31];
   return id;
+}
+
+std::string AttachmentId(absl::string_view network, absl::string_view container_id,
+                         absl::string_view ifname) {
+  return NameHash(network, container_id, ifname);
 }
 
 std::string HostIfName(absl::string_view id) { return absl::StrCat(kHostIfPrefix, id); }

@@ -23,17 +23,18 @@ enum class AttachError : uint32_t {
   kPoolExhausted = 104,
   kMtuImpossible =
       105,  // larger than the uplink and its fragments can carry, or below 68 (1280 with IPv6)
-  kCannotJoin = 106,  // no uplink, no route to the group, no free unicast port
-  kForbidden = 107,   // policy: this namespace may not use that cloud
-  kKeyMissing = 108,
-  kAlreadyAttached = 109,  // ADD twice without DEL between
+  kCannotJoin = 106,       // no uplink, no route to the group, no free unicast port
+  kForbidden = 107,        // policy: this namespace may not use that cloud
+  kAlreadyAttached = 109,  // ADD twice without a DEL between
   kNotAttached = 110,      // CHECK: the agent does not know the attachment
   kNotForwarding = 111,    // CHECK: the agent knows it, but no frame flows now
   kChanged = 112,          // CHECK: the pod's interface differs from the result of ADD
   kPortInUse = 113,        // another attachment has published a port of the node
 };
 
-// 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three, each preceded by its length.
+// 13 characters of [0-9a-v]: a 64-bit FNV-1a hash of the three texts, each preceded by its length.
+std::string NameHash(absl::string_view a, absl::string_view b, absl::string_view c);
+// The hash of an attachment's key.
 std::string AttachmentId(absl::string_view network, absl::string_view container_id,
                          absl::string_view ifname);
 // Whether the text has the form of an id.

@@ -1,9 +1,10 @@
-// DetachQueue: DELs that came while no agent answered, as files that the agent reads at its start (D1).
-// The CNI side writes them, the agent reads them; either may remove one.
+// DetachQueue: DELs that came while no agent answered, as files that the agent reads at its start
+// (D1). The CNI side writes them, the agent reads them; either may remove one.
 //
 //   RUN-DIR/queue/ID.json   ID is that of the attachment, so a repeated DEL has one file
 //
-// A file is complete before it is renamed into its place. A file that cannot be parsed is set aside as
+// A file is complete before it is renamed into its place. A file that cannot be parsed is set aside
+// as
 // *.bad and reported, and is never fatal.
 
 #ifndef VXVDE_AGENT_API_DETACH_QUEUE_H_

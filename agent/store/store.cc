@@ -177,7 +177,7 @@ std::string RecordFile(const AttachmentRecord& record) { return absl::StrCat(rec
 
 // A lease may have any name; a file may not.
 std::string LeaseFile(const std::string& lease) {
-  return absl::StrCat(AttachmentId("lease", lease, ""), ".json");
+  return absl::StrCat(NameHash("lease", lease, ""), ".json");
 }
 
 absl::StatusOr<std::vector<IpPrefix>> Addresses(const Json& json) {

@@ -15,16 +15,16 @@
 namespace vxvde {
 
 enum class Drop : uint8_t {
-  kNone = 0,                 // not dropped
-  kShortDatagram = 1,        // a datagram shorter than the 8-byte header
-  kBadHeader = 2,            // the flags or reserved bytes differ from those of vxvde
-  kWrongVni = 3,             // another cloud's VNI at the port of this cloud
-  kShortFrame = 4,           // an Ethernet frame of 14 bytes or less
-  kOwnEcho = 5,              // a group datagram of this node was looped back
-  kHairpin = 6,              // to a station behind another peer, to which only the sender itself may send
-  kSamePort = 7,             // to a station behind the port that the frame came from
-  kBadSource = 8,            // the source MAC is a group address
-  kBadOffload = 9,           // checksum or GSO metadata that do not fit the frame
+  kNone = 0,           // not dropped
+  kShortDatagram = 1,  // a datagram shorter than the 8-byte header
+  kBadHeader = 2,      // the flags or reserved bytes differ from those of vxvde
+  kWrongVni = 3,       // another cloud's VNI at the port of this cloud
+  kShortFrame = 4,     // an Ethernet frame of 14 bytes or less
+  kOwnEcho = 5,        // a group datagram of this node was looped back
+  kHairpin = 6,        // to a station behind another peer, to which only the sender itself may send
+  kSamePort = 7,       // to a station behind the port that the frame came from
+  kBadSource = 8,      // the source MAC is a group address
+  kBadOffload = 9,     // checksum or GSO metadata that do not fit the frame
   kUnsupportedOffload = 10,  // a super-frame of a kind that the agent cannot segment
   kTooBig = 11,              // larger than one UDP datagram can carry
   kSocketFull = 12,          // the UDP socket's send queue is full
