@@ -1,7 +1,7 @@
-"""The fast path's programs on the oldest kernel that we claim, Debian 12's Linux 6.1: its verifier takes them, and they agree
-with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test, whole, in a virtual machine).
+"""The programs of the kernel datapath on the oldest supported kernel, Debian 12's Linux 6.1: its verifier accepts them, and
+they agree with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test, whole, in a virtual machine).
 
-    tests/py.sh tests/datapath/old_kernel_test.py
+  tests/py.sh tests/datapath/old_kernel_test.py
 
 Needs qemu-system-x86, kmod and busybox-static; the kernel is fetched from the machine's apt mirror once and kept in
 /var/tmp/vxvde-qemu. Software emulation: some two minutes."""
@@ -13,7 +13,7 @@ from tests.lib.lab import Lab, program
 from tests.lib.process import run
 
 MODULES = ("veth", "tun", "vxlan", "bridge", "sch_ingress", "cls_bpf", "act_gact", "ipv6")
-# sh of the test is dash: to busybox's, tc is its own.
+# The test's sh is dash: busybox's has a tc of its own.
 INIT = """#!/bin/busybox sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -29,7 +29,7 @@ poweroff -f
 
 
 def with_libraries(*programs):
-    """{path in the guest: path here} of these programs and of all that they are linked with."""
+    """{path in the guest: path here} of these programs and of all libraries that they are linked with."""
     files = {}
     for path in programs:
         for line in run(["ldd", path]).stdout.splitlines():
@@ -39,7 +39,7 @@ def with_libraries(*programs):
 
 
 def test_programs_on_linux_6_1():
-    """kernel_root_test passes there"""
+    """kernel_root_test passes on Linux 6.1"""
     image, version = qemu.kernel()
     test, ip, tc = program("plugin/fastpath/kernel_root_test"), "/bin/ip", "/sbin/tc"
     copies = {**with_libraries(test, ip, tc, "/bin/dash"), "bin/sh": "/bin/dash", "usr/bin/kernel_root_test": test, "usr/bin/ip": ip, "usr/bin/tc": tc}

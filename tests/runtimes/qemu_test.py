@@ -1,9 +1,9 @@
-"""Virtual machines on a cloud: qemu in a pod, behind a bridge there, and qemu that is a member by itself.
+"""Virtual machines on a cloud: qemu in a pod, behind a bridge there, and qemu as a member by itself.
 
-    tests/py.sh tests/runtimes/qemu_test.py [test_name...]
+  tests/py.sh tests/runtimes/qemu_test.py [test_name...]
 
 Needs qemu-system-x86, kmod and busybox-static; a kernel is fetched from the machine's apt mirror once and kept in
-/var/tmp/vxvde-qemu. Software emulation: a guest is up in some 10 s."""
+/var/tmp/vxvde-qemu. Software emulation: a guest takes some 10 s to start."""
 
 from tests.lib import runner
 from tests.lib.lab import Lab
@@ -14,7 +14,7 @@ TAP = "tap,ifname=vm0,script=no,downscript=no"
 
 
 def test_guest_in_a_pod():
-    """tap and veth mode: qemu's tap and our interface on a bridge in the pod; a member and the guest ping each other"""
+    """tap and veth mode: qemu's tap and the pod's interface on a bridge in the pod; a member and the guest ping each other"""
     with Lab("qemu") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
