@@ -23,6 +23,7 @@ class Two:
         self.n1.start_agent({"clouds": [{"name": "green", "vnl": GREEN}]})
         self.member = n2.vdens("member", VNL).join(9)
         self.tool = Cnitool(self.n1, version)
+        runner.tried("libcni", version)
 
     def network(self, version, **section):
         network = self.n1.net(VNL, name=f"v{version}", **section)

@@ -5,6 +5,11 @@ import time
 import traceback
 
 
+def tried(program, version):
+    """Names the version of a program that a test uses; tests/nightly.sh records it."""
+    print(f"[ WITH ] {program} {version}", flush=True)
+
+
 def main(names, unable=None):
     """`unable`: the reason why no test can run on this machine. lib/count.py does not count that as a pass."""
     tests = {name: f for name, f in names.items() if name.startswith("test_") and callable(f)}

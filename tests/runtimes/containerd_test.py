@@ -52,6 +52,7 @@ class Two:
     def __enter__(self):
         self.runtime.__enter__()
         self.runtime.configure(self._conflist)
+        runner.tried("containerd", self.runtime.version())
         return self
 
     def __exit__(self, *error):

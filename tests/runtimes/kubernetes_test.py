@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 
+from tests.lib import runner
 from tests.lib.cluster import BUSYBOX, Cluster, make_busybox, make_root
 from tests.lib.lab import Lab, source
 from tests.lib.machine import remove_cgroups
@@ -461,14 +462,15 @@ def verdict(world, check):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binaries", help="folder of kube-apiserver, kubelet and the others")
-    parser.add_argument("--root", required=True, help="folder of the nodes' Debian, made when it is not there")
+    parser.add_argument("--root", required=True, help="folder of the nodes' Debian, created if it does not exist")
     parser.add_argument("--image", required=True, help="file of the image of deploy/image")
     parser.add_argument("--shape", choices=("primary", "chained"), action="append")
-    parser.add_argument("--only", action="append", help="check without check_; the setup is on you")
+    parser.add_argument("--only", action="append", help="name of a check without check_; its preconditions are the caller's responsibility")
     options = parser.parse_args()
     options.binaries = os.path.abspath(options.binaries)
     if not os.path.isdir(options.root):
         make_root(options.root)
+    runner.tried("Kubernetes", run([f"{options.binaries}/kubelet", "--version"]).stdout.split()[-1])
     checks = [f for name, f in globals().items() if name.startswith("check_")]
     if options.only:
         checks = [f for f in checks if f.__name__[len("check_"):] in options.only]

@@ -27,6 +27,7 @@ class Two:
         self.before = sorted(self.n1.links())
         self.podman = Podman5(self.n1, ROOT)
         self.podman.make_image()
+        runner.tried("podman", self.podman.version())
         self.member = self.n2.vdens("member", BLUE).join(9)
         self.other = self.n2.vdens("other", GREEN)
         self.other.address("vde0", "203.0.113.9/24")
