@@ -1,8 +1,9 @@
-// Netlink: an rtnetlink socket of one namespace, and what the kernel tells through it about links,
-// addresses and routes. Qdiscs and classifiers are in traffic_control.h, VXLAN devices in vxlan.h,
-// numbers of namespaces in netns_number.h, announced changes in netlink_monitor.h.
+// Netlink: an rtnetlink socket of one namespace, with the operations on links, addresses and
+// routes. Qdiscs and classifiers are in traffic_control.h, VXLAN devices in vxlan.h, numbers of
+// namespaces in netns_number.h, announced changes in netlink_monitor.h.
 //
-// Not thread-safe. Errors name the operation, the object and the kernel's own words (extended ack).
+// Not thread-safe. Errors contain the operation, the object and the kernel's message (extended
+// ack).
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_H_
 #define VXVDE_PLUGIN_OS_NETLINK_H_
@@ -39,10 +40,10 @@ struct LinkInfo {
   bool up = false;       // IFF_UP
   bool running = false;  // IFF_RUNNING: frames pass (IFF_LOWER_UP comes earlier, before the
                          // kernel has given the link a queue)
-  bool ipv6 = false;  // usable: the kernel has IPv6, and disable_ipv6 is 0
+  bool ipv6 = false;     // usable: the kernel has IPv6, and disable_ipv6 is 0
   IfIndex peer = IfIndex::kNone;    // IFLA_LINK: index of the other end, in its own namespace
-  bool peer_elsewhere = false;  // the other end is in another namespace (IFLA_LINK_NETNSID)
-  std::optional<int> peer_netns;  // the number of that namespace here, if it has one
+  bool peer_elsewhere = false;      // the other end is in another namespace (IFLA_LINK_NETNSID)
+  std::optional<int> peer_netns;    // the number of that namespace here, if it has one
   uint16_t type = 0;                // ARPHRD_ETHER ...
   uint32_t group = 0;               // IFLA_GROUP; 0 is "default"
   bool xdp_native = false;          // an XDP program runs in the driver
@@ -61,8 +62,9 @@ struct VethSpec {
   VethEnd here;   // in the socket's namespace
   VethEnd there;  // in `there_netns`
   int there_netns = -1;
-  int mtu = 1500;             // of both ends
-  uint32_t gso_max_size = 0;  // the other end's largest super-frame, in bytes; 0: the kernel's default
+  int mtu = 1500;  // of both ends
+  uint32_t gso_max_size =
+      0;  // the other end's largest super-frame, in bytes; 0: the kernel's default
 };
 
 struct LinkChange {
@@ -135,16 +137,16 @@ class Netlink {
   absl::Status AddRoute(IfIndex index, const Route& route);
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
 
-  // Frames that the link was to send and dropped, since it was made.
+  // Frames that the link dropped instead of sending since it was created.
   absl::StatusOr<uint64_t> GetTxDropped(IfIndex index);
 
   // The answer of `ip route get DESTINATION`. Unavailable if there is no route.
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);
 
-  // For files of this folder that ask about other objects (netlink_message.h).
+  // For the files of this folder that query other objects (netlink_message.h).
   //
-  // Sends `message` and reads until the kernel's last word on it. `each` sees every reply before
-  // that; `kernel_error` gets the errno of a refusal.
+  // Sends `message` and reads until the kernel's final reply. `each` sees every reply before that;
+  // `kernel_error` receives the errno of a refusal.
   absl::Status Exchange(NetlinkRequest& message, absl::string_view what,
                         absl::FunctionRef<absl::Status(const nlmsghdr*)> each,
                         int* kernel_error = nullptr);

@@ -1,5 +1,5 @@
-// netlink messages: a request that is being written, and the attributes of a reply. For this folder
-// only: the rest of the tree asks netlink.h and the headers that it names.
+// netlink messages: the builder of a request, and the attributes of a reply. Private to this
+// folder: the rest of the tree uses netlink.h and the headers that it names.
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_MESSAGE_H_
 #define VXVDE_PLUGIN_OS_NETLINK_MESSAGE_H_

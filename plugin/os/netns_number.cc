@@ -66,7 +66,8 @@ absl::StatusOr<int> NumberNetNs(Netlink& netlink, const UniqueFd& netns) {
   request.PutU32(NETNSA_FD, fd);
   request.PutU32(NETNSA_NSID, static_cast<uint32_t>(NETNSA_NSID_NOT_ASSIGNED));  // any
   const absl::Status numbered = netlink.Do(request, "number a namespace");
-  // AlreadyExists: somebody made a veth pair into it meanwhile, which needs a number too.
+  // AlreadyExists: another process assigned one first; a veth pair into the namespace needs one
+  // too.
   if (!numbered.ok() && !absl::IsAlreadyExists(numbered)) return numbered;
   ASSIGN_OR_RETURN(number, AskNumber(netlink, NETNSA_FD, fd, "get the number of a namespace"));
   if (number < 0) return absl::InternalError("number a namespace: it has none");
