@@ -355,7 +355,8 @@ TEST_F(FdbTest, I7AStationThatTwoPortsShowInTurnCircles) {
   EXPECT_EQ(fdb_.Learn(Mac(2), kPort2, kStart), Learned::kHeld);
 }
 
-// A peer that claims a pod's MAC a thousand times as often as the pod has it for a moment in 10 s.
+// A peer that claims the MAC of a station a thousand times as often as the station sends captures
+// it only briefly in each 10 s.
 TEST_F(FdbTest, I7WhoRepeatsAStationDoesNotKeepIt) {
   fdb_.Learn(Mac(1), kPeerA, kStart);
   int hijacked = 0;

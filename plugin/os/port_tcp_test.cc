@@ -183,7 +183,7 @@ TEST_P(TcpTest, SuperFramesCrossInOnePieceWithGoodChecksums) {
   EXPECT_EQ(wire.drops()[Drop::kBadOffload], 0u);
   EXPECT_EQ(wire.drops()[Drop::kUnsupportedOffload], 0u);
   EXPECT_EQ(wire.drops()[Drop::kTooBigForPort], 0u);
-  // Far fewer segments than of 1460 bytes: they arrived as super-frames as well.
+  // Far fewer than there are segments of 1460 bytes: super-frames arrived as super-frames.
   EXPECT_LT(server.Snmp("Ip", "InDelivers") + server.Snmp("Tcp", "InSegs"), 10000u);
   for (const TestNetNs* ns : {&client, &server}) {
     EXPECT_EQ(ns->Snmp("Tcp", "InCsumErrors"), 0u);
