@@ -186,7 +186,7 @@ absl::Status ReadCapabilities(const Json& runtime, LinkMode mode, Attachment& at
       kCniUnsupportedField,
       absl::StrCat("\"runtimeConfig.bandwidth\": ingressRate ", attachment.bandwidth.ingress->rate,
                    " is not supported with \"mode\": \"tap\""),
-      "frames that are written to a tap pass no queue: use \"mode\": \"veth\", or limit egress "
+      "frames written to a tap pass through no queue: use \"mode\": \"veth\", or limit egress "
       "only");
 }
 

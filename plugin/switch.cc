@@ -72,14 +72,14 @@ UdpOptions UdpOf(const CloudOptions& options) {
           .receive_buffer = options.config.receive_buffer};
 }
 
-// FailedPrecondition: the options insist on a fast path, and there is none.
+// FailedPrecondition: the options require the kernel datapath, and there is none.
 absl::StatusOr<OffloadStart> StartOffload(FastPath* path, const CloudOptions& options,
                                           uint16_t unicast_port) {
   const bool insists = options.datapath == Datapath::kKernel;
   if (options.datapath == Datapath::kUser) return OffloadStart{};
   if (path == nullptr) {
     if (!insists) return OffloadStart{};
-    return absl::FailedPreconditionError("`datapath: kernel`: this node has no fast path");
+    return absl::FailedPreconditionError("`datapath: kernel`: this node has no kernel datapath");
   }
   absl::StatusOr<std::unique_ptr<FastCloud>> joined = path->Join({.group = options.config.key.group,
                                                                   .vni = options.config.key.vni,
@@ -101,7 +101,7 @@ absl::Status Switch::Join(const CloudOptions& options) {
     return absl::AlreadyExistsError(absl::StrCat("cloud ", key.ToString(), " is joined already"));
   }
   const UdpOptions udp = UdpOf(options);
-  // The unicast socket first: a taken port is the likely failure and is seen before we join.
+  // The unicast socket first: a port in use is the likely failure, and is detected before joining.
   ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> unicast, impl_->sockets.unicast(udp));
   ASSIGN_OR_RETURN(std::unique_ptr<DatagramIo> group, impl_->sockets.group(udp));
   ASSIGN_OR_RETURN(OffloadStart offload, StartOffload(impl_->fast, options, unicast->port()));

@@ -1,5 +1,5 @@
-// The only door into the switch core. A Switch holds the clouds of one node and belongs to the
-// thread of its EventLoop; nothing here is thread-safe. A joined cloud is a CloudHandle.
+// The only entry to the switch. A Switch holds the clouds of one node and belongs to the thread of
+// its EventLoop; nothing here is thread-safe. A joined cloud is a CloudHandle.
 //
 // The owner decides when to join and leave a cloud, and which port number each cloud keeps.
 
@@ -26,7 +26,7 @@
 
 namespace vxvde {
 
-// How sockets are made; tests put their own in.
+// Factories of sockets; tests supply their own.
 struct SwitchSockets {
   using Factory = std::function<absl::StatusOr<std::unique_ptr<DatagramIo>>(const UdpOptions&)>;
   Factory group = OpenGroupSocket;
@@ -41,26 +41,26 @@ class Switch {
   explicit Switch(EventLoop* loop, SwitchSockets sockets = {}, FastPath* fast = nullptr);
   ~Switch();  // sends nothing
 
-  // Told of every event, in the turn in which it happens. It must not change the switch,
-  // but for kPortFailed, which comes in a turn of its own.
+  // Receives every event, in the turn in which it happens. It must not change the switch, except
+  // for kPortFailed, which comes in a turn of its own.
   void SetListener(Listener listener);
 
-  // Addresses of this node: a datagram from one of them and from a cloud's own port is an echo.
+  // Addresses of this node: a datagram from one of them and from a port of the cloud is an echo.
   void SetLocalAddresses(std::vector<IpAddress> addresses);
 
-  // AlreadyExists: the cloud is joined already, or the unicast port is taken (the message says
-  // which). FailedPrecondition: datapath kernel was asked for and cannot be.
+  // AlreadyExists: the cloud is already joined, or the unicast port is in use (the message names
+  // it). FailedPrecondition: `datapath: kernel` is required and impossible.
   absl::Status Join(const CloudOptions& options);
   bool IsJoined(const CloudKey& cloud) const;
   // NotFound: the cloud is not joined. Valid until Leave(cloud).
   absl::StatusOr<CloudHandle*> Find(const CloudKey& cloud) const;
-  // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
-  // stay. An error leaves it where it was.
+  // Joins the group on another uplink and sends from there. Ports, stations and the unicast port do
+  // not change. After an error the cloud stays where it was.
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
-  // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed before.
+  // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed first.
   void Leave(const CloudKey& cloud);
 
-  // Of stations only how many.
+  // Of stations, contains only their number.
   SwitchSnapshot Snapshot() const;
 
  private:

@@ -1,11 +1,11 @@
-"""How integration tests are spelt."""
+"""The rule for integration tests."""
 
 def integration_test(name, data = [], size = "medium", product = True, tags = [], each_datapath = False):
-    """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it makes.
+    """NAME.py, run as root outside the sandbox, one at a time, in network namespaces that it creates.
 
-    With `each_datapath` there is NAME_user beside it: the same, and its agents may not let the kernel forward
-    (`datapath: user`; tests/lib/lab.py). "external": what a test finds on the machine is not known to Bazel, so it is never
-    taken from the cache."""
+    With `each_datapath` there is a second target, NAME_user, whose agents forward all frames themselves
+    (`datapath: user`; tests/lib/lab.py). "external": Bazel does not know what a test uses of the machine, so results never
+    come from the cache."""
     for target, env in [(name, {})] + ([(name + "_user", {"VXVDE_TEST_DATAPATH": "user"})] if each_datapath else []):
         native.sh_test(
             name = target,

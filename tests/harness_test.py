@@ -1,4 +1,4 @@
-"""The lab itself: LAN, real members alone, both families. When this fails, so will the rest."""
+"""The lab itself: LAN, real members alone, both families. If this test fails, so do the others."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_members_meet():
 
 
 def test_failure_leaves_nothing():
-    """an exception inside the block: logs are printed, everything is removed"""
+    """an exception inside the block: logs are printed, and everything is removed"""
     try:
         with Lab("harness") as lab:
             lab.node("n1").start("sleep", "sh", "-c", "echo A LINE IN A LOG; exec sleep 1000").says("A LINE")
@@ -47,7 +47,7 @@ def test_failure_leaves_nothing():
 
 
 def test_what_could_not_run_has_not_passed():
-    """a test that is not possible on a machine says so in the count of all, with the reason"""
+    """a test that is impossible on a machine appears in the count of all tests, with the reason"""
     with Lab("harness") as lab:
         with open(lab.file("unable.py"), "w", encoding="utf-8") as f:
             f.write("from tests.lib import runner\n"

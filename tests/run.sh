@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs all tests and says "N passed, N failed", and which could not run here: unit, fuzz replay and integration
-# tests as built for use, then the unit tests again under the sanitizers. Root, Debian 12; installs what is missing first.
+# Runs all tests, prints "N passed, N failed", and names those that could not run here: unit, fuzz replay and integration
+# tests as built for use, then the unit tests again under the sanitizers. Root, Debian 12; installs missing packages first.
 #
 #   tests/run.sh                     everything
 #   tests/run.sh --quick             no sanitizers
@@ -26,7 +26,7 @@ trap 'rm -rf "$events"' EXIT
 status=0
 bazel=(bazel)
 
-# pass NAME OPTION... TARGET...: one bazel run; its build events are counted at the end.
+# pass NAME OPTION... TARGET...: one bazel run, whose build events are counted at the end.
 pass() {
   local name=$1
   shift
@@ -37,9 +37,10 @@ pass() {
   return $code
 }
 
-# What the sanitizers see: all rooms, their fuzz corpora, and the tests that make namespaces; not the whole system.
+# The targets for sanitizers: all rooms, their fuzz corpora, and the tests that create namespaces,
+# but not whole programs.
 rooms=(//plugin/... //agent/... //cni/... //tests/fuzz/...)
-# Where there are threads; all else runs on one.
+# Rooms with threads; everything else runs on one.
 threaded=(//plugin:all //plugin/os/... //agent/...)
 
 # Compiled and run on a Bazel server of their own, at the lowest priority, hence the longer limits.

@@ -6,7 +6,7 @@ command -v gcovr >/dev/null || { echo "apt-get install gcovr" >&2; exit 1; }
 data=/tmp/vxvde-cov  # as --config=cov has it
 rm -rf "$data"
 bazel test --config=cov --test_tag_filters=-integration "${@:-//...}"
-# gcov wants notes and counts side by side, and the sources where they were compiled.
+# gcov needs notes and counts in one folder, and the sources where they were compiled.
 find bazel-out/ -name '*.gcno' -path '*/_objs/*' -exec cp -L --parents -t "$data" {} +
 ln -sfn "$PWD"/{agent,cni,plugin,tests} "$data"
 cd "$data"

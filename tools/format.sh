@@ -1,6 +1,6 @@
 #!/bin/bash
 # tools/format.sh           formats all C++ of the tree
-# tools/format.sh --check   says what is not formatted; exit 1
+# tools/format.sh --check   names files that are not formatted; exit 1
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=(-i)

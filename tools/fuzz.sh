@@ -1,8 +1,8 @@
 #!/bin/bash
 # Fuzzes each target for some seconds, from its corpus: tools/fuzz.sh [--keep] [--jobs N] [SECONDS [TARGET...]]
-# Default: 60 s, all targets, one at a time. What it finds is kept in ./crash-* and makes it fail.
+# Default: 60 s, all targets, one at a time. An input that crashes a target is kept in ./crash-* and makes the script fail.
 #
-# --keep     adds to the archive in the tree (corpus/STEM.tar.gz) the inputs that reach code that nothing there reaches
+# --keep     adds inputs that reach new code to the archive in the tree (corpus/STEM.tar.gz)
 # --jobs N   N targets at a time
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMaxReply = 64 * 1024;
 
-// Whatever fails, the agent did not answer.
+// Every failure means that the agent did not answer.
 absl::Status Unreachable(const absl::Status& status) {
   return absl::UnavailableError(status.message());
 }

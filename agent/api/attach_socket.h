@@ -17,13 +17,13 @@ class AttachSocket {
  public:
   AttachSocket() = default;  // not connected
 
-  // `timeout`, not zero, is for each of connect, request and answer. Unavailable: no agent answers,
-  // or not in time; the message names the step.
+  // `timeout`, not zero, limits each of connect, request and answer. Unavailable: no agent answers
+  // in time; the message names the step.
   static absl::StatusOr<AttachSocket> Connect(const std::string& path,
                                               std::chrono::milliseconds timeout);
 
-  // Sends `request`, and `fd` with it if it is valid. Unavailable as above; DataLoss: the answer is
-  // not of attach.proto. An Error is an answer like others.
+  // Sends `request`, with `fd` if it is valid. Unavailable as above. DataLoss: the answer is not a
+  // message of attach.proto. An Error is an answer like any other.
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& fd) const;
 
  private:

@@ -1,5 +1,5 @@
-// The hash behind the names. It must never change: links made by an older
-// release are found again by it.
+// The hash behind the names. It must never change, because it finds the links that an older release
+// made.
 
 #include "agent/api/attachment_id.h"
 
@@ -20,7 +20,7 @@ void HashByte(uint64_t& hash, uint8_t byte) {
   hash *= kFnvPrime;
 }
 
-// The length (four bytes, big endian) in front keeps ("ab", "c") and ("a", "bc") apart.
+// The length (four bytes, big endian) before the text keeps ("ab", "c") and ("a", "bc") apart.
 void HashText(uint64_t& hash, absl::string_view text) {
   for (int shift = 24; shift >= 0; shift -= 8) {
     HashByte(hash, static_cast<uint8_t>(text.size() >> shift));
@@ -47,18 +47,22 @@ bool IsAttachmentId(absl::string_view text) {
          });
 }
 
-std::string AttachmentId(absl::string_view network, absl::string_view container_id,
-                         absl::string_view ifname) {
+std::string NameHash(absl::string_view a, absl::string_view b, absl::string_view c) {
   uint64_t hash = kFnvOffset;
-  HashText(hash, network);
-  HashText(hash, container_id);
-  HashText(hash, ifname);
+  HashText(hash, a);
+  HashText(hash, b);
+  HashText(hash, c);
 
-  // Base 32, most significant digit first: 13 digits of 5 bits hold the 64.
+  // Base 32, most significant digit first: 13 digits of 5 bits contain the 64 bits.
   std::string id(kIdSize, '0');
   for (size_t i = id.size(); i-- > 0; hash >>= 5)
     id[i] = "0123456789abcdefghijklmnopqrstuv"[hash & 31];
   return id;
+}
+
+std::string AttachmentId(absl::string_view network, absl::string_view container_id,
+                         absl::string_view ifname) {
+  return NameHash(network, container_id, ifname);
 }
 
 std::string HostIfName(absl::string_view id) { return absl::StrCat(kHostIfPrefix, id); }

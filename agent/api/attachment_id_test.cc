@@ -1,5 +1,5 @@
-// The names must be the same in every release: expected values come from a separate
-// computation of FNV-1a over (length, bytes) three times, not from this code.
+// The names must be the same in every release: the expected values come from a separate computation
+// of FNV-1a over (length, bytes) three times, not from this code.
 
 #include "agent/api/attachment_id.h"
 

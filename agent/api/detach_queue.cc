@@ -44,7 +44,7 @@ std::string FormatQueuedDetach(const QueuedDetach& detach) {
 }
 
 absl::StatusOr<QueuedDetach> ParseQueuedDetach(absl::string_view text) {
-  // Nothing in a record is nested; dump() and the destructor of deep values are recursive.
+  // Records have no nesting; dump() and the destructor of deep values are recursive.
   const auto flat = [](int depth, Json::parse_event_t, Json&) { return depth <= 1; };
   const Json json = Json::parse(text.begin(), text.end(), flat, /*allow_exceptions=*/false);
   if (json.is_discarded() || !json.is_object()) {
@@ -89,7 +89,7 @@ absl::StatusOr<DetachQueue::Contents> DetachQueue::Load() {
     const std::string path = absl::StrCat(folder, "/", name);
     const absl::StatusOr<std::string> text = ReadFile(path, kMaxFile);
     if (absl::IsNotFound(text.status())) continue;  // the other side has removed it
-    // Another error than this may be gone the next time, and the DEL must not be lost.
+    // Any other error may be temporary, and the DEL must not be lost.
     if (!text.ok() && !absl::IsInvalidArgument(text.status())) return text.status();
     absl::StatusOr<QueuedDetach> detach =
         text.ok() ? ParseQueuedDetach(*text) : absl::StatusOr<QueuedDetach>(text.status());

@@ -1,10 +1,11 @@
-// DetachQueue: DELs that came while no agent answered, as files that the agent finds when it
-// starts (D1). The CNI side writes, the agent reads; either may take a file away.
+// DetachQueue: DELs that came while no agent answered, as files that the agent reads at its start
+// (D1). The CNI side writes them, the agent reads them; either may remove one.
 //
-//   RUN-DIR/queue/ID.json   ID is that of the attachment, so twice the same DEL is one file
+//   RUN-DIR/queue/ID.json   ID is that of the attachment, so a repeated DEL has one file
 //
-// A file is renamed into its place whole. One that cannot be understood is set aside as *.bad
-// and reported, never fatal.
+// A file is complete before it is renamed into its place. A file that cannot be parsed is set aside
+// as
+// *.bad and reported, and is never fatal.
 
 #ifndef VXVDE_AGENT_API_DETACH_QUEUE_H_
 #define VXVDE_AGENT_API_DETACH_QUEUE_H_
@@ -29,7 +30,7 @@ struct QueuedDetach {
   friend bool operator==(const QueuedDetach&, const QueuedDetach&) = default;
 };
 
-// Total functions over text. InvalidArgument says what is wrong with it.
+// Total functions over text. The message of InvalidArgument describes the error.
 std::string FormatQueuedDetach(const QueuedDetach& detach);
 absl::StatusOr<QueuedDetach> ParseQueuedDetach(absl::string_view json);
 
@@ -39,7 +40,7 @@ class DetachQueue {
 
   // NotFound: there is no run-dir, so no agent has ever run and nothing is attached.
   absl::Status Put(const QueuedDetach& detach);
-  // Also OK when there is none.
+  // Also OK if there is none.
   absl::Status Remove(const std::string& id);
 
   struct Contents {

@@ -1,4 +1,5 @@
-// Whatever lies in the queue folder: read or refused, and what was read is written again alike.
+// Any file in the queue folder is read or refused, and a file that was read is written back
+// unchanged.
 
 #include <cstdint>
 #include <cstdlib>

@@ -53,13 +53,13 @@ TEST_F(DetachQueueTest, D1_WhatIsPutIsThereOnce) {
   EXPECT_TRUE(absl::IsNotFound(DetachQueue(run_dir_ + "/none").Put(kDetach)));
 }
 
-// Torn, alien, or no file at all: reported, set aside, and not met again.
+// Torn, foreign, or not a file: reported, set aside, and not seen again.
 TEST_F(DetachQueueTest, D1_WhatIsNotUnderstoodIsSetAside) {
   DetachQueue queue(run_dir_);
   ASSERT_TRUE(queue.Put(kDetach).ok());
   const std::string good = FormatQueuedDetach(kDetach);
   Write("torn.json", good.substr(0, good.size() / 2));
-  Write("0000000000000.json", good);  // another's name
+  Write("0000000000000.json", good);  // the name of another attachment
   Write("huge.json", std::string(10000, ' ') + good);
   Write("README", "hello");
   ASSERT_EQ(mkfifo(At("pipe.json").c_str(), 0600), 0);

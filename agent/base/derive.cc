@@ -6,8 +6,9 @@
 
 namespace vxvde {
 
-// FNV-1a with 64 bits, each text preceded by its length so that ("ab", "c") is not ("a", "bc"),
-// then the finalizer of SplitMix64: FNV alone leaves neighbours close together.
+// FNV-1a with 64 bits over the texts, each preceded by its length so that ("ab", "c") differs from
+// ("a", "bc"), then the finalizer of SplitMix64, because FNV alone maps similar texts to close
+// values.
 uint64_t DeriveHash(std::initializer_list<absl::string_view> texts) {
   uint64_t hash = 0xcbf29ce484222325;
   const auto add = [&hash](uint8_t byte) { hash = (hash ^ byte) * 0x100000001b3; };

@@ -12,7 +12,8 @@
 
 namespace vxvde {
 
-// 64 bits that depend on each text and on where it ends; the same everywhere and for ever.
+// 64 bits that depend on each text and on where it ends. The same on every machine and in every
+// release.
 uint64_t DeriveHash(std::initializer_list<absl::string_view> texts);
 
 // First and last number of a range of UDP ports, both included; 1 <= first <= last.
@@ -24,14 +25,15 @@ struct PortRange {
   friend bool operator==(const PortRange&, const PortRange&) = default;
 };
 
-// The MAC of a pod's interface: the same for the same three names on every node and after
-// every restart. `identity` is the pod's UID, or else the container id. `attempt` 0, 1 ...
-// gives the next one after a collision. Locally administered and unicast (IEEE 802-2014, 8.4).
+// The MAC of a pod's interface. It is the same for the same three names on every node and after
+// every restart. `identity` is the pod's UID, or the container id if there is none. `attempt` 0, 1
+// ... selects the next candidate after a collision. Locally administered and unicast (IEEE
+// 802-2014, 8.4).
 MacAddress DeriveMac(absl::string_view network, absl::string_view identity,
                      absl::string_view ifname, uint32_t attempt);
 
-// The unicast port with which a node starts its search for a free one; spread by cloud and
-// node, so that members behind one address seldom want the same.
+// The unicast port at which a node starts its search for a free one. Cloud and node spread it, so
+// that members behind one address seldom want the same port.
 uint16_t FirstUnicastPort(const CloudKey& cloud, absl::string_view node, PortRange range);
 
 }  // namespace vxvde

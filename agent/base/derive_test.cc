@@ -12,8 +12,8 @@ TEST(DeriveMac, IsTheSameForTheSameNames) {
   EXPECT_EQ(DeriveMac("blue", "uid-1", "eth0", 0), DeriveMac("blue", "uid-1", "eth0", 0));
 }
 
-// Written down once: a new version of the agent must not give a pod that is moved to it, or
-// restored by it, another MAC.
+// Fixed values: a new version of the agent must derive the same MAC for a pod that moves to it or
+// that it restores.
 TEST(DeriveMac, NeverChanges) {
   EXPECT_EQ(DeriveMac("blue", "uid-1", "eth0", 0).ToString(), "ae:b0:ea:a8:2f:b4");
   EXPECT_EQ(DeriveMac("blue", "uid-1", "eth0", 1).ToString(), "6a:a9:99:e8:42:cf");

@@ -1,5 +1,5 @@
-// Log: one line an event, as key=value pairs. Knows nothing of where lines go: main() gives
-// a sink (spdlog), tests give their own.
+// Log: one line an event, as key=value pairs. It does not know where lines go: main() supplies a
+// sink (spdlog), and tests supply their own.
 
 #ifndef VXVDE_AGENT_BASE_LOG_H_
 #define VXVDE_AGENT_BASE_LOG_H_
@@ -19,9 +19,9 @@ struct LogField {
   std::string value;
 };
 
-// `event=EVENT key=value ...`. A value that is empty or has anything but printable ASCII
-// without space, quote, backslash and '=' is quoted and escaped: no value can forge a line or a
-// key.
+// `event=EVENT key=value ...`. A value that is empty, or contains anything but printable ASCII
+// without space, quote, backslash and '=', is quoted and escaped, so that no value can forge a line
+// or a key.
 std::string FormatLogLine(absl::string_view event, std::initializer_list<LogField> fields);
 
 class Log {

@@ -29,7 +29,7 @@ Refusal RefusalOf(const absl::Status& error) {
   const auto code = error.GetPayload(kCodeUrl);
   if (!code.has_value() || !absl::SimpleAtoi(std::string(*code), &refusal.code)) {
     refusal.code = kCniTryAgainLater;
-    refusal.remedy = "the agent could not do it now; its log on this node says more";
+    refusal.remedy = "retry; the agent's log on this node has details";
     return refusal;
   }
   if (const auto remedy = error.GetPayload(kRemedyUrl); remedy.has_value()) {

@@ -1,6 +1,5 @@
-// Why the agent says no to a CNI caller: an error code of the handoff (agent/api/attach.proto),
-// what is wrong, and the remedy, carried in an absl::Status so that refusals pass through the
-// usual macros.
+// A refusal of the agent to a CNI caller: an error code of the handoff (agent/api/attach.proto), a
+// message and a remedy, carried in an absl::Status so that refusals pass through the usual macros.
 
 #ifndef VXVDE_AGENT_BASE_REFUSAL_H_
 #define VXVDE_AGENT_BASE_REFUSAL_H_
@@ -14,14 +13,14 @@
 
 namespace vxvde {
 
-// Codes of the CNI specification 1.1 ("Error") that the agent answers with.
+// Codes of CNI SPEC 1.1.0, "Error", that the agent uses.
 inline constexpr uint32_t kCniInvalidEnvironment = 4;
 inline constexpr uint32_t kCniDecodeFailure = 6;
 inline constexpr uint32_t kCniInvalidConfig = 7;
 inline constexpr uint32_t kCniTryAgainLater = 11;
-inline constexpr uint32_t kCniNotAvailable = 50;  // ADD could not be served
+inline constexpr uint32_t kCniNotAvailable = 50;  // ADD cannot be served
 inline constexpr uint32_t kCniLimitedConnectivity =
-    51;  // nor are the pods connected that are there
+    51;  // in addition, the existing pods are cut off
 
 struct Refusal {
   uint32_t code = 0;
@@ -32,8 +31,8 @@ struct Refusal {
 absl::Status Refuse(uint32_t code, absl::string_view message, absl::string_view remedy);
 absl::Status Refuse(AttachError code, absl::string_view message, absl::string_view remedy);
 
-// Of any error. One that was not made by Refuse is something that failed here, not the
-// caller's mistake: "try again later", with the agent's log as the remedy.
+// The refusal for any error. An error that Refuse did not make is a failure of the agent and no
+// mistake of the caller: its code is "try again later", and its remedy points to the agent's log.
 Refusal RefusalOf(const absl::Status& error);
 
 }  // namespace vxvde

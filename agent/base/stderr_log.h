@@ -1,4 +1,5 @@
-// A log whose lines go to standard error, each with time and level. spdlog stays in stderr_log.cc.
+// A log that writes to standard error, each line with time and level. spdlog is visible in
+// stderr_log.cc only.
 
 #ifndef VXVDE_AGENT_BASE_STDERR_LOG_H_
 #define VXVDE_AGENT_BASE_STDERR_LOG_H_
@@ -9,7 +10,7 @@
 
 namespace vxvde {
 
-// `level`: "debug", "info", "warn" or "error"; lines below it are left out. Any thread may write.
+// `level`: "debug", "info", "warn" or "error"; lines below it are omitted. Any thread may write.
 Log StderrLog(const std::string& level);
 
 }  // namespace vxvde

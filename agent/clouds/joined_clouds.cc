@@ -14,7 +14,7 @@ namespace vxvde {
 
 namespace {
 
-// A cloud without a name has the defaults.
+// A cloud that the configuration does not name has the defaults.
 StormLimits StormOf(const Config& config, const CloudKey& key) {
   const NamedCloud* named = config.FindByKey(key);
   return named != nullptr ? named->storm : StormLimits{};
@@ -49,17 +49,19 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
       switch_->Leave(cloud.key);
       return status;
     }
-    // A restart has it from there. To leave now would tell the members so, and stop the kernel.
+    // A restart reads the port from the file. Leaving the cloud now would send a leave to the
+    // members and stop the kernel datapath, which is worse than a new port after a restart.
     log_->Warn("unicast port not saved",
                {{"cloud", NameOfCloud(config, cloud)}, {"error", std::string(status.message())}});
   }
   if (const auto before = ports_.find(cloud.key);
       before != ports_.end() && before->second != options.unicast_port) {
-    log_->Warn("unicast port changed",
-               {{"cloud", NameOfCloud(config, cloud)},
-                {"was", absl::StrCat(before->second)},
-                {"is", absl::StrCat(options.unicast_port)},
-                {"reason", "the old one is taken; members find us again with our next frames"}});
+    log_->Warn(
+        "unicast port changed",
+        {{"cloud", NameOfCloud(config, cloud)},
+         {"was", absl::StrCat(before->second)},
+         {"is", absl::StrCat(options.unicast_port)},
+         {"reason", "the old port is in use; members learn the new one from the next frames"}});
   }
   ports_ = std::move(ports);
   const CloudOptions& joined = joined_.emplace(cloud.key, std::move(options)).first->second;
@@ -84,7 +86,7 @@ absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& c
     if (other != key) of_others.insert(port);
   }
 
-  absl::Status joined = absl::AlreadyExistsError("all are other clouds' of this node");
+  absl::Status joined = absl::AlreadyExistsError("other clouds of this node use all of them");
   for (const uint16_t port : candidates) {
     if (of_others.contains(port)) continue;
     options.unicast_port = port;
@@ -102,7 +104,7 @@ absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& c
   }
   if (absl::IsFailedPrecondition(joined) && options.datapath == Datapath::kKernel) {
     return Refuse(AttachError::kCannotJoin, absl::StrCat(what, joined.message()),
-                  "with `datapath: auto` in the agent's configuration it does without");
+                  "set `datapath: auto` in the agent's configuration to join without the programs");
   }
   return Refuse(AttachError::kCannotJoin, absl::StrCat(what, joined.message()),
                 "check the uplink (`uplink:` of the agent's configuration, /if= of the locator)");
@@ -113,7 +115,7 @@ void JoinedClouds::Leave(const std::string& holder, const CloudKey& cloud) {
   std::set<std::string>& holders = holders_.at(cloud);
   if (holders.erase(holder) == 0 || !holders.empty()) return;
   if (watcher_.leaving) watcher_.leaving(cloud);
-  // Switch::Leave reports to a listener that asks us for the name: forget afterwards.
+  // Switch::Leave reports to a listener that asks for the name, so the entry is erased afterwards.
   switch_->Leave(cloud);
   joined_.erase(cloud);
   stuck_.erase(cloud);
@@ -131,13 +133,13 @@ void JoinedClouds::ForgetPort(const CloudKey& cloud) {
   recalled_.erase(cloud);
   if (ports_.erase(cloud) == 0) return;
   if (const absl::Status status = store_->SavePorts(ports_); !status.ok()) {
-    // Harmless: a stale port is recalled at worst, and only if it is free.
+    // Harmless: at worst a stale port is recalled, and only if it is free.
     log_->Warn("unicast port not forgotten", {{"error", std::string(status.message())}});
   }
 }
 
 void JoinedClouds::FollowUplinks(const Config& config) {
-  std::set<IfIndex> there;  // most clouds have the same one
+  std::set<IfIndex> there;  // most clouds share one
   for (auto& [key, options] : joined_) {
     if (there.contains(options.uplink)) continue;
     if (!absl::IsNotFound(links_->by_index(options.uplink).status())) {
@@ -145,7 +147,7 @@ void JoinedClouds::FollowUplinks(const Config& config) {
       continue;
     }
     const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config.uplink, *links_);
-    if (!uplink.ok()) continue;  // not yet
+    if (!uplink.ok()) continue;  // retried later
     const absl::Status moved = switch_->Move(key, uplink->index, uplink->name, uplink->mtu);
     const std::string cloud = NameOfCloud(config, options.config);
     if (!moved.ok()) {
@@ -155,14 +157,14 @@ void JoinedClouds::FollowUplinks(const Config& config) {
                                          {"was", options.uplink_name},
                                          {"tried", uplink->name},
                                          {"error", said},
-                                         {"reason", "the old one is gone; this is tried again"}});
+                                         {"reason", "the old uplink is gone; the agent retries"}});
       continue;
     }
     stuck_.erase(key);
     log_->Info("uplink changed", {{"cloud", cloud},
                                   {"was", options.uplink_name},
                                   {"is", uplink->name},
-                                  {"reason", "the old one is gone"}});
+                                  {"reason", "the old uplink is gone"}});
     options.uplink = uplink->index;
     options.uplink_name = uplink->name;
     options.uplink_mtu = uplink->mtu;

@@ -1,10 +1,11 @@
-// JoinedClouds: of which clouds this node is a member, over which uplink and from which unicast
-// port. Parts of the agent that have something in a cloud hold it; the last one's Leave leaves it.
+// JoinedClouds: the clouds of which this node is a member, with the uplink and the unicast port of
+// each. A part of the agent that needs a cloud holds it; the release of the last hold leaves the
+// cloud.
 //
 // Invariants:
-//   I1  A cloud is joined exactly while somebody holds it.
-//   I2  While a cloud is joined, its unicast port is on disk, so that a restarted agent takes the
-//       same one: other members know us by it.
+//   I1  A cloud is joined exactly while a part of the agent holds it.
+//   I2  While a cloud is joined, its unicast port is on disk, so that a restarted agent uses the
+//       same one: other members know the node by it.
 
 #ifndef VXVDE_AGENT_CLOUDS_JOINED_CLOUDS_H_
 #define VXVDE_AGENT_CLOUDS_JOINED_CLOUDS_H_
@@ -26,51 +27,52 @@ namespace vxvde {
 
 class JoinedClouds {
  public:
-  // All of them outlive it.
+  // All of these outlive it.
   JoinedClouds(Switch* the_switch, Store* store, const Log* log, const Links* links)
       : switch_(the_switch), store_(store), log_(log), links_(links) {}
 
-  // Before a restart the cloud had this unicast port.
+  // Restores the unicast port that the cloud had before a restart.
   void Restore(const CloudKey& cloud, uint16_t unicast_port) {
     ports_[cloud] = unicast_port;
     recalled_[cloud] = unicast_port;
   }
-  // `cloud` is joined on the port that was recalled: others still know it and who is behind it.
+  // `cloud` is joined on the recalled port, so that other members still know it and its stations.
   bool IsAtRecalledPort(const CloudKey& cloud) const;
 
-  // Who has something in every cloud that is joined: told after the join and before the leave.
+  // A part of the agent that has something in every joined cloud. It is told after the join and
+  // before the leave.
   struct Watcher {
     std::function<void(const CloudOptions&)> joined;
     std::function<void(const CloudKey&)> leaving;
   };
-  // One; before anything is joined. It outlives the clouds.
+  // Sets the only watcher, before any cloud is joined. It outlives the clouds.
   void SetWatcher(Watcher watcher) { watcher_ = std::move(watcher); }
 
-  // Joins `cloud` unless it is joined (then as it was joined, whatever else `cloud` says), and
-  // holds it for `holder`, the name of a part of the agent. Its
-  // recalled unicast port if that is free, else one of config.unicast_ports. Refused
-  // (kCannotJoin) with the remedy. The result lives until it is left.
+  // Joins `cloud` unless it is joined already, and holds it for `holder`, the name of a part of the
+  // agent. A joined cloud keeps its options, whatever else `cloud` says. The unicast port is the
+  // recalled one if that is free, else one of config.unicast_ports. Refused (kCannotJoin) with the
+  // remedy. The result is valid until the cloud is left.
   absl::StatusOr<const CloudOptions*> Join(const std::string& holder, const CloudConfig& cloud,
                                            const Config& config);
 
-  // Ends the hold of `holder`, if there is one. When it was the last: leaves the cloud and forgets
-  // its unicast port.
+  // Ends the hold of `holder`, if there is one. After the last hold the cloud is left and its
+  // unicast port forgotten.
   void Leave(const std::string& holder, const CloudKey& cloud);
 
-  // A cloud whose uplink is gone goes on over the one that would be chosen now, when there is one
-  // (an interface that was made again has another index). To be called now and then.
+  // Moves each cloud whose uplink is gone to the uplink that would be chosen now, if there is one:
+  // an interface that was deleted and created again has another index. To be called periodically.
   void FollowUplinks(const Config& config);
 
-  // What `config` says of clouds that are joined already and can be changed: `snooping`, `storm`.
+  // Applies the keys of `config` that can change while a cloud is joined: `snooping` and `storm`.
   void Follow(const Config& config);
 
-  // nullptr when it is not joined.
+  // nullptr if it is not joined.
   const CloudOptions* Find(const CloudKey& cloud) const;
   const std::map<CloudKey, CloudOptions>& all() const { return joined_; }
 
  private:
   void ForgetPort(const CloudKey& cloud);
-  // Joins on the first free port and sets options.unicast_port to it.
+  // Joins on the first free port, and sets options.unicast_port to it.
   absl::Status JoinOnFreePort(CloudOptions& options, const Config& config);
 
   Switch* switch_;
@@ -79,13 +81,13 @@ class JoinedClouds {
   const Links* links_;
   Watcher watcher_;
   std::map<CloudKey, CloudOptions> joined_;
-  std::map<CloudKey, std::set<std::string>> holders_;  // of joined ones
-  std::map<CloudKey, std::string> stuck_;  // why one could not follow, as it was logged last
+  std::map<CloudKey, std::set<std::string>> holders_;  // of joined clouds
+  std::map<CloudKey, std::string> stuck_;  // the last logged reason why a cloud could not move
   UnicastPorts ports_;                     // of joined and recalled clouds
-  UnicastPorts recalled_;                  // as they were, until the cloud is left
+  UnicastPorts recalled_;                  // unchanged until the cloud is left
 };
 
-// What people call a cloud: the configured name, else `vnl`.
+// The name of a cloud in messages: the configured one, else `vnl`.
 std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
 
 }  // namespace vxvde

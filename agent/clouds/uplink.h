@@ -1,5 +1,5 @@
-// Which interface a cloud uses, and what follows from its MTU. Not here: joining the group
-// (plugin/os/udp.h). Pure but for the questions it asks of Links.
+// The interface that a cloud uses. Not here: joining the group (plugin/os/udp.h). Pure, except for
+// its calls of Links.
 
 #ifndef VXVDE_AGENT_CLOUDS_UPLINK_H_
 #define VXVDE_AGENT_CLOUDS_UPLINK_H_
@@ -20,8 +20,8 @@ struct Uplink {
   int mtu = 0;
 };
 
-// `if=` of the locator wins, then `configured` (empty: nothing is), then the route to the
-// group. Refused (kCannotJoin) with the remedy when none of them leads to an interface.
+// `if=` of the locator takes precedence, then `configured` unless it is empty, then the route to
+// the group. Refused (kCannotJoin) with the remedy if none of them leads to an interface.
 absl::StatusOr<Uplink> ChooseUplink(const CloudConfig& cloud, const std::string& configured,
                                     const Links& links);
 

@@ -25,9 +25,9 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kMaxConfigSize = 1 << 20;
-constexpr int kMaxStorm = 100'000'000;  // frames a second; nobody sends more
+constexpr int kMaxStorm = 100'000'000;  // frames a second; no sender reaches this
 
-// One pass over the document, collecting what is wrong.
+// Reads the document in one pass and collects all mistakes.
 class Reader {
  public:
   explicit Reader(const GroupLookup& group_id) : group_id_(group_id) {}
@@ -51,7 +51,7 @@ class Reader {
     mistakes_.push_back(absl::StrCat(line < 0 ? 1 : line + 1, ": ", key, ": ", what));
   }
 
-  // Gives each value of `map` to the reader of its key. `where` names the map to people.
+  // Passes each value of `map` to the reader of its key. `where` names the map in messages.
   void ReadMap(const YAML::Node& map, absl::string_view where, const std::vector<Key>& keys) {
     if (!map.IsMap()) {
       Mistake(map, where, "must be a map of keys and values");
@@ -67,7 +67,7 @@ class Reader {
         for (const Key& k : keys) known.push_back(k.name);
         Mistake(
             pair.first, name,
-            absl::StrCat("no such key in ", where, "; there are: ", absl::StrJoin(known, ", ")));
+            absl::StrCat("unknown key in ", where, "; use one of: ", absl::StrJoin(known, ", ")));
       } else if (!seen.insert(name).second) {
         Mistake(pair.first, name, "given twice; keep one");
       } else {
@@ -79,7 +79,7 @@ class Reader {
   std::optional<std::string> Text(const YAML::Node& value, absl::string_view key) {
     if (value.IsNull()) return "";
     if (value.IsScalar() && !absl::StrContains(value.Scalar(), '\0')) return value.Scalar();
-    Mistake(value, key, "must be a text");
+    Mistake(value, key, "must be a string");
     return std::nullopt;
   }
 
@@ -110,7 +110,7 @@ class Reader {
       const auto text = Text(item, key);
       if (!text.has_value()) continue;
       if (text->empty()) {
-        Mistake(item, key, "an entry is empty; take it out");
+        Mistake(item, key, "an entry is empty; remove it");
       } else {
         texts.push_back(*text);
       }
@@ -157,9 +157,12 @@ class Reader {
   void ReadUplink(const YAML::Node& value, std::string& uplink) {
     const auto text = Text(value, "uplink");
     if (!text.has_value()) return;
-    // Empty is the default: the route to each cloud's group.
+    // An empty value selects the default, the route to each cloud's group.
     if (!text->empty() && !IsInterfaceName(*text)) {
-      Mistake(value, "uplink", absl::StrCat("\"", *text, "\" cannot be an interface's name"));
+      Mistake(value, "uplink",
+              absl::StrCat("\"", *text,
+                           "\" is not an interface name; use 1 to 15 bytes without '/', ':' and "
+                           "spaces"));
       return;
     }
     uplink = *text;
@@ -173,8 +176,9 @@ class Reader {
     int last = 0;
     if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &first) ||
         !absl::SimpleAtoi(ends[1], &last) || first < 1 || last > 65535 || first > last) {
-      Mistake(value, "unicastPorts",
-              absl::StrCat("\"", *text, "\" is no range of UDP ports; write it as 14790-15813"));
+      Mistake(
+          value, "unicastPorts",
+          absl::StrCat("\"", *text, "\" is not a range of UDP ports; write one as in 14790-15813"));
       return;
     }
     range = {static_cast<uint16_t>(first), static_cast<uint16_t>(last)};
@@ -188,7 +192,8 @@ class Reader {
       datapath = one;
       return;
     }
-    Mistake(value, "datapath", absl::StrCat("\"", *text, "\" is none; use auto, kernel or user"));
+    Mistake(value, "datapath",
+            absl::StrCat("\"", *text, "\" is not a datapath; use auto, kernel or user"));
   }
 
   void ReadMetrics(const YAML::Node& value, std::string& metrics) {
@@ -205,8 +210,8 @@ class Reader {
           port < 0 || port > 65535 || !IpAddress::Parse(host).ok()) {
         Mistake(value, "metrics",
                 absl::StrCat("\"", *text,
-                             "\" is no address and port; write it as 127.0.0.1:9478 or "
-                             "[::1]:9478, or \"\" for none"));
+                             "\" is not an address with a port; write one as in 127.0.0.1:9478 "
+                             "or [::1]:9478, or \"\" for no metrics"));
         return;
       }
     }
@@ -224,7 +229,8 @@ class Reader {
       if (!cloud.has_value()) continue;
       for (const NamedCloud& other : clouds) {
         if (other.name == cloud->name) {
-          Mistake(item, "name", absl::StrCat("\"", cloud->name, "\" is given to two clouds"));
+          Mistake(item, "name",
+                  absl::StrCat("\"", cloud->name, "\" names two clouds; rename one of them"));
         } else if (other.config.key == cloud->config.key) {
           Mistake(item, "vnl",
                   absl::StrCat("\"", cloud->name, "\" is the same cloud as \"", other.name,
@@ -251,19 +257,20 @@ class Reader {
         const auto other = std::find_if(clouds.begin(), clouds.end(),
                                         [&](const NamedCloud& one) { return one.name == name; });
         if (other == clouds.end()) {
-          Mistake(at, "reaches", absl::StrCat("there is no cloud \"", name, "\"; give its name"));
+          Mistake(at, "reaches",
+                  absl::StrCat("there is no cloud \"", name, "\"; use a name of `clouds:`"));
         } else if (name == cloud.name) {
-          Mistake(at, "reaches", absl::StrCat("\"", name, "\" is this cloud; take it out"));
+          Mistake(at, "reaches", absl::StrCat("\"", name, "\" is the cloud itself; remove it"));
         } else if (!other->gateway) {
           Mistake(at, "reaches",
-                  absl::StrCat("the node routes into \"", name,
-                               "\" only with gateway: true there; ", "add that, or take it out"));
+                  absl::StrCat("the node cannot route into \"", name,
+                               "\", which lacks gateway: true; add that, or remove the entry"));
         }
       }
     }
   }
 
-  // nullopt when it has neither a name nor a locator that could be compared with others.
+  // nullopt when the entry has no name or no locator to compare with those of other entries.
   std::optional<NamedCloud> ReadCloud(const YAML::Node& map) {
     NamedCloud cloud;
     std::string vnl;
@@ -296,28 +303,29 @@ class Reader {
     if (!map.IsMap()) return std::nullopt;
     if (cloud.gateway && cloud.subnets.empty()) {
       Mistake(map, "gateway",
-              "true needs `subnets:` for the node's address; add them, or take it out");
+              "true needs `subnets:` for the node's address; add them, or remove the key");
     }
     if (cloud.masquerade && !cloud.gateway) {
-      Mistake(map, "masquerade", "true needs gateway: true; add that, or take it out");
+      Mistake(map, "masquerade", "true needs gateway: true; add that, or remove the key");
     }
     if (cloud.routed && !cloud.gateway) {
-      Mistake(map, "routed", "true needs gateway: true; add that, or take it out");
+      Mistake(map, "routed", "true needs gateway: true; add that, or remove the key");
     }
     if (!cloud.reaches.empty() && !cloud.gateway) {
-      Mistake(map, "reaches", "needs gateway: true; add that, or take it out");
+      Mistake(map, "reaches", "needs gateway: true; add that, or remove the key");
     }
     if (!ValidName(cloud.name)) {
       Mistake(map, "name",
               absl::StrCat("\"", cloud.name,
                            "\" cannot name a cloud; use at most 63 letters, digits, '-', '.' or "
-                           "'_', a letter or digit first"));
+                           "'_', beginning with a letter or digit"));
       return std::nullopt;
     }
     if (vnl.empty()) {
       Mistake(map, "vnl",
               absl::StrCat("cloud \"", cloud.name,
-                           "\" has none; write, for example, vnl: vxvde://239.1.2.3/vni=42"));
+                           "\" has no locator; write, for example, vnl: "
+                           "vxvde://239.1.2.3/vni=42"));
       return std::nullopt;
     }
     absl::StatusOr<CloudConfig> config = ParseVnl(vnl, group_id_);
@@ -342,9 +350,9 @@ class Reader {
     const auto number = Number(value, "mtu", 0, kMaxPodMtu);
     if (!number.has_value()) return;
     if (*number != 0 && *number < kMinPodMtu) {
-      Mistake(
-          value, "mtu",
-          absl::StrCat(*number, " is below ", kMinPodMtu, "; use 0 for what the uplink carries"));
+      Mistake(value, "mtu",
+              absl::StrCat(*number, " is below ", kMinPodMtu,
+                           "; use 0 to have the MTU derived from the uplink's"));
       return;
     }
     mtu = *number;
@@ -366,7 +374,8 @@ class Reader {
     const auto text = Text(value, "conflicts");
     if (!text.has_value()) return;
     if (*text != "report" && *text != "defend") {
-      Mistake(value, "conflicts", absl::StrCat("\"", *text, "\" is none; use report or defend"));
+      Mistake(value, "conflicts",
+              absl::StrCat("\"", *text, "\" is not a reaction; use report or defend"));
       return;
     }
     defend = *text == "defend";
@@ -377,7 +386,7 @@ class Reader {
     const std::vector<std::string> texts = Texts(value, "allowByAnnotation");
     if (texts.size() > kMaxAllowed) {
       Mistake(value, "allowByAnnotation",
-              absl::StrCat(texts.size(), " entries are too many; give at most ", kMaxAllowed));
+              absl::StrCat(texts.size(), " entries are too many; use at most ", kMaxAllowed));
     }
     for (const std::string& text : texts) {
       const absl::StatusOr<Allowed> one = Allowed::Parse(text);
@@ -395,7 +404,7 @@ class Reader {
       const absl::StatusOr<IpPrefix> subnet = IpPrefix::Parse(text);
       if (!subnet.ok()) {
         Mistake(value, "subnets",
-                absl::StrCat(subnet.status().message(), "; write it as 10.42.0.0/16"));
+                absl::StrCat(subnet.status().message(), "; a subnet is written as 10.42.0.0/16"));
       } else if (!(subnet->Network() == *subnet)) {
         Mistake(value, "subnets",
                 absl::StrCat(text, " has host bits; write ", subnet->Network().ToString()));
@@ -416,7 +425,7 @@ class Reader {
     if (mine.Contains(theirs.address) || theirs.Contains(mine.address)) {
       Mistake(at, "subnets",
               absl::StrCat(mine.ToString(), " overlaps with ", theirs.ToString(), " of ", owner,
-                           "; keep them apart"));
+                           "; change one of them"));
     }
   }
 
@@ -424,7 +433,8 @@ class Reader {
   std::vector<std::string> mistakes_;
 };
 
-// Not YAML::LoadAll: yaml-cpp 0.7 reads "," as documents without end, until memory is gone.
+// YAML::LoadAll is no alternative: yaml-cpp 0.7 reads "," as an endless series of documents, until
+// memory is exhausted.
 int CountDocuments(const std::string& yaml, int limit) {
   struct Nothing : YAML::EventHandler {
     void OnDocumentStart(const YAML::Mark&) override {}
@@ -495,9 +505,8 @@ absl::StatusOr<Config> ParseConfig(const std::string& yaml, const GroupLookup& g
     if (documents == 0) return Config{};
     if (documents > 1) {
       return absl::InvalidArgumentError(
-          "1: one document is expected, not several; take out what follows the first, and commas "
-          "or "
-          "\"---\" between them");
+          "1: the file has several documents; keep the first one, and remove commas and \"---\" "
+          "between documents");
     }
     return Reader(group_id).Read(YAML::Load(yaml));
   } catch (const YAML::Exception& e) {

@@ -1,5 +1,5 @@
-// Any text as a configuration: refused or accepted, never worse; what is accepted has what the
-// rest of the agent relies on.
+// Any text as a configuration is refused or accepted without any other effect, and an accepted one
+// has the properties that the rest of the agent relies on.
 
 #include <cstdlib>
 #include <string>

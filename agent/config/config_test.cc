@@ -93,7 +93,7 @@ clouds:
   EXPECT_EQ(config->FindByKey(blue.config.key), &config->clouds[0]);
 }
 
-// Where there are clouds to be confined to, unless pods may name any cloud.
+// Callers are confined if there are configured clouds, unless pods may name any cloud.
 TEST(ConfigTest, NamespacesAreConfinedOnceCloudsHaveNames) {
   const std::string blue = "clouds: [{name: blue, vnl: \"vxvde://\"}]\n";
   EXPECT_TRUE(Parse(blue)->confine_namespaces);
@@ -136,11 +136,11 @@ clouds:
   - name: teal
     vnl: vxvde://239.1.2.3/ttl=9
 )");
-  EXPECT_THAT(mistakes, HasSubstr("2: uplnk: no such key"));
-  EXPECT_THAT(mistakes, HasSubstr("there are: node, uplink, unicastPorts"));
+  EXPECT_THAT(mistakes, HasSubstr("2: uplnk: unknown key"));
+  EXPECT_THAT(mistakes, HasSubstr("use one of: node, uplink, unicastPorts"));
   EXPECT_THAT(mistakes, HasSubstr("3: unicastPorts: \"9-1\""));
   EXPECT_THAT(mistakes, HasSubstr("7: mtu: must be a whole number"));
-  EXPECT_THAT(mistakes, HasSubstr("8: name: \"blue\" is given to two clouds"));
+  EXPECT_THAT(mistakes, HasSubstr("8: name: \"blue\" names two clouds"));
   EXPECT_THAT(mistakes, HasSubstr("10: vnl: \"teal\" is the same cloud as \"blue\""));
 }
 
@@ -159,19 +159,20 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadConfig,
     testing::Values(
         Case{"[1, 2]", "1: the configuration: must be a map"}, Case{"a: [b", "not YAML"},
-        Case{"node: a\n---\nnode: b\n", "one document"}, Case{",", "one document"},
+        Case{"node: a\n---\nnode: b\n", "several documents"}, Case{",", "one document"},
         Case{"node: a\n,", "2: not YAML"}, Case{"node: a\nnode: b\n", "2: node: given twice"},
-        Case{"node: [a]\n", "node: must be a text"},
+        Case{"node: [a]\n", "node: must be a string"},
         Case{"node: \"a b\"\n", "node: must be at most 253"},
-        Case{"uplink: averyveryverylongname\n", "cannot be an interface's name"},
-        Case{"unicastPorts: 0-5\n", "no range of UDP ports"},
-        Case{"unicastPorts: 14790\n", "no range of UDP ports"},
-        Case{"unicastPorts: 1-70000\n", "no range of UDP ports"},
-        Case{"datapath: fast\n", "1: datapath: \"fast\" is none; use auto, kernel or user"},
+        Case{"uplink: averyveryverylongname\n", "is not an interface name"},
+        Case{"unicastPorts: 0-5\n", "not a range of UDP ports"},
+        Case{"unicastPorts: 14790\n", "not a range of UDP ports"},
+        Case{"unicastPorts: 1-70000\n", "not a range of UDP ports"},
+        Case{"datapath: fast\n",
+             "1: datapath: \"fast\" is not a datapath; use auto, kernel or user"},
         Case{"datapath:\n", "use auto, kernel or user"},
-        Case{"datapath: [user]\n", "datapath: must be a text"},
-        Case{"metrics: 9478\n", "no address and port"},
-        Case{"metrics: localhost:9478\n", "no address and port"},
+        Case{"datapath: [user]\n", "datapath: must be a string"},
+        Case{"metrics: 9478\n", "not an address with a port"},
+        Case{"metrics: localhost:9478\n", "not an address with a port"},
         Case{"allowVnl: maybe\n", "must be true or false"},
         Case{"confineNamespaces: 1\n", "must be true or false"},
         Case{"allowVnl: true\nconfineNamespaces: true\n", "2: confineNamespaces: true contradicts"},
@@ -196,10 +197,10 @@ INSTANTIATE_TEST_SUITE_P(
              "2: reaches: there is no cloud \"c\""},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16], gateway: true,\n"
              "  reaches: [b]}]\n",
-             "2: reaches: \"b\" is this cloud"},
+             "2: reaches: \"b\" is the cloud itself"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0/16], gateway: true,\n"
              "  reaches: [c]}, {name: c, vnl: \"vxvde:///vni=2\"}]\n",
-             "2: reaches: the node routes into \"c\" only with gateway: true"},
+             "2: reaches: the node cannot route into \"c\""},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", gateway: 1}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", snooping: auto}]\n", "must be true or false"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", conflicts: ignore}]\n", "report or defend"},
@@ -207,7 +208,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {port: -1}}]\n",
              "storm.port: must be a whole number from 0"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", storm: {peer: 1}}]\n",
-             "no such key in storm; there are: port, cloud"},
+             "unknown key in storm; use one of: port, cloud"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.1/16]}]\n",
              "has host bits; write 10.42.0.0/16"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", subnets: [10.42.0.0]}]\n", "10.42.0.0"},
@@ -226,7 +227,7 @@ INSTANTIATE_TEST_SUITE_P(
              "must be a list"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", allowByAnnotation: [anything]}]\n",
              "allowByAnnotation: \"anything\" is neither"},
-        Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [[x]]}]\n", "must be a text"},
+        Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [[x]]}]\n", "must be a string"},
         Case{"clouds: [{name: b, vnl: \"vxvde://\", namespaces: [\"\"]}]\n", "an entry is empty"}));
 
 TEST(MayUseTest, GlobsLimitPodsOnly) {

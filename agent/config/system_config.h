@@ -1,5 +1,5 @@
-// The configuration of this machine: the file, with names that the system resolves. Not here: what
-// the file may say (config.h).
+// The configuration of this machine: the file, with names that the system resolves. Not here: the
+// grammar of the file (config.h).
 
 #ifndef VXVDE_AGENT_CONFIG_SYSTEM_CONFIG_H_
 #define VXVDE_AGENT_CONFIG_SYSTEM_CONFIG_H_
@@ -17,7 +17,7 @@ namespace vxvde {
 // The number of the group `name` (group(5)), for grp= and vni= of a locator.
 std::optional<uint32_t> UnixGroupId(absl::string_view name);
 
-// As LoadConfig; a node without a configured name has the host's.
+// The same as LoadConfig, with the host's name for a node without a configured one.
 absl::StatusOr<Config> LoadSystemConfig(const std::string& path);
 
 }  // namespace vxvde

@@ -19,7 +19,7 @@ namespace pb = ::vxvde::attach::v1;
 
 constexpr std::chrono::seconds kTimeout{5};
 
-// One question on a connection of its own. An Error is an answer like others.
+// Sends one request on a connection of its own. An Error is a reply like any other.
 absl::StatusOr<pb::Reply> Ask(const std::string& path, const pb::Request& request) {
   const absl::StatusOr<AttachSocket> socket = AttachSocket::Connect(path, kTimeout);
   absl::StatusOr<pb::Reply> reply =
@@ -28,7 +28,7 @@ absl::StatusOr<pb::Reply> Ask(const std::string& path, const pb::Request& reques
   return absl::Status(
       reply.status().code(),
       absl::StrCat("no answer from the agent at ", path, ": ", reply.status().message(),
-                   " (is it running, and are you root or the agent's own user?)"));
+                   " (check that it runs, and that you are root or the agent's own user)"));
 }
 
 absl::Status Refused(const pb::Error& error) {
@@ -109,9 +109,9 @@ absl::StatusOr<std::vector<AttachmentFinding>> CollectEnded(const std::string& s
     findings.push_back(About(one));
     std::string& finding = findings.back().finding;
     const absl::Status netns = OpenNetNs(one.netns()).status();
-    // A file that is no namespace was one until it was unmounted.
+    // A file that is not a namespace was one until it was unmounted.
     if (!absl::IsNotFound(netns) && !absl::IsInvalidArgument(netns)) {
-      finding = "kept: its namespace is there";
+      finding = "kept: its namespace exists";
     } else if (dry_run) {
       finding = "would be forgotten";
     } else {
@@ -120,7 +120,7 @@ absl::StatusOr<std::vector<AttachmentFinding>> CollectEnded(const std::string& s
       request.mutable_detach()->set_only_ended(true);
       ASSIGN_OR_RETURN(const pb::Reply reply, Ask(socket, request));
       if (reply.has_error()) return Refused(reply.error());
-      finding = reply.detached().found() ? "forgotten" : "gone already, or attached again";
+      finding = reply.detached().found() ? "forgotten" : "already gone, or attached again";
     }
   }
   return findings;

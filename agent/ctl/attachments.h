@@ -1,4 +1,4 @@
-// vxvdectl's side of agent/api/attach.proto: attachments checked, and those that ended collected.
+// vxvdectl's side of agent/api/attach.proto: checks attachments, and forgets ended ones.
 // handoff.sock serves root and the agent's own user only.
 
 #ifndef VXVDE_AGENT_CTL_ATTACHMENTS_H_
@@ -15,15 +15,15 @@
 
 namespace vxvde {
 
-// What was found out about one attachment.
+// The state of one attachment.
 struct AttachmentFinding {
   std::string network, container, ifname;
   std::string netns;    // path
-  std::string finding;  // empty: it is sound
+  std::string finding;  // empty: no problem
   std::string remedy;
 };
 
-// Each that is attached or waits to be, with what the agent answers to CNI's CHECK. Unavailable: no
+// Every attached or planned attachment, with the agent's answer to CNI's CHECK. Unavailable: no
 // answer at `socket`, the path of handoff.sock.
 absl::StatusOr<std::vector<AttachmentFinding>> CheckAttachments(const std::string& socket);
 
@@ -32,15 +32,15 @@ absl::StatusOr<std::vector<AttachmentFinding>> CheckAttachments(const std::strin
 void AddObstacles(const v1::ListCloudsResponse& clouds, const v1::ListPortsResponse& ports,
                   std::vector<AttachmentFinding>& findings);
 
-// Each that ended without a DEL; those whose network namespace is gone, too, are forgotten by the
-// agent, unless `dry_run`.
+// Every attachment that ended without a DEL. Unless `dry_run`, the agent forgets those whose
+// network namespace is gone too.
 absl::StatusOr<std::vector<AttachmentFinding>> CollectEnded(const std::string& socket,
                                                             bool dry_run);
 
-// A header line, then a line for each; `title` of their findings.
+// A header line, then one line for each finding; `title` heads the findings.
 std::string FindingsView(const std::vector<AttachmentFinding>& all, const std::string& title,
                          bool wide);
-// {"attachments": [{"network": ...}]}, `name` for their findings.
+// {"attachments": [{"network": ...}]}; `name` is the key of the findings.
 google::protobuf::Struct FindingsMessage(const std::vector<AttachmentFinding>& all,
                                          const std::string& name);
 

@@ -23,17 +23,17 @@ using std::chrono_literals::operator""s;
 
 constexpr auto kPatience = 5s;
 
-// Why an agent does not answer at `address`, and what to do. `said`: gRPC's words.
+// The reason why no agent answers at `address`, and the remedy. `said`: the message of gRPC.
 std::string Remedy(absl::string_view address, const std::string& said) {
   constexpr char kStart[] = "Is vxvde-agent running (systemctl status vxvde-agent)?";
   if (absl::ConsumePrefix(&address, "unix:")) {
     const std::string path(address);
     if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) {
       return absl::StrCat("there is no such socket. ", kStart,
-                          " An agent with another run directory is found with --run-dir.");
+                          " For an agent with another run directory, give --run-dir.");
     }
     if (access(path.c_str(), W_OK) != 0 && errno == EACCES) {
-      return "you may not write to that socket. Be root, or in its group.";
+      return "permission denied for that socket. Use root, or a user in the socket's group.";
     }
   }
   return absl::StrCat(said, ". ", kStart);
@@ -54,10 +54,10 @@ struct StatusClient::Impl {
                                                    Remedy(address, status.error_message())));
       case grpc::StatusCode::DEADLINE_EXCEEDED:
         return absl::DeadlineExceededError(absl::StrCat(
-            "the agent at ", address, " is too late (", status.error_message(),
-            "). Its data path may be stuck: look at its CPU use and its log (journalctl -u "
+            "the agent at ", address, " did not answer in time (", status.error_message(),
+            "). Its datapath may be stuck: check its CPU usage and its log (journalctl -u "
             "vxvde-agent)."));
-      default:  // the numbers of absl::StatusCode are those of gRPC
+      default:  // absl::StatusCode has the numbers of gRPC
         return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
                             status.error_message());
     }
@@ -74,7 +74,7 @@ struct StatusClient::Impl {
     return response;
   }
 
-  // All pages, merged.
+  // Fetches and merges all pages.
   template <typename Response, typename Request>
   absl::StatusOr<Response> List(grpc::Status (v1::Status::Stub::*method)(grpc::ClientContext*,
                                                                          const Request&, Response*),
@@ -143,8 +143,8 @@ absl::Status StatusClient::Watch(const std::string& cloud,
   request.set_cloud(cloud);
   const auto stream = impl_->stub->Watch(&context, request);
 
-  std::atomic<bool> ended = false;        // the stream has, by itself
-  std::atomic<bool> interrupted = false;  // somebody wants it to
+  std::atomic<bool> ended = false;        // the stream ended by itself
+  std::atomic<bool> interrupted = false;  // a signal came
   std::thread signals([&] {
     sigset_t set;
     sigemptyset(&set);
@@ -159,7 +159,8 @@ absl::Status StatusClient::Watch(const std::string& cloud,
   v1::WatchResponse response;
   while (stream->Read(&response)) got(response);
   ended = true;
-  pthread_kill(signals.native_handle(), SIGINT);  // pending when it waits no more: harmless
+  pthread_kill(signals.native_handle(),
+               SIGINT);  // stays pending if the thread no longer waits: harmless
   signals.join();
   const grpc::Status status = stream->Finish();
   return interrupted ? absl::OkStatus() : impl_->ToStatus(status);

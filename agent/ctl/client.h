@@ -1,4 +1,4 @@
-// vxvdectl's side of agent/api/status.proto. gRPC stops here.
+// vxvdectl's side of agent/api/status.proto. gRPC is visible in client.cc only.
 
 #ifndef VXVDE_AGENT_CTL_CLIENT_H_
 #define VXVDE_AGENT_CTL_CLIENT_H_
@@ -13,17 +13,18 @@
 
 namespace vxvde {
 
-// Each call waits a few seconds at most. Unavailable and DeadlineExceeded say what to do
-// about it; other errors are the agent's own words.
+// Each call waits a few seconds at most. The messages of Unavailable and DeadlineExceeded contain
+// the remedy; other errors are the agent's own messages.
 class StatusClient {
  public:
-  // `address`: a gRPC target as "unix:/run/vxvde/status.sock". Nothing is connected yet.
+  // `address`: a gRPC target such as "unix:/run/vxvde/status.sock". The constructor does not
+  // connect.
   explicit StatusClient(std::string address);
   ~StatusClient();
 
   absl::StatusOr<v1::Node> GetNode();
 
-  // Whole lists, all pages of them. `cloud`: empty = all.
+  // Complete lists, from all pages. An empty `cloud` selects all clouds.
   absl::StatusOr<v1::ListCloudsResponse> ListClouds();
   absl::StatusOr<v1::ListPortsResponse> ListPorts(const std::string& cloud);
   absl::StatusOr<v1::ListPeersResponse> ListPeers(const std::string& cloud);
@@ -31,10 +32,10 @@ class StatusClient {
   absl::StatusOr<v1::ListGroupsResponse> ListGroups(const std::string& cloud);
   absl::StatusOr<v1::ListDropsResponse> ListDrops(const std::string& cloud);
 
-  absl::StatusOr<v1::Ipam> GetIpam(const std::string& cloud);  // empty = all
+  absl::StatusOr<v1::Ipam> GetIpam(const std::string& cloud);  // empty: all clouds
   absl::StatusOr<v1::ExplainResponse> Explain(const v1::ExplainRequest& request);
 
-  // Blocks until SIGINT or SIGTERM (OK) or the stream's end. Both signals must be blocked in
+  // Blocks until SIGINT or SIGTERM (OK) or the end of the stream. Both signals must be blocked in
   // every thread of the program.
   absl::Status Watch(const std::string& cloud,
                      const std::function<void(const v1::WatchResponse&)>& got);

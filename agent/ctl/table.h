@@ -1,4 +1,4 @@
-// Text for people: tables with aligned columns, sizes and times in a few characters. Pure.
+// Text output: tables with aligned columns, and short forms of sizes and durations. Pure.
 
 #ifndef VXVDE_AGENT_CTL_TABLE_H_
 #define VXVDE_AGENT_CTL_TABLE_H_
@@ -22,10 +22,11 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  // One cell a column. An empty cell shows as "-"; control characters as "?".
+  // One cell for each column. An empty cell is shown as "-", a control character as "?".
   void Add(std::vector<std::string> cells);
 
-  // A line of titles, then a line for each row; two spaces between columns, none at the end.
+  // A line of titles, then a line for each row. Two spaces separate columns; lines have no trailing
+  // space.
   std::string Render() const;
 
  private:
@@ -33,13 +34,13 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Without what could move a terminal's cursor: control characters become "?".
+// Replaces control characters, which could move a terminal's cursor, by "?".
 std::string Printable(std::string text);
 
-// 999, 1.2k, 34k, 5.6M ... in powers of 1000, rounded down: never more than there is.
+// 999, 1.2k, 34k, 5.6M ... in powers of 1000, rounded down, so that it never overstates.
 std::string HumanNumber(uint64_t value);
 
-// The two largest units: 1d1h, 1h5m, 2m30s, 3s; below a second 250ms, 0.3ms; 0s.
+// The two largest units: 1d1h, 1h5m, 2m30s, 3s. Below a second: 250ms, 0.3ms, 0s.
 std::string HumanDuration(Duration duration);
 
 }  // namespace vxvde

@@ -1,4 +1,4 @@
-// The two forms for programs of agent/vxvdectl_views.h: JSON and YAML.
+// JSON and YAML, the two output formats for programs (views.h).
 
 #include <google/protobuf/util/json_util.h>
 #include <yaml-cpp/yaml.h>
@@ -24,8 +24,8 @@ void Emit(const YAML::Node& node, YAML::Emitter& out) {
       out << YAML::EndSeq;
       break;
     default:
-      // The tag "!" says that it had quotes. They must stay: 12:34:56:00:00:01 without is a
-      // number to a reader of YAML 1.1.
+      // The tag "!" marks a quoted scalar. The quotes must stay: without them 12:34:56:00:00:01 is
+      // a number to a YAML 1.1 parser.
       if (node.Tag() == "!") out << YAML::DoubleQuoted;
       out << node.Scalar();
   }
@@ -38,7 +38,7 @@ std::string JsonOf(const google::protobuf::Message& message, bool lines) {
   options.add_whitespace = lines;
   options.always_print_primitive_fields = true;
   std::string out;
-  // Fails only for times out of range, which the agent does not make.
+  // Fails only for times out of range, which the agent does not produce.
   if (!google::protobuf::util::MessageToJsonString(message, &out, options).ok()) out = "{}";
   if (!lines) out.push_back('\n');
   return out;

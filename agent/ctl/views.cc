@@ -30,7 +30,7 @@ std::string Plural(uint64_t count, absl::string_view one) {
   return absl::StrCat(count, " ", one, count == 1 ? "" : "s");
 }
 
-// Columns and, row by row, their cells: both are listed once, in the same place.
+// A table whose columns and cells are listed once each, in the same place of the code.
 class Rows {
  public:
   explicit Rows(bool wide) : wide_(wide) {}
@@ -67,7 +67,7 @@ class Rows {
   std::vector<std::string> cells_;
 };
 
-// Kubernetes' name when there is one, else the container's, shortened as runtimes do.
+// The Kubernetes name if there is one, else the container id, shortened as runtimes do.
 std::string PodName(const v1::Attachment& attachment, bool wide) {
   if (attachment.mode() == "node") return "(node)";
   if (!attachment.pod_namespace().empty()) {
@@ -136,7 +136,7 @@ const char* EventName(v1::Event::Type type) {
     case v1::Event::GROUP_HEARD:
       return "group heard";
     default:
-      return "?";  // a newer agent's
+      return "?";  // an event that only a newer agent knows
   }
 }
 
@@ -148,7 +148,7 @@ std::string WatchRow(absl::string_view time, absl::string_view event, absl::stri
   return absl::StrCat(pad(time, 12), pad(event, 13), pad(cloud, 12), what);
 }
 
-// "no"; "yes", and what is allowed beside.
+// "no", or "yes" followed by the exceptions.
 std::string GuardText(const v1::Port& port) {
   if (!port.guarded()) return "no";
   if (port.attachment().allow().empty()) return "yes";
@@ -367,7 +367,7 @@ std::string DropsView(const v1::ListDropsResponse& list, bool wide) {
 
 std::string IpamView(const v1::Ipam& ipam, bool wide) {
   if (ipam.pools().empty() && ipam.addresses().empty()) {
-    return "No cloud that is joined has addresses of the agent's own: that takes `subnets:` in its "
+    return "The agent assigns no addresses: no joined cloud has `subnets:` in the agent's "
            "configuration.\n";
   }
   Rows pools(wide);
@@ -472,7 +472,7 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
   }
   if (!slower.empty()) absl::StrAppend(&out, slower, "\n");
   if (clouds.clouds().empty() && ports.ports().empty()) {
-    return absl::StrCat(out, "No cloud is joined: that happens with the first pod of one.\n");
+    return absl::StrCat(out, "No cloud is joined: the agent joins a cloud with its first pod.\n");
   }
   return absl::StrCat(out, CloudsView(clouds, wide), "\n", PortsView(ports, wide));
 }
@@ -480,7 +480,7 @@ std::string StatusView(const v1::Node& node, const v1::ListCloudsResponse& cloud
 std::string ExplainView(const v1::ExplainResponse& explanation) {
   std::string out =
       absl::StrCat("In cloud ", explanation.cloud(), ", from ", explanation.source(), " (",
-                   explanation.source_known() ? "" : "not known; taken as at ",
+                   explanation.source_known() ? "" : "unknown; assumed to be at ",
                    LocationText(explanation.from()), ") to ", explanation.destination(), ":\n");
   for (const std::string& reason : explanation.reasons()) {
     absl::StrAppend(&out, "  - ", reason, "\n");
@@ -499,7 +499,7 @@ std::string ExplainView(const v1::ExplainResponse& explanation) {
                                 ? "flood, to all other ports and to the group"
                                 : "flood, to all ports");
       break;
-    default:  // a newer agent's
+    default:  // an action that only a newer agent knows
       absl::StrAppend(&out, "?");
   }
   absl::StrAppend(&out, "\n");
@@ -521,8 +521,9 @@ std::string WatchLine(const v1::WatchResponse& response, absl::TimeZone zone) {
            "\n";
   }
   if (response.kind_case() == v1::WatchResponse::kLost) {
-    return WatchRow("-", "lost", "-",
-                    absl::StrCat(Plural(response.lost(), "event"), ": they came too fast")) +
+    return WatchRow(
+               "-", "lost", "-",
+               absl::StrCat(Plural(response.lost(), "event"), ", because they came too fast")) +
            "\n";
   }
   const v1::Event& event = response.event();

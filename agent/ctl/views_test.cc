@@ -28,7 +28,7 @@ TEST(Watch, LinesStandUnderTheHeader) {
             "192.0.2.2:14790\n");
   response.set_lost(3);
   EXPECT_EQ(WatchLine(response, absl::UTCTimeZone()),
-            "-             lost           -             3 events: they came too fast\n");
+            "-             lost           -             3 events, because they came too fast\n");
 }
 
 TEST(Watch, EveryEventHasAName) {
@@ -49,7 +49,7 @@ TEST(Explain, ShowsEachVerdict) {
   response.add_reasons("It is a broadcast.");
   response.set_action(v1::ExplainResponse::FLOOD);
   EXPECT_EQ(ExplainView(response),
-            "In cloud blue, from 02:00:5e:10:00:01 (not known; taken as at port 1) to "
+            "In cloud blue, from 02:00:5e:10:00:01 (unknown; assumed to be at port 1) to "
             "ff:ff:ff:ff:ff:ff:\n"
             "  - It is a broadcast.\n"
             "Verdict: flood, to all other ports and to the group\n");
@@ -85,7 +85,7 @@ TEST(Status, NamesTheProgramThatObstructsAPort) {
 
 TEST(Yaml, KeepsTextText) {
   v1::FdbEntry entry;
-  entry.set_mac("12:34:56:00:00:01");  // without quotes a number of base 60
+  entry.set_mac("12:34:56:00:00:01");  // a number of base 60 without quotes
   entry.set_cloud("yes \"no\"");
   const std::string yaml = YamlOf(entry);
   EXPECT_THAT(yaml, HasSubstr("mac: \"12:34:56:00:00:01\"\n"));

@@ -1,4 +1,5 @@
-// vxvdectl: what a node does, from a shell. Arguments -> one call -> text and exit status.
+// vxvdectl: the status and operation of a node from a shell. Arguments -> one call -> text and exit
+// status.
 
 #include <signal.h>
 
@@ -38,25 +39,25 @@ struct Arguments {
   bool dry_run = false;
 };
 
-// "aa-bb-.." and "aa:bb:.." alike.
+// Accepts both "aa-bb-.." and "aa:bb:..".
 std::string CheckMac(const std::string& text) {
   const auto mac = MacAddress::Parse(text);
   return mac.ok() ? "" : std::string(mac.status().message());
 }
 
-// kFine: go on with `out`; otherwise, or when `done`, leave with what is returned.
+// kFine: continue with `out`. Otherwise, or when `done`, exit with the returned status.
 int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
-  CLI::App app("What a vxvde node does: its clouds, ports, peers and stations.", "vxvdectl");
+  CLI::App app("Shows the clouds, ports, peers and stations of a vxvde node.", "vxvdectl");
   app.footer(
-      "Exit status: 0 fine, 1 what was asked is not so, 2 wrong usage, 3 no answer from the "
-      "agent.");
+      "Exit status: 0 success, 1 the request failed or a problem was found, 2 wrong usage, 3 no "
+      "answer from the agent.");
   app.set_version_flag("--version", absl::StrCat("vxvdectl ", kVersion));
-  app.add_option("--run-dir", out.run_dir, "Where the agent has its sockets")
+  app.add_option("--run-dir", out.run_dir, "Run directory of the agent, which contains its sockets")
       ->capture_default_str();
   app.add_option("--address", out.address,
-                 "The agent's gRPC address, instead of unix:RUN_DIR/status.sock")
+                 "gRPC address of the agent, instead of unix:RUN_DIR/status.sock")
       ->excludes("--run-dir");
-  app.add_option("-o,--output", out.output, "How to show it: table, wide, json or yaml")
+  app.add_option("-o,--output", out.output, "Output format: table, wide, json or yaml")
       ->check(CLI::IsMember({"table", "wide", "json", "yaml"}).description(""))
       ->capture_default_str();
   app.require_subcommand(1);
@@ -68,27 +69,27 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
     return sub;
   };
   const auto with_cloud = [&](CLI::App* sub) {
-    sub->add_option("CLOUD", out.cloud, "Only this one: its name or locator");
+    sub->add_option("CLOUD", out.cloud, "Show only this cloud, given by name or locator");
   };
   command("status", "The node, its clouds and its ports on one screen");
   command("clouds", "Clouds that this node has joined");
-  with_cloud(command("ports", "Ports of this node: who is attached, and what passed"));
+  with_cloud(command("ports", "Ports of this node, with their pods and traffic"));
   with_cloud(command("peers", "Other members of the clouds"));
-  with_cloud(command("fdb", "Forwarding database: where each station is"));
-  with_cloud(command("groups", "Multicast groups: which ports want them"));
-  with_cloud(command("drops", "Why frames and datagrams were dropped"));
-  with_cloud(command("ipam", "Addresses of the agent's own: pools, who has which, conflicts"));
-  with_cloud(command("watch", "What happens, a line each, until Ctrl-C"));
+  with_cloud(command("fdb", "Forwarding database: the location of each station"));
+  with_cloud(command("groups", "Multicast groups and the ports that have joined them"));
+  with_cloud(command("drops", "Dropped frames and datagrams, by reason"));
+  with_cloud(command("ipam", "Addresses that the agent assigns: pools, owners and conflicts"));
+  with_cloud(command("watch", "Print events as they happen, one a line, until Ctrl-C"));
   command(
       "check",
-      "Attachments: does each have its interface, its cloud an uplink, and does nothing keep its "
-      "frames from the kernel datapath? Exit status 1 if not");
-  command("gc", "Forgets attachments that ended without DEL and whose namespace is gone")
-      ->add_flag("--dry-run", out.dry_run, "Only say which");
-  CLI::App* explain = command("explain", "What becomes of a frame, and why");
+      "Check that each attachment has its interface, its cloud an uplink, and nothing keeps its "
+      "frames from the kernel datapath; exit with 1 otherwise");
+  command("gc", "Forget attachments that ended without DEL and whose namespace is gone")
+      ->add_flag("--dry-run", out.dry_run, "Only list them");
+  CLI::App* explain = command("explain", "Explain how a frame is forwarded or why it is dropped");
   explain->add_option("CLOUD", out.cloud, "Name or locator")->required();
-  explain->add_option("SRC", out.source, "MAC address of the sender")->required()->check(CheckMac);
-  explain->add_option("DST", out.destination, "MAC address that it sends to")
+  explain->add_option("SRC", out.source, "Source MAC address")->required()->check(CheckMac);
+  explain->add_option("DST", out.destination, "Destination MAC address")
       ->required()
       ->check(CheckMac);
 
@@ -96,7 +97,8 @@ int ParseArguments(int argc, char** argv, Arguments& out, bool& done) {
   try {
     app.parse(argc, argv);
     if (!out.address.empty() && (out.command == "check" || out.command == "gc")) {
-      throw CLI::ValidationError(out.command, "asks RUN_DIR/handoff.sock: use --run-dir");
+      throw CLI::ValidationError(out.command,
+                                 "uses RUN_DIR/handoff.sock: give --run-dir instead of --address");
     }
   } catch (const CLI::ParseError& error) {
     done = true;
@@ -118,7 +120,7 @@ void PrintMessage(const Arguments& arguments, const google::protobuf::Message& m
   Print(arguments.output == "json" ? JsonOf(message, true) : YamlOf(message));
 }
 
-// A list: as it is for programs, as `view` for people.
+// Prints a list: the message itself for programs, formatted by `view` for people.
 template <typename Response>
 absl::Status Show(const Arguments& arguments, const absl::StatusOr<Response>& response,
                   std::string (*view)(const Response&, bool)) {
@@ -190,7 +192,7 @@ absl::Status Check(const Arguments& arguments, const std::string& socket, Status
       all.begin(), all.end(), [](const AttachmentFinding& one) { return !one.finding.empty(); });
   if (wrong == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      absl::StrCat(wrong, " of ", all.size(), " attachments are not as they should be"));
+      absl::StrCat(wrong, " of ", all.size(), " attachments have a problem"));
 }
 
 absl::Status Collect(const Arguments& arguments, const std::string& socket) {
@@ -242,7 +244,8 @@ int Main(int argc, char** argv) {
   if (done) return parsed;
 
   if (arguments.command == "watch") {
-    // Before gRPC makes threads; they inherit it. StatusClient::Watch waits for them.
+    // Blocked before gRPC creates threads, which inherit the mask. StatusClient::Watch waits for
+    // these signals.
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -262,7 +265,7 @@ int Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return vxvde::Main(argc, argv);
-  } catch (const std::exception& error) {  // of CLI11 and yaml-cpp
+  } catch (const std::exception& error) {  // CLI11 and yaml-cpp throw
     std::fprintf(stderr, "vxvdectl: %s\n", error.what());
     return vxvde::kNotSo;
   }

@@ -1,4 +1,4 @@
-// The program as a shell has it, against a real server with a made-up node.
+// The program, run from a shell against a real server with a made-up node.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -158,7 +158,7 @@ TEST_F(VxvdectlTest, JsonAndYamlAreTheWholeReply) {
                           "print(len(l[\"peers\"]), l[\"peers\"][0][\"address\"], "
                           "l[\"peers\"][1][\"idle\"], l[\"peers\"][1][\"stationCount\"])'");
   EXPECT_EQ(asked.output, "2 192.0.2.2:14790 0.250s 0\n");
-  EXPECT_THAT(Ctl("fdb -o yaml").output,  // options may stand behind the command
+  EXPECT_THAT(Ctl("fdb -o yaml").output,  // options may follow the command
               AllOf(StartsWith("entries:\n  - cloud: \"blue\"\n    mac: \"02:00:5e:10:00:01\"\n"),
                     HasSubstr("type: \"STATIC\"")));
   EXPECT_THAT(Ctl("-o yaml status").output, HasSubstr("stationCount: 4\n"));
@@ -199,7 +199,7 @@ TEST_F(VxvdectlTest, ALateAgentIsUnreachable) {
   loop_.Hold();
   const Ran ran = Ctl("status");
   EXPECT_EQ(ran.exit_code, 3);
-  EXPECT_THAT(ran.output, HasSubstr("too late"));
+  EXPECT_THAT(ran.output, HasSubstr("did not answer in time"));
 }
 
 TEST_F(VxvdectlTest, HelpAndVersion) {
@@ -215,7 +215,7 @@ TEST_F(VxvdectlTest, HelpAndVersion) {
 
 TEST_F(VxvdectlTest, WatchShowsALineAnEventUntilInterrupted) {
   for (const std::string output : {"table", "json"}) {
-    // The shell says who to interrupt.
+    // The shell prints the process to interrupt.
     FILE* pipe = popen(("echo $$; exec " + Command("-o " + output + " watch")).c_str(), "re");
     char buffer[4096];
     const auto line = [&] {
@@ -225,7 +225,7 @@ TEST_F(VxvdectlTest, WatchShowsALineAnEventUntilInterrupted) {
     if (output == "table") {
       EXPECT_THAT(line(), StartsWith("TIME "));
     }
-    EXPECT_THAT(line(), HasSubstr("n1"));  // it watches from here on
+    EXPECT_THAT(line(), HasSubstr("n1"));  // the watch begins here
     loop_.Run([&] {
       SwitchEvent event{SwitchEvent::Kind::kStationAdded};
       event.mac = Mac(8);

@@ -190,7 +190,7 @@ size_t Ipam::Collect(const std::set<std::string>& attachments) {
     if (IsAttachmentId(lease) && !attachments.contains(lease)) orphans.push_back(lease);
   }
   for (const std::string& lease : orphans) {
-    parts_.log->Info("lease collected", {{"lease", lease}, {"reason", "no attachment has it"}});
+    parts_.log->Info("lease collected", {{"lease", lease}, {"reason", "no attachment uses it"}});
     Release(lease);
   }
   return orphans.size();

@@ -10,11 +10,11 @@ namespace {
 
 void DeleteLink(const ClosingPort& port) {
   if (port.host_end == IfIndex::kNone) {
-    // The tap ends with its last descriptor (tun_detach in drivers/net/tun.c).
+    // Closing its last descriptor deletes the tap (tun_detach in drivers/net/tun.c).
     (void)ioctl(port.io->fd(), TUNSETPERSIST, 0);
     return;
   }
-  // By index, which the kernel does not reuse soon. The name may be that of the next ADD by now.
+  // By index, which the kernel does not reuse soon. The name may already be that of the next ADD.
   absl::StatusOr<Netlink> netlink = Netlink::Open();
   if (netlink.ok()) netlink->DeleteLink(port.host_end).IgnoreError();
 }

@@ -1,4 +1,4 @@
-// ClosePort: closes a port that the switch has given back, and deletes its interface. It waits for
+// ClosePort: closes a port that the switch has released, and deletes its interface. It waits for
 // the kernel, so the loop leaves it to a BackgroundCloser.
 
 #ifndef VXVDE_AGENT_KERNEL_CLOSE_PORT_H_
@@ -8,8 +8,8 @@
 
 namespace vxvde {
 
-// Works in the network namespace of the calling thread. Deleting the interface is best effort: the
-// plugin deletes what is left, and reports errors.
+// Works in the network namespace of the calling thread. Failing to delete the interface is not an
+// error: the plugin deletes the rest and reports errors.
 void ClosePort(ClosingPort port);
 
 }  // namespace vxvde

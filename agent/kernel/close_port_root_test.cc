@@ -41,7 +41,7 @@ class ClosePortTest : public testing::Test {
     return port;
   }
 
-  // On a background thread, as the agent does it, and to its end.
+  // Runs it on a background thread, as the agent does, and waits for its completion.
   void Close(ClosingPort port) {
     host_.Run([&] {
       ValueOrDie(BackgroundCloser::Start())->CloseLater([port = std::move(port)]() mutable {
@@ -73,7 +73,7 @@ TEST_F(ClosePortTest, AnInterfaceThatThePluginDeletesIsLeft) {
   EXPECT_TRUE(Has(pod_, "eth0"));
 }
 
-// The name may be that of the next ADD by now.
+// The name may already be that of the next ADD.
 TEST_F(ClosePortTest, ALinkThatIsGoneIsNotMistakenForTheNextOfItsName) {
   ClosingPort port = Veth(/*with_link=*/true);
   ASSERT_TRUE(host_.OpenNetlink().DeleteLink(port.host_end).ok());

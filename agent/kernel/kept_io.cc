@@ -68,11 +68,10 @@ class KeptSocket final : public DatagramIo {
 using Open = absl::StatusOr<std::unique_ptr<DatagramIo>> (*)(const UdpOptions&);
 using Adopt = absl::StatusOr<std::unique_ptr<DatagramIo>> (*)(UniqueFd, const UdpOptions&);
 
-// How long the port of a socket that was kept may stay taken after it was dropped.
+// How long the UDP port of a kept socket may stay in use after the socket was dropped.
 constexpr std::chrono::milliseconds kForgetting{500};
 
-// A socket that was kept may be another one than is wanted by now: another address is configured,
-// say.
+// A kept socket may no longer be the wanted one, for example if another address is configured now.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenKept(FdStore* store, const std::string& name,
                                                      const UdpOptions& options, Adopt adopt,
                                                      Open open) {
@@ -109,8 +108,8 @@ std::unique_ptr<FrameIo> KeepPort(FdStore* store, const std::string& name,
   return std::make_unique<KeptPort>(store, name, std::move(port));
 }
 
-// By the unicast port, which no two clouds of a node share, and the uplink, where the group was
-// joined.
+// Named by the unicast port, which no two clouds of a node share, and by the uplink on which the
+// group was joined.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenKeptGroupSocket(FdStore* store,
                                                                 const UdpOptions& options) {
   const std::string name =

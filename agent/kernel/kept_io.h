@@ -1,5 +1,5 @@
-// Ports and sockets of the switch whose descriptors are kept while they live, and taken from there
-// if the agent before this one had them kept.
+// Ports and sockets of the switch whose descriptors are kept while they exist, and are adopted from
+// the store if the preceding agent kept them.
 
 #ifndef VXVDE_AGENT_KERNEL_KEPT_IO_H_
 #define VXVDE_AGENT_KERNEL_KEPT_IO_H_
@@ -18,12 +18,12 @@
 
 namespace vxvde {
 
-// `port`, kept under `name`, also when it is reopened.
+// `port`, whose descriptor is kept under `name`, also after it is reopened.
 std::unique_ptr<FrameIo> KeepPort(FdStore* store, const std::string& name,
                                   std::unique_ptr<FrameIo> port);
 
-// adopt(fd). What waits in a descriptor that was kept goes with it, so that an error is asked for
-// once more (docs/decisions/0020).
+// adopt(fd). Losing a kept descriptor loses the frames that wait in it, so the adoption is retried
+// once after an error (docs/decisions/0020).
 template <typename Adopt>
 auto AdoptKept(UniqueFd fd, const Adopt& adopt) {
   UniqueFd again(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));

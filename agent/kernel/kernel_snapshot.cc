@@ -8,14 +8,15 @@
 namespace vxvde {
 namespace {
 
-// The path does not lead there any more, and did not just go out of the agent's sight.
+// The path does not lead to that namespace any more, and has not merely become invisible to the
+// agent.
 bool NameIsGone(const WatchedNetNs& watched) {
   const absl::StatusOr<UniqueFd> there = OpenNetNs(watched.path);
   if (there.ok()) {
     const absl::StatusOr<std::string> id = IdOfNetNs(*there);
     return id.ok() && *id != watched.id;
   }
-  if (absl::IsInvalidArgument(there.status())) return true;  // the mount has gone, its file not
+  if (absl::IsInvalidArgument(there.status())) return true;  // unmounted; the file remains
   if (!absl::IsNotFound(there.status())) return false;
   struct stat folder = {};
   const std::string path = watched.path.substr(0, watched.path.rfind('/') + 1);
@@ -34,7 +35,7 @@ KernelSnapshot TakeSnapshot(const std::vector<WatchedNetNs>& watched) {
   }
   if (nameless.empty()) return sight;
   const absl::StatusOr<std::set<int>> used = NetNsInUse(*netlink);
-  if (!used.ok()) return sight;  // a container that does not see them: cannot tell
+  if (!used.ok()) return sight;  // a container that does not see all processes cannot tell
   for (const WatchedNetNs* one : nameless) {
     if (!used->contains(one->number)) sight.dead.insert(one->attachment);
   }

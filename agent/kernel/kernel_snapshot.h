@@ -1,5 +1,5 @@
-// KernelSnapshot: the kernel as it was seen for a comparison with what is attached
-// (Attachments::Reconcile).
+// KernelSnapshot: the state of the kernel with which Attachments::Reconcile compares the
+// attachments.
 
 #ifndef VXVDE_AGENT_KERNEL_KERNEL_SNAPSHOT_H_
 #define VXVDE_AGENT_KERNEL_KERNEL_SNAPSHOT_H_
@@ -15,22 +15,22 @@ namespace vxvde {
 
 // A namespace that the agent itself keeps alive, by the queue of the tap in it.
 struct WatchedNetNs {
-  std::string attachment;  // its id
+  std::string attachment;  // the attachment's id
   std::string path;
-  std::string id;  // IdOfNetNs of what the path was
+  std::string id;  // IdOfNetNs of the namespace to which the path led
   int number = -1;
 };
 
 struct KernelSnapshot {
-  // All of the agent's own namespace, at some moment of the last seconds.
+  // All links of the agent's own namespace, as of a moment in the last seconds.
   absl::StatusOr<std::vector<LinkInfo>> links;
-  // Attachments of those that were asked about whose namespace nobody can come to any more: its
-  // path is gone, or another's, while its folder is there, and no thread of the machine is in it. A
-  // process that is being started may have been missed.
+  // The queried attachments whose namespace cannot be reached any more: its path is gone or leads
+  // elsewhere, while the folder of the path exists, and no thread of the machine is in it. A
+  // process that is just starting may have been missed.
   std::set<std::string> dead = {};
 };
 
-// In the calling thread's network namespace. Takes as long as the kernel's locks make it.
+// In the calling thread's network namespace. Takes as long as the kernel's locks require.
 KernelSnapshot TakeSnapshot(const std::vector<WatchedNetNs>& watched);
 
 }  // namespace vxvde

@@ -21,25 +21,25 @@ absl::StatusOr<UniqueFd> ReopenTap(FdStore* store, const std::string& netns,
                                    const std::string& ifname, const std::string& alias,
                                    bool watched) {
   absl::StatusOr<UniqueFd> there = OpenNetNs(netns);
-  // One that was kept needs no entering of its namespace, which a user's agent may not do: podman
-  // mounts it where only its containers see it.
+  // A kept tap can be used without entering its namespace. A user's agent may not enter it, because
+  // podman mounts it where only its containers see it.
   UniqueFd tap = store->Take(TapName(IdOfAlias(alias)));
   if (tap && TapNameOf(tap) == ifname && (watched || !absl::IsNotFound(there.status()))) {
     return tap;
   }
   if (absl::IsInvalidArgument(there.status())) {
-    // A path that is no namespace (any more): an unmounted file under /run/netns.
+    // The path is no longer a namespace: an unmounted file under /run/netns.
     return absl::NotFoundError(there.status().message());
   }
   RETURN_IF_ERROR(there.status());
   const absl::Status opened = RunInNetNs(*there, [&]() -> absl::Status {
-    // Asked first, because OpenTap would make a tap that is missing.
+    // Checked first, because OpenTap would create a missing tap.
     ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
     ASSIGN_OR_RETURN(const LinkInfo link, netlink.GetLink(ifname));
     if (link.kind != "tun" || (!link.alias.empty() && IdOfAlias(link.alias) != IdOfAlias(alias))) {
       return absl::NotFoundError(absl::StrCat("interface ", ifname, " in ", netns, " is \"",
                                               link.kind, "\" with alias \"", link.alias,
-                                              "\", not our tap"));
+                                              "\", not the tap of this attachment"));
     }
     ASSIGN_OR_RETURN(tap, OpenTap(ifname, /*persistent=*/true));
     return absl::OkStatus();

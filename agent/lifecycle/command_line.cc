@@ -14,17 +14,20 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
   CLI::App app{"Node agent of vxvde CNI: attaches pods to vxvde clouds.", "vxvde-agent"};
   app.set_version_flag("--version", absl::StrCat("vxvde-agent ", kVersion));
   app.add_option("--config", flags.config,
-                 absl::StrCat("configuration file; default ", default_config, ", if it is there"))
+                 absl::StrCat("configuration file; default ", default_config, ", if it exists"))
       ->check([](const std::string& path) {
         return path.empty() ? std::string("the path is empty") : std::string();
       });
-  app.add_option("--run-dir", flags.run_dir, "sockets and state")->capture_default_str();
-  app.add_option("--proc-sys", flags.proc_sys,
-                 "where sysctls of the network can be written; a container has /proc/sys read-only")
+  app.add_option("--run-dir", flags.run_dir, "directory for sockets and state")
       ->capture_default_str();
-  app.add_option("--ready-fd", flags.ready_fd, "descriptor that gets a newline when all answers")
+  app.add_option("--proc-sys", flags.proc_sys,
+                 "location of writable network sysctls, where /proc/sys is read-only")
+      ->capture_default_str();
+  app.add_option("--ready-fd", flags.ready_fd,
+                 "descriptor to which a newline is written once the agent answers")
       ->check(CLI::NonNegativeNumber);
-  app.add_flag("--check-config", flags.check_config, "say what is wrong with it, and exit");
+  app.add_flag("--check-config", flags.check_config,
+               "report errors of the configuration, and exit");
   app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();

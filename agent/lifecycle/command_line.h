@@ -18,7 +18,7 @@ struct CommandLine {
   std::string log_level = "info";
 };
 
-// Nothing is left to run: the help, the version or an error has been printed.
+// The process is to exit: the help, the version or an error has been printed.
 struct ExitCode {
   int code = 0;
 };

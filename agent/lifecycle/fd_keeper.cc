@@ -32,7 +32,7 @@ FdKeeper OpenFdKeeper(const std::string& run_dir, std::map<std::string, UniqueFd
   absl::StatusOr<FdKeeper> holder = OpenHolder(run_dir);
   if (holder.ok()) return *std::move(holder);
   log.Warn("no holder", {{"error", std::string(holder.status().message())},
-                         {"effect", "frames that come while the agent is restarted are lost"}});
+                         {"effect", "frames that arrive during a restart of the agent are lost"}});
   return {.what = "nobody"};
 }
 

@@ -1,5 +1,5 @@
-// The choice of the keeper of descriptors (kept_fds.h): the service manager where it offers to keep
-// some, else a holder (holder.h).
+// Selects the keeper of descriptors (kept_fds.h): the service manager if it offers to keep some,
+// else a holder (holder.h).
 
 #ifndef VXVDE_AGENT_LIFECYCLE_FD_KEEPER_H_
 #define VXVDE_AGENT_LIFECYCLE_FD_KEEPER_H_

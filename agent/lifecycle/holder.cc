@@ -35,16 +35,16 @@ using std::chrono::steady_clock;
 
 constexpr char kAnswerEnd[] = "E1";
 constexpr size_t kMaxMessage = 256;
-constexpr int kBeatMs = 500;  // how often it looks whether it is still wanted
-constexpr std::chrono::seconds kPatienceOfAgent{5};  // with a holder that does not answer
+constexpr int kBeatMs = 500;  // how often it checks whether it is still needed
+constexpr std::chrono::seconds kPatienceOfAgent{5};  // waits for a holder that does not answer
 constexpr int kBacklog = 8;
-// To reach a holder. Another one would get nothing of what this one has, not even the ports.
+// Attempts to reach a holder. A second holder would get nothing from the first, not even its ports.
 constexpr int kAttempts = 2;
 
 // ---------------------------------------------------------------- messages
 
 struct Message {
-  char kind = 0;  // 0: the other side has ended
+  char kind = 0;  // 0: the peer has closed the connection
   std::string name;
   UniqueFd fd;
 };
@@ -66,12 +66,12 @@ absl::StatusOr<Message> ReceiveMessage(const UniqueFd& socket) {
   return out;
 }
 
-// PermissionDenied: another user runs it, so it is not for this agent.
+// PermissionDenied: another user runs it, so this agent must not use it.
 absl::StatusOr<ucred> PeerOf(const UniqueFd& socket) {
   ASSIGN_OR_RETURN(const ucred peer, UnixPeer(socket));
   if (peer.uid == geteuid()) return peer;
   return absl::PermissionDeniedError(
-      absl::StrCat("the holder's socket belongs to user ", peer.uid));
+      absl::StrCat("the holder's socket belongs to user ", peer.uid, ", not to ", geteuid()));
 }
 
 // ---------------------------------------------------------------- the holder
@@ -87,7 +87,7 @@ class Holder {
 
   void Run() {
     while (IsWanted()) {
-      // The next agent waits until the one before is gone.
+      // The next agent waits until the preceding one is gone.
       pollfd wait = {agent_ ? agent_.get() : listener_.get(), POLLIN, 0};
       if (poll(&wait, 1, kBeatMs) <= 0) continue;
       if (agent_) {
@@ -129,7 +129,7 @@ class Holder {
   bool Obey(Message& message) {
     switch (message.kind) {
       case 'K':
-        // Without one there was no room for it here.
+        // Without a descriptor: this process had no room for it.
         kept_.erase(message.name);
         if (message.fd) kept_[message.name] = std::move(message.fd);
         return true;
@@ -151,7 +151,7 @@ class Holder {
   std::string path_;
   std::chrono::seconds patience_;
   ino_t inode_ = 0;
-  bool met_ = false;  // any agent
+  bool met_ = false;  // whether an agent has ever connected
   steady_clock::time_point alone_since_;
   std::map<std::string, UniqueFd> kept_;
 };
@@ -167,22 +167,21 @@ void CloseAllBut(int kept) {
   }
 }
 
-// The child of a child of the agent. `ready` gets a byte when it listens.
+// Runs in the grandchild of the agent. Writes a byte to `ready` once it listens.
 [[noreturn]] void BeHolder(const std::string& path, UniqueFd ready, std::chrono::seconds patience) {
   (void)prctl(PR_SET_NAME, "vxvde-holder");
-  // Neither the lock of the run-dir nor a log that somebody waits for the end of is to live on
-  // here.
+  // The holder must not keep the run-dir's lock, or a log whose end another process waits for.
   CloseAllBut(ready.get());
   const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int fd : {0, 1, 2}) (void)dup2(null.get(), fd);
-  // Nor the folder it was started in.
+  // Nor must it keep the folder in which it was started busy.
   if (path.front() == '/' && chdir("/") != 0) _exit(1);
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, nullptr);
   absl::StatusOr<UniqueFd> listener = ListenUnix(path, kBacklog);
   if (!listener.ok()) _exit(1);
-  // To keep a descriptor takes nothing. Without seccomp it is as good as with.
+  // Keeping a descriptor needs no privilege. Without seccomp the holder works just as well.
   if (!KeepCapabilities({}).ok()) _exit(1);
   RefuseSystemCalls(/*with_bpf=*/false).IgnoreError();
   Holder holder(*std::move(listener), path, patience);
@@ -201,7 +200,8 @@ absl::Status StartHolder(const std::string& path, std::chrono::seconds patience)
   if (child < 0) return ErrnoStatus(errno, "start a holder");
   if (child == 0) {
     here.Reset();
-    // Signals to the agent's process group are not for it, and its parent is to be init.
+    // setsid() and the second fork keep signals to the agent's process group away from it, and make
+    // init its parent.
     setsid();
     if (fork() == 0) BeHolder(path, std::move(there), patience);
     _exit(0);
@@ -216,7 +216,7 @@ absl::Status StartHolder(const std::string& path, std::chrono::seconds patience)
   return absl::OkStatus();
 }
 
-// And waits for its end, when all that it had is closed.
+// Kills it and waits for its end, when all its descriptors are closed.
 void Kill(pid_t holder) {
   const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, holder, 0)));
   (void)kill(holder, SIGKILL);
@@ -232,12 +232,12 @@ absl::StatusOr<std::map<std::string, UniqueFd>> List(const UniqueFd& socket) {
   while (true) {
     ASSIGN_OR_RETURN(Message message, ReceiveMessage(socket));
     if (message.kind == 'F') {
-      // Without one: there was no room for it here.
+      // Without a descriptor: this process had no room for it.
       if (message.fd) found[message.name] = std::move(message.fd);
     } else if (absl::StrCat(absl::string_view(&message.kind, 1), message.name) == kAnswerEnd) {
       return found;
     } else {
-      return absl::DataLossError("the holder speaks another language");
+      return absl::DataLossError("the holder sent a message of an unknown kind");
     }
   }
 }
@@ -267,7 +267,7 @@ absl::StatusOr<FdKeeper> OpenHolder(const std::string& run_dir, std::chrono::sec
     deaf = peer->pid;
     if (absl::IsDataLoss(found.status()) || absl::IsDeadlineExceeded(found.status())) break;
   }
-  // What it has must be given up, ports and taps: nobody else can open them meanwhile.
+  // Its descriptors must be closed: their ports and taps cannot be opened elsewhere meanwhile.
   if (deaf > 0) Kill(deaf);
   RETURN_IF_ERROR(StartHolder(path, patience));
   ASSIGN_OR_RETURN(UniqueFd socket, ConnectUnix(path, kPatienceOfAgent));

@@ -1,17 +1,17 @@
-// Holder: a tiny process of our own that keeps an agent's descriptors while there is no agent,
-// where no service manager does it. It is forked from the first agent of a run-dir before that has
-// any thread, into a session of its own, and listens on RUNDIR/hold.sock for the next one. Frames
-// wait in the kernel's queues meanwhile.
+// Holder: a tiny process that keeps an agent's descriptors while no agent runs, where no service
+// manager does that. The first agent of a run-dir forks it before it has any thread, into a session
+// of its own. It listens on RUNDIR/hold.sock for the next agent, and frames wait in the kernel's
+// queues meanwhile.
 //
-// It ends when its socket is gone from the run-dir, when it is alone and has nothing, and when it
-// has been alone for too long: then whoever sends to the pods shall see that nobody is there.
+// It ends when its socket is gone from the run-dir, when it has neither an agent nor descriptors,
+// or after a limit without an agent: senders to the pods must then see that the node is gone.
 //
-// Messages (SOCK_SEQPACKET, one agent at a time, only of our own user): a letter, then a name.
-//   agent  -> holder  K NAME  with a descriptor: keep it under that name, instead of what was
+// Messages (SOCK_SEQPACKET, one agent at a time, the same user only): a letter, then a name.
+//   agent  -> holder  K NAME  with a descriptor: keep it under that name, replacing a previous one
 //                     D NAME  drop it
-//                     L       say what there is
-//   holder -> agent   F NAME  with a descriptor, one for each that there is
-//                     E 1     that was all; the number is that of this protocol
+//                     L       list all
+//   holder -> agent   F NAME  with a descriptor, one message for each
+//                     E 1     end of the list; the number is the version of this protocol
 
 #ifndef VXVDE_AGENT_LIFECYCLE_HOLDER_H_
 #define VXVDE_AGENT_LIFECYCLE_HOLDER_H_
@@ -24,11 +24,11 @@
 
 namespace vxvde {
 
-// Alone for longer than this, it ends.
+// The time without an agent after which it ends.
 inline constexpr std::chrono::seconds kHolderPatience = std::chrono::minutes(10);
 
-// The holder of `run_dir`, which is locked: the one that is there, or a new one. One that is there
-// and does not answer as it should is killed. To be called before this process has any thread.
+// Connects to the holder of `run_dir`, or starts one. A holder that does not answer correctly is
+// killed. The caller has locked the run-dir. To be called before this process has any thread.
 absl::StatusOr<FdKeeper> OpenHolder(const std::string& run_dir,
                                     std::chrono::seconds patience = kHolderPatience);
 

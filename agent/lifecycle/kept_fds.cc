@@ -67,14 +67,14 @@ void KeptFds::Seal() {
 }
 
 void KeptFds::Ask(const std::function<absl::Status()>& keeper) {
-  // A keeper that misses a message goes on to keep the descriptor, and its port with it.
+  // A keeper that misses a message to drop a descriptor keeps it, and with it the port.
   const absl::Status status = RetryOnce(keeper);
   if (status.ok()) return;
   works_ = false;
   log_->Warn("descriptors not kept",
              {{"keeper", keeper_.what},
               {"error", std::string(status.message())},
-              {"effect", "a restart of this agent loses what waits in them; all else goes on"}});
+              {"effect", "a restart of this agent loses the frames that wait in them"}});
 }
 
 }  // namespace vxvde

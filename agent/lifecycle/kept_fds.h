@@ -1,6 +1,6 @@
-// KeptFds: the agent's FdStore. It knows what the agent before this one had kept and what is in use
-// now; where descriptors are while there is no agent is a FdKeeper's business: the service manager
-// (systemd's FileDescriptorStoreMax=) or a process of our own (holder.h).
+// KeptFds: the agent's FdStore. It knows which descriptors the preceding agent kept and which are
+// in use now. A FdKeeper holds them while no agent runs: the service manager (systemd's
+// FileDescriptorStoreMax=) or a process of the agent's own (holder.h).
 
 #ifndef VXVDE_AGENT_LIFECYCLE_KEPT_FDS_H_
 #define VXVDE_AGENT_LIFECYCLE_KEPT_FDS_H_
@@ -18,16 +18,16 @@
 
 namespace vxvde {
 
-// An error ends its use: what it has by then may or may not come back.
+// After an error it is not used any more; the descriptors stored so far may or may not come back.
 struct FdKeeper {
-  std::string what;                            // for people
-  std::map<std::string, UniqueFd> found = {};  // kept by the agent before
-  // Replaces what it has under that name.
+  std::string what;                            // its name in messages
+  std::map<std::string, UniqueFd> found = {};  // kept by the preceding agent
+  // Replaces a descriptor of that name.
   std::function<absl::Status(const std::string& name, int fd)> keep = {};
   std::function<absl::Status(const std::string& name)> drop = {};
 };
 
-// Called from any thread: a BackgroundCloser closes ports.
+// Any thread may call it: a BackgroundCloser closes ports.
 class KeptFds final : public FdStore {
  public:
   // Without `keep` and `drop` nothing is kept. `log` outlives it.
@@ -38,21 +38,21 @@ class KeptFds final : public FdStore {
   void Drop(Ticket ticket) override;
   void Forget(const std::string& name) override;
 
-  // What is not in use by now never will be. Returns how many were dropped.
+  // Drops the descriptors that are not in use by now. Returns their number.
   size_t DropUnused();
-  // This process ends: all stays kept as it is, whatever is closed from now on.
+  // This process ends: all descriptors stay kept, even if they are closed from now on.
   void Seal();
 
  private:
   struct Entry {
     UniqueFd found;                 // not taken yet
-    int taken = -1;                 // the number of what was taken
+    int taken = -1;                 // the number of the taken descriptor
     Ticket ticket = Ticket::kNone;  // in use
   };
   void Ask(const std::function<absl::Status()>& keeper);
 
   const Log* log_;
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;  // guards the following members
   FdKeeper keeper_;
   bool works_;
   std::map<std::string, Entry> entries_;

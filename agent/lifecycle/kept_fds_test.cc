@@ -35,7 +35,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-// A pipe, both ends: what is written to one can be read from wherever the other is.
+// A pipe with both ends: a message written to one is readable wherever the other one is.
 struct Pipe {
   Pipe() {
     std::array<int, 2> ends;
@@ -81,7 +81,7 @@ class KeptFdsTest : public testing::Test {
 
   std::vector<std::string> asked_;
   std::vector<std::string> lines_;
-  std::vector<absl::Status> answers_;  // the first ones
+  std::vector<absl::Status> answers_;  // the first answers
   absl::Status answer_ = absl::OkStatus();
   Log log_{[this](LogLevel, const std::string& line) { lines_.push_back(line); }};
   Pipe pipe_;
@@ -142,7 +142,7 @@ TEST_F(KeptFdsTest, WhatWasTakenIsTriedTwice) {
   EXPECT_EQ(tries, 4);
 }
 
-// A background thread closes a port, maybe after the next one of that name was opened.
+// A background thread may close a port after the next one of that name was opened.
 TEST_F(KeptFdsTest, AnEarlierOnesEndLeavesTheLaterOneAlone) {
   KeptFds kept(Keeper(), &log_);
   std::optional<KeptFd> first;
@@ -171,7 +171,7 @@ TEST_F(KeptFdsTest, AKeeperThatFailsIsReportedOnceAndLeftAlone) {
   EXPECT_THAT(lines_[0], testing::HasSubstr("descriptors not kept"));
 }
 
-// It would hold on to the port of a cloud that was left.
+// Otherwise it would hold the port of a cloud that was left.
 TEST_F(KeptFdsTest, AKeeperThatFailsOnceIsAskedAgain) {
   KeptFds kept(Keeper(), &log_);
   answers_ = {absl::ResourceExhaustedError("no buffer")};
@@ -192,12 +192,12 @@ TEST_F(KeptFdsTest, WithoutAKeeperNothingHappens) {
 class HolderTest : public testing::Test {
  protected:
   HolderTest() {
-    std::string pattern = "/tmp/holder.XXXXXX";  // a socket's path is short
+    std::string pattern = "/tmp/holder.XXXXXX";  // the path of a socket must be short
     folder_ = mkdtemp(pattern.data());
   }
   ~HolderTest() override { RemoveFolder(); }
 
-  // A holder that ends removes its socket meanwhile.
+  // An ending holder removes its socket meanwhile.
   void RemoveFolder() {
     std::error_code error;
     do {
@@ -244,7 +244,7 @@ TEST_F(HolderTest, WhatAnAgentHadTheNextOneGets) {
     ASSERT_TRUE(agent.drop("tap-1").ok());
     pipe.reader.Reset();
   }
-  // While there is no agent it can be written to, and waits.
+  // Without an agent it can be written to, and its content waits.
   ASSERT_EQ(write(pipe.writer.get(), "frame", 5), 5);
   const FdKeeper agent = Open();
   ASSERT_THAT(Names(agent), UnorderedElementsAre("unicast-14790"));
@@ -323,7 +323,7 @@ TEST_F(HolderTest, OneThatWasKilledIsReplaced) {
   EXPECT_THAT(Names(Open()), IsEmpty());
 }
 
-// Whatever else listens there may have ports and taps that only its end gives up.
+// Another program that listens there may hold ports and taps until it ends.
 TEST_F(HolderTest, OneThatDoesNotAnswerAsItShouldIsKilled) {
   std::array<int, 2> ends;
   ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);

@@ -8,7 +8,7 @@ namespace vxvde {
 
 absl::Status DropPrivileges(bool taps_wait, bool with_bpf, const Log& log) {
   if (taps_wait) {
-    log.Warn("privileges kept", {{"reason", "taps of pods are still to be opened"}});
+    log.Warn("privileges kept", {{"reason", "taps of pods could not be opened yet"}});
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(KeepCapabilities(kCapabilitiesToRun));

@@ -18,9 +18,9 @@ inline constexpr Capabilities kCapabilitiesToStart = {
 inline constexpr Capabilities kCapabilitiesToRun = {CAP_NET_ADMIN, CAP_NET_RAW,
                                                     CAP_NET_BIND_SERVICE, CAP_BPF};
 
-// Gives up what only the start needs, once the kernel datapath is loaded and the taps in the
-// namespaces of pods are open. `taps_wait`: some could not be opened; the next attempt enters
-// namespaces again, so nothing is given up. `with_bpf`: the agent keeps changing eBPF maps.
+// Gives up the privileges that only the start needs, once the kernel datapath is loaded and the
+// taps in the namespaces of pods are open. `taps_wait`: some could not be opened; the next attempt
+// enters namespaces again, so nothing is given up. `with_bpf`: the agent will change eBPF maps.
 absl::Status DropPrivileges(bool taps_wait, bool with_bpf, const Log& log);
 
 }  // namespace vxvde

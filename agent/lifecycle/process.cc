@@ -23,7 +23,7 @@
 namespace vxvde {
 namespace {
 
-// Begins the names of stored descriptors. Sockets that the service manager opened have other names.
+// Prefix of stored descriptors' names. Sockets that the service manager opened have other names.
 constexpr char kKeptPrefix[] = "kept-";
 
 absl::Status MakeFolders(const std::string& path) {
@@ -50,7 +50,7 @@ absl::StatusOr<UniqueFd> LockRunDir(const std::string& run_dir) {
     return absl::AlreadyExistsError(absl::StrCat(
         "another agent (process ",
         n > 0 ? absl::StripSuffix(absl::string_view(text, static_cast<size_t>(n)), "\n") : "?",
-        ") has ", run_dir, "; stop it, or use another --run-dir"));
+        ") uses ", run_dir, "; stop it, or give another --run-dir"));
   }
   const std::string pid = absl::StrCat(getpid(), "\n");
   if (ftruncate(lock.get(), 0) != 0 ||
@@ -95,8 +95,8 @@ absl::Status NotifyServiceManager(const std::string& state, int fd) {
 }
 
 // systemd keeps several descriptors under one name, so the old one is removed first. Without
-// FDPOLL=0 it closes descriptors with a pending error, as that of a packet socket whose interface
-// goes down.
+// FDPOLL=0 it closes descriptors with a pending error, such as a packet socket whose interface goes
+// down.
 absl::Status StoreFd(const std::string& name, int fd) {
   RETURN_IF_ERROR(UnstoreFd(name));
   return NotifyServiceManager(absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", kKeptPrefix, name), fd);

@@ -14,8 +14,8 @@
 
 namespace vxvde {
 
-// Makes the folder, and those above it, with mode 0755 and takes its lock, which lasts as long as
-// the descriptor. AlreadyExists: another agent has the lock; the message names its process.
+// Creates the folder and its parents with mode 0755 and takes its lock, which lasts as long as the
+// descriptor. AlreadyExists: another agent has the lock; the message names its process.
 absl::StatusOr<UniqueFd> LockRunDir(const std::string& run_dir);
 
 // Raises the limit of open descriptors to the maximum. Each port takes one, and the limit of a
@@ -28,8 +28,8 @@ absl::StatusOr<UniqueFd> SignalFd();
 // The next pending signal, if any.
 std::optional<int> NextSignal(const UniqueFd& signals);
 
-// Sends `state`, such as "READY=1", and `fd` with it unless it is negative (sd_notify(3)). OK as
-// well if there is no service manager: $NOTIFY_SOCKET is not set.
+// Sends `state`, such as "READY=1", with `fd` unless it is negative (sd_notify(3)). Also OK if
+// there is no service manager: $NOTIFY_SOCKET is not set.
 absl::Status NotifyServiceManager(const std::string& state, int fd = -1);
 
 // Writes one newline to `fd` and closes it.
@@ -43,13 +43,13 @@ absl::StatusOr<InheritedFds> TakeInherited();
 // Those of them that an earlier agent stored with the service manager.
 std::map<std::string, UniqueFd> TakeKept(InheritedFds& inherited);
 
-// Of the rest, the SOCK_SEQPACKET unix socket on which the service manager listens at `path`, if
-// there is one. InvalidArgument: there is something else.
+// The SOCK_SEQPACKET unix socket among the rest on which the service manager listens at `path`, if
+// there is one. InvalidArgument: there is anything else.
 absl::StatusOr<std::optional<UniqueFd>> InheritedSocket(InheritedFds inherited,
                                                         const std::string& path);
 
-// Stores a descriptor with the service manager under a name, in place of another one, or removes it
-// (sd_notify(3), FDSTORE).
+// Stores a descriptor with the service manager under a name, replacing a previous one, or removes
+// it (sd_notify(3), FDSTORE).
 absl::Status StoreFd(const std::string& name, int fd);
 absl::Status UnstoreFd(const std::string& name);
 

@@ -114,8 +114,8 @@ void SetListenEnvironment(bool our_pid, const std::string& fds, const std::strin
   setenv("LISTEN_FDNAMES", names.c_str(), /*overwrite=*/1);
 }
 
-// The descriptor has to be number 3, and LISTEN_PID that of the process, so each case runs in a
-// child of its own. Its exit code: 0 none, 1 inherited, 2 refused.
+// The descriptor must be number 3, and LISTEN_PID must be that of the process, so each case runs in
+// a child of its own. Exit code: 0 none, 1 inherited, 2 refused.
 int InheritIn(int type, const std::string& bound_to, const std::string& fds, bool our_pid,
               const std::string& path) {
   const pid_t child = fork();

@@ -62,7 +62,8 @@ void SignalHandler::Stop(int signal) {
   stopping_ = true;
   log_->Info("stopping", {{"signal", strsignal(signal)}});
   Notify(*log_, "STOPPING=1");
-  // gRPC never ends if it could not start one of its threads; all else can as by kill -9.
+  // gRPC never ends if it could not start one of its threads. SIGALRM then ends the process; for
+  // all other parts that is equivalent to kill -9.
   alarm(kMaxStopSeconds);
   try {
     ending_calls_ = std::thread([this] {

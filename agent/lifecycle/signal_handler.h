@@ -1,5 +1,5 @@
-// SignalHandler: SIGHUP reloads; SIGTERM and SIGINT stop the loop, after the calls of clients have
-// been ended. It tells the service manager of both.
+// SignalHandler: SIGHUP reloads; SIGTERM and SIGINT end the calls of clients and then stop the
+// loop. It notifies the service manager of both.
 
 #ifndef VXVDE_AGENT_LIFECYCLE_SIGNAL_HANDLER_H_
 #define VXVDE_AGENT_LIFECYCLE_SIGNAL_HANDLER_H_

@@ -36,7 +36,7 @@ struct AddressConflict {
   std::string lease;   // of the pod
   MacAddress mac;      // of the pod
   MacAddress other;    // of the other station
-  std::string where;   // the other station's place: "peer 192.0.2.1:14790" or "port 3"
+  std::string where;   // location of the other station: "peer 192.0.2.1:14790" or "port 3"
   uint64_t count = 0;  // of the other station's announcements
   Duration first{};    // since the first one
   Duration last{};     // since the last one
@@ -49,7 +49,7 @@ struct PoolSnapshot {
   uint64_t occupied = 0;
   uint64_t kept = 0;
   uint64_t spare = 0;
-  uint64_t others = 0;     // lately heard in use elsewhere
+  uint64_t others = 0;     // recently heard in use elsewhere
   bool exhausted = false;  // the last search found no free address
 };
 

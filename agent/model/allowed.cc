@@ -23,7 +23,7 @@ constexpr std::array<RoleName, 3> kRoles = {{
     {Allowed::Role::kAll, "all"},
 }};
 
-// Six pairs, which are no IPv6 address: that has eight groups, or two colons in a row.
+// Six pairs cannot be an IPv6 address, which has eight groups or two successive colons.
 bool LooksLikeMac(absl::string_view text) {
   return text.size() >= 17 && (text.size() == 17 || text[17] == '/') &&
          (text[2] == ':' || text[2] == '-') && text[5] == text[2] && text[8] == text[2] &&

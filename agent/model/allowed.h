@@ -1,5 +1,5 @@
-// What people allow a port to send beside what is its own, and the guard that this makes. Pure.
-// docs/OPERATIONS.md, "Port security", has the grammar; plugin/cloud/guard.h what is checked.
+// Exceptions from port security, and the guard that they produce. Pure. docs/OPERATIONS.md, "Port
+// security", has the grammar; plugin/cloud/guard.h has the checks.
 
 #ifndef VXVDE_AGENT_MODEL_ALLOWED_H_
 #define VXVDE_AGENT_MODEL_ALLOWED_H_
@@ -22,7 +22,7 @@ class Allowed {
   enum class Role {
     kDhcpServer,
     kRouter,
-    kAll,  // whatever it wants
+    kAll,  // anything
   };
 
   // "00:00:5e:00:01:0a", "00:00:5e:00:01:00/40", "10.42.0.200", "10.43.0.0/24", "dhcp-server",
@@ -30,7 +30,7 @@ class Allowed {
   static absl::StatusOr<Allowed> Parse(absl::string_view text);
   std::string ToString() const;
 
-  // Whoever may allow this may allow `other`.
+  // Whether permission for this entry includes `other`.
   bool Covers(const Allowed& other) const;
   void AddTo(PortGuard& guard) const;
 
@@ -43,16 +43,16 @@ class Allowed {
   What what_;
 };
 
-// In one list.
+// Entries of one list, at most.
 inline constexpr size_t kMaxAllowed = 64;
 
-// Each of `texts`.
+// Parses each of `texts`.
 absl::StatusOr<std::vector<Allowed>> ParseAllowed(const std::vector<std::string>& texts);
 std::vector<std::string> FormatAllowed(const std::vector<Allowed>& list);
 
-// Of a port with these addresses, in a cloud where agents keep order in `subnets`. In a family in
-// which it has an address, it may say that it has that one; in another, any that is not of
-// `subnets`.
+// The guard of a port with these addresses, in a cloud whose agents assign the addresses of
+// `subnets`. In a family in which the port has an address, it may claim that address; in another
+// one, any address outside of `subnets`.
 PortGuard MakeGuard(const std::vector<IpPrefix>& addresses, const std::vector<IpPrefix>& subnets,
                     const std::vector<Allowed>& allow);
 

@@ -1,5 +1,5 @@
-// Values that name an attachment and say what it publishes. The contracts of several rooms use
-// them.
+// Values that name an attachment and describe the ports that it publishes. The contracts of several
+// rooms use them.
 
 #ifndef VXVDE_AGENT_MODEL_ATTACHMENT_H_
 #define VXVDE_AGENT_MODEL_ATTACHMENT_H_
@@ -27,19 +27,20 @@ struct PortMapping {
   uint16_t host_port = 0;
   uint16_t container_port = 0;
   std::string protocol;  // "tcp", "udp" or "sctp"
-  // At which address of the node; the unspecified one: at all of its family; absent: at all.
+  // The node's address at which it is published. Unspecified: all addresses of its family; absent:
+  // all.
   std::optional<IpAddress> host_ip;
 
   friend bool operator==(const PortMapping&, const PortMapping&) = default;
 };
 
-// The attachment behind a port as the runtime names it, or the node itself (mode "node").
+// The attachment of a port, named as the runtime does, or the node itself (mode "node").
 struct AttachmentInfo {
   std::string id;       // AttachmentId
   std::string network;  // CNI network name
   std::string container_id;
   std::string ifname;
-  std::string main_ifname;    // of its ADD
+  std::string main_ifname;    // interface name of its ADD
   std::string pod_namespace;  // empty outside Kubernetes
   std::string pod_name;
   std::string caller = "cni";  // or "netavark"
@@ -47,10 +48,10 @@ struct AttachmentInfo {
   std::string host_ifname;     // empty for taps
   std::string netns;           // path
   std::vector<IpPrefix> addresses;
-  std::vector<std::string> allow = {};  // to send beside what is its own
+  std::vector<std::string> allow = {};  // exceptions from port security
   CloudKey cloud;
-  PortId port = PortId::kNone;  // kNone: recorded, but not attached now
-  std::string problem;          // why not attached; empty when it is
+  PortId port = PortId::kNone;  // kNone: recorded, but without a port now
+  std::string problem;          // why it has no port; empty if it has one
 };
 
 }  // namespace vxvde

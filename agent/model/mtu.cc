@@ -43,8 +43,8 @@ uint32_t GsoMaxSize(int pod_mtu, bool fast) {
   if (fast) return 0;
   const int datagram = kVxvdeHeader + kEthernetHeader + pod_mtu;
   const int segments = std::clamp(kMaxDatagram / datagram, 1, kMaxSegments);
-  // The smallest payload of a full TCP segment: IPv6 (40) and TCP with timestamps (32). Larger
-  // ones make fewer segments. The kernel takes its own MAX_TCP_HEADER off as well.
+  // The smallest payload of a full TCP segment: IPv6 (40 bytes of header) and TCP with timestamps
+  // (32). Larger payloads make fewer segments. The kernel subtracts its own MAX_TCP_HEADER as well.
   const int payload = std::max(pod_mtu - 72, 8);
   return static_cast<uint32_t>(segments * payload);
 }

@@ -1,4 +1,4 @@
-// What follows for a pod's interface from the MTU of the uplink. Pure.
+// The MTU and the GSO size of a pod's interface, derived from the MTU of the uplink. Pure.
 
 #ifndef VXVDE_AGENT_MODEL_MTU_H_
 #define VXVDE_AGENT_MODEL_MTU_H_
@@ -15,19 +15,19 @@ int Encapsulation(const IpAddress& group);
 
 inline constexpr int kMinPodMtu = 68;            // RFC 791, section 3.2
 inline constexpr int kMinPodMtuWithIpv6 = 1280;  // RFC 8200, section 5
-// One frame is one datagram of at most 65,507 bytes (IPv4), whatever the wire carries in one piece.
+// One frame is one datagram of at most 65,507 bytes (IPv4), even if the wire fragments it.
 inline constexpr int kMaxPodMtu = 65507 - 8 - 14;
 
-// `requested`, or else `of_cloud`, or else what the uplink carries without fragments; 0 means
-// "not said". More than the uplink carries is legal: real members do it, in outer fragments.
-// Refused (kMtuImpossible) outside [kMinPodMtu, kMaxPodMtu].
+// `requested`, else `of_cloud`, else the size that the uplink carries without fragments; 0 means
+// "not given". A larger MTU than the uplink's is legal: real members send outer fragments. Refused
+// (kMtuImpossible) outside [kMinPodMtu, kMaxPodMtu].
 absl::StatusOr<int> PodMtu(uint32_t requested, int of_cloud, int uplink_mtu,
                            const IpAddress& group);
 
-// IFLA_GSO_MAX_SIZE of a pod's interface: the largest size for which a TCP super-frame becomes
-// at most 64 datagrams and 65,507 bytes, so one UDP_SEGMENT send (Linux net/ipv4/udp.c,
-// UDP_MAX_SEGMENTS). A larger one would still pass, in two sends.
-// `fast`: the cloud has a fast path, which takes what the kernel makes: 0, its own size.
+// IFLA_GSO_MAX_SIZE of a pod's interface: the largest size for which a TCP super-frame becomes at
+// most 64 datagrams and 65,507 bytes, which is one UDP_SEGMENT send (Linux net/ipv4/udp.c,
+// UDP_MAX_SEGMENTS). A larger super-frame would take two sends. `fast`: the cloud has a kernel
+// datapath, which takes super-frames of the kernel's own size: 0.
 uint32_t GsoMaxSize(int pod_mtu, bool fast);
 
 }  // namespace vxvde

@@ -34,12 +34,12 @@ TEST(PodMtu, RefusesWhatIsImpossible) {
     EXPECT_EQ(refusal.code, static_cast<uint32_t>(AttachError::kMtuImpossible)) << mtu;
     EXPECT_THAT(refusal.message, HasSubstr(std::to_string(mtu)));
   }
-  EXPECT_FALSE(PodMtu(0, 0, 100, kGroup4).ok());  // 50 would be left
+  EXPECT_FALSE(PodMtu(0, 0, 100, kGroup4).ok());  // would leave 50
   EXPECT_TRUE(PodMtu(68, 0, 1500, kGroup4).ok());
   EXPECT_TRUE(PodMtu(65485, 0, 1500, kGroup4).ok());
 }
 
-// What the kernel makes of it: it takes MAX_TCP_HEADER (320 at most) + 1 off for the largest
+// The kernel's own computation: it subtracts MAX_TCP_HEADER (at most 320) + 1 for the largest
 // payload (Linux net/core/sock.c, sk_dst_gso_max_size), and cuts that into segments of one MSS.
 TEST(GsoMaxSize, OneSuperFrameFitsOneSend) {
   for (int mtu = kMinPodMtu; mtu <= kMaxPodMtu; ++mtu) {

@@ -1,4 +1,4 @@
-// What people and programs are shown of a node: plain structs, taken in one turn of the event loop.
+// The state of a node for status and metrics: plain structs, taken in one turn of the event loop.
 // The gRPC services, the metrics and vxvdectl read this one snapshot.
 
 #ifndef VXVDE_AGENT_MODEL_NODE_SNAPSHOT_H_
@@ -16,24 +16,23 @@
 namespace vxvde {
 
 struct CloudInfo {
-  std::string name;  // from the configuration; else the locator
+  std::string name;  // from the configuration, or the locator
   std::string vnl;   // canonical
   CloudSnapshot state;
   std::string datapath;         // "kernel" or "user"
-  std::string datapath_reason;  // why not the kernel; empty when it is
+  std::string datapath_reason;  // why it is not "kernel"; empty if it is
 };
 
-// What did not agree with the kernel, or with itself, and was put in order: since the agent
-// started.
+// Repairs of differences between the run-dir and the kernel since the agent started.
 struct Reconciled {
-  uint64_t looks = 0;          // at the kernel
+  uint64_t looks = 0;          // comparisons with the kernel
   uint64_t attachments = 0;    // ended, because their interface or namespace was gone without a DEL
   uint64_t links = 0;          // deleted, because their ADD had died
-  uint64_t leases = 0;         // of nobody, given back
-  uint64_t dels = 0;           // queued while no agent answered, and done
-  uint64_t records = 0;        // written anew from their copies
+  uint64_t leases = 0;         // released, because no attachment used them
+  uint64_t dels = 0;           // queued while no agent answered, and carried out
+  uint64_t records = 0;        // rewritten from their copies
   uint64_t unreadable = 0;     // files of the run-dir that were set aside
-  uint64_t unknown_links = 0;  // not a count: those that are there now, left alone
+  uint64_t unknown_links = 0;  // a gauge: links that exist now and are left alone
 };
 
 struct NodeSnapshot {
@@ -44,7 +43,7 @@ struct NodeSnapshot {
   std::vector<AttachmentInfo> attachments;  // by id
   std::vector<AllocatorSnapshot> ipam;      // of joined clouds
   Reconciled reconciled = {};
-  std::string warning = {};  // what is wrong with the node as a whole; empty when nothing is
+  std::string warning = {};  // a problem of the node as a whole; empty if there is none
 };
 
 }  // namespace vxvde

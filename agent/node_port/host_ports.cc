@@ -50,7 +50,8 @@ void HostPorts::Start() {
     parts_.log->Info(
         "node port removed",
         {{"cloud", cloud.ToString()},
-         {"reason", status.ok() ? "nobody wants it any more" : std::string(status.message())}});
+         {"reason", status.ok() ? "neither the configuration nor an attachment needs it"
+                                : std::string(status.message())}});
     if (status.ok()) parts_.claims->Release(lease);
   }
 }

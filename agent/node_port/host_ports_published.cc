@@ -58,9 +58,10 @@ absl::Status HostPorts::AsRefusal(const absl::Status& status) {
   if (absl::IsPermissionDenied(status)) {
     return Refuse(
         kCniInvalidConfig,
-        absl::StrCat("the agent may not give the node a port of its own: ", status.message()),
+        absl::StrCat("the agent is not permitted to create the node's own port: ",
+                     status.message()),
         "run the agent with CAP_NET_ADMIN in the node's network namespace (not rootless), "
-        "or leave out `gateway:` and published ports");
+        "or remove `gateway:` and publish no ports");
   }
   if (absl::IsAlreadyExists(status)) {
     return Refuse(kCniInvalidConfig, status.message(),
@@ -119,7 +120,7 @@ absl::Status HostPorts::Publish(const Publication& publication) {
                      : mapping.host_ip->is_v6()   ? "IPv6 "
                                                   : "IPv4 ",
                      "address"),
-        "give the container one, or leave the port out");
+        "give the container one, or do not publish the port");
   }
   std::optional<Publication> before;
   if (const auto found = publications_.find(publication.id); found != publications_.end()) {
@@ -193,7 +194,7 @@ void HostPorts::KeepFirewall() {
   if (status.ok()) return;
   if (firewall_problem_ != status.message()) {
     firewall_problem_ = std::string(status.message());
-    parts_.log->Error("nftables not as they should be", {{"error", firewall_problem_}});
+    parts_.log->Error("nftables rules not applied", {{"error", firewall_problem_}});
   }
   RetrySoon();
 }

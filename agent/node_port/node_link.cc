@@ -120,7 +120,7 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
     ASSIGN_OR_RETURN(ends.of_switch, Find(netlink, spec.switch_ifname));
     if (!ends.node.has_value() || !ends.of_switch.has_value()) {
       return absl::UnavailableError(
-          absl::StrCat("interface ", spec.ifname, " went as soon as it was made"));
+          absl::StrCat("interface ", spec.ifname, " was deleted right after it was created"));
     }
   }
   LinkChange node;
@@ -149,7 +149,7 @@ std::string NodeIfName(absl::string_view cloud_name) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_';
   });
   if (name && whole.size() <= kMaxIfName) return whole;
-  const std::string hash = AttachmentId("node", cloud_name, "");
+  const std::string hash = NameHash("node", cloud_name, "");
   if (!name) return absl::StrCat("vx-", hash.substr(0, 12));
   return absl::StrCat(whole.substr(0, kMaxIfName - 1 - kHashDigits), "-",
                       hash.substr(0, kHashDigits));
@@ -160,7 +160,7 @@ std::string NodeAlias(const CloudKey& cloud) {
 }
 
 std::string NodeSwitchIfName(const CloudKey& cloud) {
-  return HostIfName(AttachmentId("node", cloud.ToString(), "switch"));
+  return HostIfName(NameHash("node", cloud.ToString(), "switch"));
 }
 
 absl::StatusOr<NodeLinkKernel> KernelNodeLinks(const std::string& proc_sys) {

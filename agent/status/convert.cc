@@ -53,7 +53,7 @@ const PortSnapshot* FindPort(const CloudInfo& cloud, PortId id) {
   return it != ports.end() && it->id == id ? &*it : nullptr;
 }
 
-// `cloud`: where to find the port's name; may be null.
+// `cloud`: supplies the port's name; may be null.
 void Set(v1::Location* out, const Location& value, const CloudInfo* cloud) {
   if (const Peer* peer = std::get_if<Peer>(&value)) {
     out->set_peer(peer->ToString());
@@ -67,9 +67,9 @@ void Set(v1::Location* out, const Location& value, const CloudInfo* cloud) {
 
 // ---- pages -----------------------------------------------------------------------------
 //
-// A row has a key: bytes that sort as the rows do. A token says which list and filter it
-// belongs to and the key of the last row that was sent; the next page starts behind it,
-// whether that row still exists or not.
+// The key of a row is a string of bytes that sorts as the rows do. A token contains the list and
+// the filter that it belongs to, and the key of the last row that was sent. The next page starts
+// behind that key, even if its row no longer exists.
 
 std::string BigEndian(uint64_t value, int bytes) {
   std::string out;
@@ -79,7 +79,7 @@ std::string BigEndian(uint64_t value, int bytes) {
 
 std::string Bytes(std::span<const uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
 
-// Names are free of NUL, so "a" sorts before "ab" whatever follows.
+// Names are free of NUL, so "a" sorts before "ab" regardless of the bytes that follow.
 std::string Key(const std::string& cloud, const std::string& rest) {
   return absl::StrCat(cloud, absl::string_view("\0", 1), rest);
 }
@@ -92,7 +92,7 @@ size_t PageSize(int32_t asked) {
   return asked == 0 ? kDefaultPageSize : static_cast<size_t>(std::min(asked, kMaxPageSize));
 }
 
-// Of rows [first, last); the token is empty when nothing follows.
+// The rows [first, last). The token is empty if no row follows.
 struct Page {
   size_t first = 0;
   size_t last = 0;
@@ -136,7 +136,7 @@ absl::StatusOr<Page> Paginate(const std::vector<Row>& rows, absl::string_view li
 
 using Clouds = std::vector<const CloudInfo*>;
 
-// By name; `filter` is a name or canonical locator, empty for all.
+// Sorted by name. `filter` is a name or a canonical locator; empty selects all.
 absl::StatusOr<Clouds> Select(const NodeSnapshot& node, const std::string& filter) {
   Clouds clouds;
   for (const CloudInfo& cloud : node.clouds) {
@@ -148,7 +148,7 @@ absl::StatusOr<Clouds> Select(const NodeSnapshot& node, const std::string& filte
         [](std::string* out, const CloudInfo& cloud) { absl::StrAppend(out, cloud.name); });
     return absl::NotFoundError(
         absl::StrCat("no cloud '", filter, "' is joined on this node; joined: ",
-                     names.empty() ? "none (a cloud is joined with its first port)" : names));
+                     names.empty() ? "none (the agent joins a cloud with its first port)" : names));
   }
   std::sort(clouds.begin(), clouds.end(),
             [](const CloudInfo* a, const CloudInfo* b) { return a->name < b->name; });
@@ -216,26 +216,26 @@ v1::Cloud ToCloud(const CloudInfo& cloud) {
   return out;
 }
 
-// Why `port` of `cloud` is not fast; empty when it is.
+// The reason why `port` of `cloud` is not in the kernel datapath; empty if it is.
 std::string WhyNotFast(const CloudInfo& cloud, const PortSnapshot& port) {
   if (port.fast) return "";
   if (!port.why_not_fast.empty()) return port.why_not_fast;
   if (cloud.state.fast_port == 0) return cloud.datapath_reason;
-  return "it is new: the kernel takes over in a moment";
+  return "the port is new: the kernel datapath takes over in a moment";
 }
 
-// What people should know of `port`; empty when all is well.
+// A problem of `port` for operators; empty if there is none.
 std::string ProblemOf(const PortSnapshot& port) {
   if (port.blocked <= Duration{}) return "";
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(port.blocked).count();
   return absl::StrCat("in a loop: nothing is flooded to or from it for ", seconds,
-                      " s; end the bridge behind it");
+                      " s; remove the bridge behind it");
 }
 
 // A port, an attachment, or both.
 struct PortRow {
   std::string cloud;
-  const CloudInfo* info = nullptr;  // with `port`
+  const CloudInfo* info = nullptr;  // set with `port`
   const PortSnapshot* port = nullptr;
   const AttachmentInfo* attachment = nullptr;
 
@@ -266,7 +266,7 @@ std::vector<PortRow> PortRows(const NodeSnapshot& node, const Clouds& clouds, bo
     });
     if (it != clouds.end()) {
       rows.push_back({(*it)->name, *it, nullptr, &attachment});
-    } else if (all_clouds) {  // its cloud could not be joined, so it has no name here
+    } else if (all_clouds) {  // the cloud could not be joined, so it has no name here
       rows.push_back({attachment.cloud.ToString(), nullptr, nullptr, &attachment});
     }
   }
@@ -382,7 +382,7 @@ v1::MulticastGroup ToGroup(const GroupRow& row) {
 
 struct DropRow {
   const CloudInfo* cloud;
-  const PortSnapshot* port;  // null: the cloud's own
+  const PortSnapshot* port;  // null: counted at the cloud
   Drop reason;
   uint64_t count;
 
@@ -417,7 +417,7 @@ v1::DropEntry ToDropEntry(const DropRow& row) {
   return out;
 }
 
-// One page of `rows`, each turned by `to` and put where `add` says.
+// One page of `rows`. `to` converts each row, and `add` returns the message to fill.
 template <typename Response, typename Request, typename Row, typename Add>
 absl::StatusOr<Response> PageOf(const std::vector<Row>& rows, const Request& request,
                                 absl::string_view cloud, Add add) {
@@ -509,7 +509,7 @@ absl::StatusOr<v1::ListFdbResponse> ToResponse(const NodeSnapshot& node,
                                      });
 }
 
-// What is wrong with the request is left to ToResponse to say.
+// ToResponse reports errors of the request.
 void AddStations(const NodeView& view, const v1::ListFdbRequest& request, NodeSnapshot& node) {
   if (request.page_size() < 0) return;
   std::string token;
@@ -517,7 +517,7 @@ void AddStations(const NodeView& view, const v1::ListFdbRequest& request, NodeSn
   const std::string prefix =
       TokenPrefix(v1::ListFdbResponse::descriptor()->name(), request.cloud());
   const std::string after = token.starts_with(prefix) ? token.substr(prefix.size()) : "";
-  // One more than the page has: that there is a next one.
+  // One more than the page holds, to detect a following page.
   size_t left = PageSize(request.page_size()) + 1;
   for (CloudInfo& cloud : node.clouds) {
     const bool wanted =

@@ -1,4 +1,4 @@
-// What happens in the switch -> agent/api/status.proto.
+// Events of the switch -> agent/api/status.proto.
 
 #include <chrono>
 #include <string>

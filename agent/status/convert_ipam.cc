@@ -1,4 +1,4 @@
-// The agent's own addresses -> agent/api/status.proto.
+// Addresses that the agent assigns -> agent/api/status.proto.
 
 #include <algorithm>
 #include <map>
@@ -23,7 +23,7 @@ v1::HeldAddress::Use ToUse(HeldAddress::Use use) {
   return v1::HeldAddress::USE_UNSPECIFIED;
 }
 
-// Who has what, by lease: an address that a pod brought has no other owner.
+// The owners of addresses, by lease. An address that a pod brought has no other owner.
 std::map<std::string, std::string> Owners(const NodeSnapshot& node) {
   std::map<std::string, std::string> owners;
   for (const AttachmentInfo& attachment : node.attachments) {

@@ -21,7 +21,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-// `message` must be exactly what `text` (text format) says.
+// `message` must equal `text` (text format).
 template <typename Message>
 void ExpectProto(const Message& message, const std::string& text) {
   Message expected;
@@ -209,7 +209,7 @@ TEST(Filter, UnknownCloudIsNamedBesideTheKnownOnes) {
   EXPECT_THAT(std::string(response.status().message()), HasSubstr("blue, green"));
 }
 
-// Every list, one row a page: each row once, in the order of the whole list.
+// Every list, with one row a page: each row appears once, in the order of the whole list.
 template <typename Request, typename Rows>
 void ExpectPagesAddUp(Rows rows) {
   const NodeSnapshot node = SampleNode();
@@ -238,7 +238,7 @@ TEST(Paging, AddsUp) {
   ExpectPagesAddUp<v1::ListDropsRequest>([](const auto& response) { return response.drops(); });
 }
 
-// The pages of stations, of which only those are asked for that a page needs.
+// Pages of stations. Only the stations that a page needs are requested.
 TEST(Paging, OfStationsAddsUpWithWhatIsAskedForEachPage) {
   FakeNode view;
   view.node.clouds[1].state.stations = {{Mac(2), PortId{7}, false, 1s}, {Mac(7), PortId{7}, true}};

@@ -21,8 +21,8 @@ void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud
           "loop",
           {{"cloud", cloud},
            {"port", port},
-           {"seen", "frames of other ports come from it"},
-           {"effect", "nothing is flooded to or from it for 30 s; end the bridge behind it"}});
+           {"seen", "frames of other ports arrive from it"},
+           {"effect", "nothing is flooded to or from it for 30 s; remove the bridge behind it"}});
     case Kind::kStorm:
       if (event.port != PortId::kNone) {
         return log.Warn("storm", {{"cloud", cloud}, {"port", port}});
@@ -33,7 +33,7 @@ void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud
                       {{"cloud", cloud},
                        {"mac", mac},
                        {"at", peer.empty() ? absl::StrCat("port ", port) : peer},
-                       {"reason", "it moves too often: a loop, or a MAC used twice"}});
+                       {"reason", "it moves too often: a loop, or a MAC address in use twice"}});
     case Kind::kPortAdded:
       return log.Debug("port added", {{"cloud", cloud}, {"port", port}});
     case Kind::kPortRemoved:

@@ -1,4 +1,4 @@
-// The log's line for an event of the switch. Pure. docs/OPERATIONS.md explains the lines.
+// Logs events of the switch. Pure. docs/OPERATIONS.md explains the lines.
 
 #ifndef VXVDE_AGENT_STATUS_EVENT_LOG_H_
 #define VXVDE_AGENT_STATUS_EVENT_LOG_H_
@@ -10,8 +10,8 @@
 
 namespace vxvde {
 
-// `cloud` is its name for people. What an operator has to look at is a warning; what happens with
-// every pod, peer and station is for debugging.
+// `cloud` is the name of the cloud. Events that an operator should examine are warnings; those of
+// every pod, peer and station are for debugging.
 void LogEvent(const Log& log, const SwitchEvent& event, const std::string& cloud);
 
 }  // namespace vxvde

@@ -22,11 +22,11 @@ LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attach
       warning_(std::move(warning)),
       started_(loop->now()) {}
 
-// Why `cloud` is forwarded by this program; empty when the kernel does it.
+// The reason why the agent forwards the frames of `cloud` itself; empty if the kernel does.
 std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
   if (cloud.fast_port != 0) return "";
   if (cloud.options.datapath == Datapath::kUser) {
-    return "`datapath: user` was configured when it was joined";
+    return "`datapath: user` was configured when the cloud was joined";
   }
   return why_not_fast_.empty() ? cloud.why_not_fast : why_not_fast_;
 }
@@ -66,14 +66,14 @@ absl::StatusOr<Explanation> LiveNode::Explain(const std::string& cloud, const Ma
     const absl::StatusOr<CloudConfig> config = ParseVnl(cloud, group_id_);
     if (!config.ok()) {
       return absl::NotFoundError(
-          absl::StrCat("there is no cloud \"", cloud, "\" on this node, and it is no locator"));
+          absl::StrCat("\"", cloud, "\" is neither a cloud of this node nor a locator"));
     }
     key = config->key;
   }
   const absl::StatusOr<CloudHandle*> handle = switch_->Find(key);
   if (!handle.ok()) {
     return absl::NotFoundError(
-        absl::StrCat("cloud \"", cloud, "\" is not joined: no port of this node is on it"));
+        absl::StrCat("cloud \"", cloud, "\" is not joined: this node has no port on it"));
   }
   return (*handle)->Explain(source, destination);
 }

@@ -15,8 +15,8 @@ namespace vxvde {
 
 class LiveNode final : public NodeView {
  public:
-  // All of them outlive it. `why_not_fast`: why this node has no fast path; empty when it has one.
-  // `warning`: what is wrong with the node as a whole; empty when nothing is.
+  // All of these outlive it. `why_not_fast`: why this node has no kernel datapath; empty if it has
+  // one. `warning`: a problem of the node as a whole; empty if there is none.
   LiveNode(
       const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
       const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,

@@ -13,7 +13,7 @@ using testing::SizeIs;
 
 class LiveNodeTest : public AttachmentsTest {
  protected:
-  ~LiveNodeTest() override { agent_.reset(); }  // before the fast path
+  ~LiveNodeTest() override { agent_.reset(); }  // before the kernel datapath
 
   CloudInfo Shown() {
     const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,

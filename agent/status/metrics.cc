@@ -29,7 +29,7 @@ using prometheus::MetricType;
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
 
-// Below Prometheus' own default of 10 s, so that vxvde_up 0 arrives.
+// Below Prometheus' own default of 10 s, so that a scrape can report vxvde_up 0.
 constexpr Duration kLoopDeadline = 2s;
 
 using Labels = std::vector<ClientMetric::Label>;
@@ -71,7 +71,8 @@ void AddNode(const NodeSnapshot& node, Duration loop_delay, std::vector<MetricFa
   uptime.Add({}, Seconds(node.uptime));
   out.push_back(uptime.Take());
 
-  Family delay(kGauge, "vxvde_loop_delay_seconds", "How long this scrape waited for the loop.");
+  Family delay(kGauge, "vxvde_loop_delay_seconds",
+               "Time that this scrape waited for the event loop.");
   delay.Add({}, Seconds(loop_delay));
   out.push_back(delay.Take());
 
@@ -79,24 +80,23 @@ void AddNode(const NodeSnapshot& node, Duration loop_delay, std::vector<MetricFa
   for (const AttachmentInfo& attachment : node.attachments) {
     if (attachment.port == PortId::kNone) ++unattached;
   }
-  Family problems(kGauge, "vxvde_attachment_problems",
-                  "Attachments that are recorded but have no port.");
+  Family problems(kGauge, "vxvde_attachment_problems", "Recorded attachments that have no port.");
   problems.Add({}, unattached);
   out.push_back(problems.Take());
   Family warning(kGauge, "vxvde_node_warning",
-                 "1: something is wrong with the node as a whole; vxvdectl status says what.");
+                 "1 while the node as a whole has a problem; vxvdectl status describes it.");
   warning.Add({}, uint64_t{node.warning.empty() ? 0u : 1u});
   out.push_back(warning.Take());
 }
 
 void AddReconciled(const Reconciled& found, std::vector<MetricFamily>& out) {
   Family looks(kCounter, "vxvde_reconcile_looks_total",
-               "How often what is attached was compared with the kernel.");
+               "Comparisons of the attachments with the kernel.");
   looks.Add({}, found.looks);
   out.push_back(looks.Take());
 
   Family done(kCounter, "vxvde_reconciled_total",
-              "What did not agree with the kernel or the run-dir and was put in order.");
+              "Repairs of differences between the run-dir and the kernel, by kind of object.");
   done.Add({{"what", "attachment"}}, found.attachments);
   done.Add({{"what", "link"}}, found.links);
   done.Add({{"what", "lease"}}, found.leases);
@@ -105,35 +105,39 @@ void AddReconciled(const Reconciled& found, std::vector<MetricFamily>& out) {
   out.push_back(done.Take());
 
   Family unreadable(kCounter, "vxvde_unreadable_files_total",
-                    "Files of the run-dir that were not understood and set aside.");
+                    "Files of the run-dir that could not be parsed and were set aside.");
   unreadable.Add({}, found.unreadable);
   out.push_back(unreadable.Take());
 
   Family unknown(kGauge, "vxvde_unknown_links",
-                 "Links with the mark of an attachment that nothing in the run-dir knows of.");
+                 "Links that carry the mark of an attachment but are not in the run-dir.");
   unknown.Add({}, found.unknown_links);
   out.push_back(unknown.Take());
 }
 
 void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
-  Family info(kGauge, "vxvde_cloud_info", "1 for each joined cloud, with its facts as labels.");
+  Family info(kGauge, "vxvde_cloud_info",
+              "1 for each joined cloud, with its properties as labels.");
   Family ports(kGauge, "vxvde_ports", "Ports of the cloud on this node.");
-  Family peers(kGauge, "vxvde_peers", "Other members that were heard and not forgotten yet.");
+  Family peers(kGauge, "vxvde_peers",
+               "Other members that were heard and have neither left nor fallen silent.");
   Family stations(kGauge, "vxvde_stations", "Entries of the forwarding database.");
-  Family moves(kCounter, "vxvde_station_moves_total", "Stations that changed place.");
+  Family moves(kCounter, "vxvde_station_moves_total", "Moves of stations between ports and peers.");
   Family conflicts(kCounter, "vxvde_mac_conflicts_total",
-                   "Frames that claimed a pod's MAC from elsewhere.");
+                   "Frames from elsewhere that carried the MAC address of a local pod.");
   Family refused(kCounter, "vxvde_stations_not_learned_total",
-                 "Stations refused because the forwarding database, or a place's share, was full.");
+                 "Stations refused because the forwarding database, or the share of their port or "
+                 "peer, was full.");
   Family holds(kCounter, "vxvde_station_holds_total",
-               "Stations that moved too often and were held where they were.");
+               "Stations that moved too often and were pinned to their location.");
   Family strangers(kCounter, "vxvde_peers_not_kept_total",
-                   "Frames of peers beyond the number that are counted one by one.");
-  Family frames(kCounter, "vxvde_group_frames_total", "Frames by multicast.");
-  Family bytes(kCounter, "vxvde_group_bytes_total", "Bytes of frames by multicast.");
-  Family problems(kGauge, "vxvde_group_problem", "1: multicast fails on the underlay.");
+                   "Frames of peers beyond the number of peers that are counted individually.");
+  Family frames(kCounter, "vxvde_group_frames_total", "Frames received and sent by multicast.");
+  Family bytes(kCounter, "vxvde_group_bytes_total",
+               "Bytes of frames received and sent by multicast.");
+  Family problems(kGauge, "vxvde_group_problem", "1 while multicast fails on the underlay.");
   Family rejoins(kCounter, "vxvde_group_rejoins_total",
-                 "How often the group was joined anew because nothing was heard by it.");
+                 "Times that the group was rejoined because nothing was heard through it.");
   for (const CloudInfo& cloud : node.clouds) {
     const CloudSnapshot& state = cloud.state;
     const ClientMetric::Label name{"cloud", cloud.name};
@@ -159,13 +163,14 @@ void AddClouds(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   }
 }
 
-// Of clouds where multicast goes only to ports that want it.
+// Only clouds with snooping have these metrics.
 void AddSnooping(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
-  Family groups(kGauge, "vxvde_multicast_groups", "Multicast groups that somebody wants.");
+  Family groups(kGauge, "vxvde_multicast_groups",
+                "Multicast groups with a member, here or elsewhere.");
   Family unsure(kGauge, "vxvde_multicast_unsure_ports",
-                "Ports that get every group because it is not known what they want.");
+                "Ports that receive every group because their memberships are unknown.");
   Family withheld(kCounter, "vxvde_multicast_withheld_total",
-                  "Copies of frames that were not sent to a port that does not want them.");
+                  "Copies of frames that were not sent to a port that has not joined the group.");
   for (const CloudInfo& cloud : node.clouds) {
     if (!cloud.state.snooping.has_value()) continue;
     const SnoopState& state = *cloud.state.snooping;
@@ -177,14 +182,15 @@ void AddSnooping(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   for (Family* family : {&groups, &unsure, &withheld}) out.push_back(family->Take());
 }
 
-// Of clouds that the kernel forwards.
+// All but vxvde_fastpath_obstructed are of clouds with the kernel datapath.
 void AddFastPath(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
-  Family ports(kGauge, "vxvde_fastpath_ports", "Ports whose frames the kernel's programs take.");
-  Family peers(kGauge, "vxvde_fastpath_peers", "Members to which the kernel's programs send.");
+  Family ports(kGauge, "vxvde_fastpath_ports", "Ports served by the kernel datapath.");
+  Family peers(kGauge, "vxvde_fastpath_peers", "Members to which the kernel datapath sends.");
   Family slow(kCounter, "vxvde_fastpath_slow_total",
-              "Frames that the kernel's programs left to the agent.");
-  Family obstructed(kGauge, "vxvde_fastpath_obstructed",
-                    "Uplinks and ports where another program keeps frames from the kernel's.");
+              "Frames that the kernel datapath punted to the agent.");
+  Family obstructed(
+      kGauge, "vxvde_fastpath_obstructed",
+      "Uplinks and ports where another program keeps frames from the kernel datapath.");
   for (const CloudInfo& cloud : node.clouds) {
     const CloudSnapshot& state = cloud.state;
     const ClientMetric::Label name{"cloud", cloud.name};
@@ -211,7 +217,7 @@ void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family frames(kCounter, "vxvde_port_frames_total", "Frames that passed a port.");
   Family bytes(kCounter, "vxvde_port_bytes_total", "Bytes of frames that passed a port.");
   Family blocked(kGauge, "vxvde_port_blocked",
-                 "1 while a port is kept out of floods because it is in a loop.");
+                 "1 while nothing is flooded to or from a port because it is in a loop.");
   for (const CloudInfo& cloud : node.clouds) {
     for (const PortSnapshot& port : cloud.state.ports) {
       const auto labels = [&](const char* direction) {
@@ -228,7 +234,7 @@ void AddPorts(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   for (Family* family : {&frames, &bytes, &blocked}) out.push_back(family->Take());
 }
 
-// A cloud shows all reasons, so that rate() sees the first drop; a port only those it met.
+// A cloud exports all reasons, so that rate() sees the first drop; a port only those that occurred.
 void AddDrops(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family drops(kCounter, "vxvde_drops_total",
                "Frames (with a port label) and datagrams (without) that were dropped.");
@@ -248,18 +254,19 @@ void AddDrops(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
 
 void AddIpam(const NodeSnapshot& node, std::vector<MetricFamily>& out) {
   Family addresses(kGauge, "vxvde_ipam_addresses",
-                   "Addresses of a cloud's subnet that this node answers for, by use.");
+                   "Addresses of a cloud's subnet for which this node answers, by use.");
   Family others(kGauge, "vxvde_ipam_others",
-                "Addresses of a cloud's subnet that were lately heard in use by others.");
-  Family claims(kCounter, "vxvde_ipam_claims_total", "Addresses that were claimed.");
+                "Addresses of a cloud's subnet that were recently heard in use by others.");
+  Family claims(kCounter, "vxvde_ipam_claims_total",
+                "Addresses that were claimed, including spare ones.");
   Family taken(kCounter, "vxvde_ipam_taken_total",
-               "Candidates that turned out to be another's when they were asked for.");
+               "Candidate addresses that a probe found in use.");
   Family exhausted(kCounter, "vxvde_ipam_exhausted_total",
-                   "Requests for an address for which none was found.");
+                   "Requests for which no free address was found.");
   Family conflicts(kCounter, "vxvde_address_conflicts_total",
-                   "Stations that had an address of a pod here, too.");
+                   "Stations that used an address of a local pod.");
   Family conflicts_now(kGauge, "vxvde_address_conflicts",
-                       "Those of the last five minutes whose pod is still here.");
+                       "Address conflicts of the last five minutes whose pod is still here.");
   for (const AllocatorSnapshot& state : node.ipam) {
     const auto cloud = std::find_if(node.clouds.begin(), node.clouds.end(), [&](const auto& one) {
       return one.state.options.config.key == state.cloud;
@@ -300,7 +307,7 @@ class Collector final : public prometheus::Collectable {
     Family up(kGauge, "vxvde_up", "1 when the event loop answered this scrape, else 0.");
     up.Add({}, answer.ok() ? 1.0 : 0.0);
     out.push_back(up.Take());
-    Family build(kGauge, "vxvde_build_info", "1, with the agent's version as label.");
+    Family build(kGauge, "vxvde_build_info", "1, with the agent's version as a label.");
     build.Add({{"version", kVersion}}, 1.0);
     out.push_back(build.Take());
     if (!answer.ok()) return out;
@@ -322,13 +329,13 @@ class Collector final : public prometheus::Collectable {
   const NodeView* const view_;
 };
 
-// Connects, so that whoever polls for connections there wakes up.
+// Connects, so that a thread that polls for connections there wakes up.
 void Knock(const IpAddress& address, int port) {
   sockaddr_storage to;
   const socklen_t size = ToSockaddr(address, static_cast<uint16_t>(port), 0, to);
   const UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), size) != 0) {
-    // Nobody is there any more; whose work is done then.
+    // The listener has already closed its socket, so there is no thread left to wake.
   }
 }
 
@@ -354,8 +361,8 @@ struct MetricsServer::Impl {
         exposer(std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/1)) {
     exposer->RegisterCollectable(collector);
   }
-  // civetweb looks for its end only between two polls of 2 s, so someone must knock. An agent
-  // that stops should be back soon.
+  // civetweb checks whether it should end only between two polls of 2 s. A restart should not wait
+  // for that, so a thread connects until civetweb has ended.
   ~Impl() {
     const int port = PortOf(*exposer);
     std::promise<void> ended;
@@ -364,7 +371,7 @@ struct MetricsServer::Impl {
       knocker = std::thread([&, end = ended.get_future()] {
         while (end.wait_for(10ms) != std::future_status::ready) Knock(address, port);
       });
-    } catch (const std::system_error&) {  // then it takes its 2 s
+    } catch (const std::system_error&) {  // without the thread civetweb takes its 2 s
     }
     exposer.reset();
     ended.set_value();
@@ -389,7 +396,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(EventLoop* l
     return absl::UnavailableError(absl::StrCat(
         "cannot serve metrics at '", listen, "' (", error.what(),
         "): give an address of this node and a free port, as in metrics: 127.0.0.1:9478, or "
-        "metrics: \"\" to do without"));
+        "metrics: \"\" to disable them"));
   }
 }
 

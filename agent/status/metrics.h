@@ -15,9 +15,9 @@ namespace vxvde {
 
 class MetricsServer {
  public:
-  // `listen`: "127.0.0.1:9478" or "[::1]:9478"; port 0 = the kernel chooses. `loop` and
-  // `view` outlive the server, and every turn of the loop. Unavailable when the address
-  // cannot be bound. A scrape that the loop does not answer in time shows vxvde_up 0.
+  // `listen`: "127.0.0.1:9478" or "[::1]:9478"; with port 0 the kernel chooses one. `loop` and
+  // `view` outlive the server and every turn of the loop. Unavailable if the address cannot be
+  // bound. A scrape that the loop does not answer in time reports vxvde_up 0.
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(EventLoop* loop, const NodeView* view,
                                                               const std::string& listen);
   ~MetricsServer();

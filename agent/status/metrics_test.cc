@@ -1,4 +1,4 @@
-// Scrapes the real HTTP server, and holds docs/OPERATIONS.md against what it says.
+// Scrapes the real HTTP server, and compares the result with docs/OPERATIONS.md.
 
 #include "agent/status/metrics.h"
 

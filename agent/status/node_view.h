@@ -1,4 +1,5 @@
-// NodeView: what the status side may ask of the node. LiveNode implements it; tests give their own.
+// NodeView: the queries of the status side about the node. LiveNode implements it; tests supply
+// their own.
 
 #ifndef VXVDE_AGENT_STATUS_NODE_VIEW_H_
 #define VXVDE_AGENT_STATUS_NODE_VIEW_H_
@@ -18,14 +19,13 @@ namespace vxvde {
 class NodeView {
  public:
   virtual ~NodeView() = default;
-  // Of stations only how many.
+  // Of stations, contains only their number.
   virtual NodeSnapshot Snapshot() const = 0;
-  // The first `limit` stations of a cloud by MAC, of those behind `after`; none of an unknown
-  // cloud.
+  // The first `limit` stations of a cloud by MAC, after `after`. Empty for an unknown cloud.
   virtual std::vector<StationSnapshot> Stations(const CloudKey& cloud,
                                                 const std::optional<MacAddress>& after,
                                                 size_t limit) const = 0;
-  // `cloud`: a configured name or a locator. NotFound names it.
+  // `cloud`: a configured name or a locator. The message of NotFound names it.
   virtual absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
                                               const MacAddress& destination) const = 0;
 };

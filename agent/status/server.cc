@@ -35,7 +35,7 @@ using std::chrono_literals::operator""s;
 constexpr Duration kMaxCallDuration = 2s;
 constexpr Duration kHealthDeadline = 1s;
 constexpr Duration kHealthPeriod = 1s;
-// Each call that waits for the loop holds one; watchers hold none.
+// Each call that waits for the loop occupies one; watchers occupy none.
 constexpr int kMaxThreads = 16;
 constexpr int kMaxRequestBytes = 64 * 1024;
 
@@ -47,7 +47,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 
 const grpc::Status& Starting() {
   static const grpc::Status status(grpc::StatusCode::UNAVAILABLE,
-                                   "the agent is starting or stopping: try again");
+                                   "the agent is starting or stopping: retry");
   return status;
 }
 
@@ -140,7 +140,7 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
   }
 
  private:
-  // `function` on the loop, within the caller's deadline.
+  // Runs `function` on the loop, within the caller's deadline.
   template <typename Function, typename Result = std::invoke_result_t<Function>>
   absl::StatusOr<Result> OnLoop(grpc::ServerContext* context, Function function) {
     if (!serving_) return absl::UnavailableError(Starting().error_message());
@@ -170,7 +170,7 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
   std::atomic<bool> serving_{false};
 };
 
-// Health as measured: does the loop still answer?
+// Measures health: whether the loop still answers.
 class HealthProbe {
  public:
   HealthProbe(EventLoop* loop, grpc::HealthCheckServiceInterface* health)
@@ -194,7 +194,7 @@ class HealthProbe {
     if (thread_.joinable()) thread_.join();
   }
 
-  // True stands until the next measurement says otherwise.
+  // True holds until the next measurement.
   void SetServing(bool serving) {
     const std::lock_guard<std::mutex> lock(mutex_);
     serving_ = answered_ = serving;
@@ -223,13 +223,13 @@ class HealthProbe {
   grpc::HealthCheckServiceInterface* const health_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  bool stopping_ = false;  // guarded by mutex_, as all below
+  bool stopping_ = false;  // guarded by mutex_, like the members below
   bool serving_ = false;
   bool answered_ = false;
   std::thread thread_;
 };
 
-// gRPC replaces whatever socket is at `path`; a living agent's must not be.
+// gRPC replaces any socket at `path`, which must not be the socket of a living agent.
 absl::Status CheckSocketPath(const std::string& path) {
   sockaddr_un address = {};
   if (path.size() >= sizeof(address.sun_path)) {
@@ -275,7 +275,8 @@ absl::StatusOr<std::unique_ptr<StatusServer>> StatusServer::Start(EventLoop* loo
   auto impl = std::make_unique<Impl>(loop, view);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::health::v1::HealthCheckRequest::descriptor();  // links it, so that reflection knows it
+  grpc::health::v1::HealthCheckRequest::descriptor();  // links the descriptor, so that reflection
+                                                       // lists it
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("status");
   quota.SetMaxThreads(kMaxThreads);
@@ -288,7 +289,7 @@ absl::StatusOr<std::unique_ptr<StatusServer>> StatusServer::Start(EventLoop* loo
     return absl::UnavailableError(absl::StrCat("cannot listen on ", socket_path,
                                                "; does its directory exist, and is it writable?"));
   }
-  // gRPC made it by the umask; a socket can only be connected to by those who may write.
+  // gRPC creates the socket with the umask. Connecting to it requires write permission.
   if (chmod(socket_path.c_str(), 0660) != 0) {
     return absl::UnavailableError(absl::StrCat("cannot set the mode of ", socket_path, " to 0660"));
   }
@@ -313,9 +314,10 @@ void StatusServer::Shutdown() {
   SetServing(false);
   impl_->service.watchers().Close(Starting());
   impl_->health.reset();
-  // Calls that still wait for the loop may do so; streams of health and reflection end here.
+  // Calls that wait for the loop may complete; streams of health and reflection end here.
   impl_->server->Shutdown(std::chrono::system_clock::now() + kMaxCallDuration);
-  // Which may never end (docs/decisions/0020): here, where the loop goes on meanwhile.
+  // Shutdown may never return (docs/decisions/0020), so it runs here, where the loop continues
+  // meanwhile.
   impl_->server.reset();
 }
 

@@ -1,4 +1,4 @@
-// The server as its clients see it: real gRPC on a unix socket, a made-up node, a real loop.
+// The server as clients see it: real gRPC on a unix socket, a made-up node, a real loop.
 
 #include "agent/status/server.h"
 
@@ -75,7 +75,7 @@ struct Patient : grpc::ClientContext {
   explicit Patient(Duration wait = 20s) { set_deadline(std::chrono::system_clock::now() + wait); }
 };
 
-// Whoever can open the socket may ask; nobody changes anything by it.
+// Any process that can open the socket may query; no call changes anything.
 TEST(StatusService, OnlyReads) {
   const google::protobuf::FileDescriptor* file = v1::Node::descriptor()->file();
   ASSERT_EQ(file->service_count(), 1);
@@ -181,7 +181,7 @@ TEST_F(StatusServerTest, ALateLoopIsDeadlineExceeded) {
     EXPECT_EQ(stub_->GetNode(&context, {}, &node).error_code(), StatusCode::DEADLINE_EXCEEDED);
   }
   {
-    Patient context;  // the server's, though the caller would wait longer
+    Patient context;  // the server's limit, although the caller would wait longer
     const grpc::Status status = stub_->GetNode(&context, {}, &node);
     EXPECT_EQ(status.error_code(), StatusCode::DEADLINE_EXCEEDED);
     EXPECT_THAT(status.error_message(), HasSubstr("event loop"));
@@ -212,7 +212,7 @@ TEST_F(StatusServerTest, WatchGivesTheNodeThenEvents) {
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(response.node().name(), "n1");
 
-  Publish(SwitchEvent::Kind::kCloudJoined, 1, "green");  // not asked for
+  Publish(SwitchEvent::Kind::kCloudJoined, 1, "green");  // not requested
   Publish(SwitchEvent::Kind::kStationAdded);
   Publish(SwitchEvent::Kind::kStationGone);
   ASSERT_TRUE(stream->Read(&response));
@@ -225,7 +225,7 @@ TEST_F(StatusServerTest, WatchGivesTheNodeThenEvents) {
 
   context.TryCancel();
   EXPECT_EQ(stream->Finish().error_code(), StatusCode::CANCELLED);
-  Publish(SwitchEvent::Kind::kStationAdded);  // to nobody
+  Publish(SwitchEvent::Kind::kStationAdded);  // without a watcher
 }
 
 TEST_F(StatusServerTest, ASlowWatcherIsToldWhatItLost) {
@@ -245,7 +245,7 @@ TEST_F(StatusServerTest, ASlowWatcherIsToldWhatItLost) {
   EXPECT_GT(lost, 0u);
   EXPECT_GT(received, 0u);
 
-  Publish(SwitchEvent::Kind::kStationGone);  // and it goes on
+  Publish(SwitchEvent::Kind::kStationGone);  // and the stream continues
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(response.event().type(), v1::Event::STATION_GONE);
 }
@@ -305,7 +305,7 @@ TEST_F(StatusServerTest, ShutdownDoesNotWaitForAHeldLoop) {
   stream->Finish();
 }
 
-// Follows the health stream until it says `wanted`.
+// Follows the health stream until it reports `wanted`.
 bool ReadUntil(grpc::ClientReader<grpc::health::v1::HealthCheckResponse>* stream,
                grpc::health::v1::HealthCheckResponse::ServingStatus wanted) {
   grpc::health::v1::HealthCheckResponse response;

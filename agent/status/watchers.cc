@@ -24,7 +24,8 @@ class Watchers::Watcher final : public Reactor {
   void Offer(const v1::Event& event) {
     if (!begun_ || ending_) return;
     if (!cloud_.empty() && event.cloud() != cloud_) return;
-    // While some are lost, all that follow are: the count then has one place in the stream.
+    // After a loss, all further events are lost until the queue is empty, so the count has one
+    // place in the stream.
     if (lost_ > 0 || queue_.size() >= kQueue) {
       ++lost_;
       return;
@@ -84,7 +85,7 @@ class Watchers::Watcher final : public Reactor {
 
   const std::shared_ptr<Watchers> all_;
   const uint64_t id_;
-  const std::string cloud_;  // empty: all
+  const std::string cloud_;  // empty: all clouds
 
   bool begun_ = false;
   std::deque<v1::WatchResponse> queue_;
@@ -111,7 +112,7 @@ Watchers::Reactor* Watchers::Add(const std::string& cloud, uint64_t* id) {
   if (!closed_.ok()) return Refuse(closed_);
   if (watchers_.size() >= kMaxWatchers) {
     return Refuse({grpc::StatusCode::RESOURCE_EXHAUSTED,
-                   absl::StrCat(kMaxWatchers, " watchers already: end one of them")});
+                   absl::StrCat("there are already ", kMaxWatchers, " watchers: end one of them")});
   }
   *id = next_id_++;
   return watchers_[*id] = new Watcher(shared_from_this(), *id, cloud);

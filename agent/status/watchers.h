@@ -1,12 +1,12 @@
-// Watchers: who follows Watch, each with a bounded queue of what it has not read yet.
+// Watchers: the callers of Watch, each with a bounded queue of unread responses.
 //
 // Invariants:
 //   I1  A watcher gets the node first, then every event published after that node was read.
-//   I2  At most kQueue responses wait for a watcher. What comes then is counted, and the
-//       count is sent in its place as soon as the queue is empty.
+//   I2  At most kQueue responses wait for a watcher. Further ones are counted, and the count is
+//       sent in their place as soon as the queue is empty.
 //   I3  One write a watcher at a time; Finish once, and not during a write.
 //
-// Thread-safe; no call blocks on a watcher. For status_server.cc alone.
+// Thread-safe; no call blocks on a watcher. For server.cc alone.
 
 #ifndef VXVDE_AGENT_STATUS_WATCHERS_H_
 #define VXVDE_AGENT_STATUS_WATCHERS_H_
@@ -33,17 +33,17 @@ class Watchers : public std::enable_shared_from_this<Watchers> {
 
   using Reactor = grpc::ServerWriteReactor<v1::WatchResponse>;
 
-  // gRPC owns the reactor. `id` is what Begin() takes; it is 0 when the call was refused.
+  // gRPC owns the reactor. `id` is the argument of Begin(); it is 0 if the call was refused.
   Reactor* Add(const std::string& cloud, uint64_t* id);
   static Reactor* Refuse(const grpc::Status& status);
 
-  // Events go to watcher `id` from now on. Nothing happens when it has gone.
+  // Sends events to watcher `id` from now on. Does nothing if it is gone.
   void Begin(uint64_t id, const v1::Node& node);
 
   bool empty() const;
   void Publish(const v1::Event& event);
 
-  // Ends all watchers, and those that come later, with `status`.
+  // Ends all watchers, and every later one, with `status`.
   void Close(const grpc::Status& status);
 
  private:
@@ -52,7 +52,7 @@ class Watchers : public std::enable_shared_from_this<Watchers> {
   mutable std::mutex mutex_;
   std::map<uint64_t, Watcher*> watchers_;
   uint64_t next_id_ = 1;
-  grpc::Status closed_;  // not OK: Close was called
+  grpc::Status closed_;  // not OK after Close
 };
 
 }  // namespace vxvde

@@ -1,5 +1,5 @@
-// Any bytes as a record, a lease or the file of unicast ports: refused, or read and written back
-// the same.
+// Any bytes as a record, a lease or the file of unicast ports are refused, or read and written back
+// unchanged.
 
 #include <cstdlib>
 

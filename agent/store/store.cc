@@ -45,11 +45,10 @@ std::string DumpPlain(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-// Over all that is before it, so that other versions, which know nothing of it, read the file as
-// ever.
+// Over all bytes before it, so that versions without checksums read the file as before.
 absl::Status TakeChecksum(Json& json) {
   const auto found = json.find("checksum");
-  if (found == json.end()) return absl::OkStatus();  // of an agent that did not write any
+  if (found == json.end()) return absl::OkStatus();  // from an agent that did not write checksums
   const Json said = *found;
   json.erase(found);
   const std::string is = Checksum(DumpPlain(json));
@@ -74,7 +73,7 @@ absl::StatusOr<Json> ParseObject(absl::string_view text) {
 absl::StatusOr<std::string> Text(const Json& object, const char* key) {
   const auto value = object.find(key);
   if (value == object.end() || !value->is_string()) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is missing or no text"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is missing or not a string"));
   }
   const auto& text = value->get_ref<const std::string&>();
   if (absl::StrContains(text, '\0')) {
@@ -90,13 +89,13 @@ absl::StatusOr<int64_t> Number(const Json& object, const char* key, int64_t leas
       value->get<uint64_t>() < static_cast<uint64_t>(least) ||
       value->get<uint64_t>() > static_cast<uint64_t>(most)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("\"", key, "\" is missing or no number from ", least, " to ", most));
+        absl::StrCat("\"", key, "\" is missing or not a number from ", least, " to ", most));
   }
   return value->get<int64_t>();
 }
 
 absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
-  if (!json.is_object()) return absl::InvalidArgumentError("a port mapping is no object");
+  if (!json.is_object()) return absl::InvalidArgumentError("a port mapping is not an object");
   PortMapping mapping;
   ASSIGN_OR_RETURN(const int64_t host_port, Number(json, "host_port", 1, 65535));
   ASSIGN_OR_RETURN(const int64_t container_port, Number(json, "container_port", 1, 65535));
@@ -122,10 +121,11 @@ absl::StatusOr<PortMapping> ParseMapping(const Json& json) {
 }
 
 absl::StatusOr<std::vector<Allowed>> AllowedOf(const Json& list) {
-  if (!list.is_array()) return absl::InvalidArgumentError("\"allow\" is no list");
+  if (!list.is_array()) return absl::InvalidArgumentError("\"allow\" is not a list");
   std::vector<std::string> texts;
   for (const Json& one : list) {
-    if (!one.is_string()) return absl::InvalidArgumentError("what is allowed is no text");
+    if (!one.is_string())
+      return absl::InvalidArgumentError("an entry of \"allow\" is not a string");
     texts.push_back(one.get<std::string>());
   }
   return ParseAllowed(texts);
@@ -136,7 +136,7 @@ std::string Dump(Json json) {
   return DumpPlain(json) + "\n";
 }
 
-// Of an agent that was killed in ReplaceFile.
+// Left by an agent that was killed in ReplaceFile.
 void RemovePartialFiles(const std::string& folder) {
   const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
   if (!names.ok()) return;
@@ -146,8 +146,8 @@ void RemovePartialFiles(const std::string& folder) {
   }
 }
 
-// Loads each file of `folder` that `parse` accepts and whose name is that of `file_of`. Sets the
-// others aside. An error other than InvalidArgument may be gone the next time, so it ends the load.
+// Loads each file of `folder` that `parse` accepts and whose name `file_of` confirms. Sets the
+// others aside. An error other than InvalidArgument may be temporary, so it ends the load.
 template <typename Record, typename FileOf>
 absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(absl::string_view),
                      const FileOf& file_of, std::vector<Record>& records,
@@ -161,7 +161,8 @@ absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(
     absl::StatusOr<Record> record =
         text.ok() ? parse(*text) : absl::StatusOr<Record>(text.status());
     if (record.ok() && name != file_of(*record)) {
-      record = absl::InvalidArgumentError(absl::StrCat("holds the record of ", file_of(*record)));
+      record =
+          absl::InvalidArgumentError(absl::StrCat("contains the record of ", file_of(*record)));
     }
     if (record.ok()) {
       records.push_back(*std::move(record));
@@ -174,19 +175,19 @@ absl::Status LoadAll(const std::string& folder, absl::StatusOr<Record> (*parse)(
 
 std::string RecordFile(const AttachmentRecord& record) { return absl::StrCat(record.id, ".json"); }
 
-// A lease may be called anything; a file may not.
+// A lease may have any name; a file may not.
 std::string LeaseFile(const std::string& lease) {
-  return absl::StrCat(AttachmentId("lease", lease, ""), ".json");
+  return absl::StrCat(NameHash("lease", lease, ""), ".json");
 }
 
 absl::StatusOr<std::vector<IpPrefix>> Addresses(const Json& json) {
   const auto addresses = json.find("addresses");
   if (addresses == json.end() || !addresses->is_array()) {
-    return absl::InvalidArgumentError("\"addresses\" is missing or no list");
+    return absl::InvalidArgumentError("\"addresses\" is missing or not a list");
   }
   std::vector<IpPrefix> prefixes;
   for (const Json& address : *addresses) {
-    if (!address.is_string()) return absl::InvalidArgumentError("an address is no text");
+    if (!address.is_string()) return absl::InvalidArgumentError("an address is not a string");
     ASSIGN_OR_RETURN(const IpPrefix prefix, IpPrefix::Parse(address.get_ref<const std::string&>()));
     prefixes.push_back(prefix);
   }
@@ -197,7 +198,8 @@ absl::StatusOr<MacAddress> Mac(const Json& json) {
   ASSIGN_OR_RETURN(const std::string text, Text(json, "mac"));
   ASSIGN_OR_RETURN(const MacAddress mac, MacAddress::Parse(text));
   if (!mac.IsStation()) {
-    return absl::InvalidArgumentError(absl::StrCat("\"mac\" ", text, " is no station's"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"mac\" ", text, " cannot be the address of a station"));
   }
   return mac;
 }
@@ -207,7 +209,7 @@ Json CloudToJson(const CloudKey& key) {
 }
 
 absl::StatusOr<CloudKey> CloudFromJson(const Json& cloud) {
-  if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is no object");
+  if (!cloud.is_object()) return absl::InvalidArgumentError("a cloud is not an object");
   CloudKey key;
   ASSIGN_OR_RETURN(const std::string group, Text(cloud, "group"));
   ASSIGN_OR_RETURN(key.group, IpAddress::Parse(group));
@@ -242,8 +244,8 @@ std::string FormatRecord(const AttachmentRecord& record) {
   for (const IpPrefix& address : record.addresses) json["addresses"].push_back(address.ToString());
   json["port_mappings"] = Json::array();
   for (const PortMapping& mapping : record.port_mappings) {
-    // An agent before 0.2.0 takes an unspecified address for one of the node; it knows an empty
-    // text as all addresses, and skips a key that it does not know.
+    // An agent before 0.2.0 takes an unspecified address for an address of the node. It takes an
+    // empty text for all addresses, and skips a key that it does not know.
     const bool any = !mapping.host_ip.has_value() || mapping.host_ip->IsUnspecified();
     json["port_mappings"].push_back({{"host_port", mapping.host_port},
                                      {"container_port", mapping.container_port},
@@ -272,13 +274,13 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
         absl::StrCat("\"id\" ", record.id, " is not that of its network, container and interface"));
   }
   record.main_ifname = record.ifname;
-  if (json.contains("main_ifname")) {  // 0.1.0 had one network an ADD
+  if (json.contains("main_ifname")) {  // 0.1.0 had one network in an ADD
     ASSIGN_OR_RETURN(record.main_ifname, Text(json, "main_ifname"));
   }
   ASSIGN_OR_RETURN(record.pod_namespace, Text(json, "pod_namespace"));
   ASSIGN_OR_RETURN(record.pod_name, Text(json, "pod_name"));
   ASSIGN_OR_RETURN(record.pod_uid, Text(json, "pod_uid"));
-  if (json.contains("caller")) {  // records of 0.1.0 have none: all were CNI's
+  if (json.contains("caller")) {  // records of 0.1.0 have none: all are CNI's
     ASSIGN_OR_RETURN(record.caller, Text(json, "caller"));
   }
   if (record.caller != "cni" && record.caller != "netavark") {
@@ -300,16 +302,17 @@ absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view text) {
   ASSIGN_OR_RETURN(const int64_t mtu, Number(json, "mtu", 1, 65535));
   record.mtu = static_cast<int>(mtu);
   ASSIGN_OR_RETURN(record.addresses, Addresses(json));
-  // Older ones have none of the next five.
+  // Older records do not have the following five keys.
   if (const auto mappings = json.find("port_mappings"); mappings != json.end()) {
-    if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is no list");
+    if (!mappings->is_array()) return absl::InvalidArgumentError("\"port_mappings\" is not a list");
     for (const Json& one : *mappings) {
       ASSIGN_OR_RETURN(PortMapping mapping, ParseMapping(one));
       record.port_mappings.push_back(std::move(mapping));
     }
   }
   if (const auto node_port = json.find("node_port"); node_port != json.end()) {
-    if (!node_port->is_boolean()) return absl::InvalidArgumentError("\"node_port\" is no boolean");
+    if (!node_port->is_boolean())
+      return absl::InvalidArgumentError("\"node_port\" is not a boolean");
     record.node_port = node_port->get<bool>();
   }
   if (const auto allow = json.find("allow"); allow != json.end()) {
@@ -341,7 +344,7 @@ absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view text) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(text));
   const auto clouds = json.find("clouds");
   if (clouds == json.end() || !clouds->is_array()) {
-    return absl::InvalidArgumentError("\"clouds\" is missing or no list");
+    return absl::InvalidArgumentError("\"clouds\" is missing or not a list");
   }
   UnicastPorts ports;
   for (const Json& cloud : *clouds) {
@@ -430,15 +433,15 @@ absl::Status Store::Plan(const std::string& id) {
 
 absl::Status Store::Unplan(const std::string& id) { return RemoveFile(PlanPath(id)); }
 
-// The order of the two files, here and below: a copy without a record and without a plan is always
-// that of a record which was lost.
+// The order of the two files, here and below, ensures that a copy without a record and without a
+// plan always belongs to a record that was lost.
 absl::Status Store::Save(const AttachmentRecord& record) {
   const std::string text = FormatRecord(record);
   RETURN_IF_ERROR(ReplaceFile(CopyPath(record.id), text));
   absl::Cleanup remove = [&] { unlink(CopyPath(record.id).c_str()); };
   RETURN_IF_ERROR(ReplaceFile(RecordPath(record.id), text));
   std::move(remove).Cancel();
-  // Harmless: that there is a record counts for more.
+  // Harmless: the record takes precedence over the plan.
   Unplan(record.id).IgnoreError();
   return absl::OkStatus();
 }
@@ -483,7 +486,7 @@ absl::Status Store::MatchCopies(Contents& contents) {
   for (const AttachmentRecord& record : contents.records) {
     const auto copy = copies.find(record.id);
     const bool same = copy != copies.end() && copy->second == record;
-    // Records of agents that made none have no copy.
+    // Older agents wrote no copies.
     if (!same) RETURN_IF_ERROR(ReplaceFile(CopyPath(record.id), FormatRecord(record)));
     if (copy != copies.end()) copies.erase(copy);
     if (planned.erase(record.id) != 0) RETURN_IF_ERROR(Unplan(record.id));

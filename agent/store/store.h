@@ -1,24 +1,25 @@
-// Store: what an agent must remember over its own restart, as files in the run-dir.
+// Store: the state that an agent keeps over its own restart, as files in the run-dir.
 //
 //   attachments/ID.json   one for each committed attachment
-//   copies/ID.json        the same once more, written before it and removed before it: from it a
-//                         record that was torn or lost is written anew
-//   planned/ID            empty: an ADD is under way, or was when it or the agent was killed, and
-//                         has perhaps left a link
-//   ended/ID.json         the same of one whose interface is gone without a DEL: what it has
-//                         elsewhere (a lease) is still to be given back, by DEL or GC
+//   copies/ID.json        a copy of the record, written before it and removed before it: a record
+//                         that was torn or lost is rewritten from it
+//   planned/ID            empty: an ADD is in progress, or was when it or the agent was killed, and
+//                         may have left a link
+//   ended/ID.json         the record of an attachment whose interface is gone without a DEL: DEL or
+//                         GC still has to release what it holds elsewhere (a lease)
 //   queue/ID.json         DELs that came while no agent answered (agent/api/detach_queue.h)
-//   leases/NAME.json      one for each lease of addresses that the agent itself gave out; NAME is a
-//                         hash of what the lease is called
+//   leases/NAME.json      one for each lease of addresses that the agent assigned; NAME is a hash
+//                         of the name of the lease
 //   clouds.json           the unicast port of each joined cloud
 //
-// A file is replaced whole (written beside, then renamed): a reader sees the old or the new.
-// Each has the version of its format and a checksum; agents without checksums read and write them
-// as well. No fsync: the run-dir is a tmpfs, and a reboot ends all attachments anyway. A file that
-// cannot be understood is set aside as *.bad and reported, never fatal.
+// A file is replaced as a whole (written beside, then renamed): a reader sees the old or the new
+// one. Each contains the version of its format and a checksum; agents without checksums read and
+// write the same files. There is no fsync: the run-dir is a tmpfs, and a reboot ends all
+// attachments anyway. A file that cannot be parsed is set aside as *.bad and reported, and is never
+// fatal.
 //
-// What a version writes the next one reads, and the other way round: keys are added, never given
-// another meaning; who does not know one leaves it out. "version" would change when that cannot be.
+// Neighbouring versions read each other's files: keys are added and never get another meaning, and
+// a reader ignores unknown keys. "version" changes only where that is impossible.
 
 #ifndef VXVDE_AGENT_STORE_STORE_H_
 #define VXVDE_AGENT_STORE_STORE_H_
@@ -45,35 +46,37 @@ struct AttachmentRecord {
   std::string network;
   std::string container_id;
   std::string ifname;
-  std::string main_ifname;    // of the ADD that it is part of: what the runtime knows it by
+  std::string
+      main_ifname;  // interface name of the ADD that it belongs to, by which the runtime knows it
   std::string pod_namespace;  // these three are empty outside Kubernetes
   std::string pod_name;
   std::string pod_uid;
   std::string caller = "cni";  // or "netavark"
   bool tap = false;
   std::string netns;        // path
-  std::string netns_id;     // of a tap's namespace, if the agent has seen the path lead there
+  std::string netns_id;     // of a tap's namespace, if the agent has seen that the path leads there
   std::string host_ifname;  // empty for a tap
   MacAddress mac;
   int mtu = 0;  // of the pod's interface
   std::vector<IpPrefix> addresses;
   std::vector<PortMapping> port_mappings;
   bool node_port =
-      false;  // it uses the node's own port in the cloud: routes or publishes through it
-  std::vector<Allowed> allow;  // to send beside what is its own
-  std::string vnl;             // canonical, of the cloud as it was joined
-  uint16_t unicast_port = 0;   // of the cloud; 0: not known
+      false;  // it uses the node's own port in the cloud, as a gateway or to publish ports
+  std::vector<Allowed> allow;  // exceptions from port security
+  std::string vnl;             // canonical locator of the cloud as it was joined
+  uint16_t unicast_port = 0;   // of the cloud; 0: unknown
 
   friend bool operator==(const AttachmentRecord&, const AttachmentRecord&) = default;
 };
 
-// Total functions over text. InvalidArgument says what is wrong with it.
+// Total functions over text. The message of InvalidArgument describes the error.
 std::string FormatRecord(const AttachmentRecord& record);
 absl::StatusOr<AttachmentRecord> ParseRecord(absl::string_view json);
 
-// Addresses that the agent itself gave out.
+// Addresses that the agent assigned.
 struct LeaseRecord {
-  std::string lease;  // what it is called: an attachment's id, or another part's name for it
+  std::string lease;  // name of the lease: an attachment's id, or a name that another part of the
+                      // agent chose
   CloudKey cloud;
   std::string owner;  // AddressWish
   MacAddress mac;
@@ -91,23 +94,23 @@ absl::StatusOr<UnicastPorts> ParseUnicastPorts(absl::string_view json);
 
 class Store {
  public:
-  // `run_dir` exists; makes what is missing in it.
+  // `run_dir` exists; creates what is missing in it.
   static absl::StatusOr<Store> Open(const std::string& run_dir);
 
-  // Before a link may be made.
+  // To be called before a link may be created.
   absl::Status Plan(const std::string& id);
-  // Nothing is left of that plan. Also OK when there was none.
+  // The plan left nothing behind. Also OK if there was none.
   absl::Status Unplan(const std::string& id);
-  // The plan, if there was one, is over.
+  // Ends the plan, if there was one.
   absl::Status Save(const AttachmentRecord& record);
-  // From attachments to ended. Also OK when there is none.
+  // Moves a record from attachments to ended. Also OK if there is none.
   absl::Status End(const std::string& id);
-  // From both, and its plan. Also OK when there is none.
+  // Removes the record from both folders, and its plan. Also OK if there is none.
   absl::Status Remove(const std::string& id);
   absl::Status RemoveEnded(const std::string& id);
   absl::Status SavePorts(const UnicastPorts& ports);
   absl::Status SaveLease(const LeaseRecord& record);
-  // Also OK when there is none.
+  // Also OK if there is none.
   absl::Status RemoveLease(const std::string& lease);
   DetachQueue& queue() { return queue_; }
 
@@ -117,9 +120,9 @@ class Store {
     std::vector<std::string> planned;       // ids without a record
     UnicastPorts ports;
     std::vector<std::string> problems;  // one sentence for each file that was set aside
-    std::vector<std::string> rebuilt;   // ids of records that are there by their copy alone
+    std::vector<std::string> rebuilt;   // ids of records that were rebuilt from their copies
   };
-  // Everything, as it was saved last; and puts in order what was not.
+  // Loads the state as last saved, and repairs inconsistencies.
   absl::StatusOr<Contents> Load();
 
   struct Leases {

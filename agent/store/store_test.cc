@@ -101,7 +101,7 @@ TEST_F(StoreTest, ATornFileIsSetAsideAndTheOthersAreLoaded) {
   std::ofstream(folder + AttachmentId("blue", "c2", "eth0") + ".json")
       << whole.substr(0, whole.size() / 2);
   std::ofstream(folder + "wrongname.json") << whole;
-  std::ofstream(folder + "half.json.new") << "{";  // a write that was cut off: not a record
+  std::ofstream(folder + "half.json.new") << "{";  // an interrupted write: not a record
   std::ofstream(run_dir_ + "/clouds.json") << "[]";
 
   const absl::StatusOr<Store::Contents> contents = store.Load();
@@ -146,7 +146,7 @@ TEST_F(StoreTest, ACopyStandsInForARecordThatWasTornOrLost) {
   EXPECT_THAT(contents->problems, IsEmpty());
 }
 
-// A kill between two files: what the runtime was told counts.
+// A kill between two files: the answer that the runtime got decides.
 TEST_F(StoreTest, ACopyOfWhatWasNotCommittedOrHasEndedIsDropped) {
   Store store = *Store::Open(run_dir_);
   for (const char* container : {"planned", "ended"})
@@ -185,7 +185,7 @@ TEST_F(StoreTest, ARecordOfAnAgentThatMadeNoCopiesGetsOne) {
 TEST_F(StoreTest, AFailedSaveLeavesWhatWasThere) {
   Store store = *Store::Open(run_dir_);
   ASSERT_TRUE(store.Save(Sample()).ok());
-  // The place of the file that is written beside is taken by a folder.
+  // A folder blocks the path of the file that is written beside.
   std::filesystem::create_directory(run_dir_ + "/attachments/" + Sample().id + ".json.new");
   AttachmentRecord changed = Sample();
   changed.mtu = 1000;
@@ -202,7 +202,7 @@ TEST_F(StoreTest, RecordsAreReadableByTheirOwnerOnly) {
 }
 
 TEST(ParseRecordTest, ReadsTheFormatAsItWasFirstWritten) {
-  // By hand: a later version of this code must still read what this one wrote.
+  // Fixed text: a later version of this code must still read files of this one.
   const absl::StatusOr<AttachmentRecord> record = ParseRecord(R"({
     "version": 1, "id": ")" + Sample().id + R"(", "network": "blue", "container_id": "c1",
     "ifname": "eth0", "pod_namespace": "shop", "pod_name": "web-0", "pod_uid": "uid-1",

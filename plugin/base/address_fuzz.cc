@@ -1,5 +1,5 @@
-// Input: text. What parses as a MAC, IP address or prefix is written in a form that
-// parses to the same value, and is its own canonical form.
+// Input: text. A text that parses as a MAC, IP address or prefix is formatted into a text that
+// parses to the same value and is its own canonical form.
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// The enum, its names and its texts say the same things, for ever.
+// The enum, its names and its texts agree and never change.
 
 #include "plugin/base/drop.h"
 
@@ -32,8 +32,8 @@ TEST(Drop, NothingBehindTheLastReason) {
   EXPECT_EQ(DropName(static_cast<Drop>(255)), "");
 }
 
-// What the compiler knows of the enum and what kDropReasons says. A reason that is added
-// must be added here too: -Wswitch, an error in this tree, asks for it.
+// The enumerators that the compiler knows, compared with kDropReasons. A new reason must be added
+// here too: -Wswitch, an error in this tree, requires it.
 int NumberOf(Drop drop) {
   switch (drop) {
     case Drop::kNone:

@@ -1,6 +1,5 @@
-// Frame: one Ethernet frame (no FCS), or one super-frame that still is to be
-// segmented, with the state of its checksum. The kernel's struct virtio_net_hdr
-// in strong types; vnet.h converts.
+// Frame: one Ethernet frame (no FCS), or one super-frame that is still to be segmented, with the
+// state of its checksum. It is the kernel's struct virtio_net_hdr in strong types; vnet.h converts.
 
 #ifndef VXVDE_PLUGIN_BASE_FRAME_H_
 #define VXVDE_PLUGIN_BASE_FRAME_H_
@@ -27,11 +26,11 @@ enum class Gso : uint8_t {
 // All offsets are in bytes from the first byte of the Ethernet header.
 struct Offload {
   Gso gso = Gso::kNone;
-  bool needs_checksum = false;   // CHECKSUM_PARTIAL: pseudo-header sum stands in the field
-  bool ecn = false;              // kTcp*: CWR belongs to the first segment only
-  uint16_t gso_size = 0;         // payload bytes of each segment but the last
-  uint16_t header_size = 0;      // all headers, the transport header included; 0 = not said
-  uint16_t checksum_start = 0;   // where the transport header starts
+  bool needs_checksum = false;  // CHECKSUM_PARTIAL: the field contains the sum of the pseudo-header
+  bool ecn = false;             // kTcp*: CWR belongs to the first segment only
+  uint16_t gso_size = 0;        // payload bytes of each segment but the last
+  uint16_t header_size = 0;     // all headers, including the transport header; 0 = unknown
+  uint16_t checksum_start = 0;  // where the transport header starts
   uint16_t checksum_offset = 0;  // from there to the checksum field
 };
 

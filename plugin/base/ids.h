@@ -36,14 +36,14 @@ class Vni {
   uint32_t value_ = 0;
 };
 
-// A kernel interface index of the namespace at hand; 0 is none.
+// An index of an interface in the current network namespace; 0 is none.
 enum class IfIndex : uint32_t { kNone = 0 };
 
-// A port of one cloud on this node, numbered from 1 in the order of attachment
-// and never used again while the switch lives.
+// A port of one cloud on this node, numbered from 1 in the order of attachment. Numbers are not
+// reused during the lifetime of the switch.
 enum class PortId : uint32_t { kNone = 0 };
 
-// A member as others know it: the address and UDP port that it sends from.
+// A member as other members see it: the address and UDP port from which it sends.
 struct Peer {
   IpAddress address;
   uint16_t port = 0;

@@ -1,5 +1,5 @@
-// Text and kernel forms of IP addresses. inet_pton(3) and inet_ntop(3) do the
-// text; glibc's inet_ntop writes the form of RFC 5952.
+// Text and kernel forms of IP addresses. inet_pton(3) and inet_ntop(3) convert the text; glibc's
+// inet_ntop writes the form of RFC 5952.
 
 #include "plugin/base/ip_address.h"
 
@@ -31,7 +31,7 @@ IpAddress IpAddress::FromWire(std::span<const uint8_t> wire) {
 }
 
 absl::StatusOr<IpAddress> IpAddress::Parse(absl::string_view text) {
-  // inet_pton() would stop at an embedded zero byte and accept what is before it.
+  // inet_pton() would stop at an embedded zero byte and accept the text before it.
   char copy[INET6_ADDRSTRLEN] = {};
   if (text.size() < sizeof(copy) && text.find('\0') == absl::string_view::npos) {
     std::copy(text.begin(), text.end(), copy);
@@ -120,8 +120,8 @@ socklen_t ToSockaddr(const IpAddress& address, uint16_t port, uint32_t scope,
     sockaddr_in6 v6 = {};
     v6.sin6_family = AF_INET6;
     v6.sin6_port = htons(port);
-    // Link-local unicast, and the group scopes that are local to an interface
-    // or a link (RFC 4291, 2.7): the kernel reads the scope of no others.
+    // Link-local unicast, and the group scopes that are local to an interface or a link (RFC 4291,
+    // 2.7): the kernel reads the scope of no other addresses.
     const std::span<const uint8_t> bytes = address.wire();
     const bool local_group = bytes[0] == 0xff && ((bytes[1] & 0xf) == 1 || (bytes[1] & 0xf) == 2);
     if (address.IsLinkLocal() || local_group) v6.sin6_scope_id = scope;

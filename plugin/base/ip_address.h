@@ -27,15 +27,15 @@ class IpAddress {
     ip.bytes_ = {a, b, c, d};
     return ip;
   }
-  // `wire`: 4 or 16 bytes in network order; any other size gives 0.0.0.0.
+  // `wire`: 4 or 16 bytes in network order. Any other size results in 0.0.0.0.
   static IpAddress FromWire(std::span<const uint8_t> wire);
   static constexpr IpAddress AnyV6() {
     IpAddress ip;
     ip.v6_ = true;
     return ip;
   }
-  // InvalidArgument names the text. A zone ("%eth0") or prefix length is an error.
-  // An IPv4-mapped IPv6 text stays IPv6.
+  // The message of InvalidArgument contains the text. A zone ("%eth0") or prefix length is an
+  // error. An IPv4-mapped IPv6 text remains IPv6.
   static absl::StatusOr<IpAddress> Parse(absl::string_view text);
 
   constexpr bool is_v4() const { return !v6_; }
@@ -61,15 +61,15 @@ class IpAddress {
 
  private:
   bool v6_ = false;
-  std::array<uint8_t, 16> bytes_ = {};  // IPv4 in the first four, the rest zero
+  std::array<uint8_t, 16> bytes_ = {};  // IPv4 in the first four bytes, the rest zero
 };
 
-// An address with a prefix length, as an interface carries it: host bits are kept.
+// An address with a prefix length, as assigned to an interface: host bits are kept.
 struct IpPrefix {
   IpAddress address;
   uint8_t length = 0;  // bits; at most address.bits()
 
-  // "10.42.0.7/16". InvalidArgument names the text. The length is required.
+  // "10.42.0.7/16". The message of InvalidArgument contains the text. The length is required.
   static absl::StatusOr<IpPrefix> Parse(absl::string_view text);
 
   // The same with all host bits zero.
@@ -81,16 +81,15 @@ struct IpPrefix {
   friend constexpr auto operator<=>(const IpPrefix&, const IpPrefix&) = default;
 };
 
-// fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
+// The address from fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
 IpPrefix LinkLocalOf(const MacAddress& mac);
 
-// A kernel socket address. `scope` is the interface of a link-local IPv6
-// address (sockaddr_in6.sin6_scope_id) and is ignored for all others.
-// Returns the length that was filled in.
+// Fills in a kernel socket address and returns its length. `scope` is the interface of a link-local
+// IPv6 address (sockaddr_in6.sin6_scope_id) and is ignored for all others.
 socklen_t ToSockaddr(const IpAddress& address, uint16_t port, uint32_t scope,
                      sockaddr_storage& out);
-// Address and port of an AF_INET or AF_INET6 `from`; false for another family.
-// An IPv4-mapped IPv6 address comes back as IPv4.
+// Reads address and port from an AF_INET or AF_INET6 `from`. False for another family. An
+// IPv4-mapped IPv6 address is returned as IPv4.
 bool FromSockaddr(const sockaddr_storage& from, IpAddress& address, uint16_t& port);
 
 }  // namespace vxvde

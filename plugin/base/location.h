@@ -1,4 +1,4 @@
-// Location: where a station is, behind a port of this node or behind a peer.
+// Location: the port of this node or the peer behind which a station is.
 
 #ifndef VXVDE_PLUGIN_BASE_LOCATION_H_
 #define VXVDE_PLUGIN_BASE_LOCATION_H_

@@ -52,7 +52,8 @@ std::string MacAddress::ToString() const {
 absl::StatusOr<MacPrefix> MacPrefix::Parse(absl::string_view text) {
   const size_t slash = text.find('/');
   const absl::StatusOr<MacAddress> address = MacAddress::Parse(text.substr(0, slash));
-  if (!address.ok()) return MacAddress::Parse(text).status();  // which names all of it
+  if (!address.ok())
+    return MacAddress::Parse(text).status();  // its message contains the whole text
   MacPrefix prefix{.address = *address};
   if (slash == absl::string_view::npos) return prefix;
   // Digits only: SimpleAtoi() would also take a sign and white space.

@@ -23,14 +23,14 @@ class MacAddress {
   constexpr MacAddress() = default;  // 00:00:00:00:00:00
   constexpr explicit MacAddress(const Bytes& bytes) : bytes_(bytes) {}
 
-  // Reads six bytes at `data`.
+  // Reads the six bytes at `data`.
   static MacAddress FromWire(const uint8_t* data) {
     MacAddress mac;
     std::memcpy(mac.bytes_.data(), data, kSize);
     return mac;
   }
-  // "02:00:5e:10:00:01", either case, ':' or '-' between the pairs.
-  // InvalidArgument names the text otherwise.
+  // "02:00:5e:10:00:01", upper or lower case, with ':' or '-' between the pairs. The message of
+  // InvalidArgument contains the text.
   static absl::StatusOr<MacAddress> Parse(absl::string_view text);
 
   static constexpr MacAddress Broadcast() { return MacAddress({255, 255, 255, 255, 255, 255}); }
@@ -39,7 +39,7 @@ class MacAddress {
   constexpr bool IsGroup() const { return (bytes_[0] & 1) != 0; }
   constexpr bool IsBroadcast() const { return *this == Broadcast(); }
   constexpr bool IsZero() const { return *this == MacAddress(); }
-  // May be the address of a station: neither group nor zero.
+  // Whether it can be the address of a station: neither group nor zero.
   constexpr bool IsStation() const { return !IsGroup() && !IsZero(); }
 
   constexpr const Bytes& bytes() const { return bytes_; }
@@ -59,18 +59,18 @@ class MacAddress {
 };
 
 struct MacPrefix {
-  MacAddress address;   // the bits behind `length` are zero
+  MacAddress address;   // the bits beyond `length` are zero
   uint8_t length = 48;  // bits; at most 48
 
-  // "02:00:5e:10:00:01", which stands for itself, or "00:00:5e:00:01:00/40". InvalidArgument names
-  // the text; bits behind the length are an error.
+  // "02:00:5e:10:00:01", which stands for itself, or "00:00:5e:00:01:00/40". The message of
+  // InvalidArgument contains the text. Bits beyond the length are an error.
   static absl::StatusOr<MacPrefix> Parse(absl::string_view text);
 
   bool Contains(const MacAddress& mac) const;
   bool Contains(const MacPrefix& other) const {
     return length <= other.length && Contains(other.address);
   }
-  std::string ToString() const;  // without the length when it is 48
+  std::string ToString() const;  // without the length if it is 48
 
   friend bool operator==(const MacPrefix&, const MacPrefix&) = default;
 };

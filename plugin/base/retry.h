@@ -1,12 +1,12 @@
-// RetryOnce: a step that is tried again at once if it fails, where giving up would drop frames or
-// lose state (docs/decisions/0020).
+// RetryOnce: immediately retries a step that failed, where giving up would drop frames or lose
+// state (docs/decisions/0020).
 
 #ifndef VXVDE_PLUGIN_BASE_RETRY_H_
 #define VXVDE_PLUGIN_BASE_RETRY_H_
 
 namespace vxvde {
 
-// `step` returns a Status or StatusOr, which is that of the last try.
+// `step` returns a Status or StatusOr. The result is that of the last attempt.
 template <typename Step>
 auto RetryOnce(Step step) {
   auto result = step();

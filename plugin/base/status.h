@@ -1,7 +1,7 @@
-// Two macros over absl::Status, and nothing else: Abseil of 2022 ships none.
+// Two macros over absl::Status, and nothing else: Abseil of 2022 has none.
 //
-// What a Status means here: the code says what the caller should do, the
-// message says what we were attempting, with the values.
+// The code of a Status tells the caller what to do; the message tells what was attempted, with the
+// values.
 
 #ifndef VXVDE_PLUGIN_BASE_STATUS_H_
 #define VXVDE_PLUGIN_BASE_STATUS_H_
@@ -15,7 +15,7 @@
 
 namespace vxvde {
 
-// `status` with "`what`: " in front of its message; OK stays OK.
+// `status` with "`what`: " before its message. OK stays OK.
 inline absl::Status Annotate(const absl::Status& status, absl::string_view what) {
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat(what, ": ", status.message()));
@@ -26,7 +26,7 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view what)
 #define VXVDE_CONCAT_INNER_(a, b) a##b
 #define VXVDE_CONCAT_(a, b) VXVDE_CONCAT_INNER_(a, b)
 
-// Leaves the function with the Status of `expression` unless it is OK.
+// Returns the Status of `expression` unless it is OK.
 #define RETURN_IF_ERROR(expression)                                       \
   do {                                                                    \
     if (absl::Status vxvde_status_ = (expression); !vxvde_status_.ok()) { \
@@ -34,7 +34,7 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view what)
     }                                                                     \
   } while (false)
 
-// ASSIGN_OR_RETURN(auto x, F()): x = *F(), or leaves with F's Status.
+// ASSIGN_OR_RETURN(auto x, F()): x = *F(), or returns the Status of F.
 #define ASSIGN_OR_RETURN(lhs, expression) \
   VXVDE_ASSIGN_OR_RETURN_(VXVDE_CONCAT_(vxvde_or_, __LINE__), lhs, expression)
 #define VXVDE_ASSIGN_OR_RETURN_(result, lhs, expression) \

@@ -1,4 +1,4 @@
-// Time as an argument: code below agent/ never reads a clock by itself.
+// Time as an argument: code below agent/ never reads a clock.
 
 #ifndef VXVDE_PLUGIN_BASE_TIME_H_
 #define VXVDE_PLUGIN_BASE_TIME_H_

@@ -1,4 +1,4 @@
-// The kernel's offload marks, trusted no further than the frame that they came with.
+// The kernel's offload metadata, trusted no further than the frame that they describe.
 
 #include "plugin/base/vnet.h"
 
@@ -30,7 +30,7 @@ Drop FromVnet(const VnetHeader& header, std::span<const uint8_t> frame, Offload&
     case VnetHeader::kGsoUdpL4:
       offload.gso = Gso::kUdp;
       break;
-    default:  // IP fragments of one UDP datagram (UFO, 3), and what is not invented yet
+    default:  // IP fragments of one UDP datagram (UFO, 3), and future kinds
       return Drop::kUnsupportedOffload;
   }
 
@@ -39,9 +39,9 @@ Drop FromVnet(const VnetHeader& header, std::span<const uint8_t> frame, Offload&
     if (!offload.needs_checksum || header.gso_size == 0) return Drop::kBadOffload;
     offload.gso_size = header.gso_size;
     offload.ecn = offload.gso != Gso::kUdp && (header.gso_type & VnetHeader::kGsoEcn) != 0;
-    // A hint, and known to lie: Linux says how much is linear, which may be more
-    // than the headers. One that cannot be headers at all is taken as not said;
-    // who segments parses the frame anyway.
+    // A hint, which is known to be wrong: Linux passes the linear part, which may be more than the
+    // headers. A value that cannot be the size of headers is treated as absent; the segmenter
+    // parses the frame anyway.
     if (header.hdr_len > offload.checksum_start && header.hdr_len <= frame.size()) {
       offload.header_size = header.hdr_len;
     }

@@ -13,15 +13,15 @@
 
 namespace vxvde {
 
-// The header without num_buffers: what taps and packet sockets use by default, in host
-// byte order. (linux/virtio_net.h itself is not C++: it has a member named `class`.)
+// The header without num_buffers, which taps and packet sockets use by default, in host byte order.
+// (linux/virtio_net.h itself is not valid C++: it has a member named `class`.)
 struct VnetHeader {
   static constexpr uint8_t kNeedsChecksum = 1;  // flags: VIRTIO_NET_HDR_F_NEEDS_CSUM
   static constexpr uint8_t kGsoNone = 0;        // gso_type: VIRTIO_NET_HDR_GSO_*
   static constexpr uint8_t kGsoTcp4 = 1;
   static constexpr uint8_t kGsoTcp6 = 4;
   static constexpr uint8_t kGsoUdpL4 = 5;
-  static constexpr uint8_t kGsoEcn = 0x80;  // a bit beside the type
+  static constexpr uint8_t kGsoEcn = 0x80;  // a flag in addition to the type
 
   uint8_t flags = 0;
   uint8_t gso_type = kGsoNone;
@@ -33,11 +33,10 @@ struct VnetHeader {
 inline constexpr size_t kVnetHeaderSize = 10;
 static_assert(sizeof(VnetHeader) == kVnetHeaderSize);
 
-// `frame` is what followed the header. kBadOffload when offsets point outside
-// it or a super-frame has no partial checksum or no segment size, kUnsupportedOffload
-// for a GSO kind that Gso cannot say; `out` is then untouched. hdr_len is a hint that
-// may say more than the headers: header_size is 0 (not said) when it ends before the
-// transport header starts or after the frame.
+// `frame` is the data after the header. kBadOffload if offsets point outside of it, or if a
+// super-frame has no partial checksum or no segment size; kUnsupportedOffload for a GSO kind that
+// Gso does not have. `out` is unchanged then. hdr_len is a hint that may exceed the headers:
+// header_size is 0 (unknown) if hdr_len ends before the transport header starts or after the frame.
 Drop FromVnet(const VnetHeader& header, std::span<const uint8_t> frame, Offload& out);
 
 VnetHeader ToVnet(const Offload& offload);

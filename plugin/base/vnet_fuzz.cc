@@ -1,5 +1,5 @@
-// Input: the ten bytes of the header, then the frame. What is accepted lies inside
-// the frame and survives the way back.
+// Input: the ten bytes of the header, then the frame. An accepted offload lies inside the frame and
+// survives the round trip.
 
 #include <cstdint>
 #include <cstdlib>

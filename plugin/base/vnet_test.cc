@@ -1,4 +1,4 @@
-// Values of flags and gso_type as VIRTIO 1.2, 5.1.6, writes them.
+// Values of flags and gso_type as in VIRTIO 1.2, 5.1.6.
 
 #include "plugin/base/vnet.h"
 

@@ -1,5 +1,5 @@
-// One hash table over slots that never move, and a list of slots for each place. Learn and Find are
-// one lookup each; what concerns many stations is put off until Sweep.
+// One hash table over slots that never move, and a list of slots for each location. Learn and Find
+// are one lookup each; operations on many stations are deferred to Sweep.
 
 #include "plugin/fdb/fdb.h"
 
@@ -13,7 +13,7 @@ Fdb::Fdb(const Options& options, Listener listener)
   index_of_.reserve(options_.reserve);
 }
 
-// ---------------------------------------------------------------- slots and places
+// ---------------------------------------------------------------- slots and locations
 
 bool Fdb::HasRoom(const Location& where) const {
   if (learned_ >= options_.max_entries) return false;
@@ -54,7 +54,7 @@ void Fdb::Unlink(Slot& slot) {
   if (!slot.entry.is_static) --place.learned;
   if (place.forgotten) --gone_;
   if (--place.count != 0) return;
-  if (place.forgotten) {  // the place itself ends in Sweep
+  if (place.forgotten) {  // Sweep ends the location itself
     const auto found = forgetting_.find(std::get<Peer>(place.where));
     if (--found->second == 0) forgetting_.erase(found);
     return;
@@ -64,7 +64,7 @@ void Fdb::Unlink(Slot& slot) {
 }
 
 void Fdb::Move(Slot& slot, Index index, const Location& where) {
-  const Location to = where;  // may be the slot's own
+  const Location to = where;  // may refer to the slot's own
   Unlink(slot);
   Link(slot, index, to);
 }
@@ -96,7 +96,7 @@ void Fdb::Erase(Index index, FdbChange::Kind kind) {
   Report(kind, mac, where);
 }
 
-// ---------------------------------------------------------------- what frames say
+// ---------------------------------------------------------------- learning from frames
 
 Fdb::Learned Fdb::Learn(const MacAddress& mac, const Location& where, Instant now) {
   if (!mac.IsStation()) return Learned::kNotStation;
@@ -138,7 +138,7 @@ Fdb::Learned Fdb::Learn(const MacAddress& mac, const Location& where, Instant no
   return MoveTo(slot, index, where, now);
 }
 
-// A peer may have left since, but is an address all the same; a port is no more.
+// A peer may have left since, but its address is still a location; a port that was removed is none.
 void Fdb::TakeHome(Slot& slot, Index index) {
   if (slot.entry.where == slot.home) return;
   if (std::holds_alternative<PortId>(slot.home) && !place_of_.contains(slot.home)) return;
@@ -212,7 +212,7 @@ const FdbEntry* Fdb::Find(const MacAddress& mac, Instant now) const {
   return &At(found->second).entry;
 }
 
-// ---------------------------------------------------------------- many at once
+// ---------------------------------------------------------------- operations on many stations
 
 size_t Fdb::ForgetPort(PortId port) {
   const auto found = place_of_.find(Location(port));
@@ -281,7 +281,7 @@ Fdb::Swept Fdb::Sweep(Instant now, size_t budget, Ask ask) {
     if (!slot.used || entry.is_static || places_[slot.place].forgotten) continue;
     if (now - entry.seen < options_.expiry - kAskBefore) continue;
     out.work += kCost;
-    // What was seen in this turn of the loop may be later than its `now` (I3).
+    // A frame that was seen in this turn of the loop may be later than its `now` (I3).
     if (const auto seen = ask(slot.mac, entry.where)) {
       entry.seen = std::max(entry.seen, std::min(*seen, now));
     }

@@ -35,7 +35,7 @@ MacAddress Mac(uint32_t n) {
 
 std::optional<Instant> Nobody(const MacAddress&, const Location&) { return std::nullopt; }
 
-// One whole sweep; how many have expired.
+// Runs one complete sweep and returns the number of expired entries.
 size_t Expire(Fdb& fdb, Instant now, Fdb::Ask ask = Nobody) {
   fdb.StartSweep();
   const Fdb::Swept swept = fdb.Sweep(now, /*budget=*/1'000'000, ask);
@@ -48,7 +48,7 @@ class FdbTest : public ::testing::Test {
   static Fdb::Options Options(size_t max_entries = 1000) {
     return {.expiry = kExpiry, .max_entries = max_entries};
   }
-  // Where the station is, as the FDB and, if it heard all changes, the listener believe.
+  // The location of the station according to the FDB, and to a listener that heard all changes.
   Location Where(const MacAddress& mac, Instant now) {
     const FdbEntry* entry = fdb_.Find(mac, now);
     return entry == nullptr ? Location(PortId::kNone) : entry->where;
@@ -227,8 +227,8 @@ TEST_F(FdbTest, I2WhenFullNobodyIsEvicted) {
   EXPECT_EQ(fdb.Learn(Mac(4), kPeerA, kStart + kExpiry), Learned::kAdded);
 }
 
-// Of 1000 places a peer that floods gets 500, the next one 250, and so on; all that they add later
-// changes nothing.
+// Of 1000 free entries a flooding peer gets 500, the next one 250, and so on. Further attempts do
+// not change that.
 TEST_F(FdbTest, I2WhoFloodsLeavesRoomForOthers) {
   uint32_t n = 0;
   const auto flood = [&](const Location& where) {
@@ -261,7 +261,7 @@ TEST_F(FdbTest, I6WhatManyLeaveBehindGoesBitByBit) {
   EXPECT_EQ(fdb.ForgetPeer(kPeerA), kMany);
   EXPECT_THAT(changes_, IsEmpty());
   EXPECT_THAT(fdb.Rows(kStart), testing::SizeIs(20));
-  // One that comes back at once, and one that is somebody's own now.
+  // One returns at once, and one has become static.
   EXPECT_EQ(fdb.Learn(Mac(7), kPeerA, kStart), Learned::kAdded);
   EXPECT_THAT(TakeKinds(), ElementsAre(Kind::kRemoved, Kind::kAdded));
   EXPECT_TRUE(fdb.AddStatic(Mac(8), PortId{1}));
@@ -281,14 +281,14 @@ TEST_F(FdbTest, I6WhatManyLeaveBehindGoesBitByBit) {
   EXPECT_EQ(fdb.size(), 22u);
   EXPECT_EQ(fdb.CountAt(kPeerA), 1u);
 
-  // Who expires goes as slowly, and is not found from the first moment on.
+  // Expiry takes as many steps, and an expired entry is not found from the first moment on.
   for (uint32_t n = 1; n <= kMany; ++n) fdb.Learn(Mac(n), kPeerB, kStart);
   changes_.clear();
   EXPECT_THAT(fdb.Rows(kStart + kExpiry), testing::SizeIs(1));
   fdb.StartSweep();
   for (bool more = true; more;) {
     more = fdb.Sweep(kStart + kExpiry, kBudget, Nobody).more;
-    fdb.StartSweep();  // the next second has come: nothing begins anew before it is done
+    fdb.StartSweep();  // the next second: a sweep in progress is not restarted
     EXPECT_LE(changes_.size(), 50u);
     changes_.clear();
     if (fdb.size() == 1) break;
@@ -300,7 +300,7 @@ TEST_F(FdbTest, SlotsAreUsedAgain) {
   for (uint32_t round = 0; round < 50; ++round) {
     for (uint32_t n = 0; n < 100; ++n) fdb_.Learn(Mac(round * 100 + n + 1), kPeerA, kStart);
     EXPECT_EQ(fdb_.ForgetPeer(kPeerA), 100u);
-    // 100 slots and one place are all that there is to look at.
+    // The table has 100 slots and one location.
     fdb_.StartSweep();
     EXPECT_FALSE(fdb_.Sweep(kStart, 100 * (Fdb::kCost + 1) + 1 + 100 + 1, Nobody).more);
     EXPECT_EQ(fdb_.size(), 0u);
@@ -327,7 +327,7 @@ TEST_F(FdbTest, I7AStationThatMovesTooOftenIsTakenBackAndStays) {
   EXPECT_EQ(fdb_.Find(Mac(1), held)->held_until, held + Fdb::kHoldFor);
 
   EXPECT_EQ(move(held + Fdb::kHoldFor), Learned::kMoved);
-  // Who moves every two or three seconds is left alone.
+  // A station that moves every two or three seconds is not held.
   for (int i = 1; i <= 20; ++i) {
     EXPECT_EQ(move(held + Fdb::kHoldFor + seconds(5 * i / 2)), Learned::kMoved) << i;
   }
@@ -346,7 +346,7 @@ TEST_F(FdbTest, I7AStationThatTwoPortsShowInTurnCircles) {
   EXPECT_EQ(Where(Mac(1), kStart), Location(kPeerA));
   EXPECT_EQ(fdb_.Learn(Mac(1), kPort2, kStart), Learned::kHeld) << "said once";
 
-  // A peer takes it from one port after the other, and a port back: it moves as often.
+  // A peer takes it from one port after the other, and a port takes it back: it moves as often.
   fdb_.Learn(Mac(2), kPort1, kStart);
   for (int i = 0; i < Fdb::kHoldMoves; ++i) {
     const Location from = i % 2 == 0 ? kPeerA : i == 1 ? kPort2 : kPort1;
@@ -355,7 +355,8 @@ TEST_F(FdbTest, I7AStationThatTwoPortsShowInTurnCircles) {
   EXPECT_EQ(fdb_.Learn(Mac(2), kPort2, kStart), Learned::kHeld);
 }
 
-// A stranger who says a pod's MAC a thousand times as often as the pod has it for a moment in 10 s.
+// A peer that claims the MAC of a station a thousand times as often as the station sends captures
+// it only briefly in each 10 s.
 TEST_F(FdbTest, I7WhoRepeatsAStationDoesNotKeepIt) {
   fdb_.Learn(Mac(1), kPeerA, kStart);
   int hijacked = 0;
@@ -380,7 +381,7 @@ TEST_F(FdbTest, I7AHoldEndsWithThePlaceAndThereIsNoWayBackToOneThatIsGone) {
   EXPECT_EQ(fdb_.Learn(Mac(1), kPort1, kStart), Learned::kAdded);
 
   fdb_.ForgetPort(PortId{1});
-  flap(kPort1, kPeerB);  // and nobody else is at that port: it is gone
+  flap(kPort1, kPeerB);  // no other station is at that port, so it is gone
   EXPECT_EQ(fdb_.Learn(Mac(1), kPeerA, kStart), Learned::kHeld);
   EXPECT_EQ(Where(Mac(1), kStart), Location(kPeerB));
 }
@@ -410,7 +411,7 @@ TEST_F(FdbTest, RowsAreSortedByMac) {
   EXPECT_THAT(fdb_.Rows(kStart, Mac(70000), 2), IsEmpty());
 }
 
-// The same operations on a table that is too simple to be wrong.
+// The same operations on a table that is too simple to have errors.
 TEST(FdbModel, AgreesOverRandomOperations) {
   for (unsigned seed = 1; seed <= 50; ++seed) {
     std::mt19937 random(seed);

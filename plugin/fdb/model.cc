@@ -21,7 +21,7 @@ constexpr size_t kMaxAtPort = 2;
 constexpr int kStations = 12;
 constexpr int kPlaces = 6;
 
-// Station 0 is the zero address, 1 a group, 2 broadcast.
+// Station 0 is the zero address, 1 a group address, 2 the broadcast address.
 MacAddress Mac(int n) {
   if (n == 2) return MacAddress::Broadcast();
   return MacAddress({static_cast<uint8_t>(n == 0   ? 0
@@ -128,7 +128,7 @@ class Model {
     }
     return count;
   }
-  // As a Sweep without limit asks, all stations first.
+  // As an unlimited Sweep queries them, all stations first.
   template <typename Ask>
   size_t Sweep(Instant now, Ask ask) {
     Erase([&](const Station& station) { return station.forgotten; });
@@ -279,7 +279,7 @@ std::string RunAgainstModel(std::span<const uint8_t> operations) {
           if (fdb.ForgetPeer(PeerAt(n)) != model.ForgetPeer(PeerAt(n))) difference = "peer";
           break;
         }
-        // A little of what is left of them, and nobody who has expired.
+        // Some of the remaining ones, and no expired one.
         fdb.Sweep(now, /*budget=*/1 + static_cast<size_t>(n),
                   [](const MacAddress&, const Location&) { return std::nullopt; });
         std::erase_if(model.table, [&](const auto& item) {
@@ -290,7 +290,7 @@ std::string RunAgainstModel(std::span<const uint8_t> operations) {
         if (fdb.ForgetPort(Port(n)) != model.ForgetPort(Port(n))) difference = "port";
         break;
       case 6: {
-        // Odd: somebody else has seen some of them, some of those a moment from now.
+        // If odd: others have seen some of them, some even after `now`.
         std::multiset<MacAddress> asked, model_asked;
         const auto ask = [&](std::multiset<MacAddress>& who) {
           return [&who, n, now](const MacAddress& of, const Location&) -> std::optional<Instant> {

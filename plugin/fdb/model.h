@@ -1,4 +1,4 @@
-// The FDB against a model: a std::map and a straightforward reading of fdb.h. For tests only.
+// The FDB against a model: a std::map and a literal implementation of fdb.h. For tests only.
 
 #ifndef VXVDE_PLUGIN_FDB_MODEL_H_
 #define VXVDE_PLUGIN_FDB_MODEL_H_
@@ -9,8 +9,8 @@
 
 namespace vxvde {
 
-// Reads `operations`, three bytes each (what, which station, where or how long), and does each
-// on an Fdb and on the model. "" when both agreed all along, else the first difference.
+// Reads `operations`, three bytes each (kind, station, location or count), and applies each to an
+// Fdb and to the model. Returns "" if both agree, else the first difference.
 std::string RunAgainstModel(std::span<const uint8_t> operations);
 
 }  // namespace vxvde

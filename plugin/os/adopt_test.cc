@@ -1,5 +1,5 @@
-// Sockets of another process that this one goes on with: what waited in them is read, and all works
-// as if they had been opened here.
+// Sockets that this process inherits from another one: it reads the data that waited in them, and
+// they work as if they had been opened here.
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -18,7 +18,7 @@
 namespace vxvde {
 namespace {
 
-// What another process would have been given: the same socket under another number.
+// The descriptor as another process would get it: the same socket under another number.
 UniqueFd Copy(int fd) { return UniqueFd(dup(fd)); }
 
 std::string NextDatagram(DatagramIo& io) {
@@ -127,7 +127,7 @@ class AdoptPortTest : public testing::Test {
     node_.Run([&] { end_ = ValueOrDie(node_.OpenNetlink().GetLink("vx-1")).index; });
     node_.WaitUntilRunning(end_);
   }
-  // An ARP request of the pod's.
+  // An ARP request of the pod.
   void PodSpeaks() const { pod_.Shell("ping -c 1 -W 0.01 192.0.2.1 >/dev/null || true"); }
   static bool Hears(FrameIo& io) {
     Buffers buffers(16);
@@ -153,7 +153,7 @@ TEST_F(AdoptPortTest, GoesOnWithWhatWaited) {
   });
 }
 
-// Its process may have ended between SetReceiving(false) and Reopen(false).
+// The process may have ended between SetReceiving(false) and Reopen(false).
 TEST_F(AdoptPortTest, OneThatWasStoppedReceivesAgain) {
   node_.Run([&] {
     std::unique_ptr<FrameIo> first = ValueOrDie(OpenPacketPort(end_));

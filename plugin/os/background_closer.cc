@@ -8,7 +8,7 @@
 namespace vxvde {
 namespace {
 
-// More than one, since tasks wait and do not compute.
+// Several threads, because tasks wait rather than compute.
 constexpr int kThreads = 4;
 
 }  // namespace

@@ -21,8 +21,8 @@
 namespace vxvde {
 namespace {
 
-// Bits of CTA_FILTER_ORIG_FLAGS: which parts of the tuple must match. The kernel has them in a
-// header of its own (include/net/netfilter/nf_internals.h).
+// Bits of CTA_FILTER_ORIG_FLAGS: the parts of the tuple that must match. The kernel defines them in
+// a private header (include/net/netfilter/nf_internals.h).
 constexpr uint32_t kProtocolMatches = 1u << 3;
 constexpr uint32_t kDestinationPortMatches = 1u << 5;
 
@@ -56,7 +56,7 @@ std::optional<uint16_t> Port(const Attributes& protocol, int type) {
   return ntohs(nla_get_u16(attribute));
 }
 
-// One direction of a flow. nullopt: it is not UDP, or cut short.
+// One direction of a flow. nullopt: not UDP, or cut short.
 struct Tuple {
   IpAddress source;
   uint16_t source_port = 0;
@@ -85,9 +85,9 @@ std::optional<Tuple> ReadTuple(const Attributes& flow, int type, int family) {
   return Tuple{*source, *source_port, *destination, *destination_port};
 }
 
-// What names a flow to the kernel: its first tuple, its number, and its zone if it has one.
+// The identity of a flow in the kernel: its first tuple, its id, and its zone if it has one.
 struct Name {
-  std::vector<uint8_t> tuple;  // CTA_TUPLE_ORIG, as it was read
+  std::vector<uint8_t> tuple;  // CTA_TUPLE_ORIG, unchanged
   std::optional<uint32_t> id;
   std::vector<uint8_t> zone;
 };
@@ -158,7 +158,7 @@ absl::Status Read(nl_sock* socket, Reading& reading) {
     return NlError(kWhat, error);
   }
   const int error = nl_recvmsgs_default(socket);
-  // The table changes all the time. A flow that began meanwhile went by the rules of today.
+  // The table changes all the time. A flow that begins meanwhile follows the current rules.
   if (error != 0 && error != -NLE_DUMP_INTR) return NlError(kWhat, error);
   return absl::OkStatus();
 }
@@ -190,7 +190,7 @@ absl::StatusOr<int> DeleteUdpFlows(const std::set<uint16_t>& ports,
     ASSIGN_OR_RETURN(const Socket socket, Connect());
     for (const Name& name : reading.found) {
       const absl::Status status = Delete(socket.get(), family, name);
-      if (absl::IsNotFound(status)) continue;  // it has ended by itself
+      if (absl::IsNotFound(status)) continue;  // the flow has expired
       RETURN_IF_ERROR(status);
       ++deleted;
     }

@@ -1,7 +1,7 @@
-// Connection tracking: the UDP flows that the calling thread's network namespace remembers, and how
-// to make it forget some. A remembered flow keeps the address translation that it got with its
-// first packet, so one that goes on is not translated by rules that are younger than it. Source:
-// linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_conntrack_netlink.c.
+// Connection tracking: the UDP flows that the calling thread's network namespace remembers, and
+// their deletion. A remembered flow keeps the address translation of its first packet, so newer
+// rules do not translate a flow that continues. Source: linux/netfilter/nfnetlink_conntrack.h,
+// net/netfilter/nf_conntrack_netlink.c.
 
 #ifndef VXVDE_PLUGIN_OS_CONNTRACK_H_
 #define VXVDE_PLUGIN_OS_CONNTRACK_H_
@@ -16,17 +16,17 @@
 namespace vxvde {
 
 struct UdpFlow {
-  // Where its first packet was sent to.
+  // Destination of its first packet.
   IpAddress destination;
   uint16_t port = 0;
-  // Where answers come from: the same two, unless the destination is translated.
+  // Source of the answers: the same, unless the destination is translated.
   IpAddress target;
   uint16_t target_port = 0;
 };
 
-// Deletes the UDP flows to one of `ports` for which `stale` holds, and returns their number. The
-// kernel picks the flows of a single port itself (since Linux 5.8); for several ports, all UDP
-// flows are read.
+// Deletes the UDP flows to one of `ports` for which `stale` holds, and returns their number. For a
+// single port the kernel filters the flows (since Linux 5.8); for several ports, all UDP flows are
+// read.
 absl::StatusOr<int> DeleteUdpFlows(const std::set<uint16_t>& ports,
                                    absl::FunctionRef<bool(const UdpFlow&)> stale);
 

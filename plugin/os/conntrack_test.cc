@@ -14,7 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// A namespace with a link to nowhere, where each datagram is tracked; those to port 5000 are
+// A namespace with a link to nowhere, in which each datagram is tracked. Datagrams to port 5000 are
 // translated.
 class ConntrackTest : public testing::Test {
  protected:
@@ -23,7 +23,7 @@ class ConntrackTest : public testing::Test {
     netns_.SetUp("d0", "192.0.2.1/24");
     netns_.Shell("ip addr add 2001:db8::1/64 dev d0 nodad; ip link set lo up");
     netns_.Run([] {
-      // `dnat ip to` alone has IPv4 tracked, `ct state` both families.
+      // `dnat ip to` alone makes the kernel track IPv4, `ct state` both families.
       ASSERT_EQ(RunNft("table inet t { chain c { type nat hook output priority -100; "
                        "ct state established accept; udp dport 5000 dnat ip to 192.0.2.7:53; }; }"),
                 absl::OkStatus());
@@ -32,7 +32,7 @@ class ConntrackTest : public testing::Test {
   void Send(const std::string& to, int port) {
     netns_.Shell("bash -c 'echo hello > /dev/udp/" + to + "/" + std::to_string(port) + "'");
   }
-  // "DESTINATION PORT TARGET PORT" of each flow that is offered.
+  // "DESTINATION PORT TARGET PORT" of each flow that is passed to `stale`.
   std::vector<std::string> Delete(const std::set<uint16_t>& ports, bool stale) {
     std::vector<std::string> seen;
     netns_.Run([&] {

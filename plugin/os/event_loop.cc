@@ -66,7 +66,7 @@ void EventLoop::Unwatch(int fd) {
 
 EventLoop::TimerId EventLoop::AddTimer(Duration delay, Duration period, Task task) {
   const TimerId id{next_timer_++};
-  // From the clock: now_ is old before Run and late in a long turn.
+  // From the clock: now_ is outdated before Run and late in a long turn.
   const Instant due = Clock::now() + std::max(delay, Duration::zero());
   timers_.emplace(due, Timer{id, period, std::make_shared<Task>(std::move(task))});
   return id;
@@ -77,7 +77,7 @@ EventLoop::TimerId EventLoop::After(Duration delay, Task task) {
 }
 
 EventLoop::TimerId EventLoop::Every(Duration period, Task task) {
-  // A period of zero would mean "once".
+  // A period of zero means "once".
   period = std::max(period, Duration(1));
   return AddTimer(period, period, std::move(task));
 }
@@ -131,7 +131,7 @@ void EventLoop::Run() {
         (void)!read(wakeup_.get(), &ignored, sizeof(ignored));
         continue;
       }
-      // I2. By generation, since the descriptor's number may belong to another file by now.
+      // I2. Found by generation, because the descriptor's number may belong to another file by now.
       const auto found = handlers_.find(events[i].data.u64);
       if (found == handlers_.end()) continue;
       const std::shared_ptr<Handler> handler = found->second;  // it may unwatch itself
@@ -153,10 +153,10 @@ bool EventLoop::RunPosted() {
     }
     tasks.swap(posted_);
   }
-  // Tasks posted by these run in the next turn, so that descriptors are not starved.
+  // Tasks that these tasks post run in the next turn, so that descriptors are not starved.
   for (Task& task : tasks) {
     task();
-    task = nullptr;  // destroys its captures now, and not with the batch
+    task = nullptr;  // destroys its captures now rather than with the batch
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!stopping_ || !posted_.empty()) return false;  // I3
@@ -190,7 +190,7 @@ int EventLoop::EpollTimeoutMs() {
   if (timers_.empty()) return -1;
   const Duration left = timers_.begin()->first - Clock::now();
   if (left <= Duration::zero()) return 0;
-  // Rounded up, since the loop would spin through the last millisecond otherwise.
+  // Rounded up, because the loop would otherwise spin through the last millisecond.
   const int64_t ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
   return static_cast<int>(std::min<int64_t>(ms, std::numeric_limits<int>::max()));
 }

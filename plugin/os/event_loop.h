@@ -48,12 +48,13 @@ class EventLoop {
   // The time at which this turn began.
   Instant now() const { return now_; }
 
-  // I1: the calling thread runs the loop, or none does. CheckOnLoop ends a debug build otherwise.
+  // I1: the calling thread runs the loop, or no thread does. CheckOnLoop aborts a debug build
+  // otherwise.
   bool IsCurrent() const;
   void CheckOnLoop() const { assert(IsCurrent()); }
 
-  // Level-triggered. AlreadyExists: the descriptor has a handler already. The caller keeps `fd`, and
-  // unwatches it before it closes it.
+  // Level-triggered. AlreadyExists: the descriptor has a handler already. The caller keeps `fd`,
+  // and unwatches it before it closes it.
   absl::Status Watch(int fd, uint32_t events, Handler handler);
   void Unwatch(int fd);
 
@@ -91,9 +92,9 @@ class EventLoop {
   int EpollTimeoutMs();
 
   UniqueFd epoll_;
-  UniqueFd wakeup_;  // eventfd
+  UniqueFd wakeup_;  // an eventfd
   Instant now_ = Clock::now();
-  std::atomic<std::thread::id> runner_{};  // none while Run() does not
+  std::atomic<std::thread::id> runner_{};  // unset while Run() does not run
   // epoll reports the generation of a Watch() instead of a descriptor, whose number may have been
   // closed and reused since.
   uint64_t generation_ = 0;

@@ -70,10 +70,10 @@ TEST_F(EventLoopTest, ASecondHandlerForOneDescriptorIsRefused) {
 
 TEST_F(EventLoopTest, ADescriptorThatCannotBeWatchedIsAnError) {
   EXPECT_FALSE(loop->Watch(-1, EPOLLIN, [](uint32_t) {}).ok());
-  loop->Unwatch(-1);  // and this is not
+  loop->Unwatch(-1);  // and this descriptor is not
 }
 
-// I2: both are ready in one turn; whichever comes first silences the other.
+// I2: both are ready in one turn; the first one unwatches the other.
 TEST_F(EventLoopTest, NoHandlerOfAnUnwatchedDescriptorRunsNotEvenInTheSameTurn) {
   const Pipe a;
   const Pipe b;
@@ -94,7 +94,7 @@ TEST_F(EventLoopTest, NoHandlerOfAnUnwatchedDescriptorRunsNotEvenInTheSameTurn) 
   EXPECT_EQ(calls, 1);
 }
 
-// The number of a descriptor that was closed in this turn is given out again in this turn.
+// The number of a descriptor that was closed in this turn is reused in this turn.
 TEST_F(EventLoopTest, AnEventOfAnOldDescriptorIsNotTheNewOnes) {
   Pipe a;
   Pipe b;
@@ -125,7 +125,7 @@ TEST_F(EventLoopTest, AHandlerMayWatchItsOwnDescriptorAnew) {
   const Pipe pipe;
   pipe.Fill();
   std::vector<int> calls;
-  // Its captures must outlive the Unwatch: the vector proves it under asan.
+  // Its captures must outlive the Unwatch: asan checks accesses to the vector.
   ASSERT_TRUE(loop->Watch(pipe.read_end.get(), EPOLLIN,
                           [&, big = std::string(100, 'x')](uint32_t) {
                             loop->Unwatch(pipe.read_end.get());
@@ -178,7 +178,7 @@ TEST_F(EventLoopTest, MissedBeatsAreNotMadeUpFor) {
     if (beats.size() == 3) loop->Stop();
   });
   loop->Run();
-  // Were the three missed ones made up for, the third beat would follow the second at once.
+  // If the three missed periods were made up for, the third beat would follow the second at once.
   EXPECT_GE(beats[2] - beats[1], milliseconds(40));
 }
 

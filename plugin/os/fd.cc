@@ -12,7 +12,7 @@
 namespace vxvde {
 
 void UniqueFd::Reset(int fd) {
-  // Linux releases the descriptor even when close() says EINTR: never twice.
+  // Linux releases the descriptor even if close() fails with EINTR, so it is never called twice.
   if (fd_ >= 0) close(fd_);
   fd_ = fd;
 }
@@ -55,7 +55,7 @@ absl::StatusCode CodeOf(int error) {
 }  // namespace
 
 absl::Status ErrnoStatus(int error, absl::string_view what) {
-  // Unlike strerror(), these two are the same in every thread and locale.
+  // Unlike strerror(), these two do not depend on thread and locale.
   const char* text = strerrordesc_np(error);
   const char* name = strerrorname_np(error);
   return absl::Status(CodeOf(error), absl::StrCat(what, ": ", text ? text : "unknown error", " (",

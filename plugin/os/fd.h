@@ -31,11 +31,11 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// "WHAT: strerror(errno) (ENAME)" with the code that says what the caller should do:
-// EAGAIN ENOBUFS ENOMEM -> ResourceExhausted; ENOENT ENODEV ENXIO ESRCH -> NotFound;
-// EEXIST EADDRINUSE -> AlreadyExists; EPERM EACCES -> PermissionDenied; EINVAL ->
-// InvalidArgument; EOPNOTSUPP ENOSYS EPROTONOSUPPORT -> Unimplemented; ECONNREFUSED ENETDOWN
-// ENETUNREACH EHOSTUNREACH -> Unavailable; the rest -> Internal. `error` is a positive errno value.
+// "WHAT: strerror(errno) (ENAME)", with a code that tells the caller what to do: EAGAIN ENOBUFS
+// ENOMEM -> ResourceExhausted; ENOENT ENODEV ENXIO ESRCH -> NotFound; EEXIST EADDRINUSE ->
+// AlreadyExists; EPERM EACCES -> PermissionDenied; EINVAL -> InvalidArgument; EOPNOTSUPP ENOSYS
+// EPROTONOSUPPORT -> Unimplemented; ECONNREFUSED ENETDOWN ENETUNREACH EHOSTUNREACH -> Unavailable;
+// the rest -> Internal. `error` is a positive errno value.
 absl::Status ErrnoStatus(int error, absl::string_view what);
 
 }  // namespace vxvde

@@ -1,5 +1,5 @@
-// FdStore: descriptors that outlive this process, so that what waits in the kernel's queues is
-// there for the next one. Who holds them meanwhile is the implementation's business.
+// FdStore: descriptors that outlive this process, so that the next process finds the data that
+// waits in the kernel's queues. The implementation decides where they are kept meanwhile.
 
 #ifndef VXVDE_PLUGIN_OS_FD_STORE_H_
 #define VXVDE_PLUGIN_OS_FD_STORE_H_
@@ -17,19 +17,19 @@ class FdStore {
   enum class Ticket : uint64_t { kNone = 0 };
   virtual ~FdStore() = default;
 
-  // What the process before this one kept under `name`; not open when there is nothing (any more).
-  // Who uses it says Keep() of it; what nobody does that of is dropped.
+  // The descriptor that the preceding process kept under `name`; not open if there is none (any
+  // more). A caller that uses it calls Keep() for it; the others are dropped.
   virtual UniqueFd Take(const std::string& name) = 0;
-  // Keeps `fd` under `name`, instead of what was. Never fails: what cannot be kept is opened anew
-  // after a restart, and what waited in it is lost.
+  // Keeps `fd` under `name`, replacing a previous one. Never fails: a descriptor that cannot be
+  // kept is opened anew after a restart, and the data that waited in it is lost.
   virtual Ticket Keep(const std::string& name, int fd) = 0;
-  // Does nothing when something else has been kept under that name since.
+  // Does nothing if another descriptor has been kept under that name since.
   virtual void Drop(Ticket ticket) = 0;
-  // What Take() gave, or would give, is of no use. It may be open a moment longer.
+  // The result of Take() is unusable. It may stay open for a moment.
   virtual void Forget(const std::string& name) = 0;
 };
 
-// Keeps a descriptor for as long as it lives itself.
+// Keeps a descriptor for its own lifetime.
 class KeptFd {
  public:
   KeptFd() = default;

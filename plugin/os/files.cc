@@ -18,7 +18,7 @@
 namespace vxvde {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_size, FileKind kind) {
-  // O_NONBLOCK: open() of a pipe waits for a writer.
+  // O_NONBLOCK, because open() of a FIFO waits for a writer.
   const int flags = kind == FileKind::kRegular ? O_NOFOLLOW | O_NONBLOCK : 0;
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
   if (!file && errno == ELOOP) return absl::InvalidArgumentError("not a regular file");

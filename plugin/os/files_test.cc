@@ -51,7 +51,7 @@ TEST_F(FilesTest, AFailedReplacementLeavesTheOldFile) {
   ASSERT_TRUE(std::filesystem::create_directory(path_ + kPartialSuffix));
   EXPECT_FALSE(ReplaceFile(path_, "new").ok());
   EXPECT_EQ(*ReadFile(path_, 100), "old");
-  // A folder cannot be replaced, and nothing is left beside it.
+  // A folder cannot be replaced, and no partial file remains.
   ASSERT_TRUE(std::filesystem::create_directory(At("folder")));
   EXPECT_FALSE(ReplaceFile(At("folder"), "new").ok());
   EXPECT_FALSE(std::filesystem::exists(At("folder") + kPartialSuffix));

@@ -36,7 +36,7 @@ namespace {
 // Dumps come in pieces of at most 32 KiB (kernel netlink_dump); one message is never cut.
 constexpr size_t kReplySize = 64 * 1024;
 
-// The kernel's own words after a struct nlmsgerr or the int of a NLMSG_DONE; "" when it says none.
+// The kernel's message after a struct nlmsgerr or the int of a NLMSG_DONE; "" if there is none.
 std::string ExtendedAck(const nlmsghdr* reply) {
   if ((reply->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return "";
   size_t skip = sizeof(int);
@@ -49,7 +49,7 @@ std::string ExtendedAck(const nlmsghdr* reply) {
   return Attributes(reply, skip).Text(NLMSGERR_ATTR_MSG);
 }
 
-// `error` gets the errno.
+// `error` receives the errno.
 absl::Status KernelStatus(const nlmsghdr* reply, absl::string_view what, int& error) {
   if (static_cast<size_t>(nlmsg_datalen(reply)) < sizeof(int)) {
     return absl::InternalError(absl::StrCat(what, ": the kernel's reply is cut short"));
@@ -79,7 +79,7 @@ absl::Status CheckName(absl::string_view name) {
       absl::StrCat("interface name \"", name, "\": must have 1 to ", IFNAMSIZ - 1, " characters"));
 }
 
-// disable_ipv6 of the interface is 0. A kernel without IPv6 says nothing of it.
+// disable_ipv6 of the interface is 0. A kernel without IPv6 has no such value.
 bool Ipv6Of(const Attributes& link) {
   const nlattr* families = link.Find(IFLA_AF_SPEC);
   const nlattr* ipv6 = families != nullptr ? Attributes(families).Find(AF_INET6) : nullptr;
@@ -151,7 +151,7 @@ absl::StatusOr<UniqueFd> OpenNetlinkSocket(uint32_t groups, int flags) {
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return ErrnoStatus(errno, "bind an rtnetlink socket");
   }
-  // Both only make error messages better; every kernel since 4.12 has them.
+  // Both only improve error messages; every kernel since 4.12 has them.
   const int on = 1;
   (void)setsockopt(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
   (void)setsockopt(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
@@ -185,7 +185,7 @@ absl::Status Netlink::Exchange(NetlinkRequest& message, absl::string_view what,
   const bool dump = (request->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
   if (!dump) request->nlmsg_flags |= NLM_F_ACK;
   request->nlmsg_seq = ++sequence_;
-  request->nlmsg_pid = 0;  // the kernel puts ours
+  request->nlmsg_pid = 0;  // the kernel fills in the port id
   sockaddr_nl kernel = {};
   kernel.nl_family = AF_NETLINK;
   if (sendto(fd_.get(), request, request->nlmsg_len, 0, reinterpret_cast<const sockaddr*>(&kernel),
@@ -193,7 +193,7 @@ absl::Status Netlink::Exchange(NetlinkRequest& message, absl::string_view what,
     return ErrnoStatus(errno, what);
   }
 
-  absl::Status status;  // the first error of `each`; the rest is read all the same
+  absl::Status status;  // the first error of `each`; the rest is still read
   bool interrupted = false;
   while (true) {
     sockaddr_nl from = {};
@@ -211,7 +211,7 @@ absl::Status Netlink::Exchange(NetlinkRequest& message, absl::string_view what,
     if ((received.msg_flags & MSG_TRUNC) != 0) {
       return absl::InternalError(absl::StrCat(what, ": the kernel's reply is too long"));
     }
-    if (from.nl_pid != 0) continue;  // not the kernel: any process may write to us
+    if (from.nl_pid != 0) continue;  // not from the kernel: any process may send to this socket
     int left = static_cast<int>(size);
     for (auto* reply = reinterpret_cast<nlmsghdr*>(reply_.get()); nlmsg_ok(reply, left) != 0;
          reply = nlmsg_next(reply, &left)) {
@@ -240,7 +240,7 @@ absl::Status Netlink::Do(NetlinkRequest& request, absl::string_view what, int* k
 absl::Status Netlink::Dump(NetlinkRequest& request, absl::string_view what,
                            absl::FunctionRef<void()> restart,
                            absl::FunctionRef<absl::Status(const nlmsghdr*)> each) {
-  // On a node where 200 pods end at once ten attempts in a row have met a change each.
+  // On a node where 200 pods end at once, ten successive attempts have each met a change.
   constexpr auto kPatience = std::chrono::seconds(2);
   const Instant end = Clock::now() + kPatience;
   absl::Status status;
@@ -252,7 +252,7 @@ absl::Status Netlink::Dump(NetlinkRequest& request, absl::string_view what,
 }
 
 absl::StatusOr<LinkInfo> Netlink::GetOneLink(NetlinkRequest& request, absl::string_view what) {
-  // Statistics are two thirds of a link's message, and nobody here reads them.
+  // Statistics are two thirds of a link's message, and no caller here needs them.
   request.PutU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   absl::StatusOr<LinkInfo> link = absl::InternalError(absl::StrCat(what, ": no answer"));
   RETURN_IF_ERROR(Exchange(request, what, [&](const nlmsghdr* reply) {
@@ -306,7 +306,8 @@ absl::Status Netlink::CreateVeth(const VethSpec& spec) {
     request.PutText(IFLA_INFO_KIND, "veth");
     request.Nest(IFLA_INFO_DATA, [&] {
       request.Nest(VETH_INFO_PEER, [&] {
-        // Without IFF_UP: an end that is up carries frames before its owner has set it up.
+        // Created without IFF_UP: an end that is up carries frames before its owner has configured
+        // it.
         request.Append(LinkHeader(IfIndex::kNone));
         PutEnd(request, spec.there, spec.mtu);
         if (spec.gso_max_size != 0) request.PutU32(IFLA_GSO_MAX_SIZE, spec.gso_max_size);
@@ -318,7 +319,7 @@ absl::Status Netlink::CreateVeth(const VethSpec& spec) {
   });
   RETURN_IF_ERROR(Do(request, what));
 
-  // rtnl_create_link() in net/core/rtnetlink.c reads no IFLA_IFALIAS, of neither end.
+  // rtnl_create_link() in net/core/rtnetlink.c does not read IFLA_IFALIAS of either end.
   if (spec.here.alias.empty() && spec.there.alias.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const LinkInfo here, GetLink(spec.here.name));
   absl::Cleanup remove = [&] { (void)DeleteLink(here.index); };
@@ -345,8 +346,8 @@ absl::Status Netlink::SetAlias(IfIndex index, absl::string_view alias) {
 
 absl::Status Netlink::ChangeLink(IfIndex index, const LinkChange& change) {
   if (change.no_ipv6) {
-    // A message of its own and before IFF_UP: do_setlink() brings the link up, and the
-    // link-local address is made, before it reads IFLA_AF_SPEC.
+    // A separate message before IFF_UP: do_setlink() brings the link up, which creates the
+    // link-local address, before it reads IFLA_AF_SPEC.
     const std::string what =
         absl::StrCat("turn IPv6 autoconfiguration off on link ", Number(index));
     NetlinkRequest request(RTM_SETLINK, 0, LinkHeader(index));
@@ -356,7 +357,7 @@ absl::Status Netlink::ChangeLink(IfIndex index, const LinkChange& change) {
     });
     int error = 0;
     const absl::Status status = Do(request, what, &error);
-    // The host (ipv6.disable=1) or the link (MTU below 1280) has no IPv6 at all.
+    // The host (ipv6.disable=1) or the link (MTU below 1280) has no IPv6.
     if (!status.ok() && error != EAFNOSUPPORT) return status;
   }
 
@@ -449,7 +450,7 @@ absl::StatusOr<std::vector<AddressInfo>> Netlink::ListAddresses() {
           return absl::OkStatus();
         }
         const Attributes attributes(reply, sizeof(ifaddrmsg));
-        // On a point-to-point link IFA_ADDRESS is the other end's.
+        // On a point-to-point link IFA_ADDRESS is the address of the other end.
         std::optional<IpAddress> ip = attributes.Ip(IFA_LOCAL, header->ifa_family);
         if (!ip) ip = attributes.Ip(IFA_ADDRESS, header->ifa_family);
         if (!ip) return absl::OkStatus();
@@ -563,7 +564,7 @@ absl::StatusOr<RouteAnswer> Netlink::LookUpRoute(const IpAddress& destination) {
         }
         const auto* route = static_cast<const rtmsg*>(nlmsg_data(reply));
         const Attributes attributes(reply, sizeof(rtmsg));
-        // IPv6 answers a forbidding route with that route, IPv4 with its error.
+        // IPv6 reports a prohibiting route as a route, IPv4 as the error of that route.
         usable = route->rtm_type == RTN_UNICAST || route->rtm_type == RTN_LOCAL ||
                  route->rtm_type == RTN_MULTICAST || route->rtm_type == RTN_BROADCAST ||
                  route->rtm_type == RTN_ANYCAST;
@@ -572,7 +573,7 @@ absl::StatusOr<RouteAnswer> Netlink::LookUpRoute(const IpAddress& destination) {
         return absl::OkStatus();
       },
       &error);
-  // EINVAL and EACCES are how IPv4 says "blackhole" and "prohibit" (net/ipv4/fib_semantics.c).
+  // IPv4 reports "blackhole" and "prohibit" as EINVAL and EACCES (net/ipv4/fib_semantics.c).
   if (!status.ok() && (error == EINVAL || error == EACCES)) {
     return absl::UnavailableError(status.message());
   }

@@ -1,8 +1,9 @@
-// Netlink: an rtnetlink socket of one namespace, and what the kernel tells through it about links,
-// addresses and routes. Qdiscs and classifiers are in traffic_control.h, VXLAN devices in vxlan.h,
-// numbers of namespaces in netns_number.h, announced changes in netlink_monitor.h.
+// Netlink: an rtnetlink socket of one namespace, with the operations on links, addresses and
+// routes. Qdiscs and classifiers are in traffic_control.h, VXLAN devices in vxlan.h, numbers of
+// namespaces in netns_number.h, announced changes in netlink_monitor.h.
 //
-// Not thread-safe. Errors name the operation, the object and the kernel's own words (extended ack).
+// Not thread-safe. Errors contain the operation, the object and the kernel's message (extended
+// ack).
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_H_
 #define VXVDE_PLUGIN_OS_NETLINK_H_
@@ -39,10 +40,10 @@ struct LinkInfo {
   bool up = false;       // IFF_UP
   bool running = false;  // IFF_RUNNING: frames pass (IFF_LOWER_UP comes earlier, before the
                          // kernel has given the link a queue)
-  bool ipv6 = false;     // it may be used: the kernel has it, and disable_ipv6 is 0
+  bool ipv6 = false;     // usable: the kernel has IPv6, and disable_ipv6 is 0
   IfIndex peer = IfIndex::kNone;    // IFLA_LINK: index of the other end, in its own namespace
-  bool peer_elsewhere = false;      // that namespace is another one (IFLA_LINK_NETNSID)
-  std::optional<int> peer_netns;    // its number, if it has one here
+  bool peer_elsewhere = false;      // the other end is in another namespace (IFLA_LINK_NETNSID)
+  std::optional<int> peer_netns;    // the number of that namespace here, if it has one
   uint16_t type = 0;                // ARPHRD_ETHER ...
   uint32_t group = 0;               // IFLA_GROUP; 0 is "default"
   bool xdp_native = false;          // an XDP program runs in the driver
@@ -61,8 +62,9 @@ struct VethSpec {
   VethEnd here;   // in the socket's namespace
   VethEnd there;  // in `there_netns`
   int there_netns = -1;
-  int mtu = 1500;             // of both ends
-  uint32_t gso_max_size = 0;  // bytes of the other end's largest super-frame; 0: the kernel's
+  int mtu = 1500;  // of both ends
+  uint32_t gso_max_size =
+      0;  // the other end's largest super-frame, in bytes; 0: the kernel's default
 };
 
 struct LinkChange {
@@ -72,7 +74,7 @@ struct LinkChange {
   std::optional<std::string> alias;
   std::optional<uint32_t> gso_max_size;
   std::optional<uint32_t> group = {};
-  std::optional<uint32_t> tx_queue_len = {};  // frames; of a tap: that wait for its reader
+  std::optional<uint32_t> tx_queue_len = {};  // frames; for a tap, those that wait for its reader
   bool no_ipv6 = false;  // IN6_ADDR_GEN_MODE_NONE: no link-local address, no router solicitation
 };
 
@@ -108,48 +110,48 @@ class Netlink {
  public:
   // In the calling thread's namespace.
   static absl::StatusOr<Netlink> Open();
-  // In another one, without entering it on this thread.
+  // In another namespace, which this thread does not enter.
   static absl::StatusOr<Netlink> OpenIn(const UniqueFd& netns);
 
   // NotFound names the link.
   absl::StatusOr<LinkInfo> GetLink(absl::string_view name);
   absl::StatusOr<LinkInfo> GetLink(IfIndex index);
   absl::StatusOr<std::vector<LinkInfo>> ListLinks();
-  // A link of the namespace that this one knows by the number `netns` (CAP_NET_ADMIN there).
+  // A link of the namespace that has the number `netns` in this one (CAP_NET_ADMIN there).
   absl::StatusOr<LinkInfo> GetLinkIn(int netns, IfIndex index);
 
-  // AlreadyExists when either name is taken. Both ends are left down. One message makes the
-  // pair with names, MACs, MTU, groups, namespace and gso_max_size; aliases, which the kernel does
-  // not read there, follow in messages of their own. When one of these fails the pair is removed
-  // again; a process killed in between leaves a pair without them.
+  // AlreadyExists if either name is in use. Both ends are left down. One message creates the pair
+  // with names, MACs, MTU, groups, namespace and gso_max_size. Aliases, which the kernel does not
+  // read there, follow in separate messages; if one of these fails, the pair is removed again. A
+  // process that is killed in between leaves a pair without them.
   absl::Status CreateVeth(const VethSpec& spec);
   absl::Status ChangeLink(IfIndex index, const LinkChange& change);
-  // NotFound when it is gone already.
+  // NotFound if it is already gone.
   absl::Status DeleteLink(IfIndex index);
 
-  // IPv6 addresses are added without duplicate address detection (IFA_F_NODAD), so
-  // that they can be used at once. AlreadyExists when it is there.
+  // IPv6 addresses are added without duplicate address detection (IFA_F_NODAD), so that they can be
+  // used at once. AlreadyExists if the address exists.
   absl::Status AddAddress(IfIndex index, const IpPrefix& prefix);
   absl::Status DeleteAddress(IfIndex index, const IpPrefix& prefix);
   absl::StatusOr<std::vector<AddressInfo>> ListAddresses();  // of all links, both families
   absl::Status AddRoute(IfIndex index, const Route& route);
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
 
-  // Frames that the link was to send and dropped, since it was made.
+  // Frames that the link dropped instead of sending since it was created.
   absl::StatusOr<uint64_t> GetTxDropped(IfIndex index);
 
-  // What `ip route get DESTINATION` says. Unavailable when there is no route.
+  // The answer of `ip route get DESTINATION`. Unavailable if there is no route.
   absl::StatusOr<RouteAnswer> LookUpRoute(const IpAddress& destination);
 
-  // For files of this folder that ask about other objects (netlink_message.h).
+  // For the files of this folder that query other objects (netlink_message.h).
   //
-  // Sends `message` and reads until the kernel's last word on it. `each` sees every reply before
-  // that; `kernel_error` gets the errno of a refusal.
+  // Sends `message` and reads until the kernel's final reply. `each` sees every reply before that;
+  // `kernel_error` receives the errno of a refusal.
   absl::Status Exchange(NetlinkRequest& message, absl::string_view what,
                         absl::FunctionRef<absl::Status(const nlmsghdr*)> each,
                         int* kernel_error = nullptr);
   absl::Status Do(NetlinkRequest& request, absl::string_view what, int* kernel_error = nullptr);
-  // Starts again, after `restart`, when the list changed while it was read.
+  // Starts again, after calling `restart`, if the list changed while it was being read.
   absl::Status Dump(NetlinkRequest& request, absl::string_view what,
                     absl::FunctionRef<void()> restart,
                     absl::FunctionRef<absl::Status(const nlmsghdr*)> each);

@@ -1,5 +1,5 @@
-// netlink messages: a request that is being written, and the attributes of a reply. For this folder
-// only: the rest of the tree asks netlink.h and the headers that it names.
+// netlink messages: the builder of a request, and the attributes of a reply. Private to this
+// folder: the rest of the tree uses netlink.h and the headers that it names.
 
 #ifndef VXVDE_PLUGIN_OS_NETLINK_MESSAGE_H_
 #define VXVDE_PLUGIN_OS_NETLINK_MESSAGE_H_
@@ -24,7 +24,7 @@ namespace vxvde {
 // An rtnetlink socket in these multicast groups (RTMGRP_...), and of these flags (SOCK_...).
 absl::StatusOr<UniqueFd> OpenNetlinkSocket(uint32_t groups, int flags);
 
-// One request. Attributes that do not fit (a page) spoil it, which Exchange reports.
+// One request. Attributes beyond a page invalidate it, which Exchange reports.
 class NetlinkRequest {
  public:
   template <typename Header>
@@ -71,7 +71,7 @@ class NetlinkRequest {
   bool complete_ = true;
 };
 
-// Attributes of a reply, by type. Values are checked for size before they are read.
+// Attributes of a reply, by type. The size of a value is checked before it is read.
 class Attributes {
  public:
   Attributes(const nlmsghdr* message, size_t header_size)

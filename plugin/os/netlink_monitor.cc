@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kMessageSize = 64 * 1024;
 
-// The link of a message of one of the two groups; kNone: it is about none.
+// The link that a message of one of the two groups concerns; kNone: no link.
 IfIndex LinkOf(const nlmsghdr* message) {
   switch (message->nlmsg_type) {
     case RTM_NEWLINK:
@@ -43,7 +43,7 @@ absl::StatusOr<NetlinkMonitor> NetlinkMonitor::Open() {
 bool NetlinkMonitor::Drain() {
   bool anything = false;
   while (true) {
-    char byte;  // the rest of a message is thrown away with it
+    char byte;  // the rest of a message is discarded with it
     if (recv(fd_.get(), &byte, sizeof(byte), 0) >= 0 || errno == ENOBUFS) {
       anything = true;  // ENOBUFS: messages were lost
     } else if (errno != EINTR) {
@@ -73,7 +73,7 @@ LinkWatch::Changes LinkWatch::Read() {
       continue;
     }
     if (size < 0) return changes;
-    if (from.nl_pid != 0) continue;  // not the kernel
+    if (from.nl_pid != 0) continue;  // not from the kernel
     int left = static_cast<int>(size);
     for (auto* message = reinterpret_cast<nlmsghdr*>(message_.get()); nlmsg_ok(message, left) != 0;
          message = nlmsg_next(message, &left)) {

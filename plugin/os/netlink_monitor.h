@@ -14,13 +14,13 @@
 
 namespace vxvde {
 
-// Tells when addresses or links of a namespace change (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
+// Reports changes of addresses or links of a namespace (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
 // RTNLGRP_IPV6_IFADDR).
 class NetlinkMonitor {
  public:
   static absl::StatusOr<NetlinkMonitor> Open();
   int fd() const { return fd_.get(); }
-  // Throws away all that waits; true when there was anything (or something was lost).
+  // Discards all waiting messages. True if there were any, or some were lost.
   bool Drain();
 
  private:
@@ -28,7 +28,7 @@ class NetlinkMonitor {
   UniqueFd fd_;
 };
 
-// Tells of which links of a namespace qdiscs, classifiers or properties change (RTNLGRP_TC,
+// Reports the links of a namespace whose qdiscs, classifiers or properties change (RTNLGRP_TC,
 // RTNLGRP_LINK).
 class LinkWatch {
  public:
@@ -38,7 +38,7 @@ class LinkWatch {
   };
   static absl::StatusOr<LinkWatch> Open();
   int fd() const { return fd_.get(); }
-  // What waits, without blocking.
+  // The waiting changes, without blocking.
   Changes Read();
 
  private:

@@ -51,7 +51,7 @@ class NetlinkTest : public ::testing::Test {
     spec.gso_max_size = 32000;
     return spec;
   }
-  // A link that is up and running: one end of a pair whose other end is with the pod.
+  // A link that is up and running: one end of a pair whose other end is in the pod.
   IfIndex MakeUplink(const std::string& name, const char* prefix) {
     ConnectVeth(host_ns, name, pod_ns, name);
     pod_ns.Shell("ip link set " + name + " up");
@@ -176,7 +176,7 @@ TEST_F(NetlinkTest, NoIpv6MeansNoLinkLocalAddress) {
   ASSERT_EQ(pod.ChangeLink(there, up), absl::OkStatus());
   up.no_ipv6 = true;
   ASSERT_EQ(host.ChangeLink(here, up), absl::OkStatus());
-  // Once the ordinary end has its address, this one would have had it too.
+  // By the time the ordinary end has its address, this one would have one too.
   ASSERT_TRUE(WaitFor([&] { return has_ipv6(pod, there); }));
   ASSERT_TRUE(ValueOrDie(host.GetLink(here)).running);
   EXPECT_FALSE(has_ipv6(host, here));
@@ -267,7 +267,7 @@ TEST_F(NetlinkTest, RoutesCarryWhatTheySay) {
   ASSERT_EQ(host.AddRoute(uplink, route), absl::OkStatus());
   EXPECT_TRUE(absl::IsAlreadyExists(host.AddRoute(uplink, route)));
   route = {};
-  route.destination = Prefix("198.51.100.77/24");  // host bits are not the kernel's business
+  route.destination = Prefix("198.51.100.77/24");  // AddRoute clears the host bits
   route.gateway = Ip("192.0.2.253");
   route.mtu = 1400;
   route.advmss = 1360;
@@ -312,7 +312,7 @@ TEST_F(NetlinkTest, ListsRoutesOfAllTablesAndBothFamilies) {
   EXPECT_EQ(find("198.51.100.0/24").table, 1000u);
   EXPECT_THAT(find("203.0.113.0/24").gateways, ElementsAre(Ip("192.0.2.11"), Ip("192.0.2.12")));
   EXPECT_EQ(find("198.18.0.0/15").table, 0u) << "a blackhole leads nowhere";
-  // IPv6 joins routes that differ in the gateway alone.
+  // IPv6 merges routes that differ only in the gateway.
   std::vector<IpAddress> gateways;
   for (const RouteInfo& one : routes) {
     if (one.destination != Prefix("::/0")) continue;
@@ -409,7 +409,7 @@ TEST_F(NetlinkTest, TheMonitorHearsOfAddressesAndLinks) {
   EXPECT_FALSE(monitor->Drain());
   const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
   EXPECT_TRUE(heard());
-  // The kernel is done with a synchronous change, and with IPv6's own afterthoughts.
+  // Waits until the kernel has completed IPv6's asynchronous changes.
   EXPECT_TRUE(WaitFor([&] { return !monitor->Drain(); }));
   ASSERT_EQ(host.AddAddress(uplink, Prefix("192.0.2.77/32")), absl::OkStatus());
   EXPECT_TRUE(heard());
@@ -418,7 +418,7 @@ TEST_F(NetlinkTest, TheMonitorHearsOfAddressesAndLinks) {
 TEST_F(NetlinkTest, TheMonitorSaysSoWhenItLostSomething) {
   std::optional<NetlinkMonitor> monitor;
   host_ns.Run([&] { monitor = ValueOrDie(NetlinkMonitor::Open()); });
-  const int small = 1;  // the kernel makes some 2 KiB of it
+  const int small = 1;  // the kernel doubles it to some 2 KiB
   ASSERT_EQ(setsockopt(monitor->fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
   for (int i = 0; i < 10; ++i) {
     ConnectVeth(host_ns, absl::StrCat("a", i), host_ns, absl::StrCat("b", i));
@@ -458,7 +458,7 @@ TEST_F(NetlinkTest, FramesThatALinkDropped) {
   ASSERT_EQ(host.CreateVeth(Spec()), absl::OkStatus());
   const IfIndex index = ValueOrDie(host.GetLink("vx0")).index;
   EXPECT_EQ(ValueOrDie(host.GetTxDropped(index)), 0u);
-  // The other end is down: veth_xmit() has nobody to give it to.
+  // The other end is down: veth_xmit() drops the frame.
   host_ns.Shell("ip link set vx0 up");
   host_ns.Run([&] {
     const UniqueFd raw(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
@@ -504,7 +504,7 @@ TEST_F(NetlinkTest, ANamespaceIsInUseWhileAThreadIsInIt) {
   // PROC_PID_INIT_INO of include/linux/proc_ns.h.
   std::error_code error;
   if (std::filesystem::read_symlink("/proc/self/ns/pid", error) != "pid:[4026531836]") {
-    // In a container with process ids of its own it must not pretend to see all.
+    // In a container with its own process ids the call must fail.
     EXPECT_TRUE(absl::IsFailedPrecondition(empty.status())) << empty.status();
     return;
   }

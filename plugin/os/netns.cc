@@ -18,7 +18,7 @@
 namespace vxvde {
 
 absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path) {
-  // O_NONBLOCK: the path comes from outside, and a FIFO there would hold us for ever.
+  // O_NONBLOCK: the path comes from outside, and opening a FIFO would block for ever.
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) {
     const int error = errno == ENOTDIR ? ENOENT : errno;

@@ -12,13 +12,13 @@
 
 namespace vxvde {
 
-// NotFound when the path is missing; InvalidArgument when it is no network namespace.
+// NotFound if the path is missing; InvalidArgument if it is not a network namespace.
 absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path);
 // That of the calling thread.
 absl::StatusOr<UniqueFd> CurrentNetNs();
-// What it is called, "DEVICE:INODE". After its end another one may be called so.
+// The identity of a namespace, "DEVICE:INODE". A later namespace may have the same one.
 absl::StatusOr<std::string> IdOfNetNs(const UniqueFd& netns);
-// Same namespace (device and inode agree)?
+// Whether both are the same namespace (device and inode agree).
 absl::StatusOr<bool> SameNetNs(const UniqueFd& a, const UniqueFd& b);
 
 // Runs `function` on a thread of its own inside `netns` and waits for it. Sockets

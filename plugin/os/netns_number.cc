@@ -23,7 +23,7 @@ namespace {
 // PROC_PID_INIT_INO of include/linux/proc_ns.h: the process ids of the machine, not of a container.
 constexpr ino_t kMachinesPids = 0xeffffffc;
 
-// The numbers that name folders in `path`; none when that is gone.
+// The numeric names of folders in `path`; none if it is gone.
 std::vector<uint32_t> NumbersIn(const std::string& path) {
   std::vector<uint32_t> numbers;
   const absl::StatusOr<std::vector<std::string>> names = ListFolder(path);
@@ -66,7 +66,8 @@ absl::StatusOr<int> NumberNetNs(Netlink& netlink, const UniqueFd& netns) {
   request.PutU32(NETNSA_FD, fd);
   request.PutU32(NETNSA_NSID, static_cast<uint32_t>(NETNSA_NSID_NOT_ASSIGNED));  // any
   const absl::Status numbered = netlink.Do(request, "number a namespace");
-  // AlreadyExists: somebody made a veth pair into it meanwhile, which needs a number too.
+  // AlreadyExists: another process assigned one first; a veth pair into the namespace needs one
+  // too.
   if (!numbered.ok() && !absl::IsAlreadyExists(numbered)) return numbered;
   ASSIGN_OR_RETURN(number, AskNumber(netlink, NETNSA_FD, fd, "get the number of a namespace"));
   if (number < 0) return absl::InternalError("number a namespace: it has none");
@@ -82,7 +83,7 @@ absl::StatusOr<std::set<int>> NetNsInUse(Netlink& netlink) {
     for (const uint32_t thread : NumbersIn(absl::StrCat("/proc/", process, "/task"))) {
       const absl::StatusOr<int> number = AskNumber(
           netlink, NETNSA_PID, thread, absl::StrCat("get the namespace of thread ", thread));
-      if (absl::IsNotFound(number.status())) continue;  // it has ended
+      if (absl::IsNotFound(number.status())) continue;  // the thread has ended
       RETURN_IF_ERROR(number.status());
       if (*number >= 0) numbers.insert(*number);
     }

@@ -1,5 +1,5 @@
-// Numbers of network namespaces, and which namespaces are in use. rtnetlink needs no right to look
-// into a process for that, as /proc/PID/ns/net does (ptrace(2)).
+// Numbers of network namespaces, and which namespaces are in use. Unlike /proc/PID/ns/net
+// (ptrace(2)), rtnetlink requires no right to inspect a process.
 
 #ifndef VXVDE_PLUGIN_OS_NETNS_NUMBER_H_
 #define VXVDE_PLUGIN_OS_NETNS_NUMBER_H_
@@ -12,11 +12,11 @@
 
 namespace vxvde {
 
-// The number by which the socket's namespace knows another one as long as that lives. Assigns one
-// if there is none (CAP_NET_ADMIN).
+// The number that another namespace has in the socket's namespace for its lifetime. Assigns one if
+// there is none (CAP_NET_ADMIN).
 absl::StatusOr<int> NumberNetNs(Netlink& netlink, const UniqueFd& netns);
 
-// The numbers of those numbered namespaces that a thread of the machine is in. Takes a microsecond
+// The numbers of the numbered namespaces in which a thread of the machine runs. Takes a microsecond
 // or two for each thread. FailedPrecondition: /proc does not show all threads.
 absl::StatusOr<std::set<int>> NetNsInUse(Netlink& netlink);
 

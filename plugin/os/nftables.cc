@@ -27,7 +27,7 @@ constexpr char kFailed[] = "F";
 
 using Context = std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)>;
 
-// A context for each call: it caches what it has read of the kernel, and others write there too.
+// A context for each call: it caches the kernel's state, which other programs change too.
 absl::StatusOr<Context> NewContext() {
   Context context(nft_ctx_new(NFT_CTX_DEFAULT), &nft_ctx_free);
   if (context == nullptr || nft_ctx_buffer_output(context.get()) != 0 ||
@@ -38,20 +38,20 @@ absl::StatusOr<Context> NewContext() {
   return context;
 }
 
-// `error` as libnftables tells it: "Error: WHY", then the place in the commands.
+// `error` in the format of libnftables: "Error: WHY", then the position in the commands.
 absl::Status NftError(const std::string& what, const char* error) {
   std::string first = error == nullptr ? "" : error;
   first.resize(std::min(first.size(), first.find('\n')));
   const std::string message = absl::StrCat(what, ": ", first);
   if (absl::StrContains(first, "Operation not permitted")) {
     return absl::PermissionDeniedError(
-        absl::StrCat(message, " (it takes CAP_NET_ADMIN in the network namespace)"));
+        absl::StrCat(message, " (this requires CAP_NET_ADMIN in the network namespace)"));
   }
   if (absl::StrContains(first, "No such file or directory")) return absl::NotFoundError(message);
   return absl::InternalError(message);
 }
 
-// What libnftables said to `commands`: a letter, kDone or kFailed, and the output or the error.
+// The reply to `commands`: a letter, kDone or kFailed, and the output or the error.
 std::string Said(const std::string& commands) {
   const absl::StatusOr<Context> context = NewContext();
   if (!context.ok()) return absl::StrCat(kFailed, context.status().message());
@@ -62,7 +62,7 @@ std::string Said(const std::string& commands) {
   return absl::StrCat(kFailed, nft_ctx_get_error_buffer(nft));
 }
 
-// In a child: libnftables calls exit() where it cannot have a socket, or an answer
+// Runs in a child, because libnftables calls exit() if it cannot open a socket or read a reply
 // (netlink_io_error() and netlink_init_error() in src/netlink.c).
 absl::StatusOr<std::string> Ask(const std::string& what, const std::string& commands) {
   int ends[2];
@@ -72,7 +72,7 @@ absl::StatusOr<std::string> Ask(const std::string& what, const std::string& comm
   const pid_t child = fork();
   if (child < 0) return ErrnoStatus(errno, "start a process for nftables");
   if (child == 0) {
-    // Nothing of the parent's is to be tidied up here.
+    // If libnftables calls exit(), this handler runs first and skips those of the parent.
     std::atexit([] { _exit(1); });
     const std::string said = Said(commands);
     size_t written = 0;
@@ -93,7 +93,8 @@ absl::StatusOr<std::string> Ask(const std::string& what, const std::string& comm
     said.append(buffer.data(), static_cast<size_t>(n));
   }
   while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
-  if (said.empty()) return absl::UnavailableError(absl::StrCat(what, ": libnftables gave up"));
+  if (said.empty())
+    return absl::UnavailableError(absl::StrCat(what, ": libnftables failed without a message"));
   if (said[0] == kFailed[0]) return NftError(what, said.c_str() + 1);
   return said.substr(1);
 }
@@ -128,8 +129,8 @@ absl::StatusOr<NftMonitor> NftMonitor::Open() {
 
 void NftMonitor::Drain() {
   while (true) {
-    char byte;  // the rest of a message is thrown away with it
-    // ENOBUFS: messages were lost, which says the same.
+    char byte;  // the rest of a message is discarded with it
+    // ENOBUFS: messages were lost, which is also a change.
     if (recv(fd_.get(), &byte, sizeof(byte), 0) < 0 && errno != EINTR && errno != ENOBUFS) return;
   }
 }

@@ -1,6 +1,6 @@
 // One nftables table of the calling thread's namespace: replaced, read and watched, as text
-// (nft(8)). What stands in it is the caller's business; no other table is touched.
-// Source: libnftables(3), linux/netfilter/nfnetlink.h.
+// (nft(8)). The caller decides its content; no other table is changed. Source: libnftables(3),
+// linux/netfilter/nfnetlink.h.
 
 #ifndef VXVDE_PLUGIN_OS_NFTABLES_H_
 #define VXVDE_PLUGIN_OS_NFTABLES_H_
@@ -17,15 +17,15 @@ namespace vxvde {
 // in the namespace's user namespace.
 absl::Status RunNft(const std::string& commands);
 
-// `nft --stateless list table FAMILY NAME`, `table` being both. Empty: there is none.
+// The output of `nft --stateless list table FAMILY NAME`; `table` is both. Empty: there is none.
 absl::StatusOr<std::string> ListNftTable(const std::string& table);
 
-// Tells when anybody changes any rules of the namespace (NFNLGRP_NFTABLES).
+// Reports changes of any rules of the namespace (NFNLGRP_NFTABLES).
 class NftMonitor {
  public:
   static absl::StatusOr<NftMonitor> Open();
   int fd() const { return fd_.get(); }
-  // Throws away all that waits.
+  // Discards all waiting messages.
   void Drain();
 
  private:

@@ -48,7 +48,7 @@ TEST(Nftables, OneMistakeMeansThatNothingIsDone) {
   });
 }
 
-// libnftables calls exit() where it cannot have a socket.
+// libnftables calls exit() if it cannot open a socket.
 TEST(Nftables, ALibraryThatGivesUpIsAnError) {
   const TestNetNs netns;
   netns.Run([&] {
@@ -57,7 +57,7 @@ TEST(Nftables, ALibraryThatGivesUpIsAnError) {
     const int next = dup(0);
     close(next);
     rlimit low = limit;
-    low.rlim_cur = static_cast<rlim_t>(next) + 2;  // for a pipe, and no more
+    low.rlim_cur = static_cast<rlim_t>(next) + 2;  // enough for a pipe only
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
     const absl::Status status = RunNft(kRules);
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);

@@ -30,10 +30,10 @@ namespace {
 
 constexpr size_t kBatch = 64;
 constexpr size_t kVlanTagSize = 4;
-constexpr size_t kVlanTagOffset = 12;  // behind the two MACs
+constexpr size_t kVlanTagOffset = 12;  // after the two MACs
 constexpr int kPacketBuffer = 16 << 20;
 
-// Why a frame could not be written. EINVAL: the kernel found the vnet header unfit for the frame.
+// The reason why a frame could not be written. EINVAL: the vnet header does not fit the frame.
 Drop WriteDrop(int error) {
   switch (error) {
     case EAGAIN:
@@ -44,7 +44,7 @@ Drop WriteDrop(int error) {
       return Drop::kTooBigForPort;
     case EINVAL:
       return Drop::kBadOffload;
-    default:  // ENETDOWN ENXIO ENODEV, of a tap EIO EBADFD
+    default:  // ENETDOWN ENXIO ENODEV; for a tap EIO EBADFD
       return Drop::kPortDown;
   }
 }
@@ -64,7 +64,7 @@ class Gather {
   std::array<iovec, 1 + OutFrame::kMaxParts> parts_;
 };
 
-// What came with one frame that a packet socket received.
+// The metadata of one frame that a packet socket received.
 struct alignas(cmsghdr) PacketControl {
   char bytes[CMSG_SPACE(sizeof(tpacket_auxdata))];
 };
@@ -77,7 +77,7 @@ struct PacketInbox {
 
 class PacketPort : public FrameIo {
  public:
-  // `deaf`: opened not to receive.
+  // `deaf`: opened without receiving.
   PacketPort(UniqueFd fd, IfIndex interface, bool deaf)
       : fd_(std::move(fd)), interface_(interface), in_(std::make_unique<PacketInbox>()) {
     SetDeaf(deaf);
@@ -97,8 +97,8 @@ class PacketPort : public FrameIo {
 
   UniqueFd fd_;
   const IfIndex interface_;
-  // Where to send, for a socket that is bound to some EtherType: with another one than its own the
-  // kernel looks into the frame (packet_parse_headers()), as it must to segment it.
+  // The destination address of a socket that is bound to an EtherType. If it sends another one, the
+  // kernel parses the frame (packet_parse_headers()), as it must in order to segment it.
   std::optional<sockaddr_ll> to_;
   uint32_t turns_ = 0;
   BatchSize batch_;
@@ -106,7 +106,7 @@ class PacketPort : public FrameIo {
   Gather gather_;
 };
 
-// The tag that the kernel took out of the frame, if any (skb->vlan_tci).
+// The tag that the kernel removed from the frame, if any (skb->vlan_tci).
 bool TakenTag(msghdr& message, tpacket_auxdata& aux) {
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA) continue;
@@ -116,7 +116,7 @@ bool TakenTag(msghdr& message, tpacket_auxdata& aux) {
   return false;
 }
 
-// Puts it back; `frame` starts kVlanTagSize bytes into its buffer.
+// Reinserts it; `frame` starts kVlanTagSize bytes into its buffer.
 std::span<uint8_t> RestoreTag(const tpacket_auxdata& aux, std::span<uint8_t> frame,
                               VnetHeader& header) {
   uint8_t* start = frame.data() - kVlanTagSize;
@@ -177,22 +177,23 @@ absl::Status PacketPort::Receive(Buffers& buffers, std::vector<Frame>& out, Drop
     out.push_back(frame);
   }
   batch_.Read(static_cast<size_t>(count), bytes);
-  // A queue that overflowed fills whole batches afterwards; now and then in any case, for a
+  // A queue that overflowed fills whole batches afterwards. Asked periodically in any case, for a
   // queue that is shorter than a batch.
   if (static_cast<size_t>(count) == most || ++turns_ % 64 == 0) CountOverruns(drops);
   return absl::OkStatus();
 }
 
-// An error in the middle of a batch ends it, and is what the next call says: each is seen once.
+// An error in the middle of a batch ends it, and the next call returns it, so each is reported
+// once.
 absl::Status PacketPort::ReceiveError(int error, DropCounters& drops) {
   if (error == EAGAIN) return absl::OkStatus();
   if (error == EINVAL) {
-    // virtio_net_hdr_from_skb() has no word for this super-frame, which is lost.
+    // virtio_net_hdr_from_skb() cannot describe this super-frame, which is lost.
     drops.Add(Drop::kUnsupportedOffload);
     return absl::OkStatus();
   }
   if (error == ENETDOWN) {
-    // The kernel says the same of a link that is down and of one that is gone.
+    // The kernel reports the same error for a link that is down and for one that is gone.
     sockaddr_ll name = {};
     socklen_t size = sizeof(name);
     if (getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0 &&
@@ -203,9 +204,9 @@ absl::Status PacketPort::ReceiveError(int error, DropCounters& drops) {
   return ErrnoStatus(error, "receive from a packet socket");
 }
 
-// By a filter, not by bind() to another protocol, which waits for RCU (some 10 ms) and takes away
-// the news that the link is down. packet_rcv() runs it before it copies or counts anything.
-// A filter that lets nothing in.
+// Uses a filter: bind() to another protocol waits for RCU (some 10 ms) and no longer reports that
+// the link is down. packet_rcv() runs the filter before it copies or counts anything. This filter
+// rejects every frame.
 absl::Status AttachNothing(const UniqueFd& fd) {
   sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
   const sock_fprog program = {.len = 1, .filter = &nothing};
@@ -218,7 +219,7 @@ absl::Status AttachNothing(const UniqueFd& fd) {
 absl::Status PacketPort::SetReceiving(bool on) {
   if (!on) return AttachNothing(fd_);
   const int unused = 0;
-  // ENOENT: there is no filter to take away.
+  // ENOENT: there is no filter to remove.
   if (setsockopt(fd_.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) == 0 ||
       errno == ENOENT) {
     return absl::OkStatus();
@@ -227,7 +228,7 @@ absl::Status PacketPort::SetReceiving(bool on) {
 }
 
 void PacketPort::CountOverruns(DropCounters& drops) {
-  tpacket_stats statistics = {};  // since the last time they were asked for
+  tpacket_stats statistics = {};  // since they were last read
   socklen_t size = sizeof(statistics);
   if (getsockopt(fd_.get(), SOL_PACKET, PACKET_STATISTICS, &statistics, &size) == 0) {
     drops.Add(Drop::kPortOverrun, statistics.tp_drops);
@@ -279,7 +280,7 @@ absl::Status TapPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCou
         drops.Add(Drop::kUnsupportedOffload);
         continue;
       }
-      if (!out.empty()) return absl::OkStatus();  // the next call finds it again
+      if (!out.empty()) return absl::OkStatus();  // the next call meets the error again
       return TapReadError(errno);
     }
     bytes += static_cast<size_t>(size);
@@ -288,7 +289,7 @@ absl::Status TapPort::Receive(Buffers& buffers, std::vector<Frame>& out, DropCou
       drops.Add(Drop::kShortFrame);
       continue;
     }
-    if (frame_size == room.size()) {  // a tap cuts without a word
+    if (frame_size == room.size()) {  // a tap truncates without notice
       drops.Add(Drop::kTruncated);
       continue;
     }
@@ -311,7 +312,7 @@ Drop TapPort::Send(const OutFrame& frame) {
   return Drop::kNone;
 }
 
-// Tells the kernel what the reader of `tap` understands.
+// Tells the kernel which offloads the reader of `tap` supports.
 absl::Status AcceptOffloads(const UniqueFd& tap) {
   constexpr unsigned kBasic = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
   constexpr unsigned kUso = 0x20 | 0x40;  // TUN_F_USO4 | TUN_F_USO6, Linux 6.2 and later
@@ -330,22 +331,22 @@ bool InterfaceExists(const ifreq& request) {
 
 namespace {
 
-// Without `receives` it is bound to an EtherType that nobody uses, and a filter: the kernel tells
-// it of its link all the same.
+// Without `receives` it is bound to an unused EtherType and has a filter: the kernel still reports
+// the state of its link.
 absl::StatusOr<UniqueFd> OpenPacketSocket(IfIndex interface, bool receives) {
   const int index = static_cast<int>(interface);
   const std::string what = absl::StrCat("open a packet socket on interface ", index);
-  // Protocol 0: nothing is received, of any interface, before bind().
+  // Protocol 0: nothing is received, from any interface, before bind().
   UniqueFd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return ErrnoStatus(errno, absl::StrCat(what, " (it takes CAP_NET_RAW)"));
+  if (!fd) return ErrnoStatus(errno, absl::StrCat(what, " (this requires CAP_NET_RAW)"));
   const int on = 1;
   for (const int option : {PACKET_VNET_HDR, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING}) {
     if (setsockopt(fd.get(), SOL_PACKET, option, &on, sizeof(on)) != 0) {
       return ErrnoStatus(errno, absl::StrCat(what, ": set option ", option));
     }
   }
-  // Not PACKET_QDISC_BYPASS: veth has no queue to save, and tcpdump on the host end would no
-  // longer see what goes to the pod.
+  // PACKET_QDISC_BYPASS is not set: veth has no queue to save, and tcpdump on the host end would no
+  // longer see the frames to the pod.
   if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kPacketBuffer, sizeof(int)) != 0) {
     (void)setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &kPacketBuffer, sizeof(int));
   }
@@ -354,7 +355,7 @@ absl::StatusOr<UniqueFd> OpenPacketSocket(IfIndex interface, bool receives) {
   name.sll_family = AF_PACKET;
   name.sll_protocol = htons(receives ? ETH_P_ALL : ETH_P_LOOPBACK);
   name.sll_ifindex = index;
-  if (index <= 0) return ErrnoStatus(ENODEV, what);  // 0 would be all interfaces
+  if (index <= 0) return ErrnoStatus(ENODEV, what);  // 0 would select all interfaces
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) {
     return ErrnoStatus(errno, what);
   }
@@ -381,16 +382,16 @@ absl::StatusOr<UniqueFd> PacketPort::Reopen(bool receives) {
 absl::StatusOr<std::unique_ptr<FrameIo>> AdoptPacketPort(UniqueFd fd, IfIndex interface) {
   sockaddr_ll name = {};
   socklen_t size = sizeof(name);
-  // A socket whose interface has gone is at none.
+  // A socket whose interface is gone is bound to none.
   if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0 ||
       name.sll_family != AF_PACKET || name.sll_ifindex != static_cast<int>(interface)) {
     return absl::InvalidArgumentError(absl::StrCat("descriptor ", fd.get(),
-                                                   " is no packet socket on interface ",
+                                                   " is not a packet socket on interface ",
                                                    static_cast<uint32_t>(interface)));
   }
   const bool deaf = name.sll_protocol != htons(ETH_P_ALL);
   auto port = std::make_unique<PacketPort>(std::move(fd), interface, deaf);
-  // Its process may have ended between the two steps of making it deaf.
+  // The process may have ended between the two steps of making it deaf.
   if (!deaf) RETURN_IF_ERROR(port->SetReceiving(true));
   return port;
 }
@@ -401,7 +402,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface) {
 }
 
 absl::Status TapReadError(int error) {
-  // EBADFD: it was deleted; EFAULT: it is being deleted.
+  // EBADFD: the interface was deleted; EFAULT: it is being deleted.
   return ErrnoStatus(error == EBADFD || error == EFAULT ? ENODEV : error, "read from a tap");
 }
 
@@ -420,9 +421,9 @@ absl::StatusOr<UniqueFd> NetNsOfTap(const UniqueFd& tap) {
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {
   ifreq request = {};
   if (ioctl(tap.get(), TUNGETIFF, &request) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("descriptor ", tap.get(), " is not a tap's"));
+    return absl::InvalidArgumentError(absl::StrCat("descriptor ", tap.get(), " is not a tap"));
   }
-  // IFF_NO_PI cannot be asked for: TUNGETIFF uses its bit to say IFF_NOFILTER.
+  // IFF_NO_PI cannot be checked: TUNGETIFF uses its bit for IFF_NOFILTER.
   constexpr int kNeeded = IFF_TAP | IFF_VNET_HDR;
   if ((request.ifr_flags & kNeeded) != kNeeded) {
     return absl::InvalidArgumentError(
@@ -430,7 +431,7 @@ absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap) {
                      " must be made with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, and has flags 0x",
                      absl::Hex(static_cast<uint16_t>(request.ifr_flags))));
   }
-  const int header_size = kVnetHeaderSize;  // it stays as the last opener left it
+  const int header_size = kVnetHeaderSize;  // the last opener's value remains
   if (ioctl(tap.get(), TUNSETVNETHDRSZ, &header_size) != 0) {
     return ErrnoStatus(errno, absl::StrCat("set the vnet header size of tap ", request.ifr_name));
   }
@@ -456,7 +457,7 @@ absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent) {
   if (!persistent) request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_TUN_EXCL);
   if (ioctl(tap.get(), TUNSETIFF, &request) != 0) {
     const int error = errno;
-    // EINVAL is also how the kernel refuses a name that a tun or another driver's link has.
+    // The kernel also answers EINVAL if a tun device or a link of another driver has the name.
     if (error == EBUSY || (error == EINVAL && InterfaceExists(request))) {
       return absl::AlreadyExistsError(
           absl::StrCat(what, ": the name is taken by another process or another kind of link"));

@@ -1,6 +1,5 @@
-// Ports as the agent holds them: a packet socket on the host end of a veth pair,
-// or the descriptor of a tap. Both with the vnet header, so super-frames and
-// unfinished checksums cross whole.
+// Ports as the agent holds them: a packet socket on the host end of a veth pair, or the descriptor
+// of a tap. Both use the vnet header, so super-frames and incomplete checksums pass unchanged.
 
 #ifndef VXVDE_PLUGIN_OS_PORT_H_
 #define VXVDE_PLUGIN_OS_PORT_H_
@@ -16,37 +15,37 @@
 
 namespace vxvde {
 
-// AF_PACKET on `interface` in the calling thread's namespace: frames that come in there, never
-// those that we send. VLAN tags are part of the frame. Needs CAP_NET_RAW.
+// AF_PACKET on `interface` in the calling thread's namespace: receives the frames that arrive
+// there, never those that this process sends. VLAN tags are part of the frame. Requires
+// CAP_NET_RAW.
 //
-// Receive says Unavailable once when the link goes down, and works on when it is up again;
-// NotFound when it is gone by then. A link that is taken down and then deleted may be heard of
-// only the first time: NetlinkMonitor knows better. kPortOverrun is asked for after each full
-// batch and every 64 others.
+// Receive returns Unavailable once when the link goes down, and works again when it is up; NotFound
+// if the link is gone by then. If a link is taken down and then deleted, only the former may be
+// reported: NetlinkMonitor reports both. kPortOverrun is read after each full batch and after every
+// 64 others.
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenPacketPort(IfIndex interface);
 
-// The same of a socket that another process has opened so, in whatever state it left it: what
-// waits there is received, unless it `receives()` nothing. InvalidArgument: it is not such a socket
-// (any more).
+// Adopts such a socket of another process, in whatever state: waiting frames are received, unless
+// it `receives()` nothing. InvalidArgument: it is not such a socket (any more).
 absl::StatusOr<std::unique_ptr<FrameIo>> AdoptPacketPort(UniqueFd fd, IfIndex interface);
 
-// Takes a tap's descriptor, from OpenTap here or in another process. InvalidArgument when
-// it is no tap with IFF_VNET_HDR. Receive says NotFound when the interface was deleted. What its
-// queue lost is in the interface's tx_dropped, not in kPortOverrun.
+// Takes a tap's descriptor, from OpenTap here or in another process. InvalidArgument if it is not a
+// tap with IFF_VNET_HDR. Receive returns NotFound if the interface was deleted. Frames that its
+// queue lost are counted in the interface's tx_dropped, not in kPortOverrun.
 absl::StatusOr<std::unique_ptr<FrameIo>> OpenTapPort(UniqueFd tap);
 
-// Makes (or opens again, when persistent) the tap `name` in the calling
-// thread's namespace: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, all offloads that the kernel has,
-// non-blocking. AlreadyExists when `name` is another kind of interface or held by another process.
+// Creates (or reopens, if persistent) the tap `name` in the calling thread's namespace: IFF_TAP |
+// IFF_NO_PI | IFF_VNET_HDR, all offloads that the kernel has, non-blocking. AlreadyExists if `name`
+// is another kind of interface or held by another process.
 absl::StatusOr<UniqueFd> OpenTap(absl::string_view name, bool persistent);
 
-// The name of its interface; empty: it is no tap's, or the interface was deleted.
+// The name of its interface; empty: not a tap, or the interface was deleted.
 std::string TapNameOf(const UniqueFd& tap);
 
-// The namespace that its interface is in (TUNGETDEVNETNS, Linux 5.2; CAP_NET_ADMIN there).
+// The namespace of its interface (TUNGETDEVNETNS, Linux 5.2; CAP_NET_ADMIN there).
 absl::StatusOr<UniqueFd> NetNsOfTap(const UniqueFd& tap);
 
-// What the kernel said instead of a frame when a tap was read. NotFound: the interface was deleted.
+// The error of reading a tap. NotFound: the interface was deleted.
 absl::Status TapReadError(int error);
 
 }  // namespace vxvde

@@ -1,5 +1,5 @@
-// A pod's TCP through two ports, of each kind in each place: what is read from the one is written to
-// the other as it is, and the super-frames stay whole.
+// A pod's TCP through two ports, of each kind in each position: a frame that is read from one is
+// written to the other unchanged, and super-frames stay whole.
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -44,7 +44,7 @@ class Wire {
     loop_->Stop();
     if (thread_.joinable()) thread_.join();
   }
-  // After Stop.
+  // To be called after Stop.
   size_t largest() const { return largest_; }
   const DropCounters& drops() const { return drops_; }
 
@@ -81,7 +81,7 @@ uint64_t Hash(uint64_t hash, std::span<const uint8_t> bytes) {  // FNV-1a
   return hash;
 }
 
-// Sends `total` bytes from `client` to `server`; true when they arrived as they were.
+// Sends `total` bytes from `client` to `server`; true if they arrived unchanged.
 bool TransferTcp(const TestNetNs& client, const TestNetNs& server, const IpAddress& server_ip,
                  size_t total) {
   sockaddr_storage name;
@@ -183,7 +183,7 @@ TEST_P(TcpTest, SuperFramesCrossInOnePieceWithGoodChecksums) {
   EXPECT_EQ(wire.drops()[Drop::kBadOffload], 0u);
   EXPECT_EQ(wire.drops()[Drop::kUnsupportedOffload], 0u);
   EXPECT_EQ(wire.drops()[Drop::kTooBigForPort], 0u);
-  // Far fewer segments than of 1460 bytes: those that arrived were super-frames as well.
+  // Far fewer than there are segments of 1460 bytes: super-frames arrived as super-frames.
   EXPECT_LT(server.Snmp("Ip", "InDelivers") + server.Snmp("Tcp", "InSegs"), 10000u);
   for (const TestNetNs* ns : {&client, &server}) {
     EXPECT_EQ(ns->Snmp("Tcp", "InCsumErrors"), 0u);

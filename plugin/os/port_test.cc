@@ -59,7 +59,7 @@ Drop Write(FrameIo& io, std::vector<uint8_t> bytes, const Offload& offload = {})
   return io.Send(frame);
 }
 
-// The experimental EtherType of IEEE 802; nobody but the tests sends it.
+// The experimental EtherType of IEEE 802; only the tests send it.
 std::vector<uint8_t> PlainFrame(size_t size) {
   std::vector<uint8_t> frame(size, 0x5a);
   const uint8_t header[] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 7, 0x88, 0xb5};
@@ -71,7 +71,7 @@ uint16_t EtherType(const Frame& frame) {
   return static_cast<uint16_t>(frame.bytes[12] << 8 | frame.bytes[13]);
 }
 
-// The next frame of `io` that `wanted` likes; the kernel chatters on fresh links (MLD, RS).
+// The next frame of `io` that `wanted` accepts; the kernel sends others on new links (MLD, RS).
 std::optional<Frame> Next(FrameIo& io, Buffers& one, absl::FunctionRef<bool(const Frame&)> wanted,
                           DropCounters& drops) {
   std::vector<Frame> batch;
@@ -94,13 +94,13 @@ class PacketPortTest : public ::testing::Test {
     host.WaitUntilRunning(host_index);
   }
 
-  // The one error among what waits, with all frames behind it thrown away.
+  // The only error among the waiting messages; all frames after it are discarded.
   absl::Status DrainedStatus(FrameIo& io) {
     absl::Status error;
     while (true) {
       const absl::Status status = io.Receive(one, batch, drops);
       if (status.ok() && batch.empty()) return error;
-      EXPECT_TRUE(status.ok() || error.ok()) << status;  // each error once
+      EXPECT_TRUE(status.ok() || error.ok()) << status;  // each error is reported once
       if (!status.ok()) error = status;
     }
   }
@@ -204,7 +204,7 @@ TEST_F(PacketPortTest, ALinkThatIsDownSaysSoOnceAndWorksWhenItIsUpAgain) {
 TEST_F(PacketPortTest, APortThatDoesNotReceiveGivesWhatWaitsAndNothingMore) {
   const auto host_io = OpenPacket(host, "vx0");
   const auto pod_io = OpenPacket(pod, "eth0");
-  EXPECT_TRUE(host_io->SetReceiving(true).ok());  // as it was
+  EXPECT_TRUE(host_io->SetReceiving(true).ok());  // as before
   EXPECT_EQ(Write(*pod_io, PlainFrame(64)), Drop::kNone);
   EXPECT_TRUE(host_io->SetReceiving(false).ok());
   EXPECT_EQ(Write(*pod_io, PlainFrame(100)), Drop::kNone);
@@ -212,7 +212,7 @@ TEST_F(PacketPortTest, APortThatDoesNotReceiveGivesWhatWaitsAndNothingMore) {
   ASSERT_TRUE(waited);
   EXPECT_EQ(waited->bytes.size(), 64u);
 
-  // What we send still goes out, and there is proof that the frame of 100 came by meanwhile.
+  // Sending still works. Its arrival shows that the frame of 100 has passed without being received.
   EXPECT_EQ(Write(*host_io, PlainFrame(120)), Drop::kNone);
   ASSERT_TRUE(Next(*pod_io, one, IsOurs, drops));
   while (Readable(*host_io, 0)) {
@@ -309,7 +309,7 @@ TEST_F(PacketPortTest, WhatTheQueueCouldNotTakeIsCounted) {
   ASSERT_TRUE(WaitFor([&] {
     EXPECT_TRUE(host_io->Receive(one, batch, drops).ok());
     if (!batch.empty() && IsOurs(batch[0])) ++received;
-    // At least: what the kernels chatter meanwhile may be lost as well.
+    // At least: frames that the kernel sends meanwhile may be lost as well.
     return received + drops[Drop::kPortOverrun] - before[Drop::kPortOverrun] >= 200;
   }));
   EXPECT_LT(received, 200u);
@@ -327,7 +327,7 @@ TEST_F(PacketPortTest, ASuperFrameThatCannotBeToldIsCountedAndTheRestIsRead) {
   EXPECT_TRUE(Next(*host_io, one, IsOurs, drops));
 }
 
-// A run of an application in the pod, e.g. QUIC.
+// A run of datagrams that an application in the pod sent at once, such as QUIC.
 void SendUdpRun(const TestNetNs& pod, const char* to) {
   pod.Run([&] {
     const UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -375,7 +375,7 @@ TEST(TapPort, ADownOrDeletedInterfaceIsSaid) {
   Buffers one(1);
   std::vector<Frame> batch;
   DropCounters drops;
-  EXPECT_TRUE(io->Receive(one, batch, drops).ok());  // down: nothing waits
+  EXPECT_TRUE(io->Receive(one, batch, drops).ok());  // down: no frame waits
   EXPECT_EQ(Write(*io, PlainFrame(64)), Drop::kPortDown);
   pod.Shell("ip link set eth0 up");
   EXPECT_EQ(Write(*io, PlainFrame(64)), Drop::kNone);

@@ -1,4 +1,4 @@
-// By libcap and libseccomp; the contract is in privileges.h.
+// Implemented with libcap and libseccomp; the contract is in privileges.h.
 
 #include "plugin/os/privileges.h"
 
@@ -29,9 +29,9 @@ struct FreeFilter {
 };
 using Filter = std::unique_ptr<void, FreeFilter>;
 
-// By name: what this machine's libseccomp does not know yet, nobody can be refused here. No list of
-// what is allowed: libraries of ours are free to use what they like, and one call that is missing
-// there stops all pods of the node.
+// By name: a system call that this machine's libseccomp does not know cannot be refused. There is
+// no list of allowed calls: libraries may use any call, and one that is missing from such a list
+// would stop all pods of the node.
 constexpr const char* kRefused[] = {
     // programs, and other processes
     "execve",
@@ -87,7 +87,7 @@ constexpr const char* kRefused[] = {
     "add_key",
     "request_key",
     "keyctl",
-    // who we are
+    // the identity of the process
     "setuid",
     "setgid",
     "setreuid",
@@ -116,8 +116,9 @@ absl::Status KeepCapabilities(Capabilities capabilities) {
       }
     }
   }
-  // What no_new_privs does not forbid: to get back by a program what the bounding set has. There is
-  // none to be run; and to limit that set takes a capability (SETPCAP) that containers do not give.
+  // no_new_privs leaves one way: regaining capabilities of the bounding set by executing a program.
+  // Executing one is refused, and limiting the bounding set requires a capability (SETPCAP) that
+  // containers do not have.
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return ErrnoStatus(errno, "set no_new_privs");
   if (cap_reset_ambient() != 0) return ErrnoStatus(errno, "clear the ambient capabilities");
   if (cap_set_proc(caps.get()) != 0) return ErrnoStatus(errno, "drop capabilities");

@@ -52,7 +52,7 @@ TEST(Privileges, AThreadAndThoseThatItStartsHaveNoMoreThanIsKept) {
   EXPECT_TRUE(Has(CAP_SYS_ADMIN)) << "other threads are as they were";
 }
 
-// In a child: what is refused is refused for good.
+// In a child, because privileges cannot be regained.
 template <typename Function>
 int InChild(Function function) {
   const pid_t child = fork();
@@ -70,7 +70,7 @@ TEST(Privileges, SystemCallsAreRefusedInAllThreads) {
               bool there = false;
               bool loaded = false;
               int result = 0;
-              // Started before, as those of a library are.
+              // Started before, as threads of a library are.
               std::thread thread([&] {
                 while (!__atomic_load_n(&loaded, __ATOMIC_ACQUIRE)) {
                   __atomic_store_n(&there, true, __ATOMIC_RELEASE);

@@ -1,4 +1,4 @@
-// Random numbers that nobody can guess.
+// Unpredictable random numbers.
 
 #ifndef VXVDE_PLUGIN_OS_RANDOM_H_
 #define VXVDE_PLUGIN_OS_RANDOM_H_
@@ -7,7 +7,7 @@
 
 namespace vxvde {
 
-// From getrandom(2).
+// Reads getrandom(2).
 uint64_t RandomNumber();
 
 }  // namespace vxvde

@@ -23,7 +23,7 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  // Runs `task` once. Replaces what was set before. The task may set or destroy the timer.
+  // Runs `task` once. Replaces a previous task. The task may set or destroy the timer.
   void After(Duration delay, EventLoop::Task task) {
     Cancel();
     id_ = loop_->After(delay, [this, task = std::move(task)] {
@@ -31,7 +31,7 @@ class Timer {
       task();
     });
   }
-  // Runs `task` again and again.
+  // Runs `task` periodically.
   void Every(Duration period, EventLoop::Task task) {
     Cancel();
     id_ = loop_->Every(period, std::move(task));

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 
 class TaskScopeTest : public ::testing::Test {
  protected:
-  // Runs what is due and posted now, and the timers of the next milliseconds.
+  // Runs the tasks that are due or posted now, and the timers of the next milliseconds.
   void Run() {
     loop->After(milliseconds(20), [&] { loop->Stop(); });
     loop->Run();

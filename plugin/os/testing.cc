@@ -1,4 +1,4 @@
-// Throw-away network namespaces; the contract is in testing.h.
+// Temporary network namespaces; the contract is in testing.h.
 
 #include "plugin/os/testing.h"
 

@@ -1,5 +1,5 @@
-// Throw-away network namespaces for tests. They have no name: they die with the process, crashed
-// or not, so nothing is left to clean up. Needs root.
+// Temporary network namespaces for tests. They have no name and end with the process, even if it
+// crashes, so nothing has to be cleaned up. Requires root.
 
 #ifndef VXVDE_PLUGIN_OS_TESTING_H_
 #define VXVDE_PLUGIN_OS_TESTING_H_
@@ -14,23 +14,23 @@
 
 namespace vxvde {
 
-// A new network namespace with lo up. Failures are the test's failures.
+// A new network namespace with lo up. A failure fails the test.
 class TestNetNs {
  public:
   TestNetNs();
 
   const UniqueFd& fd() const { return fd_; }
-  // For programs: nsenter --net=PATH. Valid while this object lives.
+  // For programs: nsenter --net=PATH. Valid during the lifetime of this object.
   std::string path() const;
 
-  // On a thread of its own, inside.
+  // Runs `function` on a thread of its own, inside.
   void Run(absl::FunctionRef<void()> function) const;
-  // `command` (sh) inside; a test failure, with what it printed, unless it exits 0.
+  // Runs `command` (sh) inside. Fails the test, with its output, unless it exits with 0.
   void Shell(const std::string& command) const;
   Netlink OpenNetlink() const;
   // Brings the link up with an address (IPv6: usable at once) and returns its index.
   IfIndex SetUp(const std::string& link, const std::string& prefix) const;
-  // Until frames pass, which takes both ends of a veth pair to be up and a moment more.
+  // Waits until frames pass, which takes both ends of a veth pair to be up and a moment more.
   void WaitUntilRunning(IfIndex link) const;
   // A counter of /proc/net/snmp (of both families for TCP), e.g. "Tcp", "InCsumErrors".
   uint64_t Snmp(const std::string& protocol, const std::string& counter) const;
@@ -43,14 +43,14 @@ class TestNetNs {
 void ConnectVeth(const TestNetNs& a, const std::string& name_a, const TestNetNs& b,
                  const std::string& name_b, int mtu = 1500);
 
-// Runs `function` on a thread for which the system call `number` (SYS_...) fails with `error`, as
-// it would on another machine.
+// Runs `function` on a thread in which the system call `number` (SYS_...) fails with `error`, as it
+// would on another machine.
 void RunWithFailing(int number, int error, absl::FunctionRef<void()> function);
 
-// Waits until `condition` holds, 10 s at most; false is a failure for the caller to tell.
+// Waits until `condition` holds, 10 s at most; the caller reports false as a failure.
 bool WaitFor(absl::FunctionRef<bool()> condition);
 
-// What `result` holds, or an abort with its status: for the set-up of a test.
+// The value of `result`, or an abort with its status: for the set-up of a test.
 template <typename T>
 T ValueOrDie(absl::StatusOr<T> result);
 

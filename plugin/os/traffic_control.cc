@@ -49,7 +49,7 @@ absl::StatusOr<std::vector<QdiscInfo>> ListQdiscs(Netlink& netlink, IfIndex inde
           return absl::OkStatus();
         },
         &error);
-    // There is none, or one that the kernel made by itself and does not show.
+    // There is none, or only the kernel's default, which it does not report.
     if (error == ENOENT || error == EINVAL) continue;
     RETURN_IF_ERROR(asked);
   }

@@ -19,8 +19,8 @@ struct FilterInfo {
   std::string kind;       // "bpf", "u32" ...
   uint16_t priority = 0;  // classifiers run in ascending order
   uint16_t protocol = 0;  // ETH_P_ALL, ETH_P_IP ...
-  uint32_t handle = 0;    // 0: the classifier as a whole, which the kernel lists as well
-  std::string program;    // of kind "bpf": its name
+  uint32_t handle = 0;    // 0: the classifier as a whole, which the kernel also lists
+  std::string program;    // its name, for kind "bpf"
   uint32_t program_id = 0;
 };
 enum class Direction { kIngress, kEgress };
@@ -31,10 +31,11 @@ struct QdiscInfo {
   uint32_t parent = 0;  // TC_H_ROOT, TC_H_INGRESS (clsact too) or a class
 };
 
-// What a link sends, by a token bucket (tc-tbf(8)).
+// Limits the rate at which a link sends, by a token bucket (tc-tbf(8)).
 struct Shape {
-  uint64_t rate = 0;   // bits a second, at least 8
-  uint64_t burst = 0;  // bits that may go at once; at least one frame of the link, less than 2^35
+  uint64_t rate = 0;  // bits a second, at least 8
+  uint64_t burst =
+      0;  // bits that may be sent at once; at least one frame of the link, less than 2^35
 };
 
 // The qdiscs at the root and at ingress of one link, without those that the kernel makes by itself

@@ -1,8 +1,8 @@
-// The sockets of a member, read and written in batches; the contract is in udp.h and io.h.
-// Sources: udp(7), ip(7), ipv6(7); UDP_SEGMENT and UDP_GRO: net/ipv4/udp.c, udp_send_skb()
-// and udp_cmsg_recv(). The filter: Documentation/networking/filter.rst, and
-// udp_queue_rcv_one_skb(), which counts what a filter refuses and what a full queue does not take
-// in one number (SK_MEMINFO_DROPS).
+// The sockets of a member, read and written in batches; the contract is in udp.h and io.h. Sources:
+// udp(7), ip(7), ipv6(7); UDP_SEGMENT and UDP_GRO: net/ipv4/udp.c, udp_send_skb() and
+// udp_cmsg_recv(). The filter: Documentation/networking/filter.rst, and udp_queue_rcv_one_skb(),
+// which counts datagrams that a filter refuses and datagrams that a full queue does not take in one
+// number (SK_MEMINFO_DROPS).
 
 #include "plugin/os/udp.h"
 
@@ -28,17 +28,17 @@ namespace vxvde {
 namespace {
 
 constexpr size_t kBatch = 64;
-constexpr uint32_t kMaxSegments = 64;  // UDP_MAX_SEGMENTS of the older kernels
+constexpr uint32_t kMaxSegments = 64;  // UDP_MAX_SEGMENTS of older kernels
 constexpr int kDefaultBuffer = 8 << 20;
 
-// Of every network namespace (LOOPBACK_IFINDEX of the kernel).
+// In every network namespace (LOOPBACK_IFINDEX of the kernel).
 constexpr uint32_t kLoopback = 1;
 
-// The control message that may come with one received message: UDP_GRO.
+// The control message that may accompany a received message: UDP_GRO.
 struct alignas(cmsghdr) InControl {
   char bytes[CMSG_SPACE(sizeof(int))];
 };
-// That goes with one sent run: UDP_SEGMENT.
+// The control message of a sent run: UDP_SEGMENT.
 struct alignas(cmsghdr) OutControl {
   char bytes[CMSG_SPACE(sizeof(uint16_t))];
 };
@@ -50,7 +50,7 @@ struct Inbox {
   std::array<InControl, kBatch> controls;
 };
 
-// Messages that wait for one sendmmsg(). Those with a segment size carry `datagrams` of them.
+// Messages that wait for one sendmmsg(). A message with a segment size carries `datagrams` of them.
 struct Outbox {
   size_t count = 0;
   std::array<mmsghdr, kBatch> messages;
@@ -93,7 +93,7 @@ class UdpSocket : public DatagramIo {
   void Send(std::span<const OutDatagram> batch, DropCounters& drops) override;
 
  private:
-  // Of larger ones than half a send no two go together.
+  // Datagrams larger than half of a send cannot share one.
   int LargestSegment(int mtu) const { return std::min(mtu - (v6_ ? 48 : 28), largest_run_ / 2); }
   static uint16_t SegmentSizeOf(msghdr& message);
   void AddRuns(const OutDatagram& run, const Destination& to, DropCounters& drops);
@@ -107,18 +107,18 @@ class UdpSocket : public DatagramIo {
   UniqueFd fd_;
   uint16_t port_;
   bool v6_;
-  uint32_t scope_;                    // interface of link-local IPv6 peers
-  int largest_run_;                   // payload bytes of one send
-  int largest_segment_;               // payload bytes of one datagram that UDP_SEGMENT may make
-  bool segments_;                     // UDP_SEGMENT is there, and was not refused for good
-  uint32_t lost_ = 0;                 // the kernel's count when it was last read
-  bool was_full_ = false;             // the queue was more than half full then
-  IfIndex master_;                    // that the filter admits beside the uplink
-  std::optional<UdpOptions> joined_;  // of a group's socket
+  uint32_t scope_;         // interface of link-local IPv6 peers
+  int largest_run_;        // payload bytes of one send
+  int largest_segment_;    // payload bytes of one datagram that UDP_SEGMENT may make
+  bool segments_;          // the kernel has UDP_SEGMENT and has not refused it permanently
+  uint32_t lost_ = 0;      // the kernel's count at the last read
+  bool was_full_ = false;  // the queue was more than half full at that time
+  IfIndex master_;         // an interface that the filter admits beside the uplink
+  std::optional<UdpOptions> joined_;  // set for the socket of a group
   BatchSize batch_;
   std::unique_ptr<Inbox> in_;
   std::unique_ptr<Outbox> out_;
-  std::unique_ptr<Outbox> pieces_;  // of a run that was refused, while out_ is being flushed
+  std::unique_ptr<Outbox> pieces_;  // the datagrams of a refused run, while out_ is being flushed
 };
 
 absl::Status SendGroupsThrough(const UniqueFd& fd, bool v6, IfIndex uplink) {
@@ -132,7 +132,8 @@ absl::Status SendGroupsThrough(const UniqueFd& fd, bool v6, IfIndex uplink) {
   return ErrnoStatus(errno, absl::StrCat("send multicast through interface ", index));
 }
 
-// A filter sees a datagram that came in by a port of a bridge, bond or VRF device as that device's.
+// A filter sees a datagram that arrived by a port of a bridge, bond or VRF device with that
+// device's index.
 IfIndex MasterOf(IfIndex uplink) {
   if (uplink == IfIndex::kNone) return IfIndex::kNone;
   absl::StatusOr<Netlink> netlink = Netlink::Open();
@@ -141,7 +142,7 @@ IfIndex MasterOf(IfIndex uplink) {
   return link.ok() ? link->master : IfIndex::kNone;
 }
 
-// In place of the filter that the socket has, in one step.
+// Replaces the socket's filter in one step.
 absl::Status AdmitOnly(const UniqueFd& fd, IfIndex uplink, IfIndex master) {
   if (uplink == IfIndex::kNone) return absl::OkStatus();
   const uint32_t first = static_cast<uint32_t>(uplink);
@@ -215,7 +216,7 @@ absl::Status UdpSocket::Receive(Buffers& buffers, std::vector<InDatagram>& out,
   return absl::OkStatus();
 }
 
-// 0: it is one datagram.
+// 0: a single datagram
 uint16_t UdpSocket::SegmentSizeOf(msghdr& message) {
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO) continue;
@@ -226,9 +227,9 @@ uint16_t UdpSocket::SegmentSizeOf(msghdr& message) {
   return 0;
 }
 
-// The kernel has one count for what the filter refused and what a full queue did not take. A queue
-// only grows until it is read, and every read comes here first: where it was not even half full,
-// now and at the last read, it was not full in between.
+// The kernel has one count for datagrams that the filter refused and for those that a full queue
+// did not take. A queue only grows until it is read, and every read comes here first: if it was not
+// even half full now and at the last read, it was not full in between.
 void UdpSocket::CountLost(DropCounters& drops) {
   uint32_t memory[SK_MEMINFO_VARS] = {};
   socklen_t size = sizeof(memory);
@@ -237,7 +238,7 @@ void UdpSocket::CountLost(DropCounters& drops) {
   const bool full = memory[SK_MEMINFO_RMEM_ALLOC] > memory[SK_MEMINFO_RCVBUF] / 2;
   const bool may_overrun = std::exchange(was_full_, full) || full;
   const uint32_t now = memory[SK_MEMINFO_DROPS];
-  const uint32_t lost = now - std::exchange(lost_, now);  // it wraps
+  const uint32_t lost = now - std::exchange(lost_, now);  // the count wraps
   if (lost == 0) return;
   const IfIndex uplink = static_cast<IfIndex>(scope_);
   if (may_overrun || uplink == IfIndex::kNone) {
@@ -245,7 +246,7 @@ void UdpSocket::CountLost(DropCounters& drops) {
     return;
   }
   drops.Add(Drop::kNotFromHere, lost);
-  // The uplink may have become another device's port since.
+  // The uplink may have become a port of another device since.
   if (const IfIndex master = MasterOf(uplink); master != master_) {
     if (AdmitOnly(fd_, uplink, master).ok()) master_ = master;
   }
@@ -266,11 +267,11 @@ void UdpSocket::Send(std::span<const OutDatagram> batch, DropCounters& drops) {
   Flush(*out_, drops);
 }
 
-// As many sends as it takes: one carries at most kMaxSegments and largest_run_ bytes.
+// Uses as many sends as necessary: one carries at most kMaxSegments and largest_run_ bytes.
 void UdpSocket::AddRuns(const OutDatagram& run, const Destination& to, DropCounters& drops) {
   const size_t most =
       std::min<size_t>(kMaxSegments, static_cast<size_t>(largest_run_) / run.segment_size);
-  size_t first = 0;  // part
+  size_t first = 0;  // index of a part
   size_t size = 0;   // bytes since `first`
   for (size_t i = 0; i < run.parts.size(); ++i) {
     size += run.parts[i].iov_len;
@@ -323,7 +324,7 @@ void UdpSocket::Add(Outbox& box, std::span<const iovec> parts, const Destination
 void UdpSocket::Flush(Outbox& box, DropCounters& drops) {
   size_t i = 0;
   while (i < box.count) {
-    // An error is that of the first message: one in the middle ends the call before it.
+    // An error concerns the first message: an error in the middle ends the call before it.
     const int sent = sendmmsg(fd_.get(), &box.messages[i], box.count - i, MSG_DONTWAIT);
     if (sent > 0) {
       i += static_cast<size_t>(sent);
@@ -337,9 +338,9 @@ void UdpSocket::Flush(Outbox& box, DropCounters& drops) {
 
 void UdpSocket::Refused(const Outbox& box, size_t i, int error, DropCounters& drops) {
   if (box.segment_sizes[i] != 0) {
-    // EIO: the route's device cannot checksum (kernels before 6.11) or IPsec is in the way.
+    // EIO: the route's device cannot compute checksums (kernels before 6.11), or IPsec is involved.
     const bool for_good = error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT;
-    // This run does not suit this route, whose MTU may be smaller than the uplink's.
+    // This run does not fit this route, whose MTU may be smaller than the uplink's.
     const bool this_run = error == EINVAL || error == EMSGSIZE;
     if (for_good) segments_ = false;
     if (for_good || this_run) {
@@ -356,14 +357,14 @@ void UdpSocket::Refused(const Outbox& box, size_t i, int error, DropCounters& dr
   drops.Add(reason, box.datagrams[i]);
 }
 
-// An option that the socket cannot do without.
+// Sets an option that the socket requires.
 absl::Status Set(const UniqueFd& fd, int level, int option, int value, absl::string_view what) {
   if (setsockopt(fd.get(), level, option, &value, sizeof(value)) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, absl::StrCat("set ", what, " to ", value, " on a UDP socket"));
 }
 
 void SetBuffer(const UniqueFd& fd, int force_option, int option, int bytes) {
-  // Beyond net.core.[rw]mem_max with CAP_NET_ADMIN, up to it without.
+  // With CAP_NET_ADMIN beyond net.core.[rw]mem_max, without it up to that.
   if (setsockopt(fd.get(), SOL_SOCKET, force_option, &bytes, sizeof(bytes)) == 0) return;
   (void)setsockopt(fd.get(), SOL_SOCKET, option, &bytes, sizeof(bytes));
 }
@@ -377,7 +378,7 @@ absl::StatusOr<UniqueFd> Open(const UdpOptions& options) {
   return fd;
 }
 
-// What both sockets need, before or after they are bound.
+// Options of both sockets, before or after they are bound.
 absl::Status SetUp(const UniqueFd& fd, const UdpOptions& options) {
   if (options.group.is_v6()) {
     RETURN_IF_ERROR(Set(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0, "IPV6_MULTICAST_ALL"));
@@ -389,7 +390,7 @@ absl::Status SetUp(const UniqueFd& fd, const UdpOptions& options) {
   return AdmitOnly(fd, options.uplink, MasterOf(options.uplink));
 }
 
-// The port that it was bound to.
+// The port to which it was bound.
 absl::StatusOr<uint16_t> Bind(const UniqueFd& fd, const IpAddress& address, uint16_t port,
                               IfIndex uplink) {
   sockaddr_storage name = {};
@@ -422,7 +423,7 @@ absl::Status Join(const UniqueFd& fd, const UdpOptions& options, bool leave = fa
     result = setsockopt(fd.get(), IPPROTO_IP, leave ? IP_DROP_MEMBERSHIP : IP_ADD_MEMBERSHIP,
                         &request, sizeof(request));
   }
-  if (result == 0 || errno == EADDRINUSE) return absl::OkStatus();  // that: it has joined already
+  if (result == 0 || errno == EADDRINUSE) return absl::OkStatus();  // joined already
   const int error = errno;
   const absl::Status status =
       ErrnoStatus(error, absl::StrCat(leave ? "leave" : "join", " group ", options.group.ToString(),
@@ -440,7 +441,7 @@ absl::Status Join(const UniqueFd& fd, const UdpOptions& options, bool leave = fa
 
 absl::Status UdpSocket::Rejoin() {
   if (!joined_.has_value()) return DatagramIo::Rejoin();
-  // Not a member is what we are after a join that failed.
+  // The leave fails if an earlier join failed: the socket is not a member then, as required here.
   Join(fd_, *joined_, /*leave=*/true).IgnoreError();
   return Join(fd_, *joined_);
 }
@@ -450,7 +451,7 @@ absl::Status SetUpUnicast(const UniqueFd& fd, const UdpOptions& options) {
   SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, kDefaultBuffer);
   if (options.group.is_v6()) {
     constexpr int kLevel = IPPROTO_IPV6;
-    // Unicast keeps the kernel's hop limit, as in the reference.
+    // Unicast keeps the kernel's hop limit, as the reference does.
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_HOPS, options.ttl, "IPV6_MULTICAST_HOPS"));
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MULTICAST_LOOP, 1, "IPV6_MULTICAST_LOOP"));
     RETURN_IF_ERROR(Set(fd, kLevel, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER"));
@@ -464,7 +465,7 @@ absl::Status SetUpUnicast(const UniqueFd& fd, const UdpOptions& options) {
   if (options.uplink != IfIndex::kNone) {
     RETURN_IF_ERROR(SendGroupsThrough(fd, options.group.is_v6(), options.uplink));
   }
-  // Kernels before 5.0 have no UDP_GRO: then it goes one by one.
+  // Kernels before 5.0 have no UDP_GRO: they deliver single datagrams.
   const int on = 1;
   (void)setsockopt(fd.get(), IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
   return absl::OkStatus();
@@ -505,8 +506,8 @@ absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& op
   RETURN_IF_ERROR(SetUp(fd, options));
   RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
   if (options.group.is_v6() && options.uplink != IfIndex::kNone) {
-    // IPv6 matches memberships by group alone (inet6_mc_check() in net/ipv6/mcast.c): what came
-    // in elsewhere, where another process has joined, would be ours as well.
+    // IPv6 matches memberships by group alone (inet6_mc_check() in net/ipv6/mcast.c): without the
+    // filter, datagrams that arrive where another process has joined would be received as well.
     RETURN_IF_ERROR(Set(fd, SOL_SOCKET, SO_BINDTOIFINDEX, static_cast<int>(options.uplink),
                         "SO_BINDTOIFINDEX"));
   }

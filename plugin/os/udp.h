@@ -1,10 +1,11 @@
-// The two sockets of a vxvde member (docs/PROTOCOL.md): the group socket only
-// receives, the unicast socket sends everything and receives what is for us alone.
+// The two sockets of a vxvde member (docs/PROTOCOL.md): the group socket only receives; the unicast
+// socket sends everything and receives the datagrams for this member alone.
 //
-// With an uplink, a filter in the kernel admits to both sockets what came in by the uplink, by the
-// device that the uplink is a port of, and by loopback, where members on this host are. A datagram
-// by any other interface, a node's own port in a cloud for one, never takes a place in the queue.
-// It is counted as kNotFromHere. SetUplink() replaces the filter in one step.
+// With an uplink, a filter in the kernel admits to both sockets only datagrams that arrived by the
+// uplink, by the device of which the uplink is a port, or by loopback, which connects the members
+// on this host. A datagram by any other interface, such as a node's own port in a cloud, never
+// takes a place in the queue. It is counted as kNotFromHere. SetUplink() replaces the filter in one
+// step.
 
 #ifndef VXVDE_PLUGIN_OS_UDP_H_
 #define VXVDE_PLUGIN_OS_UDP_H_
@@ -21,7 +22,7 @@
 namespace vxvde {
 
 struct UdpOptions {
-  IpAddress group;  // its family is the socket's
+  IpAddress group;  // its family is that of the socket
   uint16_t group_port = 0;
   std::optional<IpAddress> bind;  // unicast: address to send from
   uint16_t port = 0;              // unicast: 0 = the kernel chooses
@@ -31,19 +32,19 @@ struct UdpOptions {
   int receive_buffer = 0;  // bytes; 0 = 8 MiB (or what the kernel allows)
 };
 
-// Bound to group:group_port with SO_REUSEADDR, joined on the uplink. ResourceExhausted
-// says what to do about net.ipv4.igmp_max_memberships.
+// Bound to group:group_port with SO_REUSEADDR, joined on the uplink. The message of
+// ResourceExhausted contains the remedy for net.ipv4.igmp_max_memberships.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenGroupSocket(const UdpOptions& options);
 
-// Bound to bind:port, not shared: AlreadyExists when the port is taken. Fragments
-// rather than fails (IP_PMTUDISC_DONT); multicast loop on. Uses UDP_GRO and UDP_SEGMENT where
-// the kernel has them. A run that is refused is sent piece by piece; after EIO, EOPNOTSUPP or
-// ENOPROTOOPT (the device cannot do it) all later runs are, after EINVAL or EMSGSIZE (this
-// route's MTU is smaller than the uplink's) only this one.
+// Bound to bind:port, not shared: AlreadyExists if the port is in use. Fragments rather than fails
+// (IP_PMTUDISC_DONT), and loops multicast back. Uses UDP_GRO and UDP_SEGMENT where the kernel has
+// them. A run that is refused is sent datagram by datagram: after EIO, EOPNOTSUPP or ENOPROTOOPT
+// (the device cannot do it) so are all later runs, after EINVAL or EMSGSIZE (this route's MTU is
+// smaller than the uplink's) only this one.
 absl::StatusOr<std::unique_ptr<DatagramIo>> OpenUnicastSocket(const UdpOptions& options);
 
-// The same of a socket that another process has opened so, with all that waits there.
-// InvalidArgument: it is not bound as the options say.
+// Adopts such a socket of another process, with all datagrams that wait there. InvalidArgument: it
+// is not bound as the options require.
 absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptGroupSocket(UniqueFd fd,
                                                              const UdpOptions& options);
 absl::StatusOr<std::unique_ptr<DatagramIo>> AdoptUnicastSocket(UniqueFd fd,

@@ -26,7 +26,7 @@ using ::testing::UnorderedElementsAre;
 struct Received {
   std::vector<std::string> datagrams;
   std::vector<Peer> from;
-  size_t messages = 0;  // a run is one
+  size_t messages = 0;  // a run counts as one
   DropCounters drops;
 };
 
@@ -36,7 +36,7 @@ std::string Pattern(size_t size, uint8_t seed) {
   return bytes;
 }
 
-// Reads until `count` datagrams have come.
+// Reads until `count` datagrams have arrived.
 Received ReceiveDatagrams(DatagramIo& io, size_t count) {
   Received received;
   Buffers buffers(8);
@@ -69,7 +69,8 @@ bool NothingWaits(DatagramIo& io) {
   return io.Receive(buffers, batch, drops).ok() && batch.empty();
 }
 
-// A run of datagrams; each is a header and a payload part, as the switch sends them.
+// A run of datagrams, each of which is a header and a part of the payload, as the switch sends
+// them.
 struct SendRun {
   SendRun(const Peer& to, size_t datagrams, size_t segment_size, size_t last_size) {
     for (size_t i = 0; i < datagrams; ++i) {
@@ -137,7 +138,8 @@ class UdpTest : public ::testing::TestWithParam<bool> {
     out.parts = {&part, 1};
     io.Send({&out, 1}, drops);
   }
-  // Sends `run` from `sender` and returns how many messages it came in as; its bytes are checked.
+  // Sends `run` from `sender`, checks the received bytes, and returns the number of received
+  // messages.
   size_t Transfer(DatagramIo& sender, DatagramIo& receiver, const SendRun& run) {
     DropCounters drops;
     sender.Send({&run.out, 1}, drops);
@@ -208,7 +210,7 @@ TEST_P(UdpTest, ARefusedRunGoesPieceByPieceAndTheNextWhole) {
   const auto sender = Unicast(a, Options(a_up));
   const auto receiver = Unicast(b, Options(b_up));
   const SendRun run({AddressOfB(), receiver->port()}, 40, 1300, 777);
-  // This route takes less than the uplink does.
+  // The MTU of this route is smaller than the uplink's.
   const std::string route = v6() ? "ip -6 route replace 2001:db8::2/128 dev up0 mtu "
                                  : "ip route replace 192.0.2.2/32 dev up0 mtu ";
   a.Shell(route + "1280");
@@ -237,7 +239,7 @@ TEST_P(UdpTest, ADeviceThatRefusesRunsIsNotAskedAgain) {
     EXPECT_EQ(drops[error == EPERM ? Drop::kSendFailed : Drop::kSocketFull], 40u);
     EXPECT_EQ(drops.Total(), 40u);
   }
-  EXPECT_EQ(Transfer(*sender, *receiver, run), 1u);  // those were about this send alone
+  EXPECT_EQ(Transfer(*sender, *receiver, run), 1u);  // those errors concerned that send alone
   DropCounters drops;
   RunWithFailing(SYS_sendmmsg, EIO, [&] { sender->Send({&run.out, 1}, drops); });
   EXPECT_EQ(drops[Drop::kSendFailed], 40u);  // the pieces fail here too
@@ -270,7 +272,7 @@ TEST_P(UdpTest, WhatTheQueueCouldNotTakeIsCounted) {
   const auto receiver = Unicast(b, small);
   const Peer to = {AddressOfB(), receiver->port()};
   DropCounters drops;
-  // First one alone: the queue of an unresolved neighbour is short too.
+  // Sends one datagram first: the queue of an unresolved neighbour is short too.
   SendOne(*sender, to, "x", drops);
   ReceiveDatagrams(*receiver, 1);
   for (int i = 0; i < 100; ++i) SendOne(*sender, to, Pattern(1000, 1), drops);
@@ -282,7 +284,7 @@ TEST_P(UdpTest, WhatTheQueueCouldNotTakeIsCounted) {
   const Received last = ReceiveDatagrams(*receiver, 1);
   EXPECT_EQ(queued + first.drops[Drop::kSocketOverrun] + last.drops[Drop::kSocketOverrun], 100u);
   SendOne(*sender, to, "y", drops);
-  EXPECT_EQ(ReceiveDatagrams(*receiver, 1).drops.Total(), 0u);  // told once
+  EXPECT_EQ(ReceiveDatagrams(*receiver, 1).drops.Total(), 0u);  // reported once
 }
 
 TEST_P(UdpTest, EmptyDatagramsArriveEmpty) {
@@ -321,7 +323,7 @@ TEST_P(UdpTest, TheGroupIsHeardByAllItsMembersTheSenderToo) {
   const auto sender = Unicast(a, Options(a_up));
   const auto own = GroupSocket(a, Options(a_up));
   const auto same_host = GroupSocket(b, Options(b_up));
-  const auto other = GroupSocket(b, Options(b_up));  // a second member there
+  const auto other = GroupSocket(b, Options(b_up));  // a second member on that node
   EXPECT_EQ(own->port(), 14789);
   DropCounters drops;
   SendOne(*sender, {Group(), 14789}, "hello", drops);
@@ -393,7 +395,7 @@ TEST_P(UdpTest, ASocketMovesToAnotherUplink) {
   EXPECT_FALSE(sender->SetUplink(a_up, 1500).ok()) << "it is gone";
 }
 
-// A second way between the two nodes.
+// A second path between the two nodes.
 class UdpElsewhereTest : public UdpTest {
  protected:
   UdpElsewhereTest() {
@@ -404,7 +406,7 @@ class UdpElsewhereTest : public UdpTest {
     b.WaitUntilRunning(b_up1);
   }
   static IpAddress OtherAddressOfB() { return Ip("198.51.100.2", "2001:db8:1::2"); }
-  // What the kernel has refused, in the end `count`.
+  // Datagrams that the kernel has refused; waits for `count`.
   static bool Refused(const TestNetNs& ns, DatagramIo& io, uint64_t count, DropCounters& drops) {
     return WaitFor([&] {
       ns.Run([&] { io.CountLost(drops); });
@@ -475,7 +477,7 @@ TEST_P(UdpElsewhereTest, TheDeviceThatTheUplinkIsAPortOfIsAdmitted) {
     b.Run([&] { EXPECT_EQ(receiver->Receive(buffers, batch, lost), absl::OkStatus()); });
     return !batch.empty();
   }));
-  // One that is opened now knows it from the start.
+  // A socket that is opened now applies it from the start.
   const auto late = Unicast(b, Options(b_up));
   SendOne(*sender, {AddressOfB(), late->port()}, "y", drops);
   EXPECT_THAT(ReceiveDatagrams(*late, 1).datagrams, ElementsAre("y"));
@@ -528,7 +530,7 @@ TEST_P(UdpV4Test, NoInterfaceForTheGroupIsNotFound) {
   });
 }
 
-// That the network hears of it is in //tests/datapath:underlay_test.
+// //tests/datapath:underlay_test shows that the network sees the report.
 TEST_P(UdpTest, AGroupIsLeftAndJoinedAnew) {
   const auto member = GroupSocket(b, Options(b_up));
   const auto sender = Unicast(a, Options(a_up));

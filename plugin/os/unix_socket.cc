@@ -15,7 +15,7 @@ namespace vxvde {
 namespace {
 
 // Room for descriptors of one message. No protocol here passes more than one. The kernel closes
-// those that find no room and sets MSG_CTRUNC (unix(7)).
+// those that do not fit and sets MSG_CTRUNC (unix(7)).
 constexpr size_t kMaxFds = 8;
 
 absl::StatusOr<sockaddr_un> Address(const std::string& path) {
@@ -47,7 +47,7 @@ absl::StatusOr<UniqueFd> ListenUnix(const std::string& path, int backlog) {
   if (!socket) return ErrnoStatus(errno, "open a unix socket");
   struct stat old = {};
   if (lstat(path.c_str(), &old) == 0 && S_ISSOCK(old.st_mode)) unlink(path.c_str());
-  // The mode is set before any process can connect: bind() creates the file with the socket's.
+  // The mode is set before any process can connect: bind() creates the file with the socket's mode.
   if (fchmod(socket.get(), 0600) != 0 ||
       bind(socket.get(), Generic(address), sizeof(address)) != 0) {
     return ErrnoStatus(errno, absl::StrCat("bind a unix socket to ", path));

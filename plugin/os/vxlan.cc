@@ -43,7 +43,7 @@ absl::StatusOr<uint16_t> GetVxlanPort(Netlink& netlink, IfIndex index) {
   header.ifi_index = static_cast<int>(index);
   NetlinkRequest request(RTM_GETLINK, 0, header);
   absl::StatusOr<uint16_t> port =
-      absl::InvalidArgumentError(absl::StrCat(what, ": it is no such device"));
+      absl::InvalidArgumentError(absl::StrCat(what, ": it is not a VXLAN device"));
   RETURN_IF_ERROR(netlink.Exchange(request, what, [&](const nlmsghdr* reply) {
     if (reply->nlmsg_type != RTM_NEWLINK) return absl::OkStatus();
     const nlattr* info = Attributes(reply, sizeof(ifinfomsg)).Find(IFLA_LINKINFO);

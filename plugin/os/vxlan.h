@@ -13,8 +13,8 @@
 
 namespace vxvde {
 
-// Makes a VXLAN device that unpacks, for all VNIs and senders (collect metadata), what comes to UDP
-// `port`, over IPv4 and IPv6, with checksums of 0 too. It binds the port when it is brought up.
+// Creates a VXLAN device that decapsulates the datagrams of all VNIs and senders (collect metadata)
+// at UDP `port`, IPv4 and IPv6, including checksums of 0. It binds the port when it is brought up.
 // AlreadyExists: the name is taken, or another VXLAN device has the port. Unimplemented: this
 // kernel has no VXLAN.
 absl::Status CreateVxlan(Netlink& netlink, const std::string& name, uint16_t port);

@@ -1,5 +1,5 @@
-// Parsing: split into parts, unquote, collect each option once, then read the
-// values in a fixed order. Formatting: the shortest of the few ways to say it.
+// Parsing splits the text, removes quotes, collects each option once, and reads the values in a
+// fixed order. Formatting chooses the shortest equivalent.
 
 #include "plugin/vnl/vnl.h"
 
@@ -42,8 +42,8 @@ absl::Status Wrong(absl::string_view option, absl::string_view value, absl::stri
       absl::StrCat("option ", option, " has the value ", Quoted(value), ": ", remedy));
 }
 
-// Splits at "/" outside quotes and takes the quotes away. As in a shell: '...' and "..." keep
-// all but their own mark, \ keeps the next character.
+// Splits at "/" outside quotes and removes the quotes. As in a shell: '...' and "..." keep
+// everything but their own mark, \ keeps the next character.
 absl::StatusOr<std::vector<std::string>> SplitParts(absl::string_view text) {
   std::vector<std::string> parts(1);
   char quote = 0;
@@ -75,7 +75,8 @@ absl::StatusOr<std::vector<std::string>> SplitParts(absl::string_view text) {
   return parts;
 }
 
-// The name that was meant, for a message: the reference takes any beginning of one.
+// A suggestion for an unknown name, for a message. The reference implementation accepts any
+// abbreviation.
 std::string Suggestion(absl::string_view name) {
   for (const absl::string_view known : kOptionNames) {
     if (!name.empty() && known.substr(0, name.size()) == absl::AsciiStrToLower(name)) {
@@ -88,7 +89,7 @@ std::string Suggestion(absl::string_view name) {
 class Options {
  public:
   absl::Status Add(absl::string_view part) {
-    if (part.empty()) return absl::OkStatus();  // "//" and a "/" at the end say nothing
+    if (part.empty()) return absl::OkStatus();  // "//" and a "/" at the end have no meaning
     const size_t equals = part.find('=');
     const absl::string_view name = part.substr(0, equals);
     if (std::find(kOptionNames.begin(), kOptionNames.end(), name) == kOptionNames.end()) {
@@ -102,10 +103,11 @@ class Options {
     const bool is_flag = name == "v4" || name == "v6";
     const bool has_value = equals != absl::string_view::npos;
     if (is_flag && has_value) {
-      return Wrong(name, part.substr(equals + 1), absl::StrCat("it takes none, write /", name));
+      return Wrong(name, part.substr(equals + 1),
+                   absl::StrCat("the option takes no value, write /", name));
     }
     if (!is_flag && (!has_value || equals + 1 == part.size())) {
-      return Wrong(name, "", absl::StrCat("write /", name, "=VALUE, or leave it out"));
+      return Wrong(name, "", absl::StrCat("write /", name, "=VALUE, or remove the option"));
     }
     Option option{std::string(name), std::nullopt};
     if (has_value) option.value = std::string(part.substr(equals + 1));
@@ -115,7 +117,7 @@ class Options {
 
   bool Has(absl::string_view name) const { return Find(name) != nullptr; }
 
-  // Of an option that takes a value.
+  // The value of an option that requires one.
   const std::string* Value(absl::string_view name) const {
     const Option* option = Find(name);
     return option == nullptr ? nullptr : &*option->value;
@@ -136,7 +138,7 @@ bool IsDigits(absl::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == absl::string_view::npos;
 }
 
-// Decimal only. The reference reads 010 as 10 in one option and as 8 in another: refused.
+// Decimal only: the reference reads 010 as 10 in one option and as 8 in another, so it is refused.
 std::optional<uint64_t> Number(absl::string_view text) {
   uint64_t value = 0;
   if (!IsDigits(text) || (text.size() > 1 && text[0] == '0')) return std::nullopt;
@@ -144,7 +146,7 @@ std::optional<uint64_t> Number(absl::string_view text) {
   return value;
 }
 
-// Reads the value of option `name`, within [low, high]; `out` stays when it is not given.
+// Reads the value of option `name`, within [low, high]. Leaves `out` unchanged if it is absent.
 template <typename T>
 absl::Status ReadNumber(const Options& options, absl::string_view name, uint64_t low, uint64_t high,
                         T& out) {
@@ -184,7 +186,7 @@ absl::Status ReadReceiveBuffer(const Options& options, int& out) {
   return absl::OkStatus();
 }
 
-// vni= and grp=: a number, or the name of a group, whose id it then is.
+// The value of vni= or grp=: a number, or the name of a group, which stands for its id.
 absl::Status ReadId(const Options& options, absl::string_view name, const GroupLookup& group_id,
                     std::optional<uint32_t>& out) {
   const std::string* text = options.Value(name);
@@ -198,13 +200,13 @@ absl::Status ReadId(const Options& options, absl::string_view name, const GroupL
   const std::optional<uint32_t> id = group_id ? group_id(*text) : std::nullopt;
   if (!id.has_value()) {
     return Wrong(name, *text,
-                 absl::StrCat("there is no group of that name here; write a number from 0 to ",
+                 absl::StrCat("this host has no group of that name; write a number from 0 to ",
                               Vni::kMax, " or the name of a group"));
   }
   if (*id > Vni::kMax) {
     return Wrong(name, *text,
                  absl::StrCat("the id of that group, ", *id, ", does not fit 24 bits; write ",
-                              *id & Vni::kMax, " for what other members make of it"));
+                              *id & Vni::kMax, ", the value that other members derive from it"));
   }
   out = *id;
   return absl::OkStatus();
@@ -253,7 +255,7 @@ absl::Status ReadBind(const Options& options, const IpAddress& group,
   if (text == nullptr) return absl::OkStatus();
   const absl::StatusOr<IpAddress> address = IpAddress::Parse(*text);
   if (!address.ok() || address->IsMulticast() || address->IsUnspecified()) {
-    return Wrong("bind", *text, "write an IP address of this host, or leave it out");
+    return Wrong("bind", *text, "write an IP address of this host, or remove the option");
   }
   if (address->is_v6() != group.is_v6()) {
     return Wrong("bind", *text,
@@ -278,7 +280,7 @@ absl::StatusOr<CloudConfig> ParseParts(absl::string_view text, const GroupLookup
   RETURN_IF_ERROR(ReadId(options, "vni", group_id, vni));
   RETURN_IF_ERROR(ReadId(options, "grp", group_id, grp));
   if (grp.has_value()) config.key.group = WithLowBytes(config.key.group, *grp);
-  // vni= wins over grp=; both were found to fit.
+  // vni= takes precedence over grp=; both have been checked.
   config.key.vni = *Vni::Make(vni.value_or(grp.value_or(kDefaultVni)));
 
   RETURN_IF_ERROR(ReadNumber(options, "ttl", 1, 255, config.ttl));
@@ -313,8 +315,8 @@ std::string WithUnit(int bytes) {
   return absl::StrCat(bytes);
 }
 
-// Group and VNI, which can be said in several ways: the group in full, or a default, or
-// either with its last three bytes taken from grp=.
+// Group and VNI have several forms: the group in full, or a default, or either with its last three
+// bytes taken from grp=.
 std::string FormatGroup(const IpAddress& group, Vni vni) {
   const IpAddress cleared = WithLowBytes(group, 0);
   const uint32_t low = LowBytes(group);

@@ -33,10 +33,10 @@ inline constexpr std::chrono::seconds kDefaultExpiry{128};
 
 struct CloudConfig {
   CloudKey key;
-  // Local matters: members of one cloud need not agree on them.
-  int ttl = kDefaultTtl;               // 1-255; the reference: in IPv6, group datagrams only
+  // Local properties: members of one cloud may differ in them.
+  int ttl = kDefaultTtl;               // 1-255; for IPv6 group datagrams only, as in the reference
   Duration expiry = kDefaultExpiry;    // of a learned station; at least 1 s
-  int table_size = kDefaultTableSize;  // stations to make room for at the start
+  int table_size = kDefaultTableSize;  // initial capacity, in stations
   int receive_buffer = 0;              // bytes; 0 = the switch's default
   std::string interface;               // if=; empty = the route to the group
   std::optional<IpAddress> bind;       // bind=; address to send from
@@ -45,13 +45,13 @@ struct CloudConfig {
 // Numeric id of a Unix group name, or nullopt. An argument, so that parsing stays pure.
 using GroupLookup = std::function<std::optional<uint32_t>(absl::string_view name)>;
 
-// InvalidArgument names the option and the value, and says what would be right. Stricter than
-// the reference where that would join another cloud than the one that was meant
-// (docs/PROTOCOL.md, "Refused locators").
+// The message of InvalidArgument names the option and the value, and gives the remedy. Stricter
+// than the reference where the latter would join another cloud than intended (docs/PROTOCOL.md,
+// "Refused locators").
 absl::StatusOr<CloudConfig> ParseVnl(absl::string_view vnl, const GroupLookup& group_id);
 
-// The shortest locator that parses to `config`, a result of ParseVnl() or as legal;
-// "vxvde://" for all defaults. Names of no group: what it says is the same everywhere.
+// The shortest locator that parses to `config`, which ParseVnl() returned or could return;
+// "vxvde://" for all defaults. It contains no group names, so it means the same on every host.
 std::string FormatVnl(const CloudConfig& config);
 
 }  // namespace vxvde

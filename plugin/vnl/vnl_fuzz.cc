@@ -1,5 +1,5 @@
-// Input: a locator. What parses is formatted into a locator that parses to the same, is its
-// own shortest form, and holds only values that the rooms above may rely on.
+// Input: a locator. An accepted one is formatted into a locator that parses to the same values, is
+// its own shortest form, and holds only values that the rooms above may rely on.
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// Locators: the examples of docs/PROTOCOL.md, each refusal, and the way back.
+// Locators: the examples of docs/PROTOCOL.md, each refusal, and the round trip.
 
 #include "plugin/vnl/vnl.h"
 
@@ -106,7 +106,7 @@ TEST(ParseVnl, GroupNamesStandForTheirIds) {
   EXPECT_EQ(Parse("vxvde:///grp=7/vni=staff")->key.ToString(), "239.0.0.7:14789/50");
   EXPECT_THAT(std::string(Parse("vxvde:///grp=directory").status().message()),
               HasSubstr("write 7 "));
-  // Digits are a number, whatever groups there are; and no lookup is no group.
+  // Digits are a number, whatever groups exist; without a lookup there are no groups.
   EXPECT_EQ(ParseVnl("vxvde:///vni=50", nullptr)->key.vni.value(), 50u);
   EXPECT_TRUE(absl::IsInvalidArgument(ParseVnl("vxvde:///vni=staff", nullptr).status()));
 }
@@ -131,7 +131,7 @@ TEST(ParseVnl, QuotesAndEscapes) {
   EXPECT_FALSE(Parse("vxvde:///if=a\\").ok());
 }
 
-// Option and value as the user wrote them, and something to do about it.
+// The message contains option and value as written, and a remedy.
 TEST(ParseVnl, MessagesNameOptionValueAndRemedy) {
   struct Case {
     const char* vnl;
@@ -165,7 +165,7 @@ TEST(ParseVnl, MessagesNameOptionValueAndRemedy) {
       {"vxvde:///if=a b", {"if", "\"a b\"", "name of an interface"}},
       {"vxvde:///bind=x", {"bind", "\"x\"", "IP address"}},
       {"vxvde:///bind=239.0.0.1", {"bind", "\"239.0.0.1\"", "of this host"}},
-      {"vxvde:///bind=0.0.0.0", {"bind", "\"0.0.0.0\"", "leave it out"}},
+      {"vxvde:///bind=0.0.0.0", {"bind", "\"0.0.0.0\"", "remove the option"}},
       {"vxvde:///bind=2001:db8::1", {"bind", "\"2001:db8::1\"", "IPv4"}},
       {"vxvde:///v6/bind=192.0.2.1", {"bind", "\"192.0.2.1\"", "IPv6"}},
       {"vxvde:///exp=60", {"\"exp=60\"", "write expiretime"}},
@@ -253,7 +253,7 @@ TEST(FormatVnl, AnyConfigComesBackFromItsLocator) {
                            ? IpAddress::Parse(v6 ? kDefaultGroupV6 : kDefaultGroup).value()
                            : IpAddress::FromWire(std::span(bytes).first(v6 ? 16 : 4));
     config.key.port = static_cast<uint16_t>(pick(1u, 14789u, 65535u, random() % 65535 + 1));
-    // Often the group's own low bytes, which grp= says in one word.
+    // grp= can express the low bytes of the group in one option.
     const std::span<const uint8_t> low = config.key.group.wire().last(3);
     const uint32_t own = static_cast<uint32_t>(low[0]) << 16 | low[1] << 8 | low[2];
     config.key.vni = Vni::Make(pick(0u, 1u, own, own, Vni::kMax, random() & Vni::kMax)).value();

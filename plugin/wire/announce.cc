@@ -50,8 +50,8 @@ std::vector<uint8_t> ArpAnnouncement(const MacAddress& mac, const IpAddress& add
   return frame;
 }
 
-// RFC 4861: section 4.4 for the message, 7.2.6 for its values, 4.6.1 for the
-// option, 7.1.2 for the hop limit of 255 that receivers insist on.
+// RFC 4861: section 4.4 for the message, 7.2.6 for its values, 4.6.1 for the option, 7.1.2 for the
+// hop limit of 255 that receivers require.
 std::vector<uint8_t> NeighbourAdvertisement(const MacAddress& mac, const IpAddress& address) {
   constexpr std::array<uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
                                                  0,    0,    0, 0, 0, 0, 0, 1};

@@ -1,4 +1,4 @@
-// Frames by which a station that has just arrived tells the cloud where it is. Pure.
+// Frames by which a station that has just arrived announces its location. Pure.
 
 #ifndef VXVDE_PLUGIN_WIRE_ANNOUNCE_H_
 #define VXVDE_PLUGIN_WIRE_ANNOUNCE_H_

@@ -1,6 +1,6 @@
-// Summing in the machine's own byte order, 64 bits at a time, and swapping once
-// at the end: the one's complement sum is the same in either order up to that
-// swap, and in words of any size up to the folding (RFC 1071, section 2 (B) and (C)).
+// Sums in the machine's own byte order, 64 bits at a time, and swaps once at the end: the one's
+// complement sum is the same in either order up to that swap, and in words of any size up to the
+// folding (RFC 1071, section 2 (B) and (C)).
 
 #include "plugin/wire/checksum.h"
 
@@ -35,8 +35,8 @@ uint64_t ChecksumAdd(std::span<const uint8_t> bytes, uint64_t sum) {
   const uint8_t* p = bytes.data();
   size_t left = bytes.size();
 
-  // Four sums side by side, so that the carry of one waits for no other. Written out:
-  // g++ -O2 leaves a loop over an array of them a loop, several times slower.
+  // Four independent sums, so that no carry waits for another. Written out, because g++ -O2 keeps a
+  // loop over an array of them a loop, which is several times slower.
   uint64_t a = 0, b = 0, c = 0, d = 0;
   for (uint64_t word[4]; left >= sizeof(word); left -= sizeof(word)) {
     std::memcpy(word, p, sizeof(word));
@@ -55,7 +55,7 @@ uint64_t ChecksumAdd(std::span<const uint8_t> bytes, uint64_t sum) {
     p += sizeof(word);
   }
   if (left != 0) {
-    uint16_t word = 0;  // the byte and a zero after it
+    uint16_t word = 0;  // the byte, followed by a zero
     std::memcpy(&word, p, 1);
     native = AddWithCarry(native, word);
   }

@@ -10,10 +10,9 @@
 
 namespace vxvde {
 
-// One's complement sum of `bytes` as big-endian 16-bit words on top of `sum`,
-// not folded to 16 bits and not inverted. An odd last byte counts as its high half: only
-// the last part of a sum may be odd. The value is in host order: Finish() of it
-// is stored with StoreBe16.
+// One's complement sum of `bytes` as big-endian 16-bit words, added to `sum`, neither folded to 16
+// bits nor inverted. An odd last byte counts as the high half of a word, so only the last part of a
+// sum may be odd. The value is in host order; StoreBe16 stores Finish() of it.
 uint64_t ChecksumAdd(std::span<const uint8_t> bytes, uint64_t sum = 0);
 
 // Sum of the TCP/UDP/ICMPv6 pseudo-header (RFC 9293 3.1, RFC 8200 8.1). Both
@@ -23,7 +22,7 @@ uint64_t PseudoHeaderSum(std::span<const uint8_t> source, std::span<const uint8_
 
 // Folds to 16 bits, not inverted.
 uint16_t ChecksumFold(uint64_t sum);
-// Folds and inverts: what stands in a checksum field.
+// Folds and inverts: the value of a checksum field.
 inline uint16_t ChecksumFinish(uint64_t sum) { return static_cast<uint16_t>(~ChecksumFold(sum)); }
 
 }  // namespace vxvde

@@ -1,4 +1,4 @@
-// Against a sum made byte by byte, and against the numbers of RFC 1071 and RFC 768.
+// Compares with a sum made byte by byte, and with the numbers of RFC 1071 and RFC 768.
 
 #include "plugin/wire/checksum.h"
 
@@ -11,7 +11,7 @@
 namespace vxvde {
 namespace {
 
-// RFC 1071, section 1, read aloud.
+// RFC 1071, section 1, implemented literally.
 uint16_t SlowSum(std::span<const uint8_t> bytes, uint32_t sum = 0) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     sum += i % 2 == 0 ? bytes[i] << 8 : bytes[i];
@@ -49,7 +49,7 @@ TEST(Checksum, AgreesWithTheSlowSumAtEveryAlignmentAndLength) {
 }
 
 TEST(Checksum, CarriesAreNotLost) {
-  // All ones is the sum that wraps most often, 64 KiB the longest that is summed.
+  // All ones is the sum that wraps most often; 64 KiB is the longest input.
   for (const size_t size : {2u, 31u, 32u, 33u, 64u, 1500u, 65535u, 65536u}) {
     const std::vector<uint8_t> ones(size, 0xff);
     EXPECT_EQ(ChecksumFold(ChecksumAdd(ones)), SlowSum(ones)) << size;

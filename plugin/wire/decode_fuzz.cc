@@ -1,5 +1,5 @@
-// Input: a UDP payload. What is accepted is the payload split in two, and its header is the
-// one that EncodeHeader() writes for that VNI.
+// Input: a UDP payload. An accepted payload is split in two, and its header is the one that
+// EncodeHeader() writes for that VNI.
 
 #include <algorithm>
 #include <cstdint>

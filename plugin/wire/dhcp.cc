@@ -74,7 +74,7 @@ bool ParseDhcpAck(std::span<const uint8_t> frame, bool checksum, DhcpAck& out) {
   }
   const DhcpAck ack{.address = IpAddress::FromWire(message.subspan(kYiaddr, 4)),
                     .client = MacAddress::FromWire(&message[kChaddr])};
-  // The answer to DHCPINFORM gives nothing (RFC 2131, section 4.3.5).
+  // The answer to DHCPINFORM assigns no address (RFC 2131, section 4.3.5).
   if (ack.address.IsUnspecified() || ack.address.IsMulticast() || !ack.client.IsStation()) {
     return false;
   }

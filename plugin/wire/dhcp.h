@@ -1,5 +1,5 @@
-// What a DHCP server's answer says of an address: that a station may use it from now on (RFC 2131,
-// DHCPACK). Nothing else of DHCP. Bytes in, values out.
+// DHCPACK (RFC 2131), by which a DHCP server assigns an address to a station. No other message of
+// DHCP. Bytes in, values out.
 
 #ifndef VXVDE_PLUGIN_WIRE_DHCP_H_
 #define VXVDE_PLUGIN_WIRE_DHCP_H_
@@ -17,9 +17,9 @@ struct DhcpAck {
   MacAddress client;  // "chaddr"
 };
 
-// False, with `out` untouched: a frame of another kind, or one that is malformed. `checksum`: the
-// UDP checksum is complete and must be right, unless it is zero. Safe on any input; frames with
-// VLAN tags and IP fragments are of another kind.
+// False, with `out` unchanged: a frame of another kind, or a malformed one. `checksum`: the UDP
+// checksum is complete and must be correct, unless it is zero. Safe on any input. Frames with VLAN
+// tags and IP fragments are frames of another kind.
 bool ParseDhcpAck(std::span<const uint8_t> frame, bool checksum, DhcpAck& out);
 
 }  // namespace vxvde

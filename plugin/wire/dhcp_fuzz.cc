@@ -1,4 +1,4 @@
-// ParseDhcpAck on any bytes: what it takes is an address of a station.
+// ParseDhcpAck on any bytes: an accepted frame has an address of a station.
 
 #include <cstdint>
 #include <cstdlib>

@@ -27,7 +27,7 @@ void Checksum(Bytes& frame) {
   StoreBe16(&frame[kUdp + 6], ChecksumFinish(ChecksumAdd({&frame[kUdp], length}, pseudo)));
 }
 
-// RFC 2131, figure 1 and table 3: DHCPACK of 192.0.2.77 to 02:00:5e:10:00:07, to all.
+// RFC 2131, figure 1 and table 3: DHCPACK of 192.0.2.77 to 02:00:5e:10:00:07, broadcast.
 Bytes Ack() {
   Bytes frame(kOptions, 0);
   std::fill_n(frame.begin(), 6, 0xff);
@@ -50,7 +50,7 @@ Bytes Ack() {
   std::copy(std::begin(chaddr), std::end(chaddr), frame.begin() + kDhcp + 28);
   const uint8_t cookie[] = {0x63, 0x82, 0x53, 0x63};
   std::copy(std::begin(cookie), std::end(cookie), frame.begin() + kDhcp + 236);
-  // A pad, the lease time, the message type, the end.
+  // A pad option, the lease time, the message type, the end option.
   const uint8_t options[] = {0, 51, 4, 0, 0, 0x0e, 0x10, 53, 1, 5, 255};
   for (const uint8_t byte : options) frame.push_back(byte);
   Checksum(frame);

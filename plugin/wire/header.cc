@@ -1,5 +1,5 @@
-// Encoding and decoding of the vxvde header. A real member compares all eight
-// bytes with its own; so do we, save for the VNI, which is handed to the caller.
+// Encodes and decodes the vxvde header. A real member compares all eight bytes with its own; this
+// decoder does the same, except for the VNI, which it returns to the caller.
 
 #include "plugin/wire/header.h"
 

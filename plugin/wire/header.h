@@ -1,5 +1,5 @@
-// The 8 bytes in front of every inner frame, as real vxvde members speak them.
-// Layout: docs/PROTOCOL.md; the same bits as RFC 7348, section 5. Pure.
+// The 8 bytes in front of every inner frame, as real vxvde members send them. Layout:
+// docs/PROTOCOL.md; the same bits as RFC 7348, section 5. Pure.
 
 #ifndef VXVDE_PLUGIN_WIRE_HEADER_H_
 #define VXVDE_PLUGIN_WIRE_HEADER_H_
@@ -21,14 +21,13 @@ VxvdeHeader EncodeHeader(Vni vni);
 
 struct Datagram {
   Vni vni;
-  bool leave = false;              // the header alone: forget what was learned from the sender
-  std::span<const uint8_t> frame;  // empty when leave
+  bool leave = false;              // the header alone: forget the stations learned from the sender
+  std::span<const uint8_t> frame;  // empty if `leave`
 };
 
-// Splits `payload` (a whole UDP payload) into `out`, which is left alone unless
-// kNone is returned. Reads nothing outside `payload`, allocates nothing.
-// kShortDatagram, kBadHeader or kShortFrame (1 to 14 bytes after the header).
-// Says nothing about whether the VNI is ours; that is the caller's question.
+// Splits `payload` (a whole UDP payload) into `out`, which stays unchanged unless the result is
+// kNone. Reads nothing outside `payload` and allocates nothing. Errors: kShortDatagram, kBadHeader
+// or kShortFrame (1 to 14 bytes after the header). The caller compares the VNI with its own.
 Drop Decode(std::span<const uint8_t> payload, Datagram& out);
 
 }  // namespace vxvde

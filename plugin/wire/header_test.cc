@@ -1,4 +1,4 @@
-// The eight bytes, in both directions. Those of docs/PROTOCOL.md are in protocol_test.
+// The eight bytes in both directions. protocol_test has those of docs/PROTOCOL.md.
 
 #include "plugin/wire/header.h"
 

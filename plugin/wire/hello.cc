@@ -1,4 +1,4 @@
-// Encoding and decoding of Hello, field by field; the layout is in hello.h.
+// Encodes and decodes Hello, field by field; hello.h has the layout.
 
 #include "plugin/wire/hello.h"
 
@@ -19,14 +19,14 @@ constexpr uint8_t kHeard = 0x02;
 constexpr uint8_t kRepeated = 0x04;
 constexpr uint8_t kReturnsNonce = 0x08;
 
-// Where the fields are.
+// Offsets of the fields.
 constexpr size_t kEtherTypeAt = 12;
 constexpr size_t kMarkAt = kEthernetHeaderSize;
 constexpr size_t kVersionAt = kMarkAt + kMark.size();
 constexpr size_t kFlagsAt = kVersionAt + 1;
 constexpr size_t kFastPortAt = kFlagsAt + 2;
 constexpr size_t kEnd = kFastPortAt + 2;
-constexpr size_t kNonceAt = kEnd;  // agents of 0.1.0 end before it, and pad with zeros
+constexpr size_t kNonceAt = kEnd;  // frames of 0.1.0 end before it, padded with zeros
 constexpr size_t kNonceEnd = kNonceAt + 8;
 
 }  // namespace

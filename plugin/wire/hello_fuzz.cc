@@ -1,4 +1,4 @@
-// Input: an Ethernet frame. A Hello that is read is written again with the same fields.
+// Input: an Ethernet frame. A Hello that can be read is written again with the same fields.
 
 #include <cstdint>
 #include <cstdlib>

@@ -14,7 +14,7 @@ using testing::Optional;
 
 constexpr MacAddress kAgent({0x02, 0, 0x5e, 0x10, 0, 0x01});
 
-// By hand, from docs/PROTOCOL.md.
+// Written by hand from docs/PROTOCOL.md.
 Bytes MakeHello(uint8_t flags, uint8_t port_high, uint8_t port_low) {
   Bytes frame = {0x03, 0x76, 0x78, 0x76, 0x64, 0x65, 0x02, 0x00, 0x5e,  0x10, 0x00,      0x01,
                  0x88, 0xb5, 'v',  'x',  'v',  'd',  'e',  0x01, flags, 0x00, port_high, port_low};
@@ -72,7 +72,7 @@ TEST(Hello, WhatItCannotReadIsStillTheAgentsOwn) {
   Bytes mark = MakeHello(1, 0, 9);
   mark[18] = 'E';
   Bytes source = MakeHello(1, 0, 9);
-  source[6] = 0x03;  // a group
+  source[6] = 0x03;  // a group address
   Bytes cut = MakeHello(1, 0, 9);
   cut.resize(23);
   for (const Bytes& frame : {version, mark, source, cut}) {

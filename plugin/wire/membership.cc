@@ -37,8 +37,8 @@ constexpr uint8_t kMldV1Report = 131;
 constexpr uint8_t kMldDone = 132;
 constexpr uint8_t kMldV2Report = 143;
 
-// Behind what a query has: receivers sum it up and otherwise ignore it (RFC 3376, section 4.1.10;
-// RFC 3810, section 5.1.12).
+// Bytes after the fields of a query: receivers include them in the checksum and otherwise ignore
+// them (RFC 3376, section 4.1.10; RFC 3810, section 5.1.12).
 constexpr std::array<uint8_t, 8> kMark = {'v', 'x', 'v', 'd', 'e', 1, 0, 0};
 
 constexpr std::array<uint8_t, 4> kAllSystems = {224, 0, 0, 1};
@@ -46,8 +46,8 @@ constexpr std::array<uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
                                                0,    0,    0, 0, 0, 0, 0, 1};
 constexpr uint8_t kRobustness = 2;
 
-// What differs between the two: IGMP has addresses of 4 bytes, and its fields in 8 + 4 bytes; MLD
-// has addresses of 16, and the same fields otherwise in 24 + 4.
+// The differences between the two: IGMP has addresses of 4 bytes, and its fields in 8 + 4 bytes;
+// MLD has addresses of 16 bytes, and the same fields in 24 + 4.
 struct Layout {
   bool v6;
   size_t group_at;  // of a query
@@ -94,7 +94,7 @@ bool ParseQuery(const Layout& layout, std::span<const uint8_t> message, Membersh
   return true;
 }
 
-// RFC 3376, section 4.2; RFC 3810, section 5.2: the same but for the addresses' size.
+// RFC 3376, section 4.2; RFC 3810, section 5.2: equal except for the size of addresses.
 bool ParseRecords(const Layout& layout, std::span<const uint8_t> message, Membership& out) {
   if (message.size() < 8) return false;
   out.kind = Membership::Kind::kReport;
@@ -193,7 +193,7 @@ bool ParseIp4(std::span<const uint8_t> packet, bool checksum, Membership& out) {
   }
 }
 
-// Of MLD, among hop-by-hop options: RFC 8200, section 4.2, and RFC 2711.
+// MLD follows hop-by-hop options: RFC 8200, section 4.2, and RFC 2711.
 bool HasRouterAlert(std::span<const uint8_t> options) {
   constexpr uint8_t kPad1 = 0, kRouterAlert = 5;
   while (!options.empty()) {

@@ -1,4 +1,4 @@
-// Input: an Ethernet frame. What is read without its checksum is at least as much as with it.
+// Input: an Ethernet frame. Every frame that is accepted with its checksum is accepted without it.
 
 #include <cstdint>
 #include <cstdlib>

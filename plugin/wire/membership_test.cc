@@ -27,8 +27,8 @@ const IpAddress kHost = IpAddress::V4(192, 0, 2, 7);
 const IpAddress kGroup = IpAddress::V4(233, 252, 0, 1);
 const IpAddress kGroup6 = *IpAddress::Parse("ff0e::101");
 
-// From 192.0.2.7, with a router alert: the group's MAC, what differs in the IPv4 header, the
-// message.
+// A packet from 192.0.2.7 with a router alert, made from the group's MAC, the variable part of the
+// IPv4 header, and the message.
 const std::string kIgmpV1Report =
     "01005e7c0001 02005e100002 0800  46c0 0020 0000 4000 01 02 3813 c0000207 e9fc0001 94040000"
     "12 00 0402 e9fc0001";
@@ -56,7 +56,7 @@ const std::string kIgmpV3Report =
     "06 00 0001 e9fc0004 c6336409"           // one source less
     "05 01 0001 e9fc0005 c6336409 deadbeef"  // one source more, auxiliary data
     "02 00 0000 e9fc0006"                    // is: all but none
-    "09 00 0000 e9fc0007";                   // nobody knows
+    "09 00 0000 e9fc0007";                   // a type that does not exist
 const std::string kPimHello =
     "01005e00000d 02005e100002 0800  45c0 001e 0000 4000 01 67 d6a4 c0000207 e000000d"
     "20 00 df93 0001 0002 0069";
@@ -158,7 +158,8 @@ TEST(ParseMembership, AWrongChecksumIsRefusedUnlessItIsYetToCome) {
        {kIgmpV1Report, kIgmpV2Report, kIgmpLeave, kIgmpV2Query, kIgmpV3Report, kPimHello,
         kMldV1Report, kMldDone, kMldV1Query, kMldV2Report}) {
     Bytes frame = Hex(hex);
-    // Of IGMP and PIM at 2 behind the IP header, of MLD at 2 behind the options.
+    // The checksum of IGMP and PIM is 2 bytes into the message, that of MLD 2 bytes after the
+    // options.
     const size_t header = hex == kPimHello ? 34 : frame[12] == 0x86 ? 62 : 38;
     frame[header + 2] ^= 0x40;
     Membership message;
@@ -166,7 +167,7 @@ TEST(ParseMembership, AWrongChecksumIsRefusedUnlessItIsYetToCome) {
     EXPECT_TRUE(ParseMembership(frame, false, message)) << hex;
   }
   Bytes frame = Hex(kIgmpV2Report);
-  frame[14 + 8] = 2;  // TTL: IPv4's own checksum is always there
+  frame[14 + 8] = 2;  // TTL: the checksum of the IPv4 header is always complete
   Membership message;
   EXPECT_FALSE(ParseMembership(frame, false, message));
 }
@@ -180,10 +181,10 @@ TEST(ParseMembership, WhatHostsRefuseIsRefused) {
   far[14 + 7] = 2;  // hop limit
   EXPECT_TRUE(refused(far));
   Bytes global = Hex(kMldV1Query);
-  global[14 + 8] = 0x20;  // its source
+  global[14 + 8] = 0x20;  // the source address
   EXPECT_TRUE(refused(global));
   Bytes quiet = Hex(kMldV1Query);
-  quiet[54 + 2] = 1;  // no router alert, but padding
+  quiet[54 + 2] = 1;  // padding in place of the router alert
   EXPECT_TRUE(refused(quiet));
   // RFC 4541, section 3: a report may come before its sender has an address.
   Bytes early = Hex(kMldV1Report);
@@ -191,7 +192,7 @@ TEST(ParseMembership, WhatHostsRefuseIsRefused) {
   EXPECT_FALSE(refused(early));
   Bytes fragment = Hex(kIgmpV2Report);
   fragment[14 + 6] = 0x20;
-  fragment[14 + 10] = 0x58;  // the header's checksum with it
+  fragment[14 + 10] = 0x58;  // the header's checksum, adjusted
   EXPECT_TRUE(refused(fragment));
 }
 
@@ -240,7 +241,7 @@ TEST(GroupOf, AddressAndMacMustBelongTogether) {
   Bytes other = Hex(kIgmpV2Report);
   other[3] = 0x7d;
   EXPECT_EQ(GroupOf(other), std::nullopt);
-  // 23 bits of an IPv4 group are in its MAC address: 239.124.0.1 has the same one.
+  // A MAC address contains 23 bits of an IPv4 group: 239.124.0.1 has the same one.
   Bytes same = Hex(kIgmpV2Report);
   same[14 + 16] = 239;
   same[14 + 17] = 124;

@@ -85,7 +85,7 @@ struct Options {
   std::optional<AgentMark> mark;
 };
 
-// RFC 4861, section 4.6: a length of zero, or beyond the message, makes all of it invalid.
+// RFC 4861, section 4.6: an option of length zero, or beyond the message, invalidates the message.
 bool ParseOptions(std::span<const uint8_t> bytes, uint8_t link, Options& out) {
   while (!bytes.empty()) {
     if (bytes.size() < 2 || bytes[1] == 0 || bytes[1] * size_t{8} > bytes.size()) return false;
@@ -97,7 +97,7 @@ bool ParseOptions(std::span<const uint8_t> bytes, uint8_t link, Options& out) {
   return true;
 }
 
-// RFC 4861, sections 7.1.1 and 7.1.2, say what makes a message valid.
+// RFC 4861, sections 7.1.1 and 7.1.2: the conditions for a valid message.
 bool ParseDiscovery(std::span<const uint8_t> frame, bool checksum, Neighbour& out) {
   if (frame.size() < kIcmp + kIcmpSize) return false;
   const uint8_t* ip = frame.data() + kIp6;
@@ -320,7 +320,7 @@ std::vector<uint8_t> BuildAnswer(const MacAddress& source, const MacAddress& hol
                      .target = question.asker.value_or(IpAddress())},
                     mark);
   }
-  // Who has no address yet can only be answered where all listen: RFC 4861, section 7.2.4.
+  // A station without an address can only be answered by multicast: RFC 4861, section 7.2.4.
   const IpAddress all = IpAddress::FromWire(kAllNodes);
   const bool probe = question.kind == Neighbour::Kind::kProbe;
   return BuildDiscovery(probe ? MulticastMac(all) : question.source, source,

@@ -1,6 +1,6 @@
-// ARP and neighbour discovery, as far as they say who has an address. Pure.
-// Source: RFC 826, RFC 5227 (IPv4 address conflict detection), RFC 4861 and RFC 4862, section 5.4
-// (duplicate address detection); docs/PROTOCOL.md, "Claims", for the mark.
+// ARP and neighbour discovery, as far as they tell which station has an address. Pure. Source: RFC
+// 826, RFC 5227 (IPv4 address conflict detection), RFC 4861 and RFC 4862, section 5.4 (duplicate
+// address detection); docs/PROTOCOL.md, "Claims", for the mark.
 
 #ifndef VXVDE_PLUGIN_WIRE_NEIGHBOUR_H_
 #define VXVDE_PLUGIN_WIRE_NEIGHBOUR_H_
@@ -15,53 +15,52 @@
 
 namespace vxvde {
 
-// By what agents know each other's frames: in what pads an ARP frame, and in an option of ND that
-// hosts skip (type 253, RFC 4727). `beat` counts the sender's heartbeats.
+// The mark by which agents recognize each other's frames: in the padding of an ARP frame, and in an
+// option of ND that hosts skip (type 253, RFC 4727). `beat` counts the sender's heartbeats.
 struct AgentMark {
   enum class Kind : uint8_t {
     kClaim = 1,  // with a probe: an agent wants the address
-    kNeed =
-        2,  // the same, and it found none that is free: one that is only kept in store is enough
-    kHold = 3,  // an agent answers for the address
-    kBeat = 4,  // the same, once a heartbeat
-    kFree = 5,  // to one who claims: the sender\'s agent does not have the address
+    kNeed = 2,   // the same, but no address is free: an unassigned one is enough
+    kHold = 3,   // an agent answers for the address
+    kBeat = 4,   // the same, once a heartbeat
+    kFree = 5,   // answers a claim: the sender's agent does not hold the address
   };
   Kind kind = Kind::kClaim;
   uint32_t beat = 0;
-  uint16_t agents = 0;  // that the sender has heard lately, itself included
+  uint16_t agents = 0;  // number of agents that the sender has heard recently, including itself
 
   friend bool operator==(const AgentMark&, const AgentMark&) = default;
 };
 
 struct Neighbour {
   enum class Kind {
-    kProbe,  // may I have `address`? (ARP request from 0.0.0.0, solicitation from ::)
-    kAsk,    // who has `address`? asked from `asker`, which is thus at `mac`
+    kProbe,  // asks whether `address` is free (ARP request from 0.0.0.0, solicitation from ::)
+    kAsk,    // asks for the MAC of `address`; `asker` is therefore at `mac`
     kHas,    // `address` is at `mac`: an announcement or an answer
   };
   Kind kind = Kind::kProbe;
   IpAddress address;
-  MacAddress mac;     // what the message says; where it does not, the frame's source
+  MacAddress mac;     // as the message says; if it does not, the frame's source
   MacAddress source;  // of the frame
   std::optional<IpAddress> asker;
   std::optional<AgentMark> mark;
 };
 
-// False, with `out` untouched: a frame of another kind, or one that is malformed. `checksum`:
-// the ICMPv6 checksum is complete and must be right (it is not yet in a frame that a pod's kernel
-// left to the device). Safe on any input; frames with VLAN tags are of another kind.
+// False, with `out` unchanged: a frame of another kind, or a malformed one. `checksum`: the ICMPv6
+// checksum is complete and must be correct (a pod's kernel may have left it to the device). Safe on
+// any input. Frames with VLAN tags are frames of another kind.
 bool ParseNeighbour(std::span<const uint8_t> frame, bool checksum, Neighbour& out);
 
-// "May I have `address`?" from `mac`; to all, or to `to` alone.
+// A probe for `address` from `mac`, by broadcast or multicast, or to `to` alone.
 std::vector<uint8_t> BuildProbe(const MacAddress& mac, const IpAddress& address,
                                 const AgentMark& mark,
                                 const MacAddress& to = MacAddress::Broadcast());
 
-// "`address` is at `holder`", said by the station `source`, to all.
+// An announcement by the station `source` that `address` is at `holder`, by broadcast or multicast.
 std::vector<uint8_t> BuildHolds(const MacAddress& source, const MacAddress& holder,
                                 const IpAddress& address, const AgentMark& mark);
 
-// The same, as the answer to whom `question` came from.
+// The same, as an answer to the sender of `question`.
 std::vector<uint8_t> BuildAnswer(const MacAddress& source, const MacAddress& holder,
                                  const Neighbour& question, const AgentMark& mark);
 

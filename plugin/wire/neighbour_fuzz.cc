@@ -1,4 +1,4 @@
-// ParseNeighbour on any bytes; what it takes must survive being answered and read again.
+// ParseNeighbour on any bytes: an accepted frame can be answered, and the answer parsed.
 
 #include <cstdint>
 #include <cstdlib>
@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto answer =
         BuildAnswer(ours, ours, message, {.kind = AgentMark::Kind::kHold, .beat = 7});
     Neighbour again;
-    // 0.0.0.0 and :: are nobody's: nothing says that they are somewhere.
+    // No station has 0.0.0.0 or ::, so no message may report their location.
     if (message.address.IsUnspecified()) continue;
     if (!ParseNeighbour(answer, /*checksum=*/true, again)) std::abort();
     if (again.kind != Neighbour::Kind::kHas || again.address != message.address ||

@@ -90,7 +90,7 @@ TEST(ParseNeighbour, RefusesWhatIsMalformed) {
   refused(kArpProbe, 21, 8);         // InARP
   refused(kArpProbe, 22, 0x01);      // a group as sender
   refused(kSolicitation, 20, 17);    // UDP
-  refused(kSolicitation, 21, 64);    // a router was on the way
+  refused(kSolicitation, 21, 64);    // a router forwarded it
   refused(kSolicitation, 54, 134);   // a router's advertisement
   refused(kSolicitation, 55, 1);     // code
   refused(kSolicitation, 62, 0xff);  // a group as target
@@ -101,7 +101,7 @@ TEST(ParseNeighbour, RefusesWhatIsMalformed) {
 
 TEST(BuildProbe, IsAProbeToOthersAndCarriesTheMark) {
   Bytes expected = kArpProbe;
-  for (const size_t at : {11, 27}) expected[at] = 0x01;  // ours
+  for (const size_t at : {11, 27}) expected[at] = 0x01;  // a MAC of the agent
   for (const uint8_t byte : {'v', 'x', 'v', 'd', 'e', '\1', '\1', '\2', '\3', '\4'}) {
     expected.push_back(byte);
   }

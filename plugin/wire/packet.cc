@@ -1,5 +1,5 @@
-// One walk from the Ethernet header down; each step checks that its header is
-// whole before it reads it. Formats: IEEE 802.1Q, RFC 791, RFC 8200, RFC 9293, RFC 768.
+// Walks once from the Ethernet header down. Each step checks that its header is complete before it
+// reads it. Formats: IEEE 802.1Q, RFC 791, RFC 8200, RFC 9293, RFC 768.
 
 #include "plugin/wire/packet.h"
 
@@ -20,7 +20,8 @@ bool IsVlan(uint16_t ethertype) {
   return ethertype == kEtherTypeVlan || ethertype == kEtherTypeQinQ;
 }
 
-// `view` has l4_offset; `end` is where IP says that its packet ends, 0 if it does not say.
+// `view` has l4_offset. `end` is the end of the packet according to IP, or 0 if IP does not give
+// it.
 bool ParseTransport(std::span<const uint8_t> frame, uint8_t protocol, size_t end,
                     PacketView& view) {
   const std::span<const uint8_t> l4 = frame.subspan(view.l4_offset);
@@ -50,7 +51,8 @@ bool ParseIpv4(std::span<const uint8_t> frame, PacketView& view) {
   // Zero stands for "64 KiB and above" in a super-frame (Linux, BIG TCP).
   if (view.ip_length != 0 && view.ip_length < size) return false;
   const size_t end = view.ip_length == 0 ? 0 : view.l3_offset + view.ip_length;
-  if ((LoadBe16(&ip[6]) & kIpv4FragmentBits) != 0) return true;  // L4 headers not at hand
+  if ((LoadBe16(&ip[6]) & kIpv4FragmentBits) != 0)
+    return true;  // the L4 header may be in another fragment
   return ParseTransport(frame, ip[9], end, view);
 }
 

@@ -1,5 +1,5 @@
-// A read-only look at the headers of an inner frame: Ethernet (up to two VLAN
-// tags), IPv4, IPv6 (extension headers are not followed), TCP, UDP. Pure.
+// A read-only view of the headers of an inner frame: Ethernet (up to two VLAN tags), IPv4, IPv6
+// (extension headers are not followed), TCP, UDP. Pure.
 
 #ifndef VXVDE_PLUGIN_WIRE_PACKET_H_
 #define VXVDE_PLUGIN_WIRE_PACKET_H_
@@ -43,27 +43,26 @@ inline MacAddress SourceMac(std::span<const uint8_t> frame) {
   return MacAddress::FromWire(frame.data() + 6);
 }
 
-// Offsets are from the first byte of the frame. All of [0, payload) was checked
-// to lie inside the frame.
+// Offsets are from the first byte of the frame. All of [0, payload) lies inside the frame.
 struct PacketView {
   enum class L3 : uint8_t { kOther, kIpv4, kIpv6 };
   enum class L4 : uint8_t { kOther, kTcp, kUdp };
 
   uint16_t ethertype = 0;  // after the VLAN tags
   L3 l3 = L3::kOther;
-  L4 l4 = L4::kOther;      // kOther for every fragment but an unfragmented packet
+  L4 l4 = L4::kOther;      // kOther for fragments
   uint16_t l3_offset = 0;  // 14, 18 or 22
   uint16_t l4_offset = 0;  // l3 != kOther
   uint16_t payload = 0;  // l4 != kOther: first byte after the TCP (options included) or UDP header
-  // Bytes from l3_offset that IP says are there: IPv4 total length, or 40 + IPv6
-  // payload length. May be less than the frame has (padding), or more (truncated,
-  // and for super-frames of 64 KiB and above, where the field is 0).
+  // Bytes from l3_offset according to IP: the IPv4 total length, or 40 + the IPv6 payload length.
+  // May be less than the frame has (padding), or more (a truncated frame, or a super-frame of 64
+  // KiB and above, whose field is 0).
   uint32_t ip_length = 0;
 };
 
-// False, with `out` untouched, when a header that the frame announces is cut
-// short or contradicts itself (IHL < 5, TCP data offset < 5 ...). A frame of
-// another ethertype, or an IP packet of another protocol, is not an error.
+// False, with `out` unchanged, if a header that the frame announces is cut short or contradicts
+// itself (IHL < 5, TCP data offset < 5 ...). A frame of another ethertype, or an IP packet of
+// another protocol, is not an error.
 bool ParsePacket(std::span<const uint8_t> frame, PacketView& out);
 
 }  // namespace vxvde

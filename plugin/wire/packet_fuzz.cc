@@ -1,5 +1,5 @@
-// Input: an Ethernet frame. Whatever ParsePacket() points at lies inside it, and is there
-// only in the order of the headers.
+// Input: an Ethernet frame. All offsets that ParsePacket() returns lie inside it, in the order of
+// the headers.
 
 #include <cstdint>
 #include <cstdlib>

@@ -95,7 +95,7 @@ TEST(ParsePacket, LooksBehindOneAndTwoVlanTags) {
   EXPECT_EQ(view.l3_offset, 22);
   EXPECT_EQ(view.l4, L4::kUdp);
 
-  // A third is not looked behind: what follows it is not IP to us.
+  // A third tag is not parsed, so its content is not IP.
   ASSERT_TRUE(ParsePacket(
       Ethernet(kServiceTag + kVlanTag + kVlanTag + kIpv4Type) + Ipv4(17, 28) + Udp(), view));
   EXPECT_EQ(view.ethertype, kEtherTypeVlan);
@@ -122,7 +122,7 @@ TEST(ParsePacket, OtherKindsAreNoError) {
 }
 
 TEST(ParsePacket, NoFragmentHasATransportHeader) {
-  // First (MF), later (offset) and last: even where the bytes would look like TCP.
+  // First (MF), later (offset) and last fragment, even where the bytes would look like TCP.
   for (const uint16_t fragment : {0x2000, 0x2001, 0x00b9, 0x6000}) {
     PacketView view;
     ASSERT_TRUE(ParsePacket(Ethernet(kIpv4Type) + Ipv4(6, 40, 5, fragment) + Tcp(), view));

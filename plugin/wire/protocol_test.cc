@@ -1,4 +1,4 @@
-// What docs/PROTOCOL.md shows in hex is what this room reads and writes.
+// This room reads and writes the hex examples of docs/PROTOCOL.md.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ namespace {
 using Bytes = std::vector<uint8_t>;
 using testing::ElementsAreArray;
 
-// The blocks that start with "```hex NAME"; "#" starts a comment.
+// The blocks that start with "```hex NAME". "#" starts a comment.
 std::map<std::string, Bytes> ReadHexBlocks(std::istream& in) {
   std::map<std::string, Bytes> blocks;
   std::string line;
@@ -109,7 +109,7 @@ TEST_F(ProtocolTest, SaysWhatTheCodeDoes) {
   EXPECT_THAT(BuildQuery(true, mac, std::chrono::seconds(1), std::chrono::seconds(125)),
               ElementsAreArray(Block("question-mld")));
 
-  // A block that nobody checks would be a claim that nobody keeps.
+  // Every block has a test.
   EXPECT_EQ(seen_.size(), blocks_.size());
 }
 

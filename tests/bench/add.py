@@ -1,12 +1,12 @@
-"""ADD and DEL against the bridge plugin of Debian with host-local: from exec to exit, interleaved in one run.
-A part of run.sh; by itself:
+"""ADD and DEL compared with the bridge plugin of Debian with host-local: from exec to exit, interleaved in one run.
+A part of run.sh. By itself:
 
-    bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
-    tests/py.sh tests/bench/add.py [--rounds N] [--pairs N] [--out FILE]
+  bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
+  tests/py.sh tests/bench/add.py [--rounds N] [--pairs N] [--out FILE]
 
-Ours is layer 2 only ("ipam": {}), in a cloud that the node has joined. A round is some pairs of ADD and DEL of each, in
-turn; figures are medians over all pairs, ratios are those of the medians of each round, with (min-max).
-The caller is posix_spawn, which costs the same however large the caller is."""
+The vxvde plugin runs as layer 2 only ("ipam": {}), in a cloud that the node has joined. A round is some pairs of ADD and
+DEL of each plugin, in turn. Figures are medians over all pairs, ratios are those of the medians of each round, with
+(min-max). The caller is posix_spawn, whose cost does not depend on the size of the caller."""
 
 import argparse
 import itertools

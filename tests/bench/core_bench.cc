@@ -1,4 +1,4 @@
-// What one frame costs in the pure rooms of the switch: bazel run -c opt //tests/bench:core_bench
+// The cost of one frame in the pure rooms of the switch: bazel run -c opt //tests/bench:core_bench
 
 #include <algorithm>
 #include <chrono>
@@ -36,8 +36,8 @@ Fdb Stations(int64_t count) {
 
 std::optional<Instant> Nobody(const MacAddress&, const Location&) { return std::nullopt; }
 
-// A member with `state.range(1)` of `state.range(0)` stations leaves: the call, and what one turn
-// of the loop takes away of them (StationSweep::kWorkPerTurn).
+// A member with `state.range(1)` of `state.range(0)` stations leaves: the time of the call, and of
+// the removal of as many stations as one turn of the loop removes (StationSweep::kWorkPerTurn).
 constexpr size_t kPerTurn = 16'384;
 
 Fdb StationsOfLeaver(int64_t count, int64_t leaving) {
@@ -78,7 +78,7 @@ void FdbLeaveAll(benchmark::State& state) {
 }
 BENCHMARK(FdbLeaveAll)->Args({200'000, 10'000});
 
-// What every second brings, when nobody expires: a turn of it, and all.
+// The cost of each second in which no station expires: one turn of it, and all turns.
 void FdbSweepOneTurn(benchmark::State& state) {
   Fdb fdb = Stations(state.range(0));
   for (auto _ : state) {
@@ -103,7 +103,7 @@ void FdbRows(benchmark::State& state) {
 }
 BENCHMARK(FdbRows)->Arg(1000)->Arg(200'000);
 
-// The worst single call of Learn while the table fills: the hash table has to grow now and then.
+// The slowest call of Learn while the table fills: the hash table occasionally grows.
 void FdbFillWorstLearn(benchmark::State& state) {
   double worst = 0;
   for (auto _ : state) {
@@ -120,7 +120,7 @@ void FdbFillWorstLearn(benchmark::State& state) {
 }
 BENCHMARK(FdbFillWorstLearn)->Arg(200'000)->Unit(benchmark::kMillisecond);
 
-// A step that visits all stations, in no order that a cache would like.
+// A step that visits all stations, in an order that no cache can predict.
 int64_t Step(int64_t n, int64_t count) { return (n + 7919) % count; }
 
 void FdbRefresh(benchmark::State& state) {

@@ -1,15 +1,16 @@
-"""The data path against what it has to beat: all that is promised of speed, in one run of less than ten minutes.
+"""The datapath compared with the alternatives that it must surpass: all promises about speed, in one run of less than ten
+minutes.
 
-    bash tests/bench/run.sh [--quick] [--out FILE]                     everything
-    bash tests/bench/run.sh --paths kernel,vxlan --columns tcp1,rr     a part of it, for tuning
-        [--fabric A,W] [--mtu 1500,9000] [--rounds N] [--seconds S] [--plain-bridges]
+  bash tests/bench/run.sh [--quick] [--out FILE]                     everything
+  bash tests/bench/run.sh --paths kernel,vxlan --columns tcp1,rr     a part of it, for tuning
+       [--fabric A,W] [--mtu 1500,9000] [--rounds N] [--seconds S] [--plain-bridges]
 
-The fabric is one veth pair. On A super-frames cross it whole, as between virtual machines of one host; W has uplinks
-without offloads (every datagram at most the MTU; GRO on receive): a poor NIC. Pods' MTU is the fabric's less 50.
-Paths are told in paths.py, columns in measures.py. A round measures each column on all paths, one path after the other;
-a ratio is of two figures of one round. Tables show medians with (min-max). TCP is cubic.
-Where the kernel has br_netfilter, Linux bridges show their frames to iptables, as on most machines with containers;
---plain-bridges measures against bridges that do not. A wrong checksum on a path of ours ends the run with an error."""
+The fabric is one veth pair. On fabric A super-frames cross it whole, as between virtual machines of one host; W has
+uplinks without offloads (every datagram at most the MTU; GRO on receive), as a simple NIC has. The pods' MTU is the
+fabric's less 50. paths.py describes the paths, measures.py the columns. A round measures each column on all paths, one
+path after the other; a ratio compares two figures of one round. Tables show medians with (min-max). TCP is cubic.
+Where the kernel has br_netfilter, Linux bridges pass their frames to iptables, as on most machines with containers;
+--plain-bridges compares with bridges that do not. A wrong checksum on a path of vxvde ends the run with an error."""
 
 import argparse
 import concurrent.futures
@@ -41,7 +42,7 @@ PLAN = {
     ("A", 9000): {"tcp1": ["direct", "vxlan", "kernel", "user"], "tcp4": ["vxlan", "kernel", "user"]},
     ("W", 9000): {"tcp1": ["direct", "vxlan", "kernel", "user"]},
 }
-# (Ratio, scene, figure, path, other path, must, goal): what is to be reached.
+# (Ratio, scene, figure, path, other path, minimum, goal).
 A, W = ("A", 1500), ("W", 1500)
 TARGETS = [
     ("TCP x1, kernel tier / kernel VXLAN, A", A, "tcp1", "kernel", "vxlan", 1.15, 1.4),
@@ -107,7 +108,7 @@ class Scene:
                         say(f"{self.name}: {path}: {end} counts {errors}")
 
     def _round(self, ends, seconds, backwards):
-        """`backwards`: a machine that becomes slower or faster meanwhile favours nobody."""
+        """`backwards`: a machine that becomes slower or faster in the meantime then favours no path."""
         for column, paths in self.plan.items():
             for path in sorted(paths, key=PATHS.index, reverse=backwards):
                 for figure, value in COLUMNS[column](*ends[path], seconds).items():

@@ -1,14 +1,14 @@
-"""Addresses of the agents' own: how long an ADD takes, and whether a crowd ever gets one twice.
+"""Addresses that agents assign: the time of an ADD, and whether many ADDs at once ever get one address twice.
 
-    bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
-    tests/py.sh tests/bench/ipam.py [--rounds N] [--pairs N] [--out FILE]
-    tests/py.sh tests/bench/ipam.py --crowd 20 [--pods 50] [--out FILE]
+  bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
+  tests/py.sh tests/bench/ipam.py [--rounds N] [--pairs N] [--out FILE]
+  tests/py.sh tests/bench/ipam.py --crowd 20 [--pods 50] [--out FILE]
 
-Without --crowd: one node, ADD and DEL in turn, interleaved: a static address ("ipam": {}, no question asked), an
-address of the agent's with spare ones at hand, and one without (a subnet too small for spare ones: three probes).
+Without --crowd: one node, ADD and DEL in turn, interleaved: with a static address ("ipam": {}, no probe), with an address
+of the agent where spare ones exist, and without spare ones (a subnet that is too small for them: three probes).
 
---crowd R: four nodes with an agent each start --pods pods at once on one /24 that also holds 5 vdens members with
-addresses set by hand, R times over. Who has what is found by asking on the wire, and in the pods' kernels."""
+--crowd R: four nodes with an agent each start --pods pods at once on one /24 that also contains 5 vdens members with
+addresses set by hand, R times. The owner of each address is determined on the wire and in the pods' kernels."""
 
 import argparse
 import itertools

@@ -1,4 +1,4 @@
-"""One turn of one measurement between two ends: {figure: value}."""
+"""One measurement between two ends: {figure: value}."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def busy():
 
 
 def tcp1(a, b, seconds):
-    """CPU: of the whole machine, iperf3 included, for each gigabyte that arrived."""
+    """CPU time of the whole machine, iperf3 included, for each gigabyte that arrived."""
     before = busy()
     received = a.iperf3(b, b.ip4, seconds=seconds)["end"]["sum_received"]
     return {"tcp1": received["bits_per_second"] / 1e9, "cpu": (busy() - before) / (received["bytes"] / 1e9)}
@@ -31,7 +31,7 @@ def tcp4(a, b, seconds):
 
 
 def flood(a, b, address, seconds):
-    """What arrives of 18 bytes of UDP payload, frames of 64 bytes with their checksum, sent as fast as one can."""
+    """Received datagrams of 18 bytes of payload, which are frames of 64 bytes with their checksum, sent as fast as possible."""
     sink = b.start("sink", program("tests/traffic"), "sink", "5401", 1000 * seconds).says("ready")
     sender = a.start("flood", program("tests/traffic"), "flood", address, "5401", "18", 1000 * (seconds + 10))
     try:
@@ -49,7 +49,7 @@ def pps(a, b, seconds):
 
 
 def bum(a, b, seconds):
-    """To the broadcast address of the subnet."""
+    """The same, to the broadcast address of the subnet."""
     got = flood(a, b, b.ip4.rsplit(".", 1)[0] + ".255", seconds)
     return {"bum": got["packets"] / got["seconds"] / 1e3}
 

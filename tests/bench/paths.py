@@ -1,23 +1,23 @@
-"""The ways from one end to another that are measured, each between two nodes of its own so that none disturbs another.
+"""The measured paths from one end to another. Each runs between two nodes of its own, so that none disturbs another.
 
-A bed is a lab with two nodes; building it gives {path: (from, to)}. What is measured with what:
+A bed is a lab with two nodes; building it returns {path: (from, to)}. The paths:
 
-direct       the two nodes themselves, over the fabric: no overlay, the fabric's MTU
-routed       a pod on each node, behind a veth, routed by its node: no overlay, the fabric's MTU
-vxlan        the reference: a pod on each node, behind a veth in a Linux bridge with a kernel VXLAN device
-plug         the reference member of the protocol: vde_plug on a tap on each node
-kernel       pods of ours, agents with `datapath: kernel`
-user         pods of ours, agents with `datapath: user`
-foreign-in   from a vde_plug of one node to a pod of ours on the other (datapath kernel)
-foreign-out  the other way
-tap          pods of ours with `mode: tap`, agents with `datapath: kernel`: the pod's kernel has one end of a tap, the
-             agent reads the other
-vxlan-tap    the same with kernel VXLAN: the pod's kernel has one end of a tap; a program (tests/lib/tap_relay.cc)
-             reads the other, and writes to a tap in the bridge. That is what a virtual machine's monitor does, at its
-             best: super-frames pass whole
-local-bridge two pods on one node, behind veths in a Linux bridge
-local-kernel two pods of ours on one node, `datapath: kernel`
-local-user   two pods of ours on one node, `datapath: user`
+  direct       the two nodes themselves, over the fabric: no overlay, the fabric's MTU
+  routed       a pod on each node, behind a veth, routed by its node: no overlay, the fabric's MTU
+  vxlan        the reference: a pod on each node, behind a veth in a Linux bridge with a kernel VXLAN device
+  plug         the reference member of the protocol: vde_plug on a tap on each node
+  kernel       pods of vxvde, agents with `datapath: kernel`
+  user         pods of vxvde, agents with `datapath: user`
+  foreign-in   from a vde_plug of one node to a pod of vxvde on the other (datapath kernel)
+  foreign-out  the other direction
+  tap          pods of vxvde with `mode: tap`, agents with `datapath: kernel`: the pod's kernel has one end of a tap, and
+               the agent reads the other
+  vxlan-tap    the same with kernel VXLAN: the pod's kernel has one end of a tap, and a program (tests/lib/tap_relay.cc)
+               reads the other and writes to a tap in the bridge. A virtual machine's monitor does no better: super-frames
+               pass whole
+  local-bridge two pods on one node, behind veths in a Linux bridge
+  local-kernel two pods of vxvde on one node, `datapath: kernel`
+  local-user   two pods of vxvde on one node, `datapath: user`
 """
 
 import os
@@ -106,16 +106,16 @@ def local_user(lab, n1, _):
     return {"local-user": (ours(n1, "user"), ours(n1, "user", "pod2"))}
 
 
-# Builder of a bed: the paths that it makes.
+# The function that builds each bed, and the paths in it.
 BEDS = {direct: ["direct"], routed: ["routed"], vxlan: ["vxlan"], kernel: ["kernel"], user: ["user"], plug: ["plug"],
         foreign: ["foreign-in", "foreign-out"], vxlan_tap: ["vxlan-tap"], tap: ["tap"],
         local_bridge: ["local-bridge"], local_kernel: ["local-kernel"], local_user: ["local-user"]}
 PATHS = [path for paths in BEDS.values() for path in paths]
-# What each is divided by.
+# The denominator of each ratio.
 REFERENCE = {"tap": "vxlan-tap", "local-kernel": "local-bridge", "local-user": "local-bridge",
              "foreign-in": "plug", "foreign-out": "plug"}
 REFERENCE.update((path, "vxlan") for path in ("direct", "routed", "kernel", "user", "plug"))
-# Where a wrong checksum is our mistake.
+# Paths on which a wrong checksum is an error of vxvde.
 OURS = ["kernel", "user", "foreign-in", "foreign-out", "tap", "local-kernel", "local-user"]
 
 
@@ -144,17 +144,17 @@ def bridge(node):
 
 
 def without_iptables(node):
-    """Bridges of this node as they are where the kernel has no br_netfilter."""
+    """Configures the bridges of this node as they are where the kernel has no br_netfilter."""
     node.run("sh", "-c", "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done")
 
 
 def iptables_in_bridges():
-    """Whether a bridge of a new namespace shows its frames to iptables, for which it then takes longer."""
+    """Whether a bridge of a new namespace passes its frames to iptables, which takes longer."""
     return os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 def vxlan_bridge(node, peer):
-    """br0 with vx0, which sends what is unknown to `peer`."""
+    """br0 with vx0, which sends unknown destinations to `peer`."""
     node.ip("link", "add", "vx0", "mtu", str(inner_mtu(node)), "type", "vxlan", "id", "7", "dstport", "4789",
             "local", node.ip4, "dev", "eth0", "nolearning")
     node.run("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", "vx0", "dst", peer.ip4)
@@ -175,7 +175,7 @@ def ours(node, datapath, name="pod", mode="veth"):
 
 
 def settle(agents, timeout=10):
-    """Waits until every port that may become fast is, and the agents know it of each other."""
+    """Waits until the kernel serves every port that it can, and the agents know that of each other."""
     def ready():
         return all(not re.search("it is new|no agent.s Hello", port.get("datapathReason", ""))
                    for agent in agents for port in agent.ports()) and (
@@ -186,7 +186,7 @@ def settle(agents, timeout=10):
 
 
 def datapaths(agent):
-    """(of its cloud, of its ports, of its peers, why or what the kernel left to the agent)"""
+    """The datapath of the node's cloud, ports and peers, with the reasons or the counts of punted frames."""
     cloud, ports = agent.clouds()[0], agent.ports()
     reasons = {row.get("datapathReason") for row in (cloud, *ports)} - {None, ""}
     left = [f"{slow['reason']} {slow['count']}" for slow in cloud.get("slow", []) if int(slow["count"])]

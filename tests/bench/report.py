@@ -1,4 +1,4 @@
-"""What all programs that measure do with their tables."""
+"""The tables of all programs that measure."""
 
 import datetime
 import os
@@ -6,7 +6,7 @@ import subprocess
 
 
 def heading():
-    """A line of Markdown: when, what, and on which machine."""
+    """A line of Markdown: date, version and machine."""
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), os.uname().machine)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30

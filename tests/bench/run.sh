@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds what is measured and measures it: bash tests/bench/run.sh [--quick] [--out FILE]; more in datapath.py.
-# bash tests/bench/run.sh --scale [--out FILE]: many pods, clouds and stations of one node; more in scale.py.
+# Builds the programs and measures them: bash tests/bench/run.sh [--quick] [--out FILE]; datapath.py has the details.
+# bash tests/bench/run.sh --scale [--out FILE]: many pods, clouds and stations on one node; scale.py has the details.
 cd "$(dirname "$0")/../.." || exit 1
 bazel build -c opt --noshow_progress --ui_event_filters=-info,-stdout,-stderr \
   //agent:vxvde-agent //agent:vxvdectl //cni:vxvde //tests:traffic //tests:tap_relay //tests:hostile //tests/bench:core_bench || exit 1

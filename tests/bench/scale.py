@@ -1,10 +1,10 @@
 """A node with many pods, a node with many clouds, and a cloud with many stations. In some two minutes:
 
-    bash tests/bench/run.sh --scale [--pods N] [--clouds N] [--stations N] [--out FILE]
+  bash tests/bench/run.sh --scale [--pods N] [--clouds N] [--stations N] [--out FILE]
 
-Pods are layer 2 with a static address ("ipam": {}). ADD and DEL are from exec to exit, one after the other, what is there
-before and after of what comes and goes; memory is the agent's own (RssAnon). Asked is by vxvdectl, from exec to exit.
-Nothing here is relative to another program: figures of one machine are to be compared with those of the same one."""
+Pods are layer 2 with a static address ("ipam": {}). ADD and DEL run from exec to exit, one after the other, in the presence
+of all other pods. Memory is the agent's own (RssAnon). Queries are calls of vxvdectl, from exec to exit. No figure is
+relative to another program: compare figures of the same machine only."""
 
 import argparse
 import contextlib
@@ -39,7 +39,7 @@ def both(values):
 
 
 def inside(path, what):
-    """what() on a thread in that network namespace: sockets stay where they were made."""
+    """Runs what() on a thread in that network namespace: sockets stay in the namespace where they were created."""
     got = []
 
     def go():
@@ -80,11 +80,11 @@ class Bed:
             self.pods.append(pod)
 
     def each(self, command, pods):
-        """Milliseconds of each, one after the other."""
+        """The milliseconds of each call, one after the other."""
         return inside(self.node.path, lambda: [pod.caller.time(command, pod.container, pod.path) for pod in pods])
 
     def asked(self, *question):
-        """Milliseconds; the median of some."""
+        """The median of some calls, in milliseconds."""
         took = []
         for _ in range(ROUNDS):
             start = time.perf_counter()
@@ -93,7 +93,7 @@ class Bed:
         return statistics.median(took)
 
     def loop_delay(self):
-        """The longest of some waits of a status query for the loop, in milliseconds, while lists are read."""
+        """The longest wait of a status query for the loop, in milliseconds, while lists are read."""
         worst = 0
         for _ in range(ROUNDS):
             lists = [self.node.start(f"list{n}", *self.agent.ctl_argv("-o", "json", "ports")) for n in range(3)]
@@ -104,13 +104,13 @@ class Bed:
         return worst
 
     def served(self):
-        """All ports are there, and the kernel's where it can."""
+        """All ports exist, and the kernel serves each that it can."""
         ports = self.agent.ports()
         return len(ports) == len(self.pods) and all(port.get("id") and port["datapath"] == "kernel" for port in ports)
 
     def calm(self):
-        """Waits until all ports are the kernel's, and pods have said most of what they say to all when their interface comes up
-        (RFC 7559 has them repeat it, ever more seldom)."""
+        """Waits until the kernel serves all ports, and pods have sent most of the broadcasts of an interface that comes up (RFC
+        7559 repeats them at growing intervals)."""
         wait_for(self.served, 120, "all ports are the kernel's")
 
         def said():
@@ -139,7 +139,7 @@ class Bed:
 
 
 def reached(bed):
-    """How many other pods hear one broadcast of the first."""
+    """The number of other pods that receive one broadcast of the first."""
     def listen():
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         s.bind(("", PORT))
@@ -168,7 +168,7 @@ def say(text):
 
 
 def many_pods(count):
-    """Rows (what, figure) of one cloud with `count` pods."""
+    """Rows (property, figure) of one cloud with `count` pods."""
     with Lab("pods") as lab:
         bed = Bed(lab, [{"name": "blue", "vnl": "vxvde://239.1.2.3"}])
         bed.make(count)
@@ -198,7 +198,7 @@ def many_pods(count):
 
 
 def many_clouds(count):
-    """The same of `count` clouds with two pods each."""
+    """The same for `count` clouds with two pods each."""
     with Lab("clouds") as lab:
         bed = Bed(lab, [{"name": f"c{n}", "vnl": f"vxvde://239.1.{n // 250 + 1}.{n % 250 + 1}"} for n in range(count)])
         bed.make(2 * count)
@@ -227,21 +227,21 @@ def many_clouds(count):
 
 
 def round_trips(source, address, seconds):
-    """Milliseconds of each of a ping that is sent every two."""
+    """The milliseconds of each ping, sent every two milliseconds."""
     count = int(seconds / 0.002)
     said = source.run("ping", "-n", "-i", "0.002", "-c", count, address, timeout=seconds + 30).stdout
     return [float(ms) for ms in re.findall(r"time=([0-9.]+) ms", said)]
 
 
 def fdb_alone():
-    """{benchmark: its figures} of what the FDB of 200,000 stations does in one turn."""
+    """{benchmark: its figures} of the work that the FDB of 200,000 stations does in one turn."""
     done = run([program("tests/bench/core_bench"), "--benchmark_format=json", "--benchmark_min_time=0.1",
                 "--benchmark_filter=FdbLeaveOneTurn|FdbSweepOneTurn|FdbFillWorstLearn"], timeout=60)
     return {one["name"].split("/")[0]: one for one in json.loads(done.stdout)["benchmarks"]}
 
 
 def many_stations(count):
-    """What pods see of a member that leaves with its stations: through the agent, whose loop would be late."""
+    """The effect on pods of a member that leaves with its stations: pings through the agent show whether its loop is late."""
     with Lab("stations") as lab:
         node, stranger = lab.node("n1"), lab.node("n2")
         # Long enough for all to be there at once.

@@ -1,4 +1,4 @@
-"""What stands behind a pod's interface: a bridge in the pod, with a second stack, as a virtual machine has one."""
+"""Devices behind a pod's interface: a bridge in the pod with a second network stack, as a virtual machine has one."""
 
 from tests.lib import runner
 from tests.lib.lab import Lab
@@ -23,7 +23,7 @@ def bridged(lab, node, mode):
 
 
 def test_guest_behind_a_bridge():
-    """in veth and in tap mode: a guest with a MAC of its own, a member, and another guest; TCP; it moves; DEL"""
+    """in veth and in tap mode: a guest with its own MAC, a member and another guest exchange TCP; the guest moves; DEL"""
     with Lab("bridge") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         for node in (n1, n2):
@@ -33,7 +33,7 @@ def test_guest_behind_a_bridge():
         for host, (node, mode) in enumerate(((n1, "veth"), (n1, "tap"), (n2, "tap")), 20):
             network, pod, guest, result = bridged(lab, node, mode)
             inside = next(i for i in result["interfaces"] if i.get("sandbox"))
-            # A tap has no end on the host, and no socket file: its queue is the agent's.
+            # A tap has no end on the host and no socket file: its queue belongs to the agent.
             assert len(result["interfaces"]) == (2 if mode == "veth" else 1), result
             assert inside["mtu"] == 1450 and "socketPath" not in inside, result
             guest.address("ens3", f"198.51.100.{host}/24", f"2001:db8:42::{host}/64")
@@ -52,7 +52,7 @@ def test_guest_behind_a_bridge():
         for guest in guests:
             assert not guest.csum_errors(), guest.csum_errors()
 
-        # As a virtual machine migrates: the same MAC and address on the other node.
+        # A virtual machine migrates in this way: the same MAC and address on the other node.
         mac = two.mac("ens3")
         two.ip("link", "set", "ens3", "down")
         far.ip("link", "set", "ens3", "down")
@@ -60,7 +60,7 @@ def test_guest_behind_a_bridge():
         far.ip("addr", "flush", "dev", "ens3")
         far.address("ens3", f"{two.ip4}/24")
         far.reaches(member.ip4)
-        one.reaches(two.ip4)  # whoever knew it at its old place finds it at the new one
+        one.reaches(two.ip4)  # stations that knew its old location find it at the new one
 
         for network, pod in pods:
             network.delete(pod)

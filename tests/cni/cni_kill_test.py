@@ -1,6 +1,6 @@
 """kill -9 of the CNI binary at every step of ADD: afterwards DEL, or a second ADD, works, and nothing is left.
 
-A step is a system call that others can see the effect of (lib/fault_at.cc); the walk ends when ADD outlives it."""
+A step is a system call with an effect that others can see (lib/fault_at.cc); the walk ends when ADD survives it."""
 
 import signal
 
@@ -14,7 +14,7 @@ KILLED = -signal.SIGKILL
 
 
 def walk(mode, afterwards):
-    """Kills ADD at step 1, 2, ... Each time `afterwards`(network, pod), and all must be as before."""
+    """Kills ADD at step 1, 2, ... Each time `afterwards`(network, pod) must restore the previous state."""
     with Lab("kill") as lab:
         node = lab.node("n1")
         node.start_agent()

@@ -1,4 +1,4 @@
-"""The real CNI binary as a runtime calls it: versions, results, errors, and DEL in every condition.
+"""The real CNI binary as a runtime calls it: versions, results, errors, and DEL in every state.
 
 Ids such as (E1) are requirements in docs/RUNTIMES.md."""
 
@@ -23,13 +23,13 @@ def baseline(network, pod):
 
 
 def test_versions():
-    """ADD and DEL in every version of the specification, each result in that version's own shape"""
+    """ADD and DEL in every version of the specification, each result in the format of that version"""
     with Lab("cni") as lab:
         node = lab.node("n1")
         node.start_agent()
         pod = node.pod("pod")
         for version in VERSIONS:
-            # Debian 12's host-local speaks all but 1.1.0.
+            # Debian 12's host-local supports all versions except 1.1.0.
             network = node.net(VNL, **({"ipam": {}} if version == "1.1.0" else {}))
             network.conflist["cniVersion"] = version
             result = network.add(pod)
@@ -60,7 +60,7 @@ def test_versions():
 
 
 def test_version_command():
-    """VERSION needs no other variable; no command at all is a greeting; unknown ones are code 4 (E2)"""
+    """VERSION needs no other variable; without a command the plugin introduces itself; unknown commands are code 4 (E2)"""
     with Lab("cni") as lab:
         node = lab.node("n1")
         binary = program("cni/vxvde")
@@ -77,7 +77,7 @@ def test_version_command():
 
 
 def test_errors():
-    """what is asked wrongly: the code, and a message that names the value; nothing is touched"""
+    """wrong requests: the code, and a message that names the value; nothing is changed"""
     with Lab("cni") as lab:
         node = lab.node("n1")
         node.start_agent()
@@ -117,16 +117,16 @@ def test_errors():
         refused(7, "mtu", config={**good, "mtu": "big"})
         refused(7, "speed", config={**good, "vnl": VNL + "/speed=9"})
         refused(101, "mauve", config={**{k: v for k, v in good.items() if k != "vnl"}, "cloud": "mauve"})
-        refused(8, env={"CNI_NETNS": node.path})  # E6: our own
+        refused(8, env={"CNI_NETNS": node.path})  # E6: the plugin's own namespace
         refused(4, "no-such", env={"CNI_NETNS": "/run/netns/no-such"})
         refused(7, "nowhere", config={**good, "ipam": {"type": "nowhere"}})
 
-        # Keys at the top that we do not know are other plugins'.
+        # Unknown keys at the top level belong to other plugins.
         network.conflist["plugins"][0]["colour"] = "red"
         network.add(pod)
         network.delete(pod)
 
-        # An interface of that name which is not ours is left alone.
+        # A foreign interface of that name is left alone.
         pod.ip("link", "add", "eth0", "type", "bridge")
         before = node.footprint(pod)
         try:
@@ -140,7 +140,7 @@ def test_errors():
 
 
 def test_layer_two_only():
-    """ipam {}: an interface without addresses, on which people may put their own"""
+    """ipam {}: an interface without addresses, to which users may assign their own"""
     with Lab("cni") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         pods = []
@@ -160,7 +160,7 @@ def test_layer_two_only():
 
 
 def test_mac_and_ips():
-    """a MAC and addresses that are asked for are had; the same pod gets the same MAC again; in use is an error"""
+    """a requested MAC and addresses are granted; the same pod gets the same MAC again; one in use is an error"""
     with Lab("cni") as lab:
         node = lab.node("n1")
         node.start_agent()
@@ -187,14 +187,15 @@ def test_mac_and_ips():
 
 
 def test_del_in_every_condition():
-    """DEL twice, without namespace, never added, interface gone, agent down: it succeeds and all is gone (D1)"""
+    """DEL twice, without a namespace, without an ADD, without the interface, without an agent: it succeeds and nothing remains
+    (D1)"""
     with Lab("cni") as lab:
         node = lab.node("n1")
         node.start_agent()
         for mode in ("veth", "tap"):
             network = node.net(VNL, mode=mode)
             pod = node.pod(f"{mode}0")
-            network.delete(pod)  # never added
+            network.delete(pod)  # without an ADD
             before = baseline(network, pod)
             network.add(pod)
             network.delete(pod)
@@ -202,7 +203,7 @@ def test_del_in_every_condition():
             node.expect_footprint(pod, before, "DEL twice")
 
             network.add(pod)
-            network.delete(pod, netns="")  # the runtime has forgotten the namespace; the pod's end may stay inside it
+            network.delete(pod, netns="")  # the runtime has forgotten the namespace; the pod's end may remain inside it
             here = {**before, "links of the pod": sorted(pod.links())}
             node.expect_footprint(pod, here, "DEL without CNI_NETNS")
             network.delete(pod)
@@ -229,7 +230,7 @@ def test_del_in_every_condition():
 
 
 def test_agent_unreachable():
-    """ADD without an agent: code 11, try again later, and how (E7); nothing is left"""
+    """ADD without an agent: code 11, retry later, with the remedy (E7); nothing is left"""
     with Lab("cni") as lab:
         node = lab.node("n1")
         node.start_agent()

@@ -1,9 +1,9 @@
-"""cnitool, that is libcni, drives the real plugin: 1.1.2 with ADD CHECK DEL, 1.3.0 with STATUS and GC as well.
+"""cnitool, which is libcni, calls the real plugin: 1.1.2 with ADD CHECK DEL, 1.3.0 with STATUS and GC as well.
 
-    tests/py.sh tests/cni/cnitool_test.py [test_name...]
+  tests/py.sh tests/cni/cnitool_test.py [test_name...]
 
-Both are built first, and kept in /var/tmp/vxvde-cnitool: some 70 MB from the machine's apt mirror, about two minutes.
-Ids such as (E10) are requirements in docs/RUNTIMES.md."""
+Both versions are built first, and kept in /var/tmp/vxvde-cnitool: some 70 MB from the machine's apt mirror, about two
+minutes. Ids such as (E10) are requirements in docs/RUNTIMES.md."""
 
 import json
 
@@ -23,6 +23,7 @@ class Two:
         self.n1.start_agent({"clouds": [{"name": "green", "vnl": GREEN}]})
         self.member = n2.vdens("member", VNL).join(9)
         self.tool = Cnitool(self.n1, version)
+        runner.tried("libcni", version)
 
     def network(self, version, **section):
         network = self.n1.net(VNL, name=f"v{version}", **section)
@@ -41,7 +42,7 @@ def versions(tool_version, spec_versions):
         tool = two.tool
         for version in spec_versions:
             pod = two.n1.pod(f"v{version}")
-            # Debian 12's host-local does not speak 1.1.0, so that ours asks it in 1.0.0.
+            # Debian 12's host-local does not support 1.1.0, so the plugin calls it with 1.0.0.
             network = two.network(version)
             result = json.loads(tool.succeeds("add", network, pod))
             assert result["cniVersion"] == version, result
@@ -59,7 +60,7 @@ def versions(tool_version, spec_versions):
 
 
 def test_1_1_2():
-    """ADD, CHECK and DEL in every version that it knows (E10, C1, D1)"""
+    """ADD, CHECK and DEL in every version that cnitool knows (E10, C1, D1)"""
     versions("1.1.2", ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"])
 
 
@@ -69,7 +70,7 @@ def test_1_3_0():
 
 
 def test_what_is_asked_for():
-    """CAP_ARGS and CNI_ARGS: addresses, MAC, annotations; chained behind bridge; what cannot be had (A7, M2)"""
+    """CAP_ARGS and CNI_ARGS: addresses, MAC, annotations; chained behind bridge; impossible requests (A7, M2)"""
     with Lab("cnitool") as lab:
         two = Two(lab, "1.1.2")
         tool = two.tool
@@ -107,7 +108,7 @@ def test_what_is_asked_for():
 
 
 def test_status_and_gc():
-    """STATUS with and without an agent; GC as cnitool asks for it (S1, G1)"""
+    """STATUS with and without an agent; GC as cnitool calls it (S1, G1)"""
     with Lab("cnitool") as lab:
         two = Two(lab, "1.3.0")
         tool = two.tool
@@ -121,8 +122,8 @@ def test_status_and_gc():
         two.n1.agent.start()
         tool.succeeds("status", network, pods[0])
 
-        # libcni runs DEL for what it knows and cnitool does not call valid: all. The GC behind that has no list, which
-        # the specification requires: nothing more is removed on its word.
+        # libcni runs DEL for all attachments that it knows and cnitool does not list as valid: all of them. The
+        # following GC lacks the list that the specification requires, so it removes nothing.
         stranger = two.n1.pod("stranger")
         stranger.add(network)
         tool.fails("cni.dev/valid-attachments", "gc", network, pods[0])

@@ -1,4 +1,4 @@
-"""Two hundred ADDs, and two hundred DELs, at once against one agent: no error, no leak, nothing given twice."""
+"""Two hundred ADDs, and two hundred DELs, at once against one agent: no error, no leak, no duplicate address."""
 
 import concurrent.futures
 import threading
@@ -12,14 +12,14 @@ PODS = 200
 
 
 class Crowd:
-    """Pods that come and go by `network`, each in a namespace of its own."""
+    """Pods that are attached to and detached from `network`, each in a namespace of its own."""
 
     def __init__(self, node, network):
         self.network = network
         self.pods = [node.pod(f"p{i}") for i in range(PODS)]
 
     def at_once(self, act):
-        """act(pod) for all of them, begun together; what it returned for each."""
+        """Runs act(pod) for all pods at once; returns the results."""
         start = threading.Barrier(PODS)
 
         def one(pod):
@@ -56,9 +56,9 @@ def storm(mode, **section):
         keeper.add(network)  # the cloud stays joined, and the member known
         keeper.reaches(member.ip4)
         crowd = Crowd(n1, network)
-        crowd.at_once(crowd.come_and_go)  # also makes what is made once and stays
+        crowd.at_once(crowd.come_and_go)  # this also creates the objects that are created once and stay
         before = n1.footprint(crowd.pods[0])
-        files = steady(lambda: open_files(n1.agent.process.pid))  # the agent ends ports a moment after their DEL
+        files = steady(lambda: open_files(n1.agent.process.pid))  # the agent closes ports a moment after their DEL
         results = crowd.at_once(crowd.add)
         for what, had in (("MAC", {pod.mac("eth0") for pod in crowd.pods}),
                           ("address", {pod.ip4 for pod in crowd.pods}),
@@ -76,17 +76,17 @@ def storm(mode, **section):
 
 
 def test_veth():
-    """200 pods of veth pairs with host-local begin at once, ping a member at once, and end at once"""
+    """200 pods of veth pairs with host-local start at once, ping a member at once, and end at once"""
     storm("veth", ipam=HOST_LOCAL)
 
 
 def test_tap():
-    """the same, of taps"""
+    """the same with taps"""
     storm("tap", ipam=HOST_LOCAL)
 
 
 def test_own_addresses():
-    """the same, with addresses that the agent finds on the cloud"""
+    """the same with addresses that the agent assigns"""
     storm("veth")
 
 

@@ -1,4 +1,4 @@
-"""Several clouds for one pod, chosen by its annotations: beside an eth0 of ours, and chained after another plugin.
+"""Several clouds for one pod, selected by its annotations: beside an eth0 of vxvde, and chained after another plugin.
 
 Ids such as (M1) are requirements in docs/RUNTIMES.md."""
 
@@ -29,7 +29,7 @@ def asks(networks=None, cloud=None, npwg=None):
 
 
 def chained(node, version="1.0.0"):
-    """A bridge's eth0, then ours."""
+    """bridge makes eth0, then vxvde follows."""
     return node.network({"cniVersion": version, "name": "pods", "plugins": [
         {"type": "bridge", "bridge": "cni0", "isGateway": True,
          "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
@@ -43,7 +43,7 @@ def start(lab, **config):
 
 
 def baseline(network, pod):
-    """What there is after a first ADD and DEL: the bridge, and the ports that the agent remembers."""
+    """The state after a first ADD and DEL: the bridge, and the ports that the agent remembers."""
     network.add(pod, capability_args=asks("blue, green"))
     network.delete(pod)
     wait_for(lambda: not network.node.agent.clouds(), 5, "the clouds are left")
@@ -64,7 +64,7 @@ def refused(network, pod, code, *words, **kwargs):
 
 
 def test_chained_after_bridge():
-    """a bridge's eth0, and two clouds beside it: members of both answer; DEL leaves nothing (M2, A4)"""
+    """eth0 by bridge, and two clouds beside it: members of both answer; DEL leaves nothing (M2, A4)"""
     for version in ("0.4.0", "1.0.0"):
         with Lab("nets") as lab:
             node, other = start(lab), lab.node("n2")
@@ -92,7 +92,7 @@ def test_chained_after_bridge():
                 ("203.0.113.7/24", inside["lab0"])], result
             assert result["ips"][0]["interface"] == inside["eth0"] and result["routes"], result
 
-            # The agent comes back with all of it; the DEL says nothing of annotations.
+            # A restarted agent restores all attachments; the DEL contains no annotations.
             node.agent.stop()
             node.agent.start()
             pod.reaches("198.51.100.9")
@@ -102,7 +102,7 @@ def test_chained_after_bridge():
 
 
 def test_chained_without_annotations():
-    """nothing is asked for: the result of the plugins before is the result, with the agent down as well (A4)"""
+    """no annotation: the result is that of the preceding plugins, without an agent too (A4)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod, network = node.pod("pod"), chained(node)
@@ -122,7 +122,7 @@ def test_chained_without_annotations():
 
 
 def test_main_plugin():
-    """eth0 of ours in the cloud of vxvde.io/cloud, and more by name, by locator and in tap mode; layer 2 only"""
+    """eth0 of vxvde in the cloud of vxvde.io/cloud, and others by name, by locator and in tap mode; layer 2 only"""
     with Lab("nets") as lab:
         node, other = start(lab, allowVnl=True), lab.node("n2")
         vdens = {vnl: other.vdens(f"m{i}", vnl) for i, vnl in enumerate((BLUE, GREEN, "vxvde://239.9.9.9"))}
@@ -147,7 +147,7 @@ def test_main_plugin():
 
 
 def test_bad_entries():
-    """one bad entry fails the pod, names the entry and leaves nothing (M2, A5)"""
+    """one bad entry fails the pod, is named in the error and leaves nothing (M2, A5)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod, other = node.pod("pod"), node.pod("other")
@@ -158,7 +158,7 @@ def test_bad_entries():
             def bad(code, *words, network=network, **annotations):
                 refused(network, pod, code, *words, capability_args=asks(**annotations))
                 if network is not main:
-                    network.delete(pod)  # libcni's: of the bridge, too
+                    network.delete(pod)  # libcni's DEL, which includes the bridge
                 node.expect_footprint(pod, before, str(words))
 
             bad(101, "vxvde.io/networks", '"mauve"', "blue", networks="blue, mauve, green")
@@ -175,7 +175,7 @@ def test_bad_entries():
             node.expect_footprint(pod, bad_before, "an interface that is not ours is left alone")
             pod.ip("link", "del", "net2")
 
-            # Found out last, when everything else is made: an address of another pod.
+            # Found last, when everything else has been made: an address of another pod.
             main.add(other, capability_args=asks([{"name": "green", "ips": ["192.0.2.7/24"]}]))
             there = node.footprint(pod)
             refused(network, pod, 102, "192.0.2.7", "entry 2", capability_args=asks(
@@ -189,7 +189,7 @@ def test_bad_entries():
 
 
 def test_policy():
-    """clouds for some namespaces, locators only where allowVnl; the refusal says the rule and the entry (M3)"""
+    """clouds for some namespaces, locators only with allowVnl; the refusal names the rule and the entry (M3)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod = node.pod("pod")
@@ -213,19 +213,19 @@ def test_policy():
             return True
         wait_for(allowed, 5, "the reloaded rule counts")
         network.delete(pod)
-        # A locator is no way around a cloud's rule.
+        # A locator does not bypass a cloud's rule.
         refused(network, pod, 107, "team-*", args=IN_SHOP, capability_args=asks("vxvde://239.1.2.5"))
         node.expect_footprint(pod, before, "DEL")
 
 
 def test_namespaces_are_confined():
-    """a NetworkAttachmentDefinition joins named clouds only, and gets no more of them than they give (M3)"""
+    """a NetworkAttachmentDefinition joins configured clouds only, and gets only what these permit (M3)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod = node.pod("pod")
 
         def nad(ipam=None, **section):
-            """A configuration as a namespace's user writes it, by way of Multus."""
+            """A configuration as a user of the namespace writes it, passed on by Multus."""
             return node.network({"cniVersion": "1.0.0", "name": "nad", "plugins": [
                 {"type": "vxvde", **({} if ipam is None else {"ipam": ipam}), **section}]})
 
@@ -246,7 +246,7 @@ def test_namespaces_are_confined():
         rule = "confineNamespaces: true"
         no(nad(vnl="vxvde://239.9.9.9"), "vxvde://239.9.9.9", rule)
         no(nad(), "vxvde://,", rule)  # the default cloud
-        no(nad(vnl="vxvde://239.1.2.5"), "team-*")  # a locator is no way around a cloud's rule
+        no(nad(vnl="vxvde://239.1.2.5"), "team-*")  # a locator does not bypass a cloud's rule
         no(nad(cloud="team"), "team-*")
         no(nad(cloud="blue", mtu=1451), "1451", "1450", rule)
         no(nad(cloud="blue", allow=["all"]), "all", "allowByAnnotation: []")
@@ -257,7 +257,7 @@ def test_namespaces_are_confined():
                runtimeConfig={"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}),
            "8080", "subnets", rule)
 
-        # What is allowed, and what never was for a namespace to decide.
+        # Permitted requests, and properties that a namespace may never choose.
         named.add(pod, ifname="net1", args=IN_SHOP)
         assert pod.addresses("net1")[0].startswith("203.0.113."), pod.addresses("net1")
         named.delete(pod, ifname="net1", args=IN_SHOP)
@@ -269,12 +269,12 @@ def test_namespaces_are_confined():
         by_locator.add(pod, ifname="net1", args=IN_SHOP)
         assert [cloud["name"] for cloud in node.agent.clouds()] == ["blue"], "the cloud that it names"
         by_locator.delete(pod, ifname="net1", args=IN_SHOP)
-        for nobody in ("", "IgnoreUnknown=1;K8S_POD_NAME=web"):  # podman says the container's name like this
+        for nobody in ("", "IgnoreUnknown=1;K8S_POD_NAME=web"):  # podman passes the container's name in this way
             raw.add(pod, ifname="net1", args=nobody)
             raw.delete(pod, ifname="net1", args=nobody)
         node.expect_footprint(pod, before, "what is allowed")
 
-        # The operator's word: locators of configurations are his.
+        # The operator's decision: a locator in a network configuration is the operator's.
         node.agent.reload({"clouds": CLOUDS, "confineNamespaces": False})
 
         def allowed():
@@ -286,13 +286,13 @@ def test_namespaces_are_confined():
         wait_for(allowed, 5, "the reloaded rule counts")
         raw.delete(pod, ifname="net1", args=IN_SHOP)
         node.agent.stop()
-        node.start_agent()  # no clouds are named: there is nothing to be confined to
+        node.start_agent()  # no clouds are configured, so there is nothing to confine callers to
         raw.add(pod, ifname="net1", args=IN_SHOP)
         raw.delete(pod, ifname="net1", args=IN_SHOP)
 
 
 def test_npwg():
-    """the annotation that Multus reads: clouds that we know are attached, the rest is somebody else's (M2)"""
+    """the annotation that Multus reads: clouds of the agent are attached, other names are left to other plugins (M2)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod, network = node.pod("pod"), chained(node)
@@ -307,7 +307,7 @@ def test_npwg():
         network.delete(pod)
         node.expect_footprint(pod, before, "DEL")
 
-        # A default route on a secondary only if asked (M1), and here nobody else has one.
+        # An additional interface gets a default route only on request (M1), and no other plugin provides one here.
         alone = node.network({"cniVersion": "1.0.0", "name": "alone", "plugins": [
             {**SECTION, "cloud": "blue", "ipam": {}}]})
         alone.add(pod, capability_args=asks(npwg=[
@@ -318,7 +318,7 @@ def test_npwg():
 
 
 def test_as_multus_calls():
-    """one network twice in one pod, each an ADD of its own: two ports, MACs, addresses; a DEL takes one (M1)"""
+    """one network twice in one pod, each by an ADD of its own: two ports, MACs, addresses; a DEL ends one (M1)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod = node.pod("pod")
@@ -339,7 +339,7 @@ def test_as_multus_calls():
         network.delete(pod, ifname="lab-2.x")
         node.expect_footprint(pod, before, "DEL of each")
 
-        # cni-args of a NAD: in args.cni.
+        # cni-args of a NetworkAttachmentDefinition: in args.cni.
         config = {**next(network.configs()), "ipam": {}, "args": {"cni": {
             "ips": ["192.0.2.66/24"], "mac": "02:00:5e:10:00:66"}}}
         env = network.environment(pod.container, pod.path, "net7")
@@ -351,7 +351,7 @@ def test_as_multus_calls():
 
 
 def test_del_in_every_condition():
-    """DEL takes all along: twice, without namespace, with the namespace gone, with the agent down (D1)"""
+    """DEL ends all of them: twice, without a namespace, after the namespace is gone, without an agent (D1)"""
     with Lab("nets") as lab:
         node = start(lab)
         for mode in ("veth", "tap"):
@@ -409,7 +409,7 @@ def test_killed_at_every_step():
 
 
 def test_plugins_after_ours():
-    """portmap, tuning and bandwidth of containernetworking-plugins work on our interfaces (A2)"""
+    """portmap, tuning and bandwidth of containernetworking-plugins work on vxvde's interfaces (A2)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod = node.pod("pod")

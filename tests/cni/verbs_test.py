@@ -17,7 +17,7 @@ VNL = "vxvde://239.1.2.3"
 
 
 def call(network, command, pod=None, config=None, **more):
-    """One call of the plugin. Returns None, or the CniError; nothing may be said on stdout when it succeeds."""
+    """One call of the plugin. Returns None, or the CniError; stdout must be empty on success."""
     environment = {"CNI_PATH": ":".join(network.plugin_dirs)}
     if pod is not None:
         environment = network.environment(pod.container, pod.path, "eth0")
@@ -43,7 +43,7 @@ def check(network, pod, **more):
 
 
 def test_check():
-    """C1: passes right after ADD, in veth and tap mode; each thing that was changed is named"""
+    """C1: CHECK passes right after ADD, in veth and tap mode; each change is named"""
     with Lab("verbs") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
@@ -56,13 +56,14 @@ def test_check():
             expect(call(network, "CHECK", pod), 7, "prevResult")
             expect(check(network, pod, cniVersion="0.3.1"), 1, "0.3.1")
 
-            # What others add is theirs.
+            # Additions of other plugins are permitted.
             pod.ip("address", "add", "203.0.113.9/24", "dev", "eth0")
             pod.ip("link", "add", "other", "type", "bridge")
             pod.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
             assert check(network, pod) is None
 
-            # Each change is made to a pod that was attached anew. The words are of 112, but for what the agent sees first.
+            # Each change is made to a newly attached pod. The messages belong to code 112, except for changes that the
+            # agent detects first.
             for codes, word, change in (
                     ((112,), "eth0 is down", lambda: pod.ip("link", "set", "eth0", "down")),
                     ((112,), "198.51.100.", lambda: pod.ip("address", "del", f"{pod.ip4}/24", "dev", "eth0")),
@@ -83,7 +84,7 @@ def test_check():
                 assert word in error.msg, (word, error)
             network.delete(pod)
 
-        # The agent's word.
+        # Errors that the agent reports.
         network, pod = node.net(VNL), node.pod("again")
         pod.add(network)
         agent.stop()
@@ -101,7 +102,7 @@ def test_check():
 
 
 def test_status():
-    """S1: 0 ready; 50 cannot ADD; 51 and pods are cut off; a restart of the agent is no outage"""
+    """S1: 0 ready; 50 cannot ADD; 51 and pods are cut off; a restart of the agent is not an outage"""
     with Lab("verbs") as lab:
         node = lab.node("n1")
         agent = node.start_agent({"clouds": [{"name": "blue", "vnl": VNL}]})
@@ -126,7 +127,7 @@ def test_status():
         node.route_multicast("eth0")
         assert call(network, "STATUS") is None
 
-        # A planned restart: asked while it is down, answered when it is back.
+        # A planned restart: the call begins while the agent is down, and is answered when it is back.
         agent.stop()
         asking = node.start("status", "sh", "-c", f"CNI_COMMAND=STATUS CNI_PATH={CNI_PLUGINS} "
                             f"{program('cni/vxvde')} < {config_file(lab, network)}; echo exit $?")
@@ -150,7 +151,7 @@ def config_file(lab, network):
 
 
 def test_del_is_queued():
-    """D1: DEL while the agent is down is done at its start, before anything is taken up; torn files are set aside"""
+    """D1: a DEL without an agent is carried out at the agent's start, before anything is restored; torn files are set aside"""
     with Lab("verbs") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
@@ -173,7 +174,7 @@ def test_del_is_queued():
             for name in os.listdir(queue):
                 os.remove(os.path.join(queue, name))
 
-            # The same container comes back: its old DEL must not end its new life.
+            # The same container returns: the old DEL must not end the new attachment.
             agent.stop()
             network.delete(pod)
             os.rename(os.path.join(queue, os.listdir(queue)[0]), lab.file("kept"))
@@ -198,7 +199,7 @@ def gc(network, *valid, **more):
 
 
 def test_gc():
-    """G1: what is not listed and not alive is given back, leases too; nothing else is touched"""
+    """G1: attachments that are neither listed nor alive are removed, leases too; nothing else is touched"""
     with Lab("verbs") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
@@ -212,18 +213,18 @@ def test_gc():
         for name in ("dead", "tap"):
             pods[name].remove_netns()
         elsewhere.remove_netns()
-        # A tap's namespace goes on living while the agent holds its queue: GC ends that, or a look each minute.
+        # A tap's namespace stays alive while the agent holds its queue: GC ends that, or the periodic comparison.
         wait_for(lambda: len(agent.ports()) == 3, 5, "the agent sees that two are gone")
         ended = lambda: sorted(os.path.basename(p) for p in glob.glob(f"{agent.run_dir}/ended/*"))
         assert len(ended()) == 2 and len(node.leases()) == 8, (ended(), node.leases())
 
-        # Key absent: nothing is removed.
+        # Without the key nothing is removed.
         expect(call(network, "GC", cniVersion="1.1.0"), 7, "cni.dev/valid-attachments")
         expect(call(network, "GC", cniVersion="1.0.0", **{"cni.dev/attachments": []}), 1, "1.0.0")
         assert len(ended()) == 2 and len(node.leases()) == 8
 
         agent.stop()
-        agent.start()  # what has ended is remembered
+        agent.start()  # the agent remembers ended attachments
         assert gc(network, pods["valid"]) is None
         assert "alive" in network.said and "left alone" in network.said, network.said
         assert attached(agent) == sorted(pods[name].container for name in ("valid", "alive"))
@@ -233,7 +234,7 @@ def test_gc():
             assert check(network, pods[name]) is None, "untouched"
         assert gc(network, pods["valid"]) is None, "twice"
 
-        # [] is all of this network; a living one is still left alone.
+        # [] covers all of this network; a living attachment is still left alone.
         pods["alive"].ip("link", "del", "eth0")
         wait_for(lambda: len(agent.ports()) == 1, 5, "the agent sees that it is gone")
         assert gc(network) is None
@@ -250,7 +251,7 @@ def test_gc():
 
 
 def test_vxvdectl_check_and_gc():
-    """vxvdectl: check names each attachment that does not work, gc forgets what ended where nobody asks any more"""
+    """vxvdectl: check names each attachment with a problem, gc forgets ended ones that no runtime asks for"""
     with Lab("verbs") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
@@ -280,7 +281,7 @@ def test_vxvdectl_check_and_gc():
             return {row["containerId"]: row["result"] for row in agent.ctl_json("gc", *args)["attachments"]}
         dead, cut = pods["dead"].container, pods["cut"].container
         for _ in range(2):
-            assert collect("--dry-run") == {dead: "would be forgotten", cut: "kept: its namespace is there"}
+            assert collect("--dry-run") == {dead: "would be forgotten", cut: "kept: its namespace exists"}
         assert collect()[dead] == "forgotten" and collect().keys() == {cut}
         assert attached(agent) == sorted(pods[name].container for name in ("stays", "tap"))
         agent.ctl("check")
@@ -290,7 +291,7 @@ def test_vxvdectl_check_and_gc():
 
 
 def test_codes_are_documented():
-    """E7: every error code of our own, and each of the specification's that we answer with, is in OPERATIONS.md"""
+    """E7: OPERATIONS.md lists every error code of this project, and every code of the specification that it uses"""
     root = os.getcwd()
     read = lambda path: open(os.path.join(root, path), encoding="utf-8").read()
     codes = set(re.findall(r"k\w+\s*=\s*(\d+)", read("agent/api/attachment_id.h").split("enum class AttachError")[1]

@@ -1,4 +1,4 @@
-"""One cloud of pods (veth, tap) and real members (vde_plug, vdens), across nodes and on one; and clouds kept apart."""
+"""One cloud of pods (veth, tap) and real members (vde_plug, vdens), across nodes and on one; and the separation of clouds."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def all_meet(vnl):
             a.reaches(b.ip4)
             a.reaches(b.ip6)
         lab.settle()
-        # All is learnt now: nothing may be lost.
+        # All stations are known by now: no frame may be lost.
         for a, b in itertools.permutations(stations, 2):
             assert a.ping(b.ip4, count=2), f"{a} -> {b}"
 
@@ -41,7 +41,7 @@ def test_ipv6_underlay():
 
 
 def test_defaults_are_the_references():
-    """a network without a locator meets `vxvde://`; grp= and other options mean what they mean to members"""
+    """a network without a locator joins `vxvde://`; grp= and other options have the same meaning as for members"""
     with Lab("cloud") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
@@ -61,7 +61,7 @@ def ifname(station):
 
 
 def test_clouds_are_kept_apart():
-    """same VNI in another group, same group with another VNI: not one frame leaks, broadcast or unicast"""
+    """the same VNI in another group, the same group with another VNI: no frame leaks, broadcast or unicast"""
     vnls = {"red": "vxvde://239.1.2.3/vni=42", "green": "vxvde://239.1.2.4/vni=42", "blue": "vxvde://239.1.2.3/vni=43"}
     with Lab("apart") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
@@ -84,7 +84,7 @@ def test_clouds_are_kept_apart():
             for a in stations:
                 a.ping("198.51.100.255", wait=1, args=("-b",))  # broadcast
                 a.ping("ff02::1", wait=1, args=("-I", ifname(a)))
-                a.ping("198.51.100.250", wait=1)  # nobody: ARP requests to all
+                a.ping("198.51.100.250", wait=1)  # no such station: ARP requests are broadcast
             for a, b in itertools.permutations(stations, 2):
                 a.ip("neigh", "flush", "all")
                 assert a.ping(b.ip4), "unicast inside the cloud"

@@ -1,4 +1,4 @@
-"""The kernel's datapath: what it takes, that nobody beside it notices, and that it comes and goes with its agent."""
+"""The kernel datapath: what it forwards, that other members do not notice it, and that it starts and ends with its agent."""
 
 import ipaddress
 import re
@@ -55,7 +55,7 @@ def traffic(row, direction):
 
 
 def datagram(to, source, tag=None):
-    """An Ethernet frame with a UDP datagram in it."""
+    """An Ethernet frame that contains a UDP datagram."""
     payload = bytes(64)
     udp = struct.pack("!HHHH", 5000, 5000, 8 + len(payload), 0) + payload
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes([203, 0, 113, 1]), bytes([203, 0, 113, 2]))
@@ -72,7 +72,7 @@ def send(pod, frame, count):
 
 
 def arrive(pod, what, count, act):
-    """`act` makes `count` frames arrive at the pod, those that `what` (a filter) lets through."""
+    """`act` makes `count` frames arrive at the pod; the filter `what` selects them."""
     dump = pod.start("tcpdump", "tcpdump", "-n", "-e", "--immediate-mode", "-c", count, "-i", "eth0", what)
     dump.says("listening on")
     act()
@@ -80,7 +80,7 @@ def arrive(pod, what, count, act):
 
 
 def is_at(node, station, pod):
-    """Does the node's FDB say that it is behind that pod, which may be another node's?"""
+    """Whether the node's FDB has it behind that pod, which may be on another node."""
     place = next((entry["location"] for entry in node.agent.fdb() if entry["mac"] == station), {})
     if pod.node is not node:
         return "peer" in place
@@ -137,7 +137,7 @@ def test_ipv6_underlay():
 
 
 def on_the_wire(vnl, source):
-    """On a fabric without offloads; seen on the LAN's side of the first node's cable, where nothing is joined yet."""
+    """On a fabric without offloads, captured at the LAN's end of the first node's cable, where nothing has been merged yet."""
     with Lab("wire", offloads=False) as lab:
         (n1, n2, _), (a, b, _), (plug, _) = start(lab, vnl)
         clouds = {node: node.agent.clouds()[0] for node in (n1, n2)}
@@ -156,7 +156,7 @@ def on_the_wire(vnl, source):
         outer, inner = (dump.output().splitlines() for dump in dumps)
         there = f"{source(n1)}.{unicast[n1]} > {source(n2)}.{fast[n2]}: "
         back = f"{source(n2)}.{unicast[n2]} > {source(n1)}.{fast[n1]}: "
-        # Between agents there may be none over IPv6, too (RFC 6935), of which tcpdump has not heard.
+        # Between agents a checksum may be absent over IPv6, too (RFC 6935), which tcpdump does not know.
         outer = [line for line in outer if not ((there in line or back in line) and "cksum 0x0000 " in line)]
         for lines, bad in ((outer, "bad (udp )?cksum"), (inner, "incorrect|bad (udp )?cksum")):
             unfinished = [line for line in lines if re.search(bad, line)]
@@ -173,7 +173,7 @@ def on_the_wire(vnl, source):
 
 
 def test_wire_ipv4():
-    """from the unicast port, to the fast port of agents alone, all checksums finished"""
+    """from the unicast port, to the fast port of agents only, with complete checksums"""
     on_the_wire(V4, lambda node: node.ip4)
 
 
@@ -197,7 +197,7 @@ def test_odd_frames():
             frame = datagram(to.mac("eth0"), source.mac("eth0"), tag=5)
             arrive(to, "vlan 5 and udp", 20, lambda: send(source, frame, 20))
 
-        # A station behind one pod and then behind others, of the same node and of the other one.
+        # A station behind one pod and then behind others, on the same node and on the other one.
         moves = [int(node.agent.clouds()[0].get("moves", 0)) for node in (n1, n2)]
         for pod in (a, c, b, a):
             send(pod, datagram("ff:ff:ff:ff:ff:ff", station), 1)
@@ -211,7 +211,7 @@ def test_odd_frames():
         no_checksum_errors(a, b, c, *members, n1, n2, n3)
 
 
-# Runs of 40 datagrams, each run one super-datagram (UDP_SEGMENT, udp(7)) as QUIC programs send it.
+# Runs of 40 datagrams, each sent as one super-datagram (UDP_SEGMENT, udp(7)), as QUIC programs do.
 RECEIVE_RUNS = """import socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
@@ -232,21 +232,22 @@ def test_super_datagrams_and_fragments():
     for vnl in (V4, V6):
         with Lab("quic") as lab:
             (n1, n2, _), (a, b, c), (plug, _) = start(lab, vnl)
-            # Of more than one run at once the reference's socket, with its buffer as it is, loses a part on a busy machine.
+            # With more than one run at once the reference's socket, with its default buffer, loses a part on a busy
+            # machine.
             for to, runs in ((b, 5), (c, 5), (plug, 1)):
                 for address in (to.ip4, to.ip6):
                     sink = to.start("sink", "/usr/bin/python3", "-c", RECEIVE_RUNS, address, runs)
                     sink.says("listening")
                     a.run("/usr/bin/python3", "-c", SEND_RUNS, address, runs)
                     sink.says(f"got {40 * runs} of {{1200}}", timeout=30)
-                    # A plain member's own fragments are full-size frames, and too big for these pods.
+                    # A plain member's own fragments are full-size frames, which are too large for these pods.
                     if to is not plug:
                         wait_for(lambda: a.ping(address, count=2, size=4000), 10, f"fragments between {a} and {to}")
             no_checksum_errors(a, b, c, plug, n1, n2)
 
 
 def test_taps():
-    """pods with taps, to each other and to veth pods of another node; super-frames whole; a firewall on one node"""
+    """pods with taps, to each other and to veth pods of another node; whole super-frames; a firewall on one node"""
     for vnl in (V4, V6):
         with Lab("taps") as lab:
             (n1, n2, _), (a, b, c), (plug, _) = start(lab, vnl, mode="tap")
@@ -292,7 +293,7 @@ def all_in_kernel(node):
 
 
 def test_fast_port_that_is_shut():
-    """a firewall in the way of one direction: that one goes as to a plain member, and no frame is lost"""
+    """a firewall blocks one direction: that one is sent as to a plain member, and no frame is lost"""
     with Lab("shut") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.run("nft", "add table inet shut; add chain inet shut out { type filter hook output priority 0; }; "

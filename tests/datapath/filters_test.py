@@ -1,5 +1,5 @@
-"""Programs of somebody else beside the agent's: both work as if alone, and where that cannot be, the agent says so and
-forwards by itself. And pods that protect themselves, or flood the rest."""
+"""Programs of other software beside the agent's: both work as if alone; where that is impossible, the agent reports it and
+forwards by itself. Also: pods that protect themselves, and pods that flood."""
 
 import re
 import signal
@@ -15,7 +15,7 @@ NOTICED = 5  # seconds
 
 
 def foreign(netns, ifname, hook, answer, *priority):
-    """It drops the namespace's own ICMP; XDP programs answer the same to all."""
+    """Drops the namespace's own ICMP; XDP programs give the same answer to all."""
     process = netns.start(f"foreign-{hook}", program("tests/foreign"), ifname, hook, answer, *priority)
     process.says("attached")
     return process
@@ -51,7 +51,7 @@ def host_end(node):
 
 
 def by_kernel(node, act):
-    """True when the kernel forwards what `act` makes flow: few of its frames reach the agent."""
+    """True if the kernel forwards the traffic of `act`: few of its frames reach the agent."""
     slow = lambda: sum(int(one["count"]) for one in node.agent.clouds()[0].get("slow", []))
     before = slow()
     assert act()
@@ -70,7 +70,7 @@ def named(node, program, uplink, ports):
 
 
 def has_tcx(node, ifname="lo"):
-    """Does this kernel have it?"""
+    """Whether this kernel supports it."""
     process = node.start("probe", program("tests/foreign"), ifname, "tcx-last", NEXT)
     try:
         process.says("attached")
@@ -81,7 +81,7 @@ def has_tcx(node, ifname="lo"):
 
 
 def test_uplink():
-    """a filter at the uplink sees the node's packets and drops what it likes; the cloud goes on in the kernel"""
+    """a filter at the uplink sees the node's packets and drops some; the cloud continues in the kernel datapath"""
     with Lab("uplink-filter") as lab:
         n1, n2, a, b = start(lab)
         hooks = [("clsact", PASS, 1), ("clsact", PASS, 49152), ("clsact", NEXT, 1), ("xdp-generic", XDP_PASS)]
@@ -102,7 +102,7 @@ def test_uplink():
 
 
 def test_uplink_before_the_cloud():
-    """the same for one that was there first"""
+    """the same for a filter that was attached first"""
     with Lab("uplink-before") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         foreign(n2, "eth0", "clsact", PASS, 49152)
@@ -115,7 +115,7 @@ def test_uplink_before_the_cloud():
 
 
 def test_who_insists():
-    """a program that comes before the agent's again is named, and the cloud goes by the agent until it is gone"""
+    """a program that precedes the agent's again is named, and the agent serves the cloud until it is gone"""
     with Lab("insists") as lab:
         n1, n2, a, b = start(lab)
         if not has_tcx(n2):
@@ -173,7 +173,7 @@ def test_host_end():
 
 
 def test_deleted():
-    """filters that somebody deletes are back within seconds"""
+    """deleted filters are restored within seconds"""
     with Lab("deleted") as lab:
         n1, n2, a, b = start(lab)
         for node, ifname in ((n2, "eth0"), (n2, host_end(n2))):
@@ -185,7 +185,7 @@ def test_deleted():
 
 
 def test_a_pods_own_program():
-    """what a pod's native XDP program drops does not reach the pod, and neither way past it is open"""
+    """frames that a pod's native XDP program drops do not reach the pod, and there is no way around the program"""
     with Lab("podxdp") as lab:
         n1, n2, a, b = start(lab)
         for hook in ("xdp-native", "xdp-generic"):
@@ -211,7 +211,7 @@ def flood_test(datapath):
             wait_for(lambda: all(port["datapath"] == "kernel" for port in n1.agent.ports()), 10, "all ports are the kernel's")
 
         def answered(count):
-            """How many of `count` pings are answered whose neighbour entry is new: each begins with an ARP broadcast."""
+            """How many of `count` pings are answered with a new neighbour entry: each begins with an ARP broadcast."""
             got = 0
             for _ in range(count):
                 b.run("ip", "neigh", "flush", "dev", "eth0")
@@ -233,7 +233,7 @@ def flood_test(datapath):
 
 
 def test_flood_kernel():
-    """a pod that floods takes nothing of the slow path from the others: ARP goes on, in the kernel datapath"""
+    """a pod that floods takes no share of the slow path from the others: ARP continues, in the kernel datapath"""
     flood_test("kernel")
 
 

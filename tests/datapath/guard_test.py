@@ -1,4 +1,4 @@
-"""Port security: a pod that pretends to be another, a router or a DHCP server gets nowhere; good traffic goes on."""
+"""Port security: a pod cannot pose as another pod, a router or a DHCP server; legitimate traffic continues."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from tests.lib.process import wait_for
 VNL = "vxvde://239.1.2.3/vni=7"
 CAPABILITY = "io.kubernetes.cri.pod-annotations"
 VRRP = "00:00:5e:00:01:0a"  # virtual router 10: RFC 5798, section 7.3
-# The agents give what is below .128, and what is above is on the link, too.
+# The agents assign addresses below .128; those above are on the link, too.
 VIP, MEMBER = "198.51.100.200", "198.51.100.209"
 CLOUD = {"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/25", "2001:db8:42::/64"],
          "allowByAnnotation": ["00:00:5e:00:01:00/40", VIP]}
@@ -54,7 +54,7 @@ def good_traffic(pods, member):
 
 
 def test_pretenders():
-    """another's MAC, ARP, NA, an RA, DHCP offers, hidden ones: to all and to one; nothing arrives, nobody is misled"""
+    """another MAC, ARP, NA, an RA, DHCP offers, hidden ones, by broadcast and unicast: no frame arrives, no cache is poisoned"""
     with Lab("guard") as lab:
         (n1, _), (attacker, near, far), member = pods_of(lab)
         listeners = [(near, "eth0"), (far, "eth0"), (member, member.ifname)]
@@ -87,7 +87,7 @@ def test_pretenders():
 
 
 def virtual_router(pod):
-    """As keepalived's use_vmac makes it: an interface for the virtual MAC, which alone answers for the address."""
+    """An interface for the virtual MAC as keepalived's use_vmac creates it; it alone answers for the address."""
     for key, value in (("all/arp_ignore", 1), ("all/arp_announce", 2), ("all/rp_filter", 0), ("default/rp_filter", 0)):
         pod.sysctl(f"net/ipv4/conf/{key}", value)
     pod.ip("link", "add", "vrrp.10", "link", "eth0", "address", VRRP, "type", "macvlan", "mode", "private")
@@ -100,7 +100,7 @@ def announce(pod):
 
 
 def test_virtual_router():
-    """VRRP's MAC and address, allowed by annotation, move from node to node; a pod that did not ask has no use of them"""
+    """VRRP's MAC and address, allowed by annotation, move from node to node; a pod without the annotation cannot use them"""
     with Lab("vrrp") as lab:
         (n1, n2), (attacker, near, far), member = pods_of(lab)
         routers = []
@@ -138,7 +138,7 @@ def test_virtual_router():
             assert bool(place.get("port")) == (step == 0), place
             routers[step].ip("link", "del", "vrrp.10")
             if step == 0:
-                # What was allowed outlives the agent.
+                # Exceptions outlive the agent.
                 n1.agent.stop(signal.SIGKILL)
                 n1.agent.start()
                 wait_for(lambda: len(n1.agent.ports()) >= 3, 10, "ports are back")
@@ -164,7 +164,7 @@ def test_configuration():
             misled.ip("neigh", "flush", "all")
         good_traffic((attacker, near, far), member)
 
-        # Whoever has no lease may have any address but those that the agents give.
+        # A port without a lease may have any address except those that agents assign.
         flat = n1.pod("flat")
         flat.add(network(n1, "flat", ipam={}))
         flat.address("eth0", "203.0.113.7/24", "198.51.100.77/24")

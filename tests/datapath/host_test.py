@@ -1,4 +1,4 @@
-"""The node's own port in a cloud: host and pods, the way out, and ports of the node that lead to pods.
+"""The node's own port in a cloud: host and pods, the gateway, and published ports of the node.
 
 Ids such as (M1) are requirements in docs/RUNTIMES.md."""
 
@@ -51,7 +51,7 @@ print("listening", flush=True)
 s.recv(64)
 print("heard", flush=True)
 """
-# Datagrams to each address, one flow each, without end: port, addresses.
+# Sends datagrams to each address, one flow each, without end: port, addresses.
 SEND = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -65,7 +65,7 @@ while True:
             pass
     time.sleep(0.05)
 """
-# A datagram to an address that no route leads to: interface, the next hop's MAC, source, destination, port.
+# Sends a datagram to an address to which no route leads: interface, the next hop's MAC, source, destination, port.
 FRAME = """
 import socket, struct, sys
 interface, mac, source, destination, port = sys.argv[1:]
@@ -82,7 +82,7 @@ s.send(bytes.fromhex(mac.replace(":", "")) + s.getsockname()[4] + b"\\x08\\x00" 
 
 
 def serve(where, port, kind="SOCK_STREAM"):
-    """A server on `port`, of both families, which tells each client the address that it comes from."""
+    """A server on `port`, for both families, which tells each client the client's address."""
     for family in ("AF_INET", "AF_INET6"):
         program = ECHO.replace("s.bind", "s.setsockopt(41, 26, 1); s.bind") if family == "AF_INET6" else ECHO
         where.start(f"echo-{family}-{kind}-{port}", "/usr/bin/python3", "-c", program, family, kind,
@@ -90,13 +90,13 @@ def serve(where, port, kind="SOCK_STREAM"):
 
 
 def ask(where, address, port, kind="SOCK_STREAM"):
-    """What the server says of the address that we come from; None without an answer."""
+    """The address that the server sees; None without an answer."""
     done = where.run("/usr/bin/python3", "-c", ASK, kind, address, port, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def answered(where, address, port, kind="SOCK_STREAM"):
-    """The same, waited for."""
+    """The same, retried until it holds."""
     return wait_for(lambda: ask(where, address, port, kind), 10, f"{where} is answered at [{address}]:{port} {kind}")
 
 
@@ -106,7 +106,7 @@ def page(where, url):
 
 
 def start(lab, name="n1", **cloud):
-    """A node with an agent, and a port of its own in the cloud `blue` unless `gateway` is false."""
+    """A node with an agent, and with its own port in the cloud `blue` unless `gateway` is false."""
     node = lab.node(name)
     node.start_agent({"clouds": [{"name": "blue", "vnl": BLUE, "subnets": SUBNETS, "gateway": True, **cloud}]})
     if cloud.get("gateway", True):
@@ -115,7 +115,7 @@ def start(lab, name="n1", **cloud):
 
 
 def node_port(node):
-    """(IPv4, IPv6) of the node's own port, waited for."""
+    """(IPv4, IPv6) of the node's own port; waits for them."""
     def addresses():
         ports = [p for p in node.agent.ports() if p.get("attachment", {}).get("mode") == "node" and p.get("id")]
         return ports and "vx-blue" in node.links() and node.addresses("vx-blue")
@@ -128,7 +128,7 @@ def net(node, **section):
 
 
 def add(node, name, ports=None, **kwargs):
-    """A pod with addresses of the agent's."""
+    """A pod with addresses that the agent assigns."""
     pod = node.pod(name)
     wishes = dict(kwargs.pop("capability_args", {}))
     if ports:
@@ -143,7 +143,7 @@ def tables(node):
 
 
 def outside(lab, node):
-    """A host behind `node`, with no way into the cloud: 203.0.113.2 and 2001:db8:7::2 on a link of its own."""
+    """A host behind `node` without a route into the cloud: 203.0.113.2 and 2001:db8:7::2 on a link of its own."""
     host = lab.netns(f"{node.name}-out")
     node.ip("link", "add", "out0", "type", "veth", "peer", "name", "eth0", "netns", host.path)
     node.address("out0", "203.0.113.1/24", "2001:db8:7::1/64")
@@ -170,7 +170,7 @@ def test_node_and_pods():
         assert answered(n2, p2.ip6, 8000) == own[n2][1]
         n1.send_file(p2, p2.ip4, 2_000_000)
         p1.send_file(n2, own[n2][0], 2_000_000)
-        # The way out is the pod's own node.
+        # The gateway is the pod's own node.
         routes = {r["gateway"] for r in p1.ip_json("route", "show", "default")}
         assert routes == {own[n1][0]}, routes
         assert {r["gateway"] for r in p1.ip_json("-6", "route", "show", "default")} == {own[n1][1]}
@@ -178,7 +178,7 @@ def test_node_and_pods():
 
 
 def test_masquerade():
-    """a pod reaches a host beyond the node, which sees the node; without masquerade it sees the pod"""
+    """a pod reaches a host beyond the node, which sees the node's address; without masquerade it sees the pod's"""
     with Lab("host") as lab:
         node = start(lab, masquerade=True)
         host, pod = outside(lab, node), add(node, "p1")
@@ -192,7 +192,7 @@ def test_masquerade():
 
 
 def test_proc_sys():
-    """--proc-sys: a sysctl is read and written where /proc/sys can be written, as in a container"""
+    """--proc-sys: sysctls are read and written at another location where /proc/sys is read-only, as in a container"""
     with Lab("host") as lab:
         node = lab.node("n1")
         elsewhere = lab.file("proc-sys")
@@ -221,7 +221,7 @@ def test_services():
         for pod in (here, there):
             serve(pod, 8000)
             serve(pod, 8000, "SOCK_DGRAM")
-        # As kube-proxy does: the cluster's address at every entry to the node, a port of the node from outside.
+        # As kube-proxy does it: the cluster's address at every entry to the node, a port of the node from outside.
         for number, pod in ((1, here), (2, there)):
             for family, ip, cluster, target in (
                     ("ip", "ip", f"192.0.2.{200 + number}", pod.ip4),
@@ -243,9 +243,9 @@ def test_services():
                         assert answered(who, f"2001:db8:99::{number}", 8000, kind) == own[1]
                 assert answered(out, "203.0.113.1", 30000 + number).endswith(own[0])
         assert not redirects, "a shorter way, which only the node could translate"
-        # A pod that is its own Service's backend.
+        # A pod that is a backend of its own Service.
         assert answered(here, "192.0.2.201", 8000).endswith(own[0])
-        # Probes of a kubelet, and pods without the node between.
+        # Probes of a kubelet, and pods directly, without the node.
         assert answered(n1, here.ip4, 8000).endswith(own[0]) and answered(client, there.ip4, 8000).endswith(client.ip4)
 
 
@@ -273,7 +273,8 @@ def test_published_ports():
                               (n1, "::1", 8080)):
             assert ask(who, at, port) is None, (who, at, port)
 
-        # Nobody of the cloud reaches what listens on the node's loopback only; a frame for its other address comes.
+        # No member of the cloud reaches a service that listens on the node's loopback only; a frame for the node's
+        # other address arrives.
         hears = {address: n1.start(f"loopback-{port}", "/usr/bin/python3", "-c", HEAR, address, port)
                  for address, port in (("127.0.0.1", 9000), (own[0], 9001))}
         for program in hears.values():
@@ -283,14 +284,14 @@ def test_published_ports():
         hears[own[0]].says("heard")
         assert "heard" not in hears["127.0.0.1"].output()
 
-        # Taken: by whom is said.
+        # In use: the error names the owner.
         try:
             add(n1, "p4", ports=[{"hostPort": 8080, "containerPort": 81, "protocol": "tcp"}])
         except CniError as error:
             assert error.code == 113 and pod.container in error.msg and "8080/tcp" in error.msg, error
         else:
             raise AssertionError("a port in use was given twice")
-        # DEL frees it, and only it.
+        # DEL releases that port, and no other.
         pod.network.delete(pod)
         assert ask(out, "203.0.113.1", 8080) is None
         again = add(n1, "p5", ports=[{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}])
@@ -326,7 +327,7 @@ def test_one_family():
 
 
 def test_udp_flows_follow():
-    """a client that goes on sending reaches each pod that is published next; a flow that only passes goes on"""
+    """a client that keeps sending reaches each pod that is published next; a flow that is only forwarded continues"""
     with Lab("host") as lab:
         node = start(lab)
         out, far = outside(lab, node), lab.netns("far")
@@ -339,7 +340,7 @@ def test_udp_flows_follow():
             program = where.start(f"hear-{after}", "/usr/bin/python3", "-c", HEAR, "0.0.0.0", port)
             program.says("listening")
             program.says("heard")
-        # A flow that the operator's rules once translated, to the same port. It lives as long as it is remembered.
+        # A flow that the operator's rules translated to the same port. It lasts as long as it is tracked.
         node.run("nft", "add table ip theirs; add chain ip theirs c { type nat hook prerouting priority -100; }; "
                         "add rule ip theirs c ip daddr 198.18.9.9 udp dport 5140 dnat to 198.18.0.2")
         out.start("sender", "/usr/bin/python3", "-c", SEND, 5140, "203.0.113.1", "198.18.9.9").says("sending")
@@ -350,7 +351,7 @@ def test_udp_flows_follow():
             pod = add(node, name, ports=ports)
             hears(pod, 514, name)
             pod.network.delete(pod)
-        # Somebody's flush, in which the flow begins anew and untranslated.
+        # Another program flushes the table, after which the flow begins again untranslated.
         pod = add(node, "three", ports=ports)
         node.run("nft", "flush ruleset")
         hears(pod, 514, "three")
@@ -358,7 +359,7 @@ def test_udp_flows_follow():
 
 
 def test_without_gateway():
-    """the first published port brings a port of the node's own, the last one takes it away again"""
+    """the first published port creates the node's own port, and the last one removes it"""
     with Lab("host") as lab:
         node = start(lab, gateway=False)
         out, before = outside(lab, node), sorted(node.links())
@@ -371,7 +372,8 @@ def test_without_gateway():
         assert not pod.ip_json("route", "show", "default"), "publishing is no reason for a way out"
         pod.network.delete(pod)
         assert "vx-blue" not in node.links() and "table inet vxvde" not in tables(node)
-        # Addresses that only the caller knows: its own, then an IPAM plugin's. No cloud of the configuration.
+        # Addresses that only the caller knows: requested ones, then those of an IPAM plugin. The cloud is not
+        # configured.
         for ipam in ({}, {"type": "host-local", "ranges": [[{"subnet": "192.0.2.192/27"}]]}):
             section = {"vnl": "vxvde://239.9.9.9", "cloud": None, "ipam": ipam}
             pod = add(node, f"p-{ipam.get('type', 'static')}", ports=ports, network=net(node, **section),
@@ -385,7 +387,7 @@ def test_without_gateway():
 
 
 def test_restored():
-    """a firewall that is flushed, an agent that is restarted or killed: everything is as it was; others' rules stay"""
+    """a flushed firewall, a restarted or killed agent: the state is restored, and other programs' rules stay"""
     with Lab("host") as lab:
         node = start(lab, masquerade=True)
         node.run("nft", "add table inet theirs; add chain inet theirs c; add rule inet theirs c counter")
@@ -413,7 +415,7 @@ def test_restored():
             works(f"after {sig!r}")
             assert node_port(node) == own and node.links()["vx-blue"]["ifindex"] == index
             assert node.run("nft", "-s", "list", "table", "inet", "vxvde").stdout == table
-        # The link itself.
+        # Deletes the link itself.
         node.ip("link", "del", "vx-blue")
         wait_for(lambda: "vx-blue" in node.links(), 10, "the link is made again")
         works("after its link was deleted")
@@ -426,7 +428,7 @@ def test_restored():
 
 
 def test_bandwidth():
-    """a pod with a rate gets not more than that, in each direction"""
+    """a pod with a rate gets no more than that, in each direction"""
     with Lab("host") as lab:
         node = start(lab)
         rate, size = 20_000_000, 5_000_000
@@ -441,7 +443,7 @@ def test_bandwidth():
 
 
 def test_podman():
-    """podman 4 run -p through CNI, with our own portMappings; rm takes it away"""
+    """podman 4 run -p through CNI, with the plugin's own portMappings; rm removes them"""
     with Lab("host") as lab:
         node = start(lab, gateway=False)
         out, podman = outside(lab, node), Podman(node)

@@ -1,6 +1,6 @@
-"""A stranger on the LAN who sends what no member would, as fast as it goes, beside good traffic of two pods on two nodes.
+"""An attacker on the LAN who sends what no member would, as fast as possible, beside regular traffic of two pods on two nodes.
 
-Longer, by hand: HOSTILE_SECONDS=60 tests/py.sh tests/datapath/hostile_test.py"""
+A longer run by hand: HOSTILE_SECONDS=60 tests/py.sh tests/datapath/hostile_test.py"""
 
 import json
 import os
@@ -13,15 +13,15 @@ from tests.lib.process import wait_for
 
 VNL, GROUP, GROUP_PORT, VNI = "vxvde://239.1.2.3/vni=42", "239.1.2.3", 14789, 42
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "1"))
-# Kinds of tests/lib/hostile.cc whose every datagram dies for one reason.
+# Kinds of tests/lib/hostile.cc of which every datagram is dropped for one reason.
 REASONS = {"short": "short-datagram", "bad-header": "bad-header", "wrong-vni": "wrong-vni", "short-frame": "short-frame",
            "group-source": "bad-source"}
-# What the kernel's own end of the fast port does away with: too short for the programs to look at.
+# Datagrams that the kernel discards at the fast port: too short for the programs to inspect.
 SHORT = {"short", "short-frame", "leave"}
 
 
 class Scene:
-    """Two nodes with an agent and a pod each, and a stranger."""
+    """Two nodes with an agent and a pod each, and an attacker."""
 
     def __init__(self, lab):
         self.lab = lab
@@ -42,7 +42,7 @@ class Scene:
         return self.n1.agent.clouds()[0]
 
     def drops(self):
-        """Of the cloud and its ports together, by reason."""
+        """The drops of the cloud and its ports together, by reason."""
         counts = {}
         for row in self.n1.agent.ctl_json("drops").get("drops", []):
             counts[row["drop"]["reason"]] = counts.get(row["drop"]["reason"], 0) + int(row["drop"]["count"])
@@ -54,25 +54,25 @@ class Scene:
         return [f"{self.n1.ip4}:{port}" for port in ports]
 
     def attack(self, kind, *options, seconds=SECONDS):
-        """A running attack; its output says how many were sent."""
+        """A running attack; its output contains the number of sent datagrams."""
         return self.stranger.start(f"hostile-{kind}", program("tests/hostile"), kind, int(1000 * seconds), GROUP, GROUP_PORT,
                                    VNI, *self.targets(kind), *options)
 
     def send(self, kind, *options, **kwargs):
-        """A whole attack; how many were sent."""
+        """Runs a whole attack; returns the number of sent datagrams."""
         attack = self.attack(kind, *options, **kwargs)
         assert attack.wait(kwargs.get("seconds", SECONDS) + 30) == 0, attack.output()
         return json.loads(attack.output())["sent"]
 
     def memory(self):
-        """Resident, of the agent, in MB."""
+        """The resident memory of the agent, in MB."""
         with open(f"/proc/{self.n1.agent.process.pid}/status", encoding="ascii") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
 
 
 
 def test_each_reason_is_counted():
-    """what was sent is what was dropped for its reason, and what a full queue did not take"""
+    """every sent datagram is counted under its reason, or lost by a full queue"""
     with Lab("counted") as lab:
         scene = Scene(lab)
         for kind, reason in REASONS.items():
@@ -80,7 +80,7 @@ def test_each_reason_is_counted():
             sent = scene.send(kind, "--most", 30000)
 
             def missing():
-                # A queue tells what it has lost with the next datagram that it takes.
+                # A queue reports its losses with the next datagram that it accepts.
                 nonlocal sent
                 sent += scene.send(kind, "--most", len(scene.targets(kind)) + 1)
                 now = scene.drops()
@@ -104,7 +104,7 @@ def test_a_strangers_leave_forgets_nothing_of_others():
         scene.send("leave", "--source-port", port)
         scene.send("leave")
         scene.n2.run(program("tests/hostile"), "leave", 100, GROUP, GROUP_PORT, VNI, *scene.targets("leave"))
-        # A member that says something and leaves: that is seen, so all before it was.
+        # A member that sends a frame and leaves: the leave is visible, so all datagrams before it have been processed.
         stranger = "02:66:66:66:66:66"
         source = ("--source-port", "40007", "--most", "1")
         scene.send("member", *source)
@@ -118,7 +118,7 @@ def test_a_strangers_leave_forgets_nothing_of_others():
 
 
 def test_good_traffic_survives():
-    """pings and TCP go on, memory is bounded, and all is well as soon as it is over"""
+    """pings and TCP continue, memory is bounded, and everything is normal as soon as the attack ends"""
     with Lab("survives") as lab:
         scene = Scene(lab)
         mac, echo = scene.a.mac("eth0"), ("--source-port", scene.cloud()["unicastPort"])
@@ -135,14 +135,14 @@ def test_good_traffic_survives():
             assert attack.wait(SECONDS + 30) == 0, attack.output()
             sending.join(60)
             assert results, f"{kind}: TCP did not get through"
-            ping.stop(2)  # SIGINT: it says how many were answered
+            ping.stop(2)  # SIGINT makes ping print its counts
             sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", ping.output()).groups())
             after[kind] = scene.memory()
             print(f"   {kind}: {json.loads(attack.output())['sent'] / SECONDS:,.0f} a second; ping {received} of {sent}; "
                   f"{after[kind]:.0f} MB", flush=True)
             assert received, f"{kind}: no ping was answered"
             wait_for(lambda: scene.a.ping(scene.b.ip4, count=5), 20, f"after {kind} all pings are answered")
-        # A full table of stations is some 40 MB. A second flood finds it full.
+        # A full table of stations takes some 40 MB. A second flood meets the full table.
         assert max(after.values()) < first + 128, (first, after)
         scene.send("sources", "--mac", mac)
         again = scene.memory()
@@ -157,20 +157,20 @@ def test_good_traffic_survives():
 
 
 def test_a_pod_that_bridges_two_interfaces_of_one_cloud():
-    """allowed to send from any MAC: what is flooded would circle; one of the two is kept out of floods, others go on"""
+    """pods that may send from any MAC form a loop; one of their two ports is blocked, and other pods continue"""
     with Lab("loop") as lab:
         scene = Scene(lab)
         bridge, c = scene.n1.pod("bridge"), scene.n1.pod("c")
         c.add(scene.n1.net(VNL))
         for ifname in ("eth0", "net1"):
-            # Port security alone would end the loop, if it knew nothing of a bridge there.
+            # Port security alone would end the loop, unless it allows the bridge.
             bridge.add(scene.n1.net(VNL, ipam={}, allow=["00:00:00:00:00:00/0"]), ifname)
         bridge.ip("link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
         for ifname in ("eth0", "net1"):
             bridge.ip("link", "set", ifname, "master", "br0")
         lab.settle()
         bridge.ip("link", "set", "br0", "up")
-        # To all, and of a station elsewhere: of one here every frame that comes back is known for what it is, and goes no further.
+        # Broadcasts of a station elsewhere: a returning frame of a local station is recognized and goes no further.
         scene.b.run("ping", "-b", "-c", "3", "-i", "0.2", "198.51.100.255", check=False)
 
         def blocked():
@@ -183,7 +183,7 @@ def test_a_pod_that_bridges_two_interfaces_of_one_cloud():
             return sum(int(port.get(way, {}).get("frames", 0)) for port in scene.n1.agent.ports() for way in ("fromPod", "toPod"))
 
         def storm():
-            """What the ports of the node send and get in a while."""
+            """The numbers of frames that the node's ports send and receive in a while."""
             before = frames()
             assert scene.a.ping(scene.b.ip4, count=20) and scene.a.ping(c.ip4, count=20) and c.ping(scene.b.ip4, count=20)
             return frames() - before

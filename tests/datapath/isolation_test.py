@@ -1,5 +1,5 @@
-"""Clouds of one node stay apart: what the node forwards between its ports in clouds, from the LAN into a cloud, and from
-pods to the UDP ports of members."""
+"""Clouds of one node stay apart: the node's forwarding between its ports in clouds, from the LAN into a cloud, and datagrams
+from pods to the UDP ports of members."""
 
 import contextlib
 
@@ -14,8 +14,8 @@ BLUE = {"name": "blue", "vnl": "vxvde://239.1.2.3/vni=42", "subnets": ["10.42.0.
 GREEN = {"name": "green", "vnl": "vxvde://239.1.2.4/vni=43", "subnets": ["10.43.0.0/24", "fd43::/64"], "gateway": True,
          "masquerade": True, "namespaces": ["tenant-green"]}
 
-# An ARP request of 02:de:ad:00:00:01 for an address, as a member sends it: address and UDP port, VNI, the inner address,
-# and the port that it comes from (0: any).
+# Sends an ARP request of 02:de:ad:00:00:01 for an address, as a member does. Arguments: address and UDP port, VNI, the
+# inner address, and the source port (0: any).
 POSE = """
 import socket, struct, sys
 to, port, vni, asked, source = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
@@ -36,7 +36,7 @@ while True:
 
 
 def start(lab, blue=None, green=None):
-    """A node with a port of its own in two clouds."""
+    """A node with its own port in two clouds."""
     node = lab.node("n1")
     node.start_agent({"clouds": [{**BLUE, **(blue or {})}, {**GREEN, **(green or {})}]})
     wait_for(lambda: {"vx-blue", "vx-green"} <= node.links().keys() and node.addresses("vx-blue")
@@ -53,14 +53,14 @@ def member(node, cloud, name, ports=None):
 
 
 def dropped(node):
-    """Packets that were not let into a cloud."""
+    """The number of packets that were kept out of a cloud."""
     rule = next(line for line in node.run("nft", "list", "chain", "inet", "vxvde", "into_clouds").stdout.splitlines()
                 if "counter" in line)
     return int(rule.split("packets ")[1].split()[0])
 
 
 def kept_out(node, who, address, port=8000):
-    """Neither TCP nor ping of `who` comes through, and it is our rule that drops them."""
+    """Neither TCP nor ping of `who` arrives, and the agent's rule drops them."""
     before = dropped(node)
     assert ask(who, address, port) is None, f"{who} reaches {address}"
     assert not who.ping(address, wait=1), f"{who} pings {address}"
@@ -88,7 +88,7 @@ def test_two_clouds():
 
 
 def test_reaches():
-    """`reaches` opens one direction, with a reload; answers come back"""
+    """`reaches` opens one direction, after a reload; answers return"""
     with Lab("apart") as lab:
         node = start(lab)
         blue, green = member(node, "blue", "a"), member(node, "green", "b")
@@ -103,14 +103,14 @@ def test_reaches():
 
 
 def test_services():
-    """a Service is no way into another cloud; a published port, and a NodePort from the LAN, are"""
+    """a Service does not lead into another cloud; a published port, and a NodePort from the LAN, work"""
     with Lab("apart") as lab:
         node = start(lab)
         blue, green = member(node, "blue", "a"), member(
             node, "green", "b", ports=[{"hostPort": 8080, "containerPort": 8000, "protocol": "tcp"}])
         other = member(node, "green", "c")
         out = outside(lab, node)
-        # As kube-proxy does: a Service's address, and a port of the node.
+        # As kube-proxy does it: a Service's address, and a port of the node.
         node.run("nft", "add table ip kube; add chain ip kube services "
                  "{ type nat hook prerouting priority -100; }; "
                  f"add rule ip kube services ip daddr 192.0.2.201 tcp dport 80 dnat to {other.ip4}:8000; "
@@ -128,7 +128,7 @@ def test_services():
 
 
 def test_lan():
-    """a host with a route to the subnets is kept out, and answered; `routed` lets it in; transit is not ours"""
+    """a host with a route to the subnets is kept out, with an answer; `routed` admits it; transit is not restricted"""
     with Lab("apart") as lab:
         node = start(lab, blue={"masquerade": False})
         blue = member(node, "blue", "a")
@@ -142,10 +142,10 @@ def test_lan():
             serve(host, 8000)
         for address in (blue.ip4, blue.ip6):
             kept_out(node, out, address)
-        # Answers come back: the node does not masquerade here.
+        # Answers return: the node does not masquerade here.
         assert answered(blue, "203.0.113.2", 8000).endswith(blue.ip4)
         assert answered(blue, "2001:db8:7::2", 8000) == blue.ip6
-        # From one network of the operator's to another, both ways.
+        # Between two networks of the operator, in both directions.
         untouched = dropped(node)
         assert answered(out, "198.18.0.2", 8000).endswith("203.0.113.2")
         assert answered(far, "2001:db8:7::2", 8000) == "2001:db8:8::2"
@@ -169,14 +169,14 @@ def cloud_of(node, name):
 
 
 def test_pods_are_no_members():
-    """a pod of one cloud does not send to another one's ports: on its node, on another node, or as its node"""
+    """a pod of one cloud does not send to the ports of another one: on its node, on another node, or in the name of its node"""
     with Lab("apart") as lab:
         node, there = start(lab), lab.node("n2")
         there.start_agent({"clouds": [{**GREEN, "gateway": False, "masquerade": False}]})
         blue = member(node, "blue", "a")
         green, far = member(node, "green", "b"), member(there, "green", "c")
         own, theirs = cloud_of(node, "green")["unicastPort"], cloud_of(there, "green")["unicastPort"]
-        # A network of another plugin's: a bridge with its pods, masqueraded.
+        # A network of another plugin: a bridge with its pods, masqueraded.
         chained = lab.netns("chained")
         node.ip("link", "add", "cni0", "type", "bridge")
         node.ip("link", "add", "veth0", "type", "veth", "peer", "name", "eth0", "netns", chained.path)
@@ -202,13 +202,13 @@ def test_pods_are_no_members():
             pose(who, to, port, green.ip4)
             wait_for(lambda before=before: walled(node) > before, 10, f"what {who} sent to [{to}]:{port} is dropped")
         assert not believed(node) and not believed(there)
-        # A member that is no pod: a program of the node, as one of any host of the LAN.
+        # A member outside of pods: a program of the node, like one of any host of the LAN.
         pose(node, node.ip4, own, green.ip4)
         wait_for(lambda: believed(node), 10, "members of this machine are heard")
         pose(node, there.ip4, theirs, far.ip4)
         wait_for(lambda: believed(there), 10, "members of the LAN are heard")
 
-        # As the node: from its address, by masquerading, and from the port that others know it by.
+        # In the name of the node: from its address, by masquerading, and from the port by which other members know it.
         listener = there.start("listener", "/usr/bin/python3", "-c", HEAR, 4321)
         listener.says("listening")
         for who in (blue, chained):
@@ -221,14 +221,14 @@ def test_pods_are_no_members():
 
 
 def test_routed_underlay():
-    """datagrams of members pass a node that routes between two LANs, and no table is left by the last cloud"""
+    """datagrams of members pass a node that routes between two LANs, and the last cloud leaves no table behind"""
     with Lab("apart") as lab:
         node, there = lab.node("n1"), lab.node("n2")
         node.start_agent({"clouds": []})
         assert "vxvde" not in node.run("nft", "list", "tables").stdout
         pod = add(node, "p", network=node.net("vxvde://239.1.2.4/vni=43"))
         wait_for(lambda: "vxvde-underlay" in node.run("nft", "list", "tables").stdout, 10, "the wall, without a node port")
-        # A second LAN: a bridge with a port that is no pod's.
+        # A second LAN: a bridge with a port that belongs to no pod.
         out = lab.netns("out")
         node.ip("link", "add", "br7", "type", "bridge")
         node.ip("link", "add", "lan0", "type", "vxlan", "id", "5", "dstport", "4789")

@@ -1,4 +1,4 @@
-"""Nodes with several uplinks and several addresses: the right one is chosen, and odd sources are tolerated."""
+"""Nodes with several uplinks and addresses: the right one is used, and unexpected sources are tolerated."""
 
 from tests.lib import runner
 from tests.lib.lab import Lab
@@ -7,7 +7,7 @@ GROUP = "239.1.2.3"
 
 
 def two_uplinks(vnl, config):
-    """The cloud must be met on eth1, whatever the route to its group says."""
+    """The cloud must use eth1, whatever the route to its group."""
     with Lab("multihome") as lab:
         n1, n2, n3 = lab.node("n1"), lab.node("n2"), lab.node("n3")
         for node in (n1, n2):
@@ -61,8 +61,8 @@ def sources_differ(who):
         odd = n1 if who == "pod" else n2
         second_address = f"192.0.2.{40 + odd.number}"
         odd.ip("addr", "add", f"{second_address}/26", "dev", "eth0")
-        # The agent names the interface to send from, which gives the group the first address; members do not,
-        # and follow the route's hint.
+        # The agent names the interface to send from, which gives the group the first address; members do not, and
+        # follow the route's source hint.
         route, of_group, of_unicast = (("192.0.2.0/26", odd.ip4, second_address) if who == "pod" else
                                        ("224.0.0.0/4", second_address, odd.ip4))
         odd.ip("route", "change", route, "dev", "eth0", "src", second_address)
@@ -75,10 +75,11 @@ def sources_differ(who):
             for a, b in ((pod, member), (member, pod), (second, member), (pod, second)):
                 a.reaches(b.ip4)
                 a.reaches(b.ip6)
-            (pod if who == "pod" else member).ping("198.51.100.251", wait=1)  # nobody: ARP requests to the group
+            (pod if who == "pod" else member).ping("198.51.100.251", wait=1)  # no such station: ARP requests to the group
         assert group and unicast, f"two sources: {len(group)} to the group, {len(unicast)} unicast"
         assert pod.ping(member.ip4, count=10) and member.ping(pod.ip4, count=10)
-        # Our own echoes are nobody's frames: one broadcast is seen once by the neighbour, and no peer is ourselves.
+        # Echoes of the node's own frames are ignored: a neighbour sees one broadcast once, and the node is not its own
+        # peer.
         with second.capture("eth0", "arp and ether broadcast") as seen:
             pod.ping("198.51.100.250", count=2, wait=1)
         asked = [line.split()[0] for line in seen if "198.51.100.250" in line]
@@ -93,7 +94,7 @@ def sources_differ(who):
 
 
 def test_uplink_made_again():
-    """an uplink that is deleted and made again, or gives way to another one, is followed; the unicast port stays"""
+    """an uplink that is deleted and created again, or replaced by another one, is followed; the unicast port stays"""
     with Lab("multihome") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
@@ -125,12 +126,12 @@ def seconds(stamp):
 
 
 def test_our_sources_differ():
-    """this node's group and unicast datagrams have different sources: echoes are known as such"""
+    """group and unicast datagrams of this node have different sources: echoes are recognized"""
     sources_differ("pod")
 
 
 def test_members_sources_differ():
-    """a member's do"""
+    """the same for a member"""
     sources_differ("member")
 
 

@@ -1,8 +1,8 @@
-"""The fast path's programs on the oldest kernel that we claim, Debian 12's Linux 6.1: its verifier takes them, and they agree
-with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test), and without tcx the chain of filters is kept by
-clsact alone (//plugin/fastpath:chain_keeper_root_test). Both whole, in a virtual machine.
+"""The programs of the kernel datapath on the oldest supported kernel, Debian 12's Linux 6.1: its verifier accepts them, they
+agree with Forward() there, frame by frame (//plugin/fastpath:kernel_root_test), and clsact alone keeps the chain of filters
+(//plugin/fastpath:chain_keeper_root_test). Both tests run whole, in a virtual machine.
 
-    tests/py.sh tests/datapath/old_kernel_test.py
+  tests/py.sh tests/datapath/old_kernel_test.py
 
 Needs qemu-system-x86, kmod and busybox-static; the kernel is fetched from the machine's apt mirror once and kept in
 /var/tmp/vxvde-qemu. Software emulation: some two minutes."""
@@ -14,7 +14,7 @@ from tests.lib.lab import Lab, program
 from tests.lib.process import run
 
 MODULES = ("veth", "tun", "vxlan", "bridge", "sch_ingress", "cls_bpf", "act_gact", "ipv6")
-# sh of the test is dash: to busybox's, tc is its own.
+# The test's sh is dash: busybox's has a tc of its own.
 INIT = """#!/bin/busybox sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -33,7 +33,7 @@ poweroff -f
 
 
 def with_libraries(*programs):
-    """{path in the guest: path here} of these programs and of all that they are linked with."""
+    """{path in the guest: path here} of these programs and of all libraries that they are linked with."""
     files = {}
     for path in programs:
         for line in run(["ldd", path]).stdout.splitlines():
@@ -46,7 +46,7 @@ TESTS = ("kernel_root_test", "chain_keeper_root_test")
 
 
 def test_programs_on_linux_6_1():
-    """they pass there"""
+    """both tests pass on Linux 6.1"""
     image, version = qemu.kernel()
     tests, ip, tc = {name: program(f"plugin/fastpath/{name}") for name in TESTS}, "/bin/ip", "/sbin/tc"
     copies = {**with_libraries(*tests.values(), ip, tc, "/bin/dash"), "bin/sh": "/bin/dash", "usr/bin/ip": ip, "usr/bin/tc": tc,
@@ -61,7 +61,8 @@ def test_programs_on_linux_6_1():
             "-append", "console=ttyS0 quiet panic=-1")
         guest.says("GUEST-DONE", timeout=900)
         said = guest.output()
-        print(re.search(r"GUEST-KERNEL (\S+)", said).group(0), *re.findall(r"\[  PASSED  \].*", said), flush=True)
+        runner.tried("guest Linux", re.search(r"GUEST-KERNEL (\S+)", said).group(1))
+        print(*re.findall(r"\[  PASSED  \].*", said), flush=True)
         assert "GUEST-KERNEL 6.1." in said and all(re.search(rf"GUEST-EXIT {name} 0\b", said) for name in TESTS), said
 
 

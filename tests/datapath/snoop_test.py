@@ -7,7 +7,7 @@ from tests.lib.process import wait_for
 V4 = "vxvde://239.1.2.3"
 GROUPS = {4: "233.252.0.7", 6: "ff0e::db8:7"}  # documentation addresses (RFC 6676)
 
-# Joins a group and says how often and from where it gets something; ends with its input.
+# Joins a group and prints what it receives and from where; ends with its input.
 MEMBER = """import socket, sys, threading
 address = sys.argv[1]
 v6 = ":" in address
@@ -57,13 +57,13 @@ def snooping(node):
 
 
 def groups(node):
-    """{group: numbers of the ports that want it}"""
+    """{group: numbers of the ports that have joined it}"""
     rows = node.agent.ctl_json("groups").get("groups", [])
     return {row["group"]: [port["port"] for port in row.get("ports", [])] for row in rows}
 
 
 def is_sure(node):
-    """Every port was asked and could answer."""
+    """Every port was queried and had time to answer."""
     wait_for(lambda: not snooping(node)["unsurePortCount"], 20, f"{node} knows what its ports want")
 
 
@@ -74,7 +74,7 @@ def join(pod, group):
 
 
 class Ear:
-    """Counts at a pod's interface, whatever its kernel makes of it."""
+    """Counts frames at a pod's interface, regardless of what its kernel does with them."""
 
     def __init__(self, pod, what):
         self._pod, self._dump = pod, pod.start("ear", "tcpdump", "-n", "-l", "--immediate-mode", "-i", "eth0", "-A", what)
@@ -92,7 +92,8 @@ def send(pod, group, word, count=20):
 
 
 def passes(sender, group, word, to, not_to):
-    """20 datagrams reach the ears `to` and none of the ears `not_to`. What is sent to all afterwards comes behind them."""
+    """20 datagrams reach the listeners `to` and none of the listeners `not_to`. Datagrams to all that are sent afterwards mark
+    the end."""
     send(sender, group, word)
     send(sender, "224.0.0.251", f"{word}-end", 1)
     for ear in (*to, *not_to):
@@ -104,7 +105,7 @@ def passes(sender, group, word, to, not_to):
 
 
 def test_only_members_get_it():
-    """a member beside two others; senders on the other node and on the same one; leaves; IPv4 and IPv6"""
+    """a member beside two non-members; senders on the other node and on the same one; leaves; IPv4 and IPv6"""
     with Lab("snoop") as lab:
         n1, n2, pods = start(lab)
         ears = {name: Ear(pod, "udp port 5300") for name, pod in pods.items()}
@@ -133,7 +134,7 @@ def test_only_members_get_it():
 
 
 def test_what_all_need_reaches_all():
-    """mDNS, SSDP that nobody joined, neighbour discovery, broadcasts, while groups are pruned"""
+    """mDNS, SSDP without members, neighbour discovery and broadcasts, while groups are pruned"""
     with Lab("all") as lab:
         n1, _, pods = start(lab)
         ears = {name: Ear(pods[name], "udp port 5300") for name in "abc"}
@@ -147,7 +148,7 @@ def test_what_all_need_reaches_all():
             pods["d"].run("ip", "neigh", "flush", "all")
             pods["d"].reaches(pods[name].ip4)
             pods["d"].reaches(pods[name].ip6)
-        # A router behind a port gets every group, and pods that come later are asked before anything is kept from them.
+        # A router behind a port receives every group, and new pods are queried before any group is withheld from them.
         late = n1.pod("late")
         late.add(n1.net(V4))
         ear = Ear(late, "udp port 5300")

@@ -17,7 +17,7 @@ def transfers(offloads):
             pod.add(pod.node.net(VNL, mode=mode))
         plug1, plug2 = n1.vde_plug("plug1", VNL, mtu=1450).join(1), n2.vde_plug("plug2", VNL).join(2)
         lab.settle()
-        # Across nodes, on one node, with a member of another node, with one of the pods' own host.
+        # Across nodes, on one node, with a member of another node, and with one on the pods' own host.
         pairs = [(veth1, veth2), (veth1, tap2), (tap1, veth2), (tap1, tap2),
                  (veth1, tap1), (tap2, veth2),
                  (veth1, plug2), (plug2, veth1), (tap1, plug2), (plug2, tap1),
@@ -33,12 +33,12 @@ def transfers(offloads):
 
 
 def test_offloads_on():
-    """veth fabric as between virtual machines of one host"""
+    """a veth fabric, as between virtual machines of one host"""
     transfers(True)
 
 
 def test_offloads_off():
-    """poor NICs: every datagram leaves whole and checksummed"""
+    """simple NICs: every datagram leaves whole and with its checksum"""
     transfers(False)
 
 

@@ -1,4 +1,5 @@
-"""Multicast that fails on the network is noticed, said and mended as far as can be. Takes minutes: the protocol's own times."""
+"""Multicast that fails on the network is detected, reported and repaired as far as possible. Takes minutes: the protocol's own
+timeouts."""
 
 from tests.lib import runner
 from tests.lib.lab import Lab
@@ -12,7 +13,7 @@ def problem(node):
 
 
 def deaf(vnl, shut):
-    """The second node hears nothing by group any more; the first one does."""
+    """The second node receives no more datagrams of the group; the first one does."""
     with Lab("deaf") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         pods = []

@@ -1,5 +1,5 @@
-"""Walls: a pod is a member of its clouds and of nothing else. A pod with every capability in its own namespace sends what it
-likes to the node, the LAN, other pods, other clouds and other nodes, as a primary and as a chained interface; a host on the
+"""Walls: a pod is a member of its clouds and of nothing else. A pod with every capability in its own namespace sends arbitrary
+frames to the node, the LAN, other pods, other clouds and other nodes, as a primary and as a chained interface; a host on the
 LAN does the same to a plain cloud.
 
 docs/OPERATIONS.md, "What a pod may do", has the same two tables as this file."""
@@ -16,7 +16,7 @@ from tests.lib.frames import (BROADCAST, advertisement, arp, attacks, drops, fra
 from tests.lib.lab import Lab, source
 from tests.lib.process import wait_for
 
-# What a pod sends, and what becomes of it. Tests name rows by what is sent.
+# The frames of a pod and their fate. Tests refer to rows by the frame.
 OF_A_POD = {
     "a frame from another MAC address": "dropped: `spoofed-mac`",
     "ARP or neighbour discovery for another address": "dropped: `spoofed-address`",
@@ -32,7 +32,7 @@ OF_A_POD = {
     "a frame in a VLAN with an id other than 0": "delivered: the VLAN is a network of its own",
     "a frame of another EtherType": "delivered",
 }
-# The same of a host on the LAN and a plain cloud.
+# The same for a host on the LAN and a plain cloud.
 OF_A_HOST = {
     "a datagram of a member, whatever frame is in it": "delivered: every host that reaches the group is a member",
     "a datagram of another VNI": "dropped: `wrong-vni`",
@@ -48,7 +48,7 @@ CLOUDS = [{"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/24", "2001:db8:
 SHAPES = ("primary", "chained")
 DOMAIN_PORT = 9999
 
-# Says each datagram that the stack of this namespace gets, also those to groups on `ifname`, until one says "done".
+# Prints each datagram that the stack of this namespace receives, including groups on `ifname`, until one says "done".
 LISTEN = """import socket, struct, sys
 port, ifname = int(sys.argv[1]), sys.argv[2]
 index = socket.if_nametoindex(ifname)
@@ -68,7 +68,8 @@ while True:
         if said == "done":
             sys.exit()
 """
-# A member of its own: an ARP request for ADDRESS in a datagram of VNI to each of HOST:PORT, by an ordinary socket.
+# A member of its own: sends an ARP request for ADDRESS in a datagram of VNI to each of HOST:PORT, by an ordinary
+# socket.
 JOIN = """import socket, struct, sys
 vni, address, targets = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 mac = bytes.fromhex("02dead000001")
@@ -136,13 +137,13 @@ def cloud_of(node, name):
 
 
 def dropped(node, reason):
-    """Of all clouds and ports of the node together."""
+    """The drops of all clouds and ports of the node together."""
     return sum(int(one["count"]) for row in node.agent.ctl_json("drops").get("drops", [])
                for one in [row.get("drop", row)] if one["reason"] == reason)
 
 
 def seen_in(pod, source_mac, action):
-    """What comes to `pod` from `source_mac` while `action` runs."""
+    """The frames from `source_mac` that arrive at `pod` while `action` runs."""
     with pod.capture("eth0", f"ether src {source_mac}") as lines:
         action()
     return lines
@@ -151,7 +152,7 @@ def seen_in(pod, source_mac, action):
 # ---- Behind the host end ----
 
 def to_the_host_end(scene, host_mac):
-    """{name: frame} of what is for the node's stack, or would be routed by it."""
+    """{name: frame} of frames for the node's stack, or that it would route."""
     own, sender = scene.attacker.mac(scene.ifname), scene.attacker
     frames = {}
     for name, to in (("unicast", host_mac), ("broadcast", BROADCAST)):
@@ -176,16 +177,16 @@ def questions(scene, host_mac):
 
 
 def behind_the_host_end(scene, end, host_mac):
-    """What the stacks of the two nodes hear of what the attacker sends, and what the host end says to it itself."""
+    """What the stacks of the two nodes receive of the attacker's frames, and what the host end sends to the attacker."""
     frames = to_the_host_end(scene, host_mac)
-    scene.n1.reaches(scene.n2.ip6)  # so that no packet waits for its neighbour
+    scene.n1.reaches(scene.n2.ip6)  # so that no packet waits for the resolution of its neighbour
     ears = []
     for node, ifname in ((scene.n1, end), (scene.n2, "eth0")):
         ears.append(node.start(f"listen-{node.lab.next_id()}", "/usr/bin/python3", "-c", LISTEN, DOMAIN_PORT, ifname))
         ears[-1].says("listening")
     with scene.attacker.capture(scene.ifname, f"ether src {host_mac}") as said:
         send(scene.attacker, scene.ifname, [*frames.values(), *questions(scene, host_mac)])
-        # Behind them on each way.
+        # Markers that follow them on each path.
         for address in (scene.n1.ip4, scene.n2.ip4):
             scene.n1.run("/usr/bin/python3", "-c", "import socket, sys; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto("
                          "b'done', (sys.argv[1], int(sys.argv[2])))", address, DOMAIN_PORT)
@@ -198,7 +199,7 @@ def behind_the_host_end(scene, end, host_mac):
 
 def check_nothing_is_behind_the_host_end(shape):
     with Lab("walls") as lab:
-        scene = Scene(lab, shape, gateway=False)  # a port of the node's own would be one that may hear
+        scene = Scene(lab, shape, gateway=False)  # a port of the node's own would legitimately receive it
         n1 = scene.n1
         end = scene.host_end
         mac = n1.mac(end)
@@ -216,7 +217,7 @@ def check_nothing_is_behind_the_host_end(shape):
         lab.settle()
         nothing("when it has taken the port up again")
 
-        # Somebody takes the wall down, and the kernel datapath's program too: then all of it arrives.
+        # Another program removes the wall, and the program of the kernel datapath: then every frame arrives.
         def take_down():
             for family in ("inet", "arp"):
                 n1.run("nft", "delete", "table", family, "vxvde-wall")
@@ -229,12 +230,12 @@ def check_nothing_is_behind_the_host_end(shape):
         os.kill(n1.agent.process.pid, signal.SIGCONT)
         wait_for(lambda: n1.run("nft", "list", "tables").stdout.count("vxvde-wall") == 2, 10, "the wall is back")
         nothing("when the agent has put it back")
-        # A host end that is taken out of its group is put back.
+        # A host end that is removed from its group is put back.
         n1.ip("link", "set", end, "group", "default")
         wait_for(lambda: n1.links()[end]["group"] not in ("default", "0"), 10, "the host end is in its group again")
         nothing("when the agent has put the host end back")
         n1.agent.stop()
-        n1.agent.start()  # the kernel datapath's program is attached again
+        n1.agent.start()  # the program of the kernel datapath is attached again
         scene.all_reach_each_other()
 
 
@@ -260,7 +261,7 @@ def test_the_host_end_says_nothing():
 
 
 def out_of_group(node):
-    """Packets that the wall kept the node from sending."""
+    """Packets that the wall prevented the node from sending."""
     return sum(map(int, re.findall(r"oifgroup.*packets (\d+)", node.run("nft", "list", "table", "inet", "vxvde-wall").stdout)))
 
 
@@ -286,7 +287,7 @@ def check_no_pod_joins_from_within(shape):
 
         def join():
             scene.attacker.run(*UNPRIVILEGED, "/usr/bin/python3", "-c", JOIN, GREEN_VNI, other.ip4, *every)
-            # Behind them on each way: a member that may.
+            # Markers that follow them on each path: a permitted member.
             for node in (n1, scene.n2):
                 before = dropped(node, "wrong-vni")
                 lan.run("/usr/bin/python3", "-c", JOIN, 99, other.ip4, f"{node.ip4}:{cloud_of(node, 'green')['unicastPort']}")
@@ -296,7 +297,7 @@ def check_no_pod_joins_from_within(shape):
         for node in (n1, scene.n2):
             assert STRANGER not in [entry["mac"] for entry in node.agent.fdb()]
 
-        # Without the packet filter it is the sockets of this node that refuse.
+        # Without the packet filter the sockets of this node refuse them.
         before = dropped(n1, "not-from-here")
         unicast = [f"{address}:{cloud_of(n1, 'green')['unicastPort']}" for address in (gateway, n1.ip4)]
         os.kill(n1.agent.process.pid, signal.SIGSTOP)
@@ -306,7 +307,7 @@ def check_no_pod_joins_from_within(shape):
         wait_for(lambda: dropped(n1, "not-from-here") == before + len(unicast), 10, "what came to the unicast port is counted")
         assert STRANGER not in [entry["mac"] for entry in n1.agent.fdb()]
 
-        # The same datagrams from a host on the uplink's LAN are those of a member.
+        # The same datagrams from a host on the uplink's LAN are a member's.
         def from_lan():
             lan.run("/usr/bin/python3", "-c", JOIN, GREEN_VNI, other.ip4, unicast[1])
             wait_for(lambda: STRANGER in [entry["mac"] for entry in n1.agent.fdb()], 10, "it is learned")
@@ -318,7 +319,7 @@ def silence(lines):
 
 
 def test_no_pod_joins_from_within():
-    """a process without privilege in a pod of one cloud is no member of another, on its node or another one"""
+    """a process without privileges in a pod of one cloud is no member of another, on its node or another one"""
     for shape in SHAPES:
         check_no_pod_joins_from_within(shape)
 
@@ -365,10 +366,10 @@ def check_pods(shape):
                 assert after - before == len(frames), (row, before, after)
             else:
                 assert found == [frames, frames], (row, found)
-        # To the one that it is for, and to no other cloud: the station is unknown in this one.
+        # Arrives at its destination and in no other cloud: the station is unknown in this one.
         for row, frames in hostile_frames(scene, scene.other.mac("eth0")).items():
             arrived(frames)
-        # The checks see what arrives: without port security each of these does.
+        # Without port security each of these frames arrives, so the checks can fail.
         scene.n1.agent.reload({"clouds": [{**CLOUDS[0], "portSecurity": False}, CLOUDS[1]]})
         wait_for(lambda: not any(port.get("guarded") for port in scene.n1.agent.ports()
                                  if port.get("attachment", {}).get("containerId") == scene.attacker.container), 10, "not guarded")
@@ -379,7 +380,7 @@ def check_pods(shape):
 
 
 def test_pods_against_pods():
-    """each kind of frame that port security knows, to pods here and elsewhere, and to another cloud"""
+    """each kind of frame that port security checks, to pods here and elsewhere, and to another cloud"""
     for shape in SHAPES:
         check_pods(shape)
 
@@ -387,7 +388,7 @@ def test_pods_against_pods():
 # ---- A host on the LAN ----
 
 def test_a_host_on_the_lan():
-    """what a plain cloud promises against a host on its LAN, and what it does not"""
+    """the guarantees of a plain cloud against a host on its LAN, and their limits"""
     with Lab("walls") as lab:
         scene = Scene(lab, "primary")
         scene.all_reach_each_other()
@@ -395,9 +396,9 @@ def test_a_host_on_the_lan():
         host = lab.node("n3")
         host.plug(lab.lan(1), "eth1")
         n1.plug(lab.lan(1), "eth1")
-        # A device of a kind that pods do not have: the packet filter leaves it to the socket.
+        # A kind of device that pods do not have: the packet filter leaves it to the socket.
         n1.ip("link", "add", "lan1", "link", "eth1", "type", "macvlan", "mode", "bridge")
-        n1.sysctl("net/ipv4/conf/eth1/arp_ignore", 1)  # eth1 is no such device
+        n1.sysctl("net/ipv4/conf/eth1/arp_ignore", 1)  # eth1 is not such a device
         elsewhere = "192.0.2.120"
         n1.address("lan1", f"{elsewhere}/32")
         host.ip("route", "add", elsewhere, "dev", "eth1")
@@ -423,7 +424,7 @@ def test_a_host_on_the_lan():
             datagrams(VNI, f"{n1.ip4}:{port}")
             wait_for(learned, 10, "a host on the LAN is a member")
         assert seen_in(near, STRANGER, joins), "whatever it says of itself"
-        # Its leave, from another port than the one that it sent from, forgets nobody.
+        # A leave from another port than its own forgets no other station.
         leave = struct.pack("!BBHI", 8, 0, 0, VNI << 8).hex()
         host.run("/usr/bin/python3", "-c", "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
                  "s.sendto(bytes.fromhex(sys.argv[1]), (sys.argv[2], int(sys.argv[3])))", leave, n1.ip4, port)
@@ -438,7 +439,7 @@ def test_a_host_on_the_lan():
 # ---- The document ----
 
 def test_the_document_has_the_same_tables():
-    """docs/OPERATIONS.md, "What a pod may do": no row more, none less"""
+    """docs/OPERATIONS.md, "What a pod may do", has exactly these rows"""
     with open(source("docs/OPERATIONS.md"), encoding="utf-8") as f:
         section = re.search(r"^## What a pod may do$(.*?)^## ", f.read(), re.M | re.S).group(1)
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", section, re.M))

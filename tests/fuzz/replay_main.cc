@@ -1,5 +1,5 @@
-// Runs LLVMFuzzerTestOneInput over each file named on the command line or in a folder named there, and over every prefix of
-// it: a truncated input must be as harmless as a whole one.
+// Runs LLVMFuzzerTestOneInput over each named file, or each file of a named folder, and over every
+// prefix of it: a truncated input must be as harmless as a whole one.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +22,7 @@ bool Replay(const std::filesystem::path& path) {
   const std::vector<uint8_t> bytes{std::istreambuf_iterator<char>(file), {}};
   const size_t step = bytes.size() / 512 + 1;
   for (size_t n = 0; n < bytes.size(); n += step) {
-    // A buffer of its own size, so that the address sanitizer sees a read past the end.
+    // A buffer of the exact size, so that the address sanitizer detects a read beyond the end.
     const std::vector<uint8_t> prefix(bytes.begin(), bytes.begin() + n);
     LLVMFuzzerTestOneInput(prefix.data(), prefix.size());
   }

@@ -1,9 +1,9 @@
-"""Writes tests/golden/previous.json: what the plugin and the agent of a version say to each other, and what its agent
-leaves in its run-dir. To be run with the programs of the version that is about to be the previous one:
+"""Writes tests/golden/previous.json: the messages between the plugin and the agent of a version, and the files that its agent
+leaves in its run-dir. To be run with the programs of the version that is about to become the previous one:
 
-    tests/py.sh tests/golden/record.py FOLDER NAME
+  tests/py.sh tests/golden/record.py FOLDER NAME
 
-FOLDER holds vxvde, vxvde-agent and vxvdectl; NAME says to people which they are."""
+FOLDER contains vxvde, vxvde-agent and vxvdectl; NAME identifies the version for readers."""
 
 import glob
 import json

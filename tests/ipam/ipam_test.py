@@ -1,4 +1,4 @@
-"""Addresses of the agents' own: found on the cloud, kept, given back, and what happens when it goes wrong."""
+"""Addresses that agents assign: found on the cloud, kept, released, and handled correctly after failures."""
 
 import concurrent.futures
 import ipaddress
@@ -34,7 +34,7 @@ def refused(network, pod, code, *words, **kwargs):
 
 
 def test_two_nodes_and_a_member():
-    """dual stack, no server: pods of two nodes and a vdens reach each other; usable at once; DEL gives back"""
+    """dual stack, no server: pods of two nodes and a vdens reach each other; usable at once; DEL releases the address"""
     with Lab("ipam") as lab:
         cloud = Cloud(lab, [V4, V6])
         n1, n2 = cloud.join("n1"), cloud.join("n2")
@@ -63,7 +63,8 @@ def test_two_nodes_and_a_member():
 
 
 def test_everywhere_at_once():
-    """4 nodes start pods at once where members have addresses of the range; no address twice, by who answers for it"""
+    """4 nodes start pods at once where members have addresses of the range; no address twice, according to the answers on the
+    wire"""
     with Lab("ipam") as lab:
         subnet = "198.51.100.0/26"  # 62 for 24 pods and 5 members
         cloud = Cloud(lab, [subnet])
@@ -79,7 +80,7 @@ def test_everywhere_at_once():
 
 
 def test_spare_and_kept():
-    """with spare addresses no time is lost; the pod of a StatefulSet that comes back has its address again"""
+    """with spare addresses an ADD does not wait; a returning pod of a StatefulSet gets its address again"""
     with Lab("ipam") as lab:
         cloud = Cloud(lab, [V4])
         n1 = cloud.join("n1")
@@ -101,7 +102,7 @@ def test_spare_and_kept():
 
 
 def test_certain_addresses():
-    """an address that is asked for is had, or refused with the MAC and the place of its holder (A7)"""
+    """a requested address is granted, or refused with the MAC and the location of its holder (A7)"""
     with Lab("ipam") as lab:
         cloud = Cloud(lab, [V4, V6])
         n1, n2 = cloud.join("n1"), cloud.join("n2")
@@ -118,7 +119,7 @@ def test_certain_addresses():
                 args="IP=198.51.100.77/24")
         refused(n1.net_blue, other, 7, "203.0.113.1", V4, args="IP=203.0.113.1")
         refused(n1.net_blue, other, 7, "198.51.100.255", args="IP=198.51.100.255")
-        # Whoever brings it: it is asked for on the cloud before it is used.
+        # Whatever its source, an address is probed for on the cloud before it is used.
         brought = cloud.network(n1, ipam={})
         refused(brought, other, 102, member.mac_address, capability_args={"ips": ["198.51.100.9/24"]})
         other.add(brought, capability_args={"ips": ["198.51.100.78/25", "203.0.113.1/24"]})
@@ -130,14 +131,14 @@ def test_certain_addresses():
 
 
 def test_dhcp_is_heard():
-    """an address that a DHCP server has given is known as taken before its holder says a word"""
+    """an address that a DHCP server has assigned counts as taken before its holder sends a frame"""
     with Lab("ipam") as lab:
         cloud = Cloud(lab, ["198.51.100.0/28"])
         n1, n2 = cloud.join("n1"), lab.node("n2")
         pod = n1.pod("pod")
         pod.add(n1.net_blue)
         wanted = next(a for a in ("198.51.100.2", "198.51.100.3") if a != pod.ip4)
-        # Outside the subnet, so that it is not heard of itself.
+        # Outside the subnet, so that its own address is not detected.
         server, client = cloud.member(n2, "server", "198.51.100.200/24"), n2.vdens("client", VNL)
         client.ip("link", "set", client.ifname, "up")
 
@@ -152,14 +153,14 @@ def test_dhcp_is_heard():
         with open(leases, "wb"):
             pass
         server.start("udhcpd", "busybox", "udhcpd", "-f", config)
-        # It takes the lease and does not use it: nothing but the server speaks of it.
+        # The client takes the lease and does not use it: only the server's message mentions the address.
         got = client.run("busybox", "udhcpc", "-i", client.ifname, "-f", "-q", "-n", "-B", "-s", "/bin/true", timeout=30)
         assert wanted in got.stdout + got.stderr, got
         wait_for(lambda: int(others()) == int(before) + 1, 5, "the lease is heard of")
 
 
 def test_brought_addresses_are_occupied():
-    """what pods have by another IPAM plugin is shown, answered for and never given out"""
+    """addresses that pods got from another IPAM plugin are shown, answered for and never assigned"""
     with Lab("ipam") as lab:
         subnet = "198.51.100.0/30"  # 2
         cloud = Cloud(lab, [subnet])
@@ -172,13 +173,13 @@ def test_brought_addresses_are_occupied():
         here.add(n1.net_blue)
         assert here.ip4 == "198.51.100.2"
         refused(n2.net_blue, there, 104, subnet)
-        # Also when its kernel is as good as dead.
+        # The same if its kernel no longer responds.
         brought.ip("link", "set", "eth0", "arp", "off")
         refused(n2.net_blue, there, 102, brought.mac("eth0"), args="IP=198.51.100.1")
 
 
 def test_exhaustion():
-    """no address left: code 104 with figures, STATUS 50, nothing left behind; then one is given back"""
+    """no address left: code 104 with figures, STATUS 50, nothing left behind; then one is released"""
     with Lab("ipam") as lab:
         subnet = "198.51.100.0/29"  # 6
         cloud = Cloud(lab, [subnet])
@@ -198,10 +199,11 @@ def test_exhaustion():
 
 
 def test_partition():
-    """two halves that are cut off give out the same; when they meet, both sides report each duplicate with its place"""
+    """two halves of a cloud assign the same address while cut off; when they meet, both report each duplicate with its
+    location"""
     for policy in ("report", "defend"):
         with Lab("ipam") as lab:
-            # Too small for spare ones: pods of the same names then choose the same.
+            # Too small for spare addresses: pods of the same names then choose the same ones.
             cloud = Cloud(lab, ["198.51.100.0/28", "2001:db8:42::/124"], conflicts=policy)
             n1, n2 = cloud.join("n1"), cloud.join("n2")
             pods = {node: [node.pod(f"p{i}") for i in range(4)] for node in (n1, n2)}
@@ -216,8 +218,8 @@ def test_partition():
 
             cut("on")
             wait_for(lambda: not before[n1].ping(before[n2].ip4, wait=1), 10, "the halves are apart")
-            # Time itself: who was silent for less than 4 s (kAgentSilent) was not away, for the agents. They show
-            # nobody since when they have not heard of each other, so there is nothing to wait for.
+            # A fixed time: agents treat a silence of less than 4 s (kAgentSilent) as presence. They do not show since
+            # when they have not heard each other, so there is no condition to wait for.
             time.sleep(5)
             for node in (n1, n2):
                 add_all(pods[node], args=lambda pod: f"K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod.name};"
@@ -247,7 +249,7 @@ def test_partition():
 
 
 def test_the_agent_may_die_at_any_time():
-    """kill -9 between and in the middle of ADDs: no lease lost, none leaked"""
+    """kill -9 between and in the middle of ADDs: no lease is lost, and none leaks"""
     with Lab("ipam") as lab:
         cloud = Cloud(lab, [V4, V6])
         n1, n2 = cloud.join("n1"), cloud.join("n2")
@@ -265,7 +267,7 @@ def test_the_agent_may_die_at_any_time():
         for number, pod in enumerate(pods):
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
                 adding = pool.submit(pod.add, n1.net_blue)
-                # Not in wait of anything: each ADD is to be cut off at another moment, wherever that is.
+                # A fixed time and no condition: each ADD is to be interrupted at another moment, whichever it is.
                 time.sleep(0.006 * number)
                 n1.agent.stop(signal.SIGKILL)
                 n1.agent.start()
@@ -276,7 +278,7 @@ def test_the_agent_may_die_at_any_time():
         living = [pod for pod in (settled, *pods) if "eth0" in pod.links()]
         expected = {a.split("/")[0] for pod in living for a in pod.addresses("eth0")}
         assert leased(n1).keys() == expected and len(lease_files(n1)) == len(living), (leased(n1), expected)
-        # A DEL while the agent is down gives the lease back when it starts.
+        # A DEL while the agent is down releases the lease when the agent starts.
         n1.agent.stop(signal.SIGKILL)
         delete_all(living)
         n1.agent.start()
@@ -284,7 +286,7 @@ def test_the_agent_may_die_at_any_time():
 
 
 def test_a_member_that_does_not_ask():
-    """an address taken by hand while a pod has it is seen at its first broadcast"""
+    """an address set by hand that a pod has is detected at its first broadcast"""
     with Lab("ipam") as lab:
         cloud = Cloud(lab, [V4])
         n1, n2 = cloud.join("n1"), cloud.join("n2")
@@ -292,7 +294,7 @@ def test_a_member_that_does_not_ask():
         pod.add(n1.net_blue)
         member = n2.vdens("m", VNL)
         member.address(member.ifname, f"{pod.ip4}/24")
-        scan(member, pod.ip4, "198.51.100.8/29")  # asks as the one that it is not
+        scan(member, pod.ip4, "198.51.100.8/29")  # sends as another host
         conflict = wait_for(lambda: ipam(n1).get("conflicts"), 10, "a conflict")[0]
         assert conflict["address"] == pod.ip4 and conflict["otherMac"] == member.mac(member.ifname), conflict
         assert conflict["otherWhere"].startswith(f"peer {n2.ip4}:"), conflict

@@ -1,4 +1,4 @@
-"""A cloud whose agents give out the addresses, on several nodes, and how to find out who has which."""
+"""A cloud whose agents assign the addresses, on several nodes, and ways to find the owner of each address."""
 
 import concurrent.futures
 import ipaddress
@@ -13,7 +13,7 @@ VNL = "vxvde://239.1.2.3/vni=42"
 
 
 class Cloud:
-    """`subnets` of the cloud "blue", in the configuration of every node that join() is given."""
+    """The `subnets` of the cloud "blue", in the configuration of every node that is passed to join()."""
 
     def __init__(self, lab, subnets, **cloud):
         self.lab, self.subnets = lab, subnets
@@ -31,7 +31,7 @@ class Cloud:
             {"type": "vxvde", "cloud": "blue", "capabilities": {"ips": True}, **section}]})
 
     def member(self, node, name, *addresses):
-        """A real member, its addresses set by hand: nobody is asked, as people do."""
+        """A real member whose addresses are set by hand, without a probe."""
         member = node.vdens(name, VNL)
         member.address(member.ifname, *addresses)
         member.ip4, member.ip6 = (*(a.split("/")[0] for a in addresses), None)[:2]
@@ -40,7 +40,7 @@ class Cloud:
 
 
 def add_all(pods, args=lambda pod: "", workers=None):
-    """ADD for all `pods` at once, each on its node's net_blue; seconds that each took, and results."""
+    """ADD for all `pods` at once, each on its node's net_blue; returns the seconds of each, and the results."""
     def one(pod):
         start = time.monotonic()
         result = pod.add(pod.node.net_blue, args=args(pod))
@@ -56,13 +56,13 @@ def delete_all(pods):
 
 
 def scan(member, own, subnet):
-    """{address: [MACs that answer for it]}, asked from `member`, whose address is `own`."""
+    """{address: [MACs that answer for it]}, as seen by `member`, whose address is `own`."""
     done = member.run("/usr/bin/python3", source("tests/lib/arp_scan.py"), member.ifname, own, subnet, timeout=60)
     return json.loads(done.stdout)
 
 
 def expect_no_duplicates(member, subnet, pods, members=()):
-    """By what the kernels of pods and members say they have, and by who answers on the wire."""
+    """The owners according to the kernels of pods and members, and according to the answers on the wire."""
     has = {}
     for pod in pods:
         for text in pod.addresses("eth0"):
@@ -86,7 +86,7 @@ def ipam(node):
 
 
 def leased(node):
-    """{address: owner} of what the node's agent says it gave out."""
+    """{address: owner} of the addresses that the node's agent has assigned."""
     return {one["address"]: one["owner"] for one in ipam(node).get("addresses", []) if one["use"] == "LEASED"}
 
 

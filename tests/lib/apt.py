@@ -1,9 +1,9 @@
-"""Packages and sources of other Debian suites than the machine's, from the machine's own mirror; nothing is installed."""
+"""Packages and sources of other Debian suites, from the machine's own mirror; nothing is installed."""
 
 from tests.lib.process import run
 
-# $1: a folder for lists and what is fetched, $2: a line of sources.list, rest: of apt-get. Lists and sources of their own:
-# the machine's stay as they are.
+# $1: a folder for lists and downloads, $2: a line of sources.list, rest: arguments of apt-get. Lists and sources are
+# separate from those of the machine.
 APT = """
 mkdir -p "$1/lists/partial"; cd "$1"; echo "$2" > sources.list; shift 2
 apt() {
@@ -16,13 +16,13 @@ apt "$@"
 
 
 def fetch(folder, kind, suite, *args):
-    """`apt-get ARGS` in `folder`, of nothing but that suite; `kind` is "deb" or "deb-src"."""
+    """Runs `apt-get ARGS` in `folder` for that suite only; `kind` is "deb" or "deb-src"."""
     mirror = run(["sh", "-c", "cat /etc/apt/sources.list.d/*.sources | awk '/^URIs:/ {print $2; exit}'"]).stdout.strip()
     run(["sh", "-ec", APT, "apt", folder, f"{kind} {mirror} {suite} main", *args], timeout=600)
 
 
 def unpack(folder, suite, *packages):
-    """The files of `packages` below FOLDER/root."""
+    """Unpacks the files of `packages` below FOLDER/root."""
     fetch(folder, "deb", suite, "download", *packages)
     for package in packages:
         run(["sh", "-ec", 'cd "$1"; dpkg-deb -x "$2"_*.deb root; rm "$2"_*.deb', "unpack", folder, package], timeout=300)

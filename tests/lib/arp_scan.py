@@ -1,5 +1,5 @@
-"""Who answers for which IPv4 address: `arp_scan.py IFNAME OWN_ADDRESS SUBNET` asks for each and prints JSON,
-{address: [MAC, ...]}. By a packet socket, so that nothing but the wire is believed; two MACs are a duplicate."""
+"""The MACs that answer for each IPv4 address: `arp_scan.py IFNAME OWN_ADDRESS SUBNET` asks for each address and prints JSON,
+{address: [MAC, ...]}. It uses a packet socket, so that only the wire counts; two MACs are a duplicate."""
 
 import collections
 import ipaddress

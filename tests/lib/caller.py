@@ -1,4 +1,4 @@
-"""A CNI plugin called over and over, and timed: by posix_spawn, which costs the same however large the caller is."""
+"""A CNI plugin, called repeatedly and timed: by posix_spawn, whose cost does not depend on the size of the caller."""
 
 import ctypes
 import json
@@ -9,7 +9,7 @@ from tests.lib.lab import CNI_PLUGINS
 
 
 def enter(path):
-    """This process, and so all plugins that it starts, in that network namespace."""
+    """Moves this process, and so all plugins that it starts, into that network namespace."""
     netns = os.open(path, os.O_RDONLY)
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.setns(netns, 0) == 0, os.strerror(ctypes.get_errno())
@@ -17,7 +17,7 @@ def enter(path):
 
 
 class Caller:
-    """Runs one plugin: the configuration is a file, and what it says goes to one. `name`: of the files."""
+    """Runs one plugin: the configuration is read from a file, and the output written to one. `name` names the files."""
 
     def __init__(self, lab, plugin, config, name=None):
         self.plugin = plugin

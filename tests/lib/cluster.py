@@ -1,4 +1,4 @@
-"""A Kubernetes cluster from zero on this computer: a control plane, and nodes that are machines of a lab.
+"""A Kubernetes cluster from scratch on this computer: a control plane, and nodes that are machines of a lab.
 
     with Lab("kubernetes") as lab:
         cluster = Cluster(lab, binaries, root, images=["image.tar"])
@@ -6,7 +6,7 @@
         cluster.kubectl("get", "nodes")
 
 `binaries` is a folder with kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet and kubectl;
-`root` a Debian root made by make_root(). RBAC is on. Nodes come without a network: that is what is being tested."""
+`root` is a Debian root made by make_root(). RBAC is on. Nodes have no network at first: that is the subject of the test."""
 
 import json
 import os
@@ -18,10 +18,10 @@ from tests.lib.process import run, wait_for
 PACKAGES = ["ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "curl", "ebtables",
             "etcd-server", "ethtool", "iproute2", "iptables", "iputils-ping", "kmod", "mount", "nftables", "procps", "runc", "socat"]
 SERVICES, PODS = "10.96.0.0/16", "10.244.0.0/16"
-BUSYBOX = "localhost/busybox:1"  # also what holds a pod's namespaces
+BUSYBOX = "localhost/busybox:1"  # also the program that holds a pod's namespaces
 
-# As the init system or kubelet does it for real ones. It is needed: Kubernetes 1.20 as Debian 12's Go builds it has an
-# API server that now and then dies of its JSON library (reflect2 1.0.1 knows no Go 1.18).
+# Restarts it, as an init system or kubelet does. This is necessary: the API server of Kubernetes 1.20, built with
+# Debian 12's Go, occasionally crashes in its JSON library (reflect2 1.0.1 does not know Go 1.18).
 RESTARTED = ("sh", "-c", 'while :; do "$0" "$@"; echo "ended with $?: started again"; sleep 1; done')
 UNREACHABLE = ("The connection to the server", "dial tcp", ": EOF", "http2: ", "TLS handshake")
 
@@ -39,7 +39,7 @@ version = 2
 
 
 def make_root(folder):
-    """A Debian bookworm with containerd, etcd and what kubelet and kube-proxy call; about a minute."""
+    """A Debian bookworm with containerd, etcd and the programs that kubelet and kube-proxy call; about a minute."""
     sources = next(path for path in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
                    if os.path.exists(path))
     run(["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(PACKAGES)}",
@@ -75,7 +75,7 @@ class Cluster:
         return path
 
     def _make_keys(self):
-        """One certificate, its own authority; one token that may all; what service accounts are signed with."""
+        """One certificate that is its own authority, one token with all rights, and the key for service accounts."""
         self._key, self._cert, self._signer = (self.lab.file(f"pki/{name}") for name in ("key", "cert", "signer"))
         os.makedirs(self.lab.file("pki"))
         names = f"IP:{self.control.ip4},IP:{SERVICES.split('/', maxsplit=1)[0][:-1]}1,DNS:kubernetes.default.svc"
@@ -138,8 +138,8 @@ class Cluster:
         return machine
 
     def start_services(self, machine):
-        """What an init system starts at boot."""
-        # Nobody answers there; but without a default route no address of a Service gets as far as kube-proxy's rules.
+        """The services that an init system starts at boot."""
+        # No host answers there, but without a default route packets to a Service never reach kube-proxy's rules.
         machine.node.ip("route", "add", "default", "via", "192.0.2.62", "onlink", "dev", "eth0")
         machine.node.sysctl("net/ipv4/ip_forward", 1)
         machine.start("containerd", "containerd")
@@ -157,7 +157,7 @@ class Cluster:
     # What one asks of it.
 
     def kubectl(self, *args, check=True, timeout=60, patient=True, **kwargs):
-        """`patient`: an API server that is not there is waited for, up to 30 s."""
+        """`patient`: waits up to 30 s for an API server that does not answer."""
         def once():
             done = self.control.run(self._program("kubectl"), f"--kubeconfig={self.config}", *args, check=False,
                                     timeout=timeout, **kwargs)
@@ -175,7 +175,7 @@ class Cluster:
         return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
 
     def ready(self, name):
-        """Is the node?"""
+        """Whether the node is ready."""
         done = self.kubectl("get", "node", name, "-o", "json", check=False)
         conditions = json.loads(done.stdout)["status"].get("conditions", []) if done.returncode == 0 else []
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
@@ -188,7 +188,7 @@ class Cluster:
         return self.get("pod", pod)
 
     def sh(self, pod, command, check=True):
-        """`sh -c` in the pod; what it printed, or None when it failed."""
+        """Runs `sh -c` in the pod; returns its output, or None if it failed."""
         done = self.kubectl("exec", pod, "--", "sh", "-c", command, check=False)
         assert done.returncode == 0 or not check, f"in pod {pod}: {command}: {done.stdout}{done.stderr}"
         return done.stdout if done.returncode == 0 else None

@@ -7,7 +7,7 @@ from tests.lib.process import run
 
 
 class CniError(AssertionError):
-    """A plugin failed. `code`, `msg`, `details` as in its JSON; `stderr` for people."""
+    """A plugin failed. `code`, `msg`, `details` as in its JSON; `stderr` for readers."""
 
     def __init__(self, command, plugin, done):
         self.stderr = done.stderr
@@ -47,7 +47,7 @@ class Network:
         raise AssertionError(f"no plugin {plugin_type} in {self.plugin_dirs}")
 
     def configs(self, capability_args=None, previous=None):
-        """One configuration a plugin: name, cniVersion and runtimeConfig put in."""
+        """The configuration of each plugin, with name, cniVersion and runtimeConfig inserted."""
         for section in self.conflist["plugins"]:
             config = {**section, "name": self.conflist["name"], "cniVersion": self.conflist["cniVersion"]}
             wanted = {key: value for key, value in (capability_args or {}).items()
@@ -77,7 +77,7 @@ class Network:
         return previous
 
     def delete(self, pod, ifname="eth0", netns=None, args="", capability_args=None):
-        """`netns`: another namespace path than the pod's; "" when the runtime has forgotten it."""
+        """`netns`: another namespace path than the pod's; "" if the runtime has forgotten it."""
         previous = self.results.pop((pod.container, ifname), None)
         env = self.environment(pod.container, pod.path if netns is None else netns, ifname, args)
         if not env["CNI_NETNS"]:

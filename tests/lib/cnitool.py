@@ -1,4 +1,4 @@
-"""cnitool, the caller of libcni's own authors, built from Debian's source packages with Debian's Go.
+"""cnitool, the caller by the authors of libcni, built from Debian's source packages with Debian's Go.
 
     Cnitool(node, "1.1.2").call("add", network, pod)"""
 
@@ -15,7 +15,7 @@ SUITES = {"1.1.2": "bookworm", "1.3.0": "sid"}
 
 
 def make(version):
-    """Path of cnitool; fetched and built when it is not there, about a minute."""
+    """Path of cnitool; fetched and built if it is missing, about a minute."""
     program = f"{FOLDER}/cnitool-{version}"
     if os.path.exists(program):
         return program
@@ -34,7 +34,7 @@ def make(version):
 
 
 class Cnitool:
-    """In a mount namespace where libcni's cache, /var/lib/cni, is the node's own."""
+    """In a mount namespace in which libcni's cache, /var/lib/cni, belongs to the node."""
 
     def __init__(self, node, version):
         self.node = node
@@ -55,7 +55,7 @@ class Cnitool:
                    check=False, env=env)
 
     def call(self, verb, network, pod, ifname="eth0", capabilities=None, args=""):
-        """The CompletedProcess; the container's id is one that cnitool makes of the namespace's path."""
+        """The CompletedProcess; cnitool derives the container's id from the namespace's path."""
         env = {"CNI_PATH": ":".join(network.plugin_dirs), "NETCONFPATH": self._net_dir, "CNI_IFNAME": ifname,
                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         if capabilities:
@@ -65,7 +65,7 @@ class Cnitool:
         return self._run(self._program, verb, network.conflist["name"], pod.path, env=env)
 
     def succeeds(self, verb, network, pod, **kwargs):
-        """What it printed."""
+        """Its output."""
         done = self.call(verb, network, pod, **kwargs)
         assert done.returncode == 0, f"{verb}: {done.stdout}{done.stderr}"
         return done.stdout

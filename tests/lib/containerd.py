@@ -1,4 +1,4 @@
-"""containerd in a node of a lab, spoken to as kubelet does: by the CRI on its socket.
+"""containerd in a node of a lab, called as kubelet calls it: by the CRI on its socket.
 
     with Containerd(node) as runtime:
         runtime.configure(conflist)
@@ -8,7 +8,7 @@
         pod.remove()
 
 It runs in a box: mount, pid, uts and ipc namespaces of its own on the machine's files, with the node's network and
-tmpfs wherever it writes. Ending the box ends all that it started, and nothing of it stays."""
+tmpfs wherever it writes. Ending the box ends all processes in it, and removes all their files."""
 
 import functools
 import glob
@@ -32,7 +32,7 @@ from tests.lib.process import run, wait_for
 IMAGE = "localhost/busybox:latest"
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"  # in the box; containerd's and ctr's own defaults
 
-# $1: the box's folder. The machine's /run may hold a containerd of its own: its sockets are hidden, too.
+# $1: the box's folder. The machine's /run may belong to another containerd: its sockets are hidden, too.
 BOX = """
 mount -t proc proc /proc
 for d in /run /opt /etc/cni /var/lib/cni /var/lib/containerd; do mkdir -p "$d"; mount -t tmpfs tmpfs "$d"; done
@@ -42,7 +42,7 @@ echo boxed
 exec sleep 100000
 """
 
-# Without CAP_SYS_RESOURCE nothing may be made less likely to be killed than it is.
+# Without CAP_SYS_RESOURCE no process may lower its OOM score.
 CONFIG = """
 version = 2
 root = "/var/lib/containerd"
@@ -60,7 +60,7 @@ state = "/run/containerd"
     conf_dir = "{conf_dir}"
 """
 
-# Stands for the plugin: writes down the call, then becomes it.
+# Replaces the plugin: records the call, then executes the plugin.
 RECORDER = """#!/bin/sh
 call=$(mktemp {dir}/calls/XXXXXX)
 cat > "$call.stdin"
@@ -71,7 +71,7 @@ exec {plugin} < "$call.stdin"
 
 
 def make_image(path):
-    """An image of a static busybox alone, as `docker save` writes them; it sleeps, as a pause program does."""
+    """An image with only a static busybox, in the format of `docker save`; it sleeps, as a pause program does."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for folder in ("bin", "proc", "sys", "dev", "tmp", "etc"):
@@ -96,7 +96,7 @@ def make_image(path):
 
 
 def fetch_programs(suite):
-    """Folder of the containerd of another Debian suite, for Containerd(); fetched when it is not there."""
+    """The folder of the containerd of another Debian suite, for Containerd(); fetched if it is missing."""
     folder = f"/var/tmp/vxvde-containerd/{suite}"
     if not os.path.exists(f"{folder}/root/usr/bin/containerd"):
         unpack(folder, suite, "containerd")
@@ -131,7 +131,7 @@ class Cri:
         return ask
 
     def exec(self, container, *argv, timeout=20):
-        """(exit code, what it said)."""
+        """(exit code, output)."""
         request = self._message(self._service.methods_by_name["ExecSync"].input_type)
         response = self._message(self._service.methods_by_name["ExecSync"].output_type)
         call = self._channel.unary_unary(f"/{self._service.full_name}/ExecSync", request.SerializeToString,
@@ -141,7 +141,7 @@ class Cri:
 
 
 class Pod:
-    """A sandbox that runs; with exec(), a container in it."""
+    """A running sandbox; with exec(), a container in it."""
 
     def __init__(self, runtime, name, config):
         self.runtime, self.name, self.config = runtime, name, config
@@ -157,7 +157,7 @@ class Pod:
         return os.path.realpath(path)  # /var/run is a link
 
     def inside(self):
-        """Its network namespace, as others of the lab."""
+        """Its network namespace, in the form of the lab's other namespaces."""
         return Netns(self.runtime.node.lab, self.name, f"/proc/{self.runtime.init}/root{self.netns}")
 
     def ips(self):
@@ -206,7 +206,7 @@ class Containerd:
         self.box.says("boxed")
         with open(f"/proc/{self.box.pid}/task/{self.box.pid}/children", encoding="ascii") as f:
             self.init = f.read().split()[0]
-        # In the lab's folder, for us outside.
+        # In the lab's folder, where programs outside of the box can reach it.
         self.socket = os.path.join(self.dir, "containerd.sock")
         config = os.path.join(self.dir, "config.toml")
         with open(config, "w", encoding="utf-8") as f:
@@ -224,7 +224,7 @@ class Containerd:
         os.chmod(path, 0o755)
 
     def _enter(self, *argv):
-        # The mark is kept: by it the lab finds what was daemonized.
+        # The mark is kept: the lab finds daemonized processes by it.
         return ["nsenter", "-t", self.init, "-m", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i",
                 f"PATH={self._programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", f"{MARK}={self.node.lab.name}", *argv]
 
@@ -239,10 +239,9 @@ class Containerd:
         return self.run("containerd", "--version").stdout.split()[2]
 
     def configure(self, conflist):
-        """Makes it the only conflist, and waits until containerd has read it. `agent` and the lease folders are the
-        node's."""
+        """Makes it the only conflist, and waits until containerd has read it. `agent` and the lease folders are those of the node."""
         text = json.dumps(self.node.network(conflist).conflist)
-        # As people are told to: a temporary file in that folder, and a rename.
+        # As documented for users: a temporary file in that folder, and a rename.
         self.run("sh", "-ec", f"cat > {CONF_DIR}/.new; mv {CONF_DIR}/.new {CONF_DIR}/10-lab.conflist", input=text)
 
         def ready():
@@ -262,13 +261,13 @@ class Containerd:
         return self.cri.ListPodSandbox().get("items", [])
 
     def namespaces(self):
-        """Network namespaces of pods, living or left."""
+        """Network namespaces of pods, in use or left behind."""
         return self.run("ls", "/run/netns").stdout.split()
 
     def calls(self, command, **pod):
-        """How our plugin was called until now, in no order: [({variable: value}, configuration)].
+        """The calls of the plugin so far, in no particular order: [({variable: value}, configuration)].
 
-        `pod`: only of those with these CNI_ARGS, K8S_POD_NAME="web"."""
+        `pod`: only calls with these CNI_ARGS, K8S_POD_NAME="web"."""
         calls = []
         for path in glob.glob(os.path.join(self.dir, "calls", "*.done")):
             path = path[:-len(".done")]
@@ -284,7 +283,7 @@ class Containerd:
         return self
 
     def __exit__(self, *_):
-        """Ends the box with all that is in it, and removes the cgroups that the pods had."""
+        """Ends the box with all processes in it, and removes the cgroups of the pods."""
         self.box.kill()
 
         def gone():

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """count.py FILE...: reads Bazel's build events, prints "N passed, N failed"; exit 1 unless some passed and none failed.
 
-A test target counts once for each configuration that it ran in. One that could not be built has failed; one whose log
-says that it could not run here (lib/runner.py) has not passed: "N skipped" is said then, and which, and why."""
+A test target counts once for each configuration in which it ran. One that could not be built has failed. One whose log
+says that it could not run here (lib/runner.py) has not passed: it is counted as skipped, with its name and reason."""
 
 import collections
 import json
@@ -12,7 +12,7 @@ import urllib.parse
 
 
 def why_skipped(results):
-    """What the logs of a target's runs say of why nothing was tested; empty: something was."""
+    """The reasons in the logs of a target's runs for which nothing was tested; empty if something was."""
     reasons = set()
     for result in results:
         for output in result.get("testActionOutput", []):

@@ -1,21 +1,20 @@
-// fault_at HOW N [--from PATH] PROGRAM [ARG...]   runs PROGRAM, and lets its N-th step go wrong
-// fault_at HOW N --pid PID                        a program that runs; says "ready" when it begins
+// fault_at HOW N [--from PATH] PROGRAM [ARG...]   runs PROGRAM and makes its N-th step fail
+// fault_at HOW N --pid PID                        the same for a running program; prints "ready"
 //
 // HOW is one of
-//   kill   The program is killed (SIGKILL) as it enters step N. A step is a system call of which
-//          others can see the effect; dying at another one is the same as dying at the next step.
-//   error  Step N is not made, and fails with an errno that is plausible for it. A step is a system
-//          call that can fail; the table below says what is left out, and why.
-//   frame  As "error", of the calls that read and write frames alone, which "error" leaves out: a
-//          fault there is a lost frame, and nothing else is tried again.
+//   kill   The program is killed (SIGKILL) as it enters step N. A step is a system call with an
+//          effect that others can see; dying at another call is the same as dying at the next step.
+//   error  Step N is not executed, and fails with an errno that is plausible for it. A step is a
+//          system call that can fail; the table below lists the exceptions, with reasons.
+//   frame  The same as "error" for the calls that read and write frames, which "error" leaves out:
+//          a fault there is a lost frame, which no program sends again.
 //
-// Steps are counted in all threads of the program, not in programs that it executes; from the first
-// byte of main's own work: after execve(), or after the first open of PATH. N = 0 counts only.
+// Steps are counted in all threads of the program, but not in programs that it executes, from the
+// start of main's own work: after execve(), or after the first open of PATH. N = 0 counts only.
 //
-// The program keeps its process id and its exit status: what traces it is a child that it does not
-// know of. One line on standard error says at the end what was done to which call, or how many
-// steps there were. With --pid, that is when the program ends, the fault has happened, or SIGTERM
-// says that it was enough.
+// The program keeps its process id and its exit status: a child that it does not know traces it. At
+// the end one line on standard error reports the call and its fault, or the number of steps. With
+// --pid the end is the end of the program, the fault, or SIGTERM.
 
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -43,24 +42,24 @@
 
 namespace {
 
-// Never made to fail: `kNever`. One reason a group:
+// Calls that never fail here: `kNever`. Each group has one reason:
 constexpr int kNever = 0;
 
 struct Call {
   const char* name;
-  int error;        // kNever, or with what it fails
-  bool seen;        // others can see its effect: a step to be killed at
+  int error;        // kNever, or the errno with which it fails
+  bool seen;        // others can see its effect: a step at which the program can be killed
   int paths = 0;    // bit i: argument i is a path
   bool fd = false;  // argument 0 is a descriptor
 };
 
 const std::map<uint64_t, Call> kCalls = {
-    // Does not return, or returns to somewhere else.
+    // Does not return, or returns elsewhere.
     {SYS_exit, {"exit", kNever, true}},
     {SYS_exit_group, {"exit_group", kNever, true}},
     {SYS_rt_sigreturn, {"rt_sigreturn", kNever, false}},
     {SYS_restart_syscall, {"restart_syscall", kNever, false}},
-    // Cannot fail as libc calls them; libc ends the program if they do, or does not look.
+    // Cannot fail as libc calls them; libc aborts or ignores the failure.
     {SYS_futex, {"futex", kNever, false}},
     {SYS_sched_yield, {"sched_yield", kNever, false}},
     {SYS_set_robust_list, {"set_robust_list", kNever, false}},
@@ -82,17 +81,17 @@ const std::map<uint64_t, Call> kCalls = {
     {SYS_umask, {"umask", kNever, true}},
     {SYS_tgkill, {"tgkill", kNever, true}},
     {SYS_sched_getaffinity, {"sched_getaffinity", kNever, false}},
-    // Not made, it would be our leak: the kernel always closes (close(2)) and unmaps.
+    // Skipping the call would leak: the kernel always closes (close(2)) and unmaps.
     {SYS_close, {"close", kNever, true, 0, true}},
     {SYS_close_range, {"close_range", kNever, true}},
     {SYS_munmap, {"munmap", kNever, false}},
     {SYS_madvise, {"madvise", kNever, false}},
-    // The heap. No memory is an exception and the end of the program, which "kill" tests. A mmap of
-    // a descriptor is a step.
+    // The heap. Lack of memory is an exception and the end of the program, which "kill" tests. An
+    // mmap of a descriptor is a step.
     {SYS_brk, {"brk", kNever, false}},
     {SYS_mprotect, {"mprotect", kNever, false}},
     {SYS_mremap, {"mremap", kNever, false}},
-    // Waiting; only a signal ends it early, and then the program looks and waits again.
+    // Waiting: only a signal ends it early, after which the program checks and waits again.
     {SYS_epoll_wait, {"epoll_wait", kNever, true}},
     {SYS_epoll_pwait, {"epoll_pwait", kNever, true}},
     {SYS_poll, {"poll", EINTR, true}},
@@ -215,11 +214,10 @@ class Tracer {
   Tracer(How how, long wanted, std::string from, pid_t program)
       : how_(how), wanted_(wanted), from_(std::move(from)), program_(program) {}
 
-  // Before anything of it is counted: every thread is stopped once.
+  // Stops every thread once, before anything is counted.
   void Seize() {
     std::set<pid_t> threads;
-    // New threads of those that are seized are followed by themselves; of the others, the next look
-    // finds them.
+    // New threads of seized threads are seized automatically; the next iteration finds the others.
     for (bool more = true; more;) {
       more = false;
       for (const auto& entry :
@@ -228,7 +226,7 @@ class Tracer {
         if (threads.contains(thread)) continue;
         if (ptrace(PTRACE_SEIZE, thread, nullptr,
                    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC) < 0) {
-          if (errno == ESRCH || errno == EPERM) {  // it has ended; or is followed already
+          if (errno == ESRCH || errno == EPERM) {  // it has ended, or is seized already
             threads.insert(thread);
             continue;
           }
@@ -245,7 +243,7 @@ class Tracer {
   bool seized() const { return unstopped_.empty(); }
   void StartCounting() { counting_ = true; }
 
-  // One thing that happened to `thread`. Its end, or that of what this is for: true.
+  // Handles one event of `thread`. True: the thread, or the purpose of this process, has ended.
   bool Handle(pid_t thread, int status) {
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
       unstopped_.erase(thread);
@@ -279,7 +277,7 @@ class Tracer {
       if (thread != failing_) return false;
       SetResult(thread);
       Say(said_);
-      // The others are let go when this process ends.
+      // The others are released when this process ends.
       ptrace(PTRACE_DETACH, thread, nullptr, 0);
       return true;
     }
@@ -299,7 +297,7 @@ class Tracer {
     }
     user_regs_struct regs = {};
     if (ptrace(PTRACE_GETREGS, thread, nullptr, &regs) < 0) return false;
-    regs.orig_rax = ~0ULL;  // no call: the kernel makes none
+    regs.orig_rax = ~0ULL;  // no call: the kernel executes none
     if (ptrace(PTRACE_SETREGS, thread, nullptr, &regs) < 0) Fail("PTRACE_SETREGS");
     failing_ = thread;
     error_ = call.error;
@@ -336,7 +334,7 @@ class Tracer {
   // count.
   bool IsNewQuestion(const __ptrace_syscall_info& info) {
     const uint64_t command = info.entry.args[0];
-    uint32_t map = 0;  // in each of these commands the first thing that is said
+    uint32_t map = 0;  // the first field of each of these commands
     if (command != BPF_MAP_LOOKUP_ELEM && command != BPF_MAP_GET_NEXT_KEY) return true;
     return !Read(info.entry.args[1], &map, sizeof(map)) || ++asked_[{command, map}] <= 2;
   }
@@ -394,7 +392,7 @@ class Tracer {
     return text;
   }
 
-  // What is asked of the kernel by netlink: the message's type (linux/rtnetlink.h).
+  // A request by netlink: the type of its message (linux/rtnetlink.h).
   std::string Message(const __ptrace_syscall_info& info) const {
     if (info.entry.nr != SYS_sendmsg && info.entry.nr != SYS_sendto) return "";
     uint64_t data = info.entry.args[1];
@@ -446,7 +444,7 @@ class Tracer {
   std::string said_;
 };
 
-// Until it is over; `ready` is called when every thread is traced.
+// Runs until the end; calls `ready` once every thread is traced.
 template <typename Ready>
 void Trace(Tracer& tracer, const Ready& ready) {
   sigset_t set;
@@ -509,7 +507,7 @@ int main(int argc, char** argv) {
   const pid_t between = fork();
   if (between < 0) Fail("fork");
   if (between == 0) {
-    // Its parent goes, so that the program has no child that it does not know of.
+    // Its parent exits, so that the program does not have an unknown child.
     if (fork() != 0) std::_Exit(0);
     close(go[0]);
     Tracer tracer(how, wanted, from, program);

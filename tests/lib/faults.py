@@ -1,4 +1,5 @@
-"""One system call goes wrong (lib/fault_at.cc), and what must not come of it: a scene of pods to watch meanwhile."""
+"""One system call fails (lib/fault_at.cc), and the conditions that must hold nevertheless: a scene of pods to observe
+meanwhile."""
 
 import collections
 import fcntl
@@ -24,17 +25,17 @@ class Lost(AssertionError):
 
 
 class Echoes:
-    """`ping -i 0.01` in the background, which tells of echoes without an answer as soon as they are missed."""
+    """`ping -i 0.01` in the background, which reports missing answers at once."""
 
     def __init__(self, source, address):
         self.what = f"{source} -> {address}"
         self._pipe, theirs = os.pipe()
         os.set_blocking(self._pipe, False)
-        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 1 << 20)  # minutes of what it says
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 1 << 20)  # minutes of output
         self._process = source.start(f"echoes-{source.lab.next_id()}", "ping", "-n", "-i", "0.01", address, stdout=theirs)
         os.close(theirs)
         self._rest = b""
-        self._waiting = set()  # sent before the newest that was answered, and not answered
+        self._waiting = set()  # sent before the newest answered one, and not answered
         self.newest = self._wanted = 0
 
     def __del__(self):
@@ -60,12 +61,12 @@ class Echoes:
         self._waiting.discard(number)
 
     def look(self):
-        """Begins a look at what is lost by now."""
+        """Marks the current position for lost()."""
         self._read()
         self._wanted = self.newest + 3
 
     def lost(self):
-        """How many echoes had no answer until look(), since the one before."""
+        """The number of echoes before look() that had no answer, since the previous call."""
         def goes_on():
             self._read()
             return self.newest >= self._wanted
@@ -121,7 +122,7 @@ class Scene:
         self.agent.start()
 
     def let_go(self):
-        """What watches an agent from its start on does so no more; what it says."""
+        """Stops the program that has traced an agent since its start; returns its output."""
         def said():
             return next((line for line in self.agent.process.output().splitlines() if line.startswith("fault_at: ")), None)
         for pid in [pid for pid in self.lab.programs() if name_of(pid) == "fault_at"]:
@@ -132,18 +133,18 @@ class Scene:
         return wait_for(said, 10, "fault_at says what it did")
 
     def becomes_fast(self):
-        """Waits until the subject's port is the kernel's, if it is to be; without asking the agent, whose calls are counted."""
+        """Waits until the kernel serves the subject's port, if it is to; without querying the agent, whose calls are counted."""
         if self.mode == "tap" or DATAPATH == "user" or "eth0" not in self.subject.links():
             return
         index = self.subject.links()["eth0"]["link_index"]
         name = next(name for name, link in self.node.links().items() if link["ifindex"] == index)
         try:
             wait_for(lambda: "bpf" in self.node.run("tc", "filter", "show", "dev", name, "ingress").stdout, 4, "a program")
-        except Timeout:  # so the fault was to make one; the agent goes on with the port
+        except Timeout:  # the fault prevented it; the agent keeps the port
             pass
 
     def reload(self, config):
-        """Returns when the agent says that it has read `config`, or refused it; or has ended; or cannot say it."""
+        """Returns when the agent reports that it has read or refused `config`, has ended, or cannot report."""
         def said():
             return self.agent.process.output().count("configuration re")
         before = said()
@@ -154,8 +155,8 @@ class Scene:
             pass
 
     def gateway_comes(self):
-        """Waits until the node has its own port with an address in a cloud, unless a fault is in the way or the agent has
-        ended: what waits for the next one waits in queues."""
+        """Waits until the node has its own port with an address in a cloud, unless a fault prevents that or the agent has ended:
+        frames for the next agent wait in queues."""
         def there():
             ours = [name for name, link in self.node.links().items() if link.get("ifalias", "").startswith("vxvde-node:")]
             return any(self.node.addresses(name) for name in ours)
@@ -164,15 +165,15 @@ class Scene:
         except Timeout:
             pass
 
-    # ---- what must be so
+    # ---- conditions
 
     def footprint(self):
-        """All that the subject could leave."""
+        """Everything that the subject could leave behind."""
         pid = self.agent.process.pid
         rules = self.node.run("tc", "filter", "show", "dev", "eth0", "ingress").stdout
         ports = self.agent.ports()
-        # An agent has a port of its own where it gives out addresses, with another MAC each time. Of stations elsewhere,
-        # queriers come and go.
+        # An agent that assigns addresses has a port of its own, with a different MAC each time. Among stations
+        # elsewhere, queriers appear and disappear.
         own = {port["mac"] for port in ports if "attachment" not in port}
         footprint = self.node.footprint(self.subject)
         del footprint["agent"]["stationCount"]
@@ -188,7 +189,7 @@ class Scene:
         return [pid for pid in self.lab.programs() if name_of(pid) == "vxvde-holder"]
 
     def settled(self):
-        """The footprint, once three looks at it in turn are the same."""
+        """The footprint, once three successive readings agree."""
         self.lab.settle()
         looks = []
 
@@ -199,7 +200,7 @@ class Scene:
         return looks[-1]
 
     def is_closed(self):
-        """The agent has no descriptor of the subject's any more."""
+        """The agent has no more descriptor of the subject."""
         return descriptors(self.agent.process.pid) == self.before["descriptors"]
 
     def expect_before(self):
@@ -218,12 +219,12 @@ class Scene:
             raise Lost(f"echoes of others without an answer: {lost}")
 
     def expect_attached(self):
-        """The subject speaks with the pod of the other node."""
+        """The subject communicates with the pod of the other node."""
         self.subject.reaches(self.other.ip4, timeout=5)
 
 
 def error_of(done):
-    """The words of a failed CNI call, of which there must be some."""
+    """The message of a failed CNI call, which must not be empty."""
     try:
         error = json.loads(done.stdout)
         assert error["code"] and error["msg"], f"no word of what is wrong: {error}"
@@ -243,7 +244,7 @@ def name_of(pid):
 
 
 def waits(pid):
-    """What each thread of a process waits in: the kernel's function, and the system call with its arguments."""
+    """The place where each thread of a process waits: the kernel's function, and the system call with its arguments."""
     def read(path):
         try:
             with open(path, encoding="ascii") as f:
@@ -254,7 +255,7 @@ def waits(pid):
 
 
 def descriptors(pid):
-    """How many of each kind a process has open; without eventfds, as gRPC's threads come and go with theirs."""
+    """The number of open descriptors of a process by kind; without eventfds, whose number varies with gRPC's threads."""
     kinds = collections.Counter()
     for fd in glob.glob(f"/proc/{pid}/fd/*"):
         try:

@@ -1,6 +1,6 @@
-// foreign IFNAME HOOK ANSWER [PRIORITY]: a program of somebody else at an interface, until SIGTERM.
-// It drops ICMP over IPv4 and answers ANSWER (a number) to everything else; an XDP program answers
-// ANSWER to all.
+// foreign IFNAME HOOK ANSWER [PRIORITY]: attaches a program of other software to an interface until
+// SIGTERM. It drops ICMP over IPv4 and answers ANSWER (a number) to everything else; an XDP program
+// answers ANSWER to all.
 //
 // HOOK: clsact (with PRIORITY), tcx-first, tcx-last, xdp-native, xdp-generic.
 
@@ -48,7 +48,7 @@ std::vector<bpf_insn> Code(bool xdp, int answer) {
   };
   if (xdp) return {say(answer), exit};
   return {
-      Instruction(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),  // where BPF_ABS looks for the packet
+      Instruction(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),  // where BPF_ABS expects the packet
       Instruction(BPF_LD | BPF_ABS | BPF_H, 0, 0, 0, kEthertypeAt),
       Instruction(BPF_JMP | BPF_JNE | BPF_K, 0, 0, 4, ETH_P_IP),
       Instruction(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, kProtocolAt),
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
   const uint32_t mode = hook == "xdp-native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
   int error = 0;
   if (hook == "clsact") {
-    (void)bpf_tc_hook_create(&clsact);  // it may be there
+    (void)bpf_tc_hook_create(&clsact);  // it may exist already
     filter.prog_fd = program;
     error = bpf_tc_attach(&clsact, &filter);
   } else if (xdp) {

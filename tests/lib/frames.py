@@ -1,17 +1,17 @@
-"""Frames that a pod may or may not send, how they are sent, and where they are heard."""
+"""Frames that a pod may or may not send, and functions that send and receive them."""
 
 import ipaddress
 import struct
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
-# Sends frames through an interface, as they are.
+# Sends frames through an interface unchanged.
 SEND = """import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 s.bind((sys.argv[1], 0))
 for frame in sys.argv[2:]:
     s.send(bytes.fromhex(frame))"""
-# Says each frame that comes in, until one has the EtherType of the last.
+# Prints each received frame until one has the EtherType of the last.
 HEAR = """import socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 s.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: tags
@@ -51,7 +51,7 @@ def add_up(data):
 
 
 def ipv6(protocol, source, to, payload, upper=58, behind=b""):
-    """`payload` of protocol `upper` with its checksum, behind the extension headers `behind`."""
+    """`payload` of protocol `upper` with its checksum, after the extension headers `behind`."""
     pseudo = packed(source) + packed(to) + struct.pack("!II", len(payload), upper)
     at = 2 if upper == 58 else 6
     checksum = add_up(pseudo + payload + bytes(len(payload) % 2))
@@ -66,7 +66,7 @@ def advertisement(address, at):
 
 
 def attacks(attacker, victim, to, ifname="eth0"):
-    """What a pod may not send by its interface `ifname`, by drop reason; to the MAC `to`."""
+    """Frames that a pod may not send through its interface `ifname`, by drop reason; addressed to the MAC `to`."""
     own, lie = attacker.mac(ifname), victim.mac("eth0")
     na = advertisement(victim.ip6, own)
     router = bytes([134, 0, 0, 0, 64, 0, 7, 8]) + bytes(8) + b"\1\1" + mac(own)
@@ -119,8 +119,8 @@ def send(sender, ifname, frames):
 
 
 def heard(sender, listeners, frames, ifname="eth0"):
-    """Which of `frames` arrive at each of `listeners`, (namespace, interface), when `sender` sends them, and then one that
-    all must hear."""
+    """The subset of `frames` that arrives at each of `listeners`, (namespace, interface), when `sender` sends them followed by
+    a frame that all must receive."""
     ears = []
     for number, (listener, where) in enumerate(listeners):
         ears.append(listener.start(f"hear-{number}-{listener.lab.next_id()}", "/usr/bin/python3", "-c", HEAR, where))

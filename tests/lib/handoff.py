@@ -1,7 +1,7 @@
-"""The handoff socket, as bytes: a relay that writes down what plugin and agent say to each other, one side of such a record
-played again, and as much of protobuf's wire format as it takes to compare two messages.
+"""The handoff socket at the level of bytes: a relay that records the messages of plugin and agent, a replay of one side of
+such a record, and enough of protobuf's wire format to compare two messages.
 
-A record is a list of talks, one for each connection: [["plugin", HEX], ["agent", HEX], ...]."""
+A record is a list of conversations, one for each connection: [["plugin", HEX], ["agent", HEX], ...]."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ def varint(data, at):
 
 
 def fields(data):
-    """[(number, value)] of a message: integers, or bytes for text and messages. As attach.proto has no other kinds."""
+    """[(number, value)] of a message: integers, or bytes for text and messages. attach.proto has no other kinds."""
     found, at = [], 0
     while at < len(data):
         key, at = varint(data, at)
@@ -89,7 +89,7 @@ class Recorder(Listener):
         super().__init__(path)
 
     def take(self):
-        """What was said since the last time."""
+        """The messages since the last call."""
         talks, self.talks = self.talks, []
         return talks
 

@@ -1,17 +1,17 @@
-// A stranger on the LAN: datagrams that no member would send, as fast as they go. IPv4 only.
+// An attacker on the LAN: datagrams that no member would send, as fast as possible. IPv4 only.
 //
 //   hostile KIND MS GROUP GROUP_PORT VNI TARGET... [--mac MAC] [--source-port PORT] [--most COUNT]
 //           [--first STATION]
 //
-// Sends for MS milliseconds, or COUNT datagrams, in turns to the group and to each TARGET
-// (ADDRESS:PORT), and says how many were sent as JSON: {"sent": N}. Kinds:
+// Sends for MS milliseconds, or COUNT datagrams, alternately to the group and to each TARGET
+// (ADDRESS:PORT), and prints the number of sent datagrams as JSON: {"sent": N}. Kinds:
 //
-//   short bad-header wrong-vni short-frame group-source   one reason to be dropped each
+//   short bad-header wrong-vni short-frame group-source   each is dropped for one reason
 //   leave         the header alone
 //   sources       to `--mac`, each from a station of its own, with numbers from `--first` on
-//   arp nd igmp   to all, cut off in the middle
-//   conflict      to all, from `--mac`
-//   member        to all, from one station: nothing is wrong with it
+//   arp nd igmp   broadcasts or multicasts, truncated
+//   conflict      a broadcast from `--mac`
+//   member        a broadcast from one station: it is valid
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -108,9 +108,10 @@ Recipe Cook(const std::string& kind, uint32_t vni, const Mac& mac) {
   if (kind == "group-source") return {good, Frame(kAll, kGroupSource, 0x88b6, Bytes(46))};
   if (kind == "leave") return {good, {}};
   if (kind == "sources") return {good, Frame(mac, kStranger, 0x88b6, Bytes(46)), true};
-  // RFC 826: hardware, protocol, lengths, operation; then nothing.
+  // RFC 826: hardware, protocol, lengths and operation, without the rest.
   if (kind == "arp") return {good, Frame(kAll, kStranger, 0x0806, {0, 1, 8, 0, 6, 4, 0, 1, 2})};
-  if (kind == "nd") {  // a solicitation (RFC 4861, section 4.3) that is shorter than it says
+  if (kind ==
+      "nd") {  // a solicitation (RFC 4861, section 4.3) that is shorter than its length field
     Bytes ip(42);
     ip[0] = 0x60;
     ip[5] = 32;
@@ -119,7 +120,7 @@ Recipe Cook(const std::string& kind, uint32_t vni, const Mac& mac) {
     ip[40] = 135;
     return {good, Frame(kMulticast6, kStranger, 0x86dd, ip)};
   }
-  if (kind == "igmp") {  // a report (RFC 3376, section 4.2) of 65,535 groups, and none of them
+  if (kind == "igmp") {  // a report (RFC 3376, section 4.2) of 65,535 groups that contains none
     Bytes ip(32);
     ip[0] = 0x46;
     ip[3] = 32;

@@ -8,9 +8,8 @@
         member = n2.vdens("m", "vxvde://239.1.2.3").join(9)
         pod.reaches(member.ip4)
 
-Nothing touches the machine's own interfaces. Leaving the block ends every program and removes every
-namespace and file; when it is left by an exception, all logs are printed first.
-"""
+Nothing touches the machine's own interfaces. Leaving the block ends every program and removes every namespace and file;
+after an exception all logs are printed first."""
 
 import functools
 import glob
@@ -31,13 +30,13 @@ from tests.lib.process import Timeout, run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MARK = "VXVDE_LAB"
-# `datapath` of every agent whose test does not say otherwise.
+# `datapath` of every agent whose test does not set it.
 DATAPATH = os.environ.get("VXVDE_TEST_DATAPATH", "auto")
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
 
 
 def source(path):
-    """A file of the tree, under Bazel as outside."""
+    """A file of the tree, both under Bazel and outside."""
     return next(p for p in (os.path.join(folder, path) for folder in (os.getcwd(), ROOT)) if os.path.exists(p))
 
 
@@ -58,7 +57,7 @@ class Member(Netns):
         self.process, self.ifname = process, ifname
 
     def join(self, host):
-        """Takes the inner addresses of host number 1-31, which no node's range has."""
+        """Takes the inner addresses of host number 1-31, which no node's range contains."""
         self.ip4, self.ip6 = f"198.51.100.{host}", f"2001:db8:42::{host}"
         self.address(self.ifname, f"{self.ip4}/24", f"{self.ip6}/64")
         return self
@@ -68,7 +67,7 @@ class Member(Netns):
 
 
 class Pod(Netns):
-    """A container's namespace as a runtime makes it: loopback up, nothing else."""
+    """A container's namespace as a runtime creates it: loopback up, nothing else."""
 
     def __init__(self, lab, name, path, node):
         super().__init__(lab, name, path)
@@ -95,7 +94,7 @@ class Agent:
     """A running vxvde-agent and its run-dir."""
 
     def __init__(self, node, config, run_dir=None, prefix=(), options=()):
-        """`prefix`: what runs it, for one "setpriv ... --". `options`: more for its command line."""
+        """`prefix`: a program that executes it, for example "setpriv ... --". `options`: more for its command line."""
         self.node, self.config, self._prefix, self._options = node, config, prefix, options
         self.run_dir = run_dir or os.path.join(node.lab.dir, f"{node.name}-run")
         self.socket = os.path.join(self.run_dir, "handoff.sock")
@@ -104,7 +103,7 @@ class Agent:
         self.process = None
 
     def start(self, timeout=20, prefix=()):
-        """Starts the agent and returns when it says that both sockets answer. `prefix`: what runs it this time."""
+        """Starts the agent and returns when it reports that both sockets answer. `prefix`: a program that executes it this time."""
         self._write()
         ready, theirs = os.pipe()
         try:
@@ -162,13 +161,13 @@ class Agent:
         return self.ctl_json("fdb").get("entries", [])
 
     def files(self):
-        """Files in the run-dir, below it too."""
+        """Files in the run-dir and its folders."""
         return sorted(os.path.relpath(os.path.join(folder, name), self.run_dir)
                       for folder, _, names in os.walk(self.run_dir) for name in names)
 
 
 def make_poor(netns, ifname):
-    """A poor NIC: every packet leaves whole and checksummed; only GRO on receive."""
+    """A simple NIC: every packet leaves whole and with its checksum; only GRO on receive."""
     off = ["tx", "off", "tso", "off", "gso", "off", "sg", "off", "tx-udp-segmentation", "off", "gro", "on"]
     netns.run("ethtool", "-K", ifname, *off)
 
@@ -183,12 +182,12 @@ class Lan:
         self.netns.ip("link", "set", "br0", "mtu", str(mtu), "up")
 
     def addresses(self, host):
-        """Of host number 1-62 here: documentation addresses, IPv4 and IPv6."""
+        """The addresses of host number 1-62 here: documentation addresses, IPv4 and IPv6."""
         return f"192.0.2.{64 * self.number + host}/26", f"2001:db8:0:{self.number}::{host}/64"
 
 
 class Node(Netns):
-    """A machine on the LAN, with eth0 as its uplink and the multicast routes there."""
+    """A machine on the LAN, with eth0 as its uplink and the target of its multicast routes."""
 
     def __init__(self, lab, name, path, number):
         super().__init__(lab, name, path)
@@ -214,7 +213,7 @@ class Node(Netns):
         self.ip("-6", "route", "replace", "multicast", "ff00::/8", "dev", ifname, "table", "local", "metric", "1")
 
     def start_agent(self, config=None):
-        """Starts this node's agent. `config`: agent.yaml as a dict; the node's name is put in."""
+        """Starts this node's agent. `config`: agent.yaml as a dict, to which the node's name is added."""
         self.agent = Agent(self, {"node": self.name, **(config or {})}).start()
         return self.agent
 
@@ -229,8 +228,8 @@ class Node(Netns):
         return Network(self, conflist, [os.path.dirname(program("cni/vxvde")), CNI_PLUGINS])
 
     def net(self, vnl, mode="veth", name="blue", **section):
-        """A network of the cloud `vnl`, with addresses by host-local: a part of 198.51.100.0/24 and of
-        2001:db8:42::/64 that is this node's own. `section`: more keys of the plugin's section."""
+        """A network of the cloud `vnl`, with addresses by host-local: a part of 198.51.100.0/24 and of 2001:db8:42::/64 that
+        belongs to this node alone. `section`: more keys of the plugin's section."""
         part = 32 * self.number
         ranges = [[{"subnet": "198.51.100.0/24", "rangeStart": f"198.51.100.{part}",
                     "rangeEnd": f"198.51.100.{part + 31}"}],
@@ -244,15 +243,16 @@ class Node(Netns):
         return os.path.join(self.lab.dir, f"{self.name}-leases")
 
     def leases(self):
-        """Paths of host-local's leases. It makes the file first and writes its holder then: an empty one is nobody's, left
-        by a host-local that was killed in between, and no DEL of ours can find it."""
+        """Paths of host-local's leases. It creates the file first and then writes its holder: an empty file belongs to no
+        container. A host-local that was killed in between leaves it, and no DEL can find it."""
         return [p for p in glob.glob(f"{self.lease_dir}/*/*")
                 if not os.path.basename(p).startswith(("last_reserved_ip", "lock")) and os.path.getsize(p) > 0]
 
     def footprint(self, pod):
-        """All that attaching `pod` leaves on its node, for comparison. Devices of a fast path go a moment after their cloud."""
+        """Everything that attaching `pod` leaves on its node, for comparison. Devices of the kernel datapath go a moment after
+        their cloud."""
         def strangers():
-            # A cloud may go meanwhile: a plan whose plugin has ended is rolled back a moment later.
+            # A cloud may disappear meanwhile: the plan of a plugin that has ended is rolled back a moment later.
             fast = {f"vx{kind}{cloud['unicastPort']}" for cloud in self.agent.clouds() if cloud.get("fastPort")
                     for kind in "tdf"}
             return fast ^ {name for name in self.links() if re.fullmatch("vx[tdf][0-9]+", name)}
@@ -276,10 +276,10 @@ class Node(Netns):
         return Pod(self.lab, name, netns.path, self)
 
     def vdens(self, name, vnl):
-        """`vdens VNL`: the member's interface is vde0. Its address is set by the caller.
+        """`vdens VNL`: the member's interface is vde0. The caller sets its address.
 
-        vdens makes a user namespace of its own. Where that is denied (in a chroot, for one: user_namespaces(7)), the
-        other real member stands in, and says so."""
+        vdens creates a user namespace. Where that is denied (for example in a chroot: user_namespaces(7)), the other real
+        member replaces it, and prints a notice."""
         if not self.lab.user_namespaces():
             print(f"   no user namespace can be made here: vde_plug on a tap is member {name} instead of vdens",
                   flush=True)
@@ -310,17 +310,17 @@ class Node(Netns):
 
 class Lab:
     def __init__(self, name, mtu=1500, offloads=True, unique=True):
-        """`mtu` of the LAN; `offloads` off: a fabric of poor NICs. `unique`: several may run beside each other."""
+        """`mtu` of the LAN; `offloads` off: a fabric of simple NICs. `unique`: several instances may run at once."""
         self.name = f"vx-{name}-{os.getpid()}" if unique else name
         self.dir = f"/tmp/{self.name}"
-        self.keep = False  # True: all that was made stays; clean() of another process removes it
+        self.keep = False  # True: all objects stay; clean() of another process removes them
         self._mtu, self._offloads = mtu, offloads
         self._lans = []
         self._nodes = []
         self._ids = itertools.count(1)
 
     def __enter__(self):
-        # A test that runs out of time gets SIGTERM: leave by an exception, so that all is removed.
+        # A test that runs out of time gets SIGTERM, which becomes an exception, so that everything is removed.
         self._on_term = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
         os.makedirs(self.dir, mode=0o755)
         return self
@@ -334,11 +334,11 @@ class Lab:
 
     @property
     def environment(self):
-        """Of every program of the lab: the mark by which clean() knows it."""
+        """In the environment of every program of the lab: clean() recognizes the program by this mark."""
         return {**os.environ, MARK: self.name}
 
     def clean(self):
-        """Ends all programs, removes all namespaces and files of a lab of this name, whoever made it."""
+        """Ends all programs, and removes all namespaces and files of any lab of this name."""
         wait_for(self._no_programs, 10, f"programs of {self.name} end")
         for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
             if name.startswith(f"{self.name}-"):
@@ -346,7 +346,7 @@ class Lab:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def programs(self):
-        """Process ids of all programs of the lab that run."""
+        """Process ids of all running programs of the lab."""
         mark, running = f"{MARK}={self.name}".encode(), []
         for environment in glob.glob("/proc/[0-9]*/environ"):
             try:
@@ -368,7 +368,7 @@ class Lab:
 
     @functools.lru_cache
     def user_namespaces(self):
-        """May a process here make one?"""
+        """Whether a process here may create one."""
         return subprocess.run(["unshare", "--user", "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def print_logs(self, lines=60):
@@ -381,7 +381,7 @@ class Lab:
         sys.stdout.flush()
 
     def settle(self):
-        """Waits until the kernel forwards for every port that it can: a port begins in the agent's hands."""
+        """Waits until the kernel forwards for every port that it can: at first the agent forwards for a port."""
         for agent in [node.agent for node in self._nodes if node.agent is not None]:
             fast = {cloud["name"] for cloud in agent.clouds() if cloud["datapath"] == "kernel"}
             wait_for(lambda: not [port for port in agent.ports() if port["cloud"] in fast
@@ -408,14 +408,14 @@ class Lab:
         return netns
 
     def lan(self, number=None):
-        """LAN `number`, made on first use; None is the first."""
+        """LAN `number`, created on first use; None is the first."""
         while len(self._lans) <= (number or 0):
             count = len(self._lans)
             self._lans.append(Lan(self, f"lan{count}", count, self._mtu, self._offloads))
         return self._lans[number or 0]
 
     def cable(self, *names):
-        """Two nodes whose eth0 are the ends of one veth pair: no bridge between them takes any time."""
+        """Two nodes whose eth0 are the ends of one veth pair, so that no bridge between them takes time."""
         nodes = [Node(self, name, self.netns(name).path, number) for number, name in enumerate(names, 1)]
         nodes[0].ip("link", "add", "eth0", "mtu", str(self._mtu), "type", "veth",
                     "peer", "name", "eth0", "mtu", str(self._mtu), "netns", nodes[1].path)

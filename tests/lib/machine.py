@@ -1,5 +1,5 @@
-"""A node of a lab with a root file system, processes, host name and mounts of its own: what a real machine has beside
-its network. It can be rebooted: what was in /run and all that its kernel knew is lost, disks stay.
+"""A node of a lab with a root file system, processes, host name and mounts of its own, as a real machine has beside its
+network. It can be rebooted: the content of /run and the state of its kernel are lost, disks stay.
 
 The root is an overlay on a Debian root that is shared and not changed."""
 
@@ -11,11 +11,12 @@ import shutil
 from tests.lib.lab import MARK
 from tests.lib.process import Process, run, wait_for
 
-# kubelet writes to these, and they are the whole machine's: it is shown files with the values that it wants.
+# kubelet writes to these, and they are global to the machine: it sees files with the required values in their place.
 SYSCTLS = {"vm/overcommit_memory": 1, "vm/panic_on_oom": 0, "kernel/panic": 10, "kernel/panic_on_oops": 1,
            "kernel/keys/root_maxkeys": 1000000, "kernel/keys/root_maxbytes": 25000000}
 
-# Pid 1. $1 machine's name, $2 root to build on, $3 the lab's folder, $4 the machine's in it, $5... folders to show.
+# Pid 1. $1 the machine's name, $2 the root to build on, $3 the lab's folder, $4 the machine's folder in it, $5...
+# folders to show.
 BOX = """
 hostname "$1"; below=$2 lab=$3 disk=$4 r=$4/root; shift 4
 mount -t overlay overlay -o "lowerdir=$below,upperdir=$disk/upper,workdir=$disk/work" "$r"
@@ -38,7 +39,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 class Machine:
     def __init__(self, node, root, shown=()):
-        """`shown`: folders of this computer that it sees under the same path."""
+        """`shown`: folders of this computer that are visible to it under the same path."""
         self.node, self.lab, self.name = node, node.lab, node.name
         self.root, self._shown = root, shown
         self.disk = self.lab.file(f"{self.name}-disk")
@@ -63,7 +64,7 @@ class Machine:
             self._init = f.read().split()[0]
 
     def power_off(self):
-        """As a power cut does it; its network namespace, with all in it, is gone too."""
+        """Ends it as a power cut does; its network namespace is lost too, with everything in it."""
         self._box.kill()
         wait_for(lambda: not os.path.exists(f"/proc/{self._init}"), 10, f"processes of {self.name} are gone")
         run(["ip", "netns", "del", os.path.basename(self.node.path)])
@@ -82,7 +83,7 @@ class Machine:
         return run(self._enter(argv), **kwargs)
 
     def start(self, label, *argv):
-        """A background program, ended with the machine; `label` names its log."""
+        """A background program, which ends with the machine; `label` names its log."""
         return Process(self._enter(argv), self.lab.log(f"{self.name}-{label}"))
 
     def write(self, path, text):
@@ -102,13 +103,13 @@ class Machine:
             for part in self.cgroup.strip("/").split("/"):
                 above, path = path, os.path.join(path, part)
                 os.makedirs(path, exist_ok=True)
-                for setting in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one: no process could be there
+                for setting in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one: it could contain no process
                     if os.path.exists(os.path.join(path, setting)):
                         shutil.copyfile(os.path.join(above, setting), os.path.join(path, setting))
 
 
 def remove_cgroups(lab):
-    """Of all machines of a lab, whose processes have ended."""
+    """Removes the cgroups of all machines of a lab, whose processes have ended."""
     for top in glob.glob(f"/sys/fs/cgroup/*/{lab.name}"):
         for folder, _, _ in os.walk(top, topdown=False):
             os.rmdir(folder)

@@ -1,4 +1,4 @@
-"""netavark's side of its plugin API: what podman 5 and netavark do with a driver, and nothing more."""
+"""netavark's side of its plugin API: the calls of podman 5 and netavark to a driver, and nothing more."""
 
 import json
 
@@ -15,14 +15,14 @@ class DriverError(AssertionError):
 
 
 def execute(node, argv, document, prefix=()):
-    """Runs the driver in `node`. `document` is a dict, or text for what is not JSON. Returns the CompletedProcess."""
+    """Runs the driver in `node`. `document` is a dict, or text that is not JSON. Returns the CompletedProcess."""
     text = document if isinstance(document, str) else json.dumps(document)
     return run(["nsenter", f"--net={node.path}", "--", *prefix, program("cni/vxvde"), *argv], check=False, input=text,
                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
 
 
 def call(node, argv, document):
-    """The same; a failure is a DriverError. Returns what it said on stdout."""
+    """The same, with a failure as a DriverError. Returns its output."""
     done = execute(node, argv, document)
     if done.returncode != 0:
         raise DriverError(argv, done)
@@ -30,7 +30,7 @@ def call(node, argv, document):
 
 
 class PodmanNetwork:
-    """A network as `podman network create -d vxvde` makes it; `fields` are what its options put there."""
+    """A network as `podman network create -d vxvde` creates it; `fields` are those that its options set."""
 
     def __init__(self, node, name, **fields):
         self.node = node
@@ -40,7 +40,7 @@ class PodmanNetwork:
         self.network = json.loads(call(node, ["create"], asked))
         for key in ("name", "id", "driver"):
             assert self.network[key] == asked[key], (key, self.network)
-        # After the plugin, podman gives each subnet its first address as gateway.
+        # After the plugin podman sets the first address of each subnet as its gateway.
         for subnet in self.network.get("subnets") or []:
             if not self.network["internal"] and not subnet.get("gateway"):
                 address, _ = subnet["subnet"].split("/")

@@ -1,4 +1,4 @@
-"""A network namespace and what one can do in it."""
+"""A network namespace and the operations in it."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ TRANSFER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "transfer.py
 
 
 class Netns:
-    """`path` is a namespace file: of `ip netns add`, or /proc/PID/ns/net of a vdens member."""
+    """`path` is a namespace file: from `ip netns add`, or /proc/PID/ns/net of a vdens member."""
 
     def __init__(self, lab, name, path):
         self.lab, self.name, self.path = lab, name, path
@@ -26,7 +26,7 @@ class Netns:
         return run(self._enter(argv), **kwargs)
 
     def start(self, label, *argv, **kwargs):
-        """A background program of this namespace, ended with the lab. `label` names its log."""
+        """A background program of this namespace, which ends with the lab. `label` names its log."""
         return Process(self._enter(argv), self.lab.log(f"{self.name}-{label}"), env=self.lab.environment, **kwargs)
 
     # Interfaces and addresses.
@@ -46,7 +46,7 @@ class Netns:
         return self.links()[ifname]["address"]
 
     def addresses(self, ifname):
-        """"ADDRESS/LENGTH" of `ifname`, link-local ones left out."""
+        """"ADDRESS/LENGTH" of `ifname`, without link-local ones."""
         return [f"{a['local']}/{a['prefixlen']}" for link in self.ip_json("addr", "show", "dev", ifname)
                 for a in link.get("addr_info", []) if a["scope"] != "link"]
 
@@ -60,7 +60,7 @@ class Netns:
         self.run("sh", "-c", f"echo {value} > /proc/sys/{key}")
 
     def csum_errors(self):
-        """Segments and datagrams that this namespace's stack refused for their checksum."""
+        """The segments and datagrams that this namespace's stack refused because of their checksum."""
         lines = self.run("cat", "/proc/net/snmp").stdout.splitlines()
         errors = {}
         for names, values in zip(lines[::2], lines[1::2]):
@@ -77,7 +77,7 @@ class Netns:
     # Traffic.
 
     def ping(self, address, count=1, wait=2, *, size=None, fragment=True, args=()):
-        """True when all of `count` echoes are answered; `wait` counts for the first, the others get two round trips."""
+        """True if all of `count` echoes are answered; `wait` applies to the first, the others get two round trips."""
         argv = ["ping", "-n", "-q", "-c", count, "-i", "0.05", "-W", wait, *args]
         if size is not None:
             argv += ["-s", size]
@@ -91,7 +91,7 @@ class Netns:
         wait_for(lambda: self.ping(address, wait=1, **kwargs), timeout, f"{self} reaches {address} {kwargs or ''}")
 
     def send_file(self, receiver, address, size, port=5300):
-        """`size` pseudo-random bytes over TCP to the namespace `receiver`, both ends' hashes compared."""
+        """Sends `size` pseudo-random bytes over TCP to the namespace `receiver`, and compares the hashes of both ends."""
         server = receiver.start(f"receive-{port}", "/usr/bin/python3", TRANSFER, "receive", address, port)
         server.says("listening")
         sent = self.run("/usr/bin/python3", TRANSFER, "send", address, port, size, timeout=60).stdout.strip()
@@ -100,7 +100,7 @@ class Netns:
         assert sent == received, f"{self} -> {receiver}: sent {sent}, received {received}"
 
     def iperf3(self, server, address, *args, port=5201, seconds=3):
-        """Runs iperf3 to `address`, where the namespace `server` listens; its JSON result."""
+        """Runs iperf3 to `address`, where the namespace `server` listens; returns its JSON result."""
         listener = server.start(f"iperf3-{port}", "iperf3", "-s", "-1", "-p", port, "--forceflush")
         listener.says("Server listening")
         try:
@@ -115,7 +115,7 @@ class Netns:
 
     @contextlib.contextmanager
     def capture(self, ifname, filter_=""):
-        """tcpdump while the block runs; afterwards the list that it yields holds a line for each packet."""
+        """Runs tcpdump during the block; afterwards the yielded list contains a line for each packet."""
         lines = []
         dump = self.start(f"tcpdump-{ifname}-{self.lab.next_id()}", "tcpdump", "-n", "-e", "-l", "--immediate-mode",
                           "-B", "4096", "-i", ifname, *([filter_] if filter_ else []))

@@ -1,4 +1,4 @@
-"""Pings in the background that miss nothing: which echoes were answered, while agents come and go."""
+"""Pings in the background that record every loss: the answered echoes, while agents start and stop."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from tests.lib.process import wait_for
 
 
 class Ping:
-    """`ping -i 0.01` in the background; which of its echoes were answered."""
+    """`ping -i 0.01` in the background; records the answered echoes."""
 
     def __init__(self, source, address):
         self.what = f"{source} -> {address}"
@@ -28,7 +28,7 @@ class Ping:
         said = self._process.output()
         sent = int(re.search(r"(\d+) packets transmitted", said)[1])
         seen = self.answered()
-        # The very last one may still be on its way.
+        # The last one may still be in flight.
         return sent, sorted(set(range(1, sent)) - set(seen)), len(seen) - len(set(seen))
 
 

@@ -1,7 +1,7 @@
 """podman 4 with its CNI backend, in a node of a lab: its own storage, configuration, caches and locks.
 
-Podman gets a mount namespace in which /var/lib/cni and /etc/cni are its own; namespaces under /run/netns stay
-visible outside, as an agent on a real host needs them for taps."""
+Podman gets a mount namespace in which /var/lib/cni and /etc/cni are its own; namespaces under /run/netns stay visible
+outside, as an agent on a real host needs them for taps."""
 
 import json
 import os
@@ -14,11 +14,11 @@ IMAGE = "localhost/busybox"
 
 
 class Podman:
-    # In a mount namespace where / is private; $1 is the folder of all that podman writes.
+    # In a mount namespace where / is private; $1 is the folder for all files that podman writes.
     mounts = """
 mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; mount -t tmpfs tmpfs /etc/cni
 """
-    user = ()  # what makes a command another user's: "setpriv ... --"
+    user = ()  # runs a command as another user: "setpriv ... --"
 
     def __init__(self, node):
         self.node = node
@@ -26,7 +26,7 @@ mkdir -p /var/lib/cni /etc/cni; mount -t tmpfs tmpfs /var/lib/cni; mount -t tmpf
         self.net_dir = os.path.join(self.dir, "net.d")
         os.makedirs(self.net_dir)
         os.chmod(self.dir, 0o755)
-        plugins = os.path.join(self.dir, "plugins")  # the build's own folder may be closed to a user
+        plugins = os.path.join(self.dir, "plugins")  # the build's own folder may be inaccessible to a user
         os.makedirs(plugins)
         shutil.copy(program("cni/vxvde"), plugins)
         conf = os.path.join(self.dir, "containers.conf")
@@ -51,8 +51,8 @@ log_driver = "k8s-file"
             f.write(f'[storage]\ndriver = "vfs"\ngraphroot = "{self.dir}/root"\nrunroot = "{self.dir}/runroot"\n')
         self._env = {**node.lab.environment, "HOME": self.dir, "CONTAINERS_CONF": conf,
                      "CONTAINERS_STORAGE_CONF": storage}
-        # Only / and /sys become private, so that mounts made on /run/netns are seen outside. crun refuses to start
-        # beside the second hierarchy of a hybrid cgroup, even with cgroups disabled.
+        # Only / and /sys become private, so that mounts on /run/netns are visible outside. crun refuses to start beside
+        # the second hierarchy of a hybrid cgroup, even with cgroups disabled.
         self._holder = node.start(
             "podman-mounts", "unshare", "--mount", "--propagation", "unchanged", "sh", "-ec",
             "mount --make-private /; mount --make-rprivate /sys; ! mountpoint -q /sys/fs/cgroup/unified || "
@@ -77,7 +77,7 @@ log_driver = "k8s-file"
                     "--tmpdir", f"{self.dir}/tmp", *args], check=check, timeout=timeout, env=self._env)
 
     def make_image(self):
-        """IMAGE, of a static busybox alone; nothing is pulled."""
+        """IMAGE, which contains a static busybox only; nothing is pulled."""
         script = (f"set -e; d={self.dir}/image; mkdir -p $d/bin $d/etc $d/tmp $d/proc $d/sys $d/dev; "
                   "cp /bin/busybox $d/bin/; for a in sh ping ping6 ip sleep cat wget httpd; do "
                   "ln -s busybox $d/bin/$a; done; tar -C $d -cf $d.tar .")

@@ -1,7 +1,7 @@
-"""podman 5 with netavark and our driver, in a node of a lab: programs of a Debian trixie root in a box of their own.
+"""podman 5 with netavark and the vxvde driver, in a node of a lab: programs of a Debian trixie root in a box of their own.
 
-The box is a pair of mount and pid namespaces on the root, with the node's network. What podman writes goes to tmpfs,
-which a reboot of the box loses, and to the lab's folder, which it keeps; the root stays as it was made."""
+The box is a pair of mount and pid namespaces on the root, with the node's network. Files that podman writes go to a tmpfs,
+which a reboot of the box clears, and to the lab's folder, which survives it; the root does not change."""
 
 import json
 import os
@@ -81,7 +81,7 @@ class Podman5:
             self.init = f.read().split()[0]
 
     def reboot(self):
-        """As a power cut does it: no teardown, and namespaces and /run are gone."""
+        """Ends it as a power cut does: no teardown, and namespaces and /run are gone."""
         self.box.kill()
         self._boot()
 
@@ -98,7 +98,7 @@ class Podman5:
         return self.run("version", "--format", "{{.Client.Version}}").stdout.strip()
 
     def make_image(self):
-        """IMAGE, of a static busybox alone; nothing is pulled."""
+        """IMAGE, which contains a static busybox only; nothing is pulled."""
         script = (f"set -e; d={self.dir}/image; mkdir -p $d/bin $d/etc $d/tmp $d/proc $d/sys $d/dev; "
                   "cp /bin/busybox $d/bin/; for a in sh ping ping6 ip sleep cat wget httpd; do "
                   "ln -s busybox $d/bin/$a; done; tar -C $d -cf $d.tar .")
@@ -114,11 +114,11 @@ class Podman5:
         return self.json("network", "inspect", name)[0]
 
     def start(self, name, *args):
-        """A container that sleeps."""
+        """A sleeping container."""
         self.run("run", "--detach", "--name", name, "--cap-add", "NET_RAW", *args, IMAGE, "sleep", "100000")
 
     def shown(self, name, network):
-        """`podman inspect`: what the driver answered."""
+        """`podman inspect`: the answer of the driver."""
         return self.json("inspect", name)[0]["NetworkSettings"]["Networks"][network]
 
     def pings(self, name, address):

@@ -1,4 +1,4 @@
-"""Running programs: at once (run), in the background (Process), and waiting for what they do (wait_for)."""
+"""Running programs: to their end (run), in the background (Process), and waiting for conditions (wait_for)."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ class Timeout(AssertionError):
 
 
 def wait_for(condition, timeout, what):
-    """Calls condition() until it returns something true, and returns that. Timeout names `what`."""
+    """Calls condition() until its result is true, and returns that. The error of a timeout names `what`."""
     deadline = time.monotonic() + timeout
     pause = 0.01
     while True:
@@ -25,7 +25,7 @@ def wait_for(condition, timeout, what):
 
 
 def open_files(pid):
-    """What a process has open: targets of its descriptors, sockets and the like counted by kind."""
+    """The open descriptors of a process: their targets; sockets and similar are counted by kind."""
     folder = f"/proc/{pid}/fd"
     kinds = []
     for fd in os.listdir(folder):
@@ -37,13 +37,13 @@ def open_files(pid):
 
 
 def memory(pid):
-    """KiB that are a process's own."""
+    """The private memory of a process in KiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         return int(next(line for line in f if line.startswith("RssAnon:")).split()[1])
 
 
 def steady(look, timeout=30, seconds=1):
-    """What `look` says when it has said the same for some seconds."""
+    """The result of `look` once it has been constant for some seconds."""
     value, since = look(), time.monotonic()
 
     def same():
@@ -57,7 +57,7 @@ def steady(look, timeout=30, seconds=1):
 
 
 def run(argv, timeout=30, check=True, **kwargs):
-    """Runs argv to its end. With `check`, a failure raises with all that the program said."""
+    """Runs argv to its end. With `check`, a failure raises an exception with all output of the program."""
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout, **kwargs)
     if check and done.returncode != 0:
         raise AssertionError(f"exit {done.returncode}: {' '.join(map(str, argv))}\n{done.stdout}{done.stderr}")
@@ -65,13 +65,13 @@ def run(argv, timeout=30, check=True, **kwargs):
 
 
 class Process:
-    """A program in the background, in a session of its own; all it says is appended to the file `log`."""
+    """A program in the background, in a session of its own; its output is appended to the file `log`."""
 
     def __init__(self, argv, log, **kwargs):
         self.argv = [str(a) for a in argv]
         self.log = log
         with open(log, "ab") as out:
-            self._before = out.tell()  # what earlier programs said there
+            self._before = out.tell()  # output of earlier programs there
             self._popen = subprocess.Popen(
                 self.argv, stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=kwargs.pop("stdout", out),
                 stderr=out, start_new_session=True, **kwargs)
@@ -104,7 +104,7 @@ class Process:
         return self._popen.wait(timeout)
 
     def stop(self, sig=signal.SIGTERM, timeout=10):
-        """Sends `sig` to the program and waits for its end; SIGKILL to its whole session afterwards."""
+        """Sends `sig` to the program and waits for its end; then sends SIGKILL to its whole session."""
         if self.alive:
             self._popen.send_signal(sig)
             try:

@@ -1,4 +1,4 @@
-"""Virtual machines of one static busybox: Debian's cloud kernel, an initramfs made here, software emulation.
+"""Virtual machines with one static busybox: Debian's cloud kernel, an initramfs made here, software emulation.
 
     guest = Guest(netns, "vm", "198.51.100.40/24", "02:00:5e:10:00:40", "tap,ifname=vm0,script=no,downscript=no")
     guest.pings("198.51.100.9")"""
@@ -13,7 +13,7 @@ from tests.lib.process import run, wait_for
 FOLDER = "/var/tmp/vxvde-qemu"
 MODULES = ("virtio_pci", "virtio_net")
 
-# The addresses to ping come by the serial console, one a line.
+# The addresses to ping arrive on the serial console, one a line.
 INIT = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -42,7 +42,7 @@ def cpio(files):
 
 
 def kernel():
-    """Debian's cloud kernel in FOLDER, fetched from the apt mirror when it is not there: its image, and its version."""
+    """Debian's cloud kernel in FOLDER, fetched from the apt mirror if it is missing: its image, and its version."""
     image = f"{FOLDER}/vmlinuz"
     if not os.path.exists(image):
         os.makedirs(FOLDER, exist_ok=True)
@@ -56,7 +56,7 @@ def kernel():
 
 
 def module_files(version, modules):
-    """Paths of these modules of the kernel and of what they need, in the order in which they can be inserted."""
+    """Paths of these modules of the kernel and of their dependencies, in the order of insertion."""
     names = []
     for module in modules:
         shown = run(["modprobe", "-d", f"{FOLDER}/root", "-S", version, "--show-depends", module]).stdout
@@ -95,7 +95,7 @@ def prepare():
 
 
 class Guest:
-    """A machine whose one interface is `netdev` of qemu's; it runs in the namespace `netns`."""
+    """A machine whose only interface is `netdev` of qemu; it runs in the namespace `netns`."""
 
     def __init__(self, netns, name, address, mac, netdev, mtu=1450):
         kernel, initramfs = prepare()
@@ -112,7 +112,7 @@ class Guest:
         self.process.says("GUEST-UP", timeout=120)
 
     def pings(self, address):
-        """One echo; true when it is answered."""
+        """Sends one echo; true if it is answered."""
         count = len(self.process.output())
         os.write(self._console, f"{address}\n".encode())
         said = wait_for(lambda: re.search(rf"GUEST-(PINGED|FAILED) {re.escape(address)}", self.process.output()[count:]),

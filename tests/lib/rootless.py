@@ -1,7 +1,7 @@
-"""podman 4 with its CNI backend as a user without privilege, and that user's own agent.
+"""podman 4 with its CNI backend as an unprivileged user, and that user's own agent.
 
 The user exists only in the box: /etc is an overlay there. Podman's user namespace, its own network namespace behind
-slirp4netns and the container's are those that it makes on any machine; the agent runs outside of them all."""
+slirp4netns and the container's namespace are those that it creates on any machine; the agent runs outside of all of them."""
 
 import os
 
@@ -11,7 +11,7 @@ from tests.lib.process import run
 
 UID = 65000
 
-# As udev has it on an ordinary machine: everybody may open /dev/net/tun.
+# As udev sets it on an ordinary machine: all users may open /dev/net/tun.
 MOUNTS = f"""
 mkdir "$1/etc"; mount -t tmpfs tmpfs "$1/etc"; mkdir "$1/etc/upper" "$1/etc/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc/upper,workdir=$1/etc/work" /etc
@@ -38,7 +38,7 @@ class RootlessPodman(Podman):
         self._env |= {"HOME": f"{self.dir}/home", "XDG_RUNTIME_DIR": self.runtime_dir}
 
     def start_agent(self):
-        """The user's own, in the node's namespaces, with no capability at all."""
+        """The user's own agent, in the node's namespaces, without any capability."""
         self.node.agent = Agent(self.node, {"node": self.node.name}, run_dir=os.path.join(self.runtime_dir, "vxvde"),
                                 prefix=self.user).start()
         return self.node.agent

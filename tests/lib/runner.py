@@ -1,12 +1,17 @@
-"""Runs the functions test_* of a script: all, or those named on its command line."""
+"""Runs the functions test_* of a script: all of them, or those named on its command line."""
 
 import sys
 import time
 import traceback
 
 
+def tried(program, version):
+    """Names the version of a program that a test uses; tests/nightly.sh records it."""
+    print(f"[ WITH ] {program} {version}", flush=True)
+
+
 def main(names, unable=None):
-    """`unable`: why nothing of it can be tested on this machine. lib/count.py does not take that for a pass."""
+    """`unable`: the reason why no test can run on this machine. lib/count.py does not count that as a pass."""
     tests = {name: f for name, f in names.items() if name.startswith("test_") and callable(f)}
     wanted = sys.argv[1:] or list(tests)
     unknown = [name for name in wanted if name not in tests]
@@ -23,7 +28,7 @@ def main(names, unable=None):
         try:
             tests[name]()
             verdict = "  OK  "
-        except Exception:  # the next test is still worth its run
+        except Exception:  # the remaining tests are still worth running
             traceback.print_exc(file=sys.stdout)
             failed.append(name)
             verdict = "FAILED"

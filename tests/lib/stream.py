@@ -1,7 +1,8 @@
-"""A TCP stream that says how it went: `stream.py receive ADDRESS PORT`, `stream.py send ADDRESS PORT PERIOD`.
+"""A TCP stream that reports its course: `stream.py receive ADDRESS PORT`, `stream.py send ADDRESS PORT PERIOD`.
 
-The sender sends a numbered block every PERIOD seconds (0: as fast as they go) until its standard input ends. The receiver checks the numbers and
-prints at the end how many blocks came and the longest time without one, in seconds. Both fail when the connection is reset.
+The sender sends a numbered block every PERIOD seconds (0: as fast as possible) until its standard input ends. The receiver
+checks the numbers and finally prints the number of blocks and the longest time without one, in seconds. Both fail if the
+connection is reset.
 """
 
 import select

@@ -1,8 +1,8 @@
-// Two new taps, and what is written to one comes out of the other: tap_relay NAME NAME. Says
-// "ready".
+// Two new taps, each of which emits the frames that are written to the other: tap_relay NAME NAME.
+// Prints "ready".
 //
-// What a virtual machine's monitor does with its tap, at its best: vnet headers, all offloads, so
-// that super-frames pass whole and checksums stay unfinished; one read and one write a frame.
+// This is the best case of a virtual machine's monitor with a tap: vnet headers and all offloads,
+// so that super-frames pass whole and checksums stay incomplete; one read and one write a frame.
 
 #include <fcntl.h>
 #include <linux/if.h>
@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   }
   std::printf("ready\n");
   std::fflush(stdout);
-  std::array<char, 10 + 65536 + 64> frame;  // struct virtio_net_hdr in front
+  std::array<char, 10 + 65536 + 64> frame;  // preceded by struct virtio_net_hdr
   constexpr int kBatch = 64;
   while (true) {
     poll(taps.data(), taps.size(), -1);
@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
       for (int n = 0; n < kBatch; ++n) {
         const ssize_t size = read(taps[i].fd, frame.data(), frame.size());
         if (size <= 0) break;
-        // What the other one does not take (it is down, its queue is full) is lost.
+        // A frame that the other one does not accept (it is down, or its queue is full) is lost.
         (void)!write(taps[1 - i].fd, frame.data(), static_cast<size_t>(size));
       }
     }

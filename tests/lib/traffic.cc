@@ -1,11 +1,11 @@
-// Small traffic, measured: single requests with their responses, and floods of small datagrams.
-// What iperf3 cannot do. IPv4 only; each figure goes to standard output as one line of JSON.
+// Small traffic, measured: single requests with their responses, and floods of small datagrams,
+// which iperf3 cannot generate. IPv4 only; each figure is one line of JSON on standard output.
 //
-//   traffic respond udp|tcp ADDRESS PORT       answers each byte with a byte; says "ready" first
+//   traffic respond udp|tcp ADDRESS PORT       answers each byte with a byte; prints "ready" first
 //   traffic ask udp|tcp ADDRESS PORT MS        one request at a time: {"count", "p50_us", "p99_us"}
 //   traffic flood ADDRESS PORT SIZE MS         one send() for each datagram; broadcast as well
-//   traffic sink PORT MS                       says "ready"; of MS from the first datagram on, but
-//       the first tenth: {"packets", "seconds", "busy"}, busy: of all CPUs, in seconds
+//   traffic sink PORT MS                       prints "ready"; measures for MS after the first
+//       datagram, without the first tenth: {"packets", "seconds", "busy"}; busy: of all CPUs
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -95,7 +95,7 @@ void Ask(bool tcp, const sockaddr_in& where, std::chrono::milliseconds duration)
   const int fd = Open(tcp);
   if (tcp) Set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (connect(fd, Generic(where), sizeof(where)) != 0) Fail("traffic: connect");
-  GiveUpAfter(fd, 1);  // a lost datagram costs that, and is not counted
+  GiveUpAfter(fd, 1);  // the cost of a lost datagram, which is not counted
   std::vector<double> times;
   char byte = 0;
   const auto end = Clock::now() + duration;
@@ -121,7 +121,7 @@ void Flood(const sockaddr_in& where, size_t size, std::chrono::milliseconds dura
   const std::vector<char> payload(size);
   const auto end = Clock::now() + duration;
   while (Clock::now() < end) {
-    // A full queue on the way is no error here: what arrives is counted at the other end.
+    // A full queue on the path is no error: the receiver counts the datagrams that arrive.
     for (int i = 0; i < 32; ++i) (void)!send(fd, payload.data(), payload.size(), 0);
   }
 }
@@ -139,8 +139,8 @@ double Busy() {
   return static_cast<double>(busy) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-// Reads many at once and sleeps in between: a reader that is woken for each datagram would cost
-// more than the way that the datagram took.
+// Reads many datagrams at once and sleeps in between: a reader that wakes for each datagram would
+// cost more than the measured path.
 class Drain {
  public:
   explicit Drain(int fd) : fd_(fd) {

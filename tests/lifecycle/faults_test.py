@@ -1,15 +1,15 @@
-"""Every system call of attach, detach, restart and reload goes wrong once, by an errno and by kill -9. Afterwards: the
-operation has worked or has said why not, the next one works, nothing is left, and other pods have lost no echo.
+"""Every system call of attach, detach, restart and reload fails once, with an errno and by kill -9. Afterwards the operation
+has succeeded or has given a reason, the next one succeeds, nothing is left, and other pods have lost no echo.
 
-A walk is one operation with faults of one kind; its steps are numbered by lib/fault_at.cc, which also says what is left
-out and why. A run does a few steps of one walk of each test, chosen by a seed that it prints. By hand, after
+A walk is one operation with faults of one kind; lib/fault_at.cc numbers its steps, and documents the exceptions with
+reasons. A run takes a few steps of one walk of each test, chosen by a seed that it prints. By hand, after
 `bazel build //cni:vxvde //agent:all //tests:fault_at`, as root:
 
-    tests/py.sh tests/lifecycle/faults_test.py --all [test...]                    each step of each walk: two hours or so
-    tests/py.sh tests/lifecycle/faults_test.py --seed SEED                        the same steps again
-    tests/py.sh tests/lifecycle/faults_test.py --walk "attach, plugin, error" --steps 17,30-40 test_attach
+  tests/py.sh tests/lifecycle/faults_test.py --all [test...]                    each step of each walk: about two hours
+  tests/py.sh tests/lifecycle/faults_test.py --seed SEED                        the same steps again
+  tests/py.sh tests/lifecycle/faults_test.py --walk "attach, plugin, error" --steps 17,30-40 test_attach
 
-VXVDE_TEST_DATAPATH=user has all frames go through the agents.
+With VXVDE_TEST_DATAPATH=user the agents forward all frames.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def fault(how, step, *more):
 
 
 def said(text):
-    """What fault_at says it did."""
+    """The report of fault_at about its action."""
     return next((line for line in reversed(text.splitlines()) if line.startswith("fault_at: ")), "fault_at said nothing")
 
 
@@ -42,7 +42,7 @@ def survived(report):
     return "survived" in report
 
 
-# ---- faults in the CNI plugin: each function does one step of its walk and returns what fault_at said
+# ---- faults in the CNI plugin: each function takes one step of its walk and returns the report of fault_at
 
 
 def attach_in_plugin(how):
@@ -55,7 +55,7 @@ def attach_in_plugin(how):
         elif how == "error":
             with about(report):
                 error_of(done)
-                # What failed has undone itself.
+                # A failed operation has undone itself.
                 scene.expect_before()
         else:
             assert done.returncode == KILLED, f"{report}: exit {done.returncode}"
@@ -83,7 +83,7 @@ def detach_in_plugin(how):
 
 
 class InAgent:
-    """While the block runs, the agent's calls are counted; `report` then is what fault_at said."""
+    """During the block the agent's calls are counted; then `report` contains the output of fault_at."""
 
     def __init__(self, scene, how, number):
         self.report = None
@@ -95,7 +95,7 @@ class InAgent:
         return self
 
     def is_over(self):
-        """The fault has happened, or the agent has ended."""
+        """The fault has occurred, or the agent has ended."""
         return not self._tracer.alive
 
     def __exit__(self, *_):
@@ -104,7 +104,7 @@ class InAgent:
 
 
 def again(scene, how, report):
-    """The agent is there: it has outlived an errno; after kill -9 it is started."""
+    """Ensures that the agent runs: it has survived an errno, or is started after kill -9."""
     if how == "kill" and not survived(report):
         wait_for(lambda: not scene.agent.process.alive, 10, "the agent is killed")
         scene.agent.start()
@@ -135,7 +135,7 @@ def detach_in_agent(how):
         scene.becomes_fast()
         with InAgent(scene, how, number) as agent:
             done = scene.cni("DEL")
-            # Its other threads end the port a moment later.
+            # Its other threads close the port a moment later.
             wait_for(lambda: agent.is_over() or scene.is_closed(), 10, "the port is closed, or the fault has happened")
         with about(agent.report):
             if done.returncode != 0:
@@ -174,7 +174,7 @@ def start_agent(how):
         report = scene.let_go()
         assert ready or not survived(report), f"nothing was done to it, and it is not ready: {threads}"
         if ready and how == "kill" and not survived(report):
-            # Right after it was ready, when it reads all that has waited for it.
+            # Right after it was ready, when it reads everything that waited for it.
             ready, scene.in_hand = False, BACKLOG
         with about(report):
             if not ready:
@@ -183,12 +183,12 @@ def start_agent(how):
                     assert code == KILLED, code
                 else:
                     words = [line for line in scene.agent.process.output().splitlines() if not line.startswith("fault_at:")]
-                    # gRPC aborts where it cannot have what it needs. That is as good as kill -9, and told.
+                    # gRPC aborts if it lacks a resource. That is equivalent to kill -9, and is reported.
                     assert code in (1, -signal.SIGABRT) and words, f"exit {code}: {words}"
                 scene.agent.start()
             scene.expect_attached()
             scene.network.delete(scene.subject)
-            # Where the start with the fault did without something, that is for its whole life.
+            # If the start with the fault did without a feature, that holds for the agent's whole life.
             scene.restart()
         return report
     return step
@@ -225,14 +225,14 @@ class about:
 
 
 def do(scene, step, number, tolerated=0):
-    """One step, then all that must be so. What fault_at said."""
+    """One step, then all conditions. Returns the report of fault_at."""
     scene.in_hand = tolerated
     report = step(scene, number)
     with about(report):
-        # What a runtime does after an error as after a success.
+        # A runtime does this after an error as well as after a success.
         scene.network.delete(scene.subject)
         scene.expect_before()
-        # The next one of its kind; if that left anything, the next step's look finds it.
+        # The next operation of its kind; if that left anything, the checks of the next step find it.
         scene.network.add(scene.subject)
         scene.network.delete(scene.subject)
         scene.expect_traffic(scene.in_hand)
@@ -240,13 +240,13 @@ def do(scene, step, number, tolerated=0):
 
 
 def numbers(name, total):
-    """The steps to do of a walk of `total`."""
+    """The chosen steps of a walk of `total`."""
     if OPTIONS.steps:
         for part in OPTIONS.steps.split(","):
             first, _, last = part.partition("-")
             yield from range(int(first), int(last or first) + 1)
     elif OPTIONS.all:
-        # A little beyond: not every time there are as many.
+        # Slightly more, because the number of steps varies.
         yield from range(1, total + total // 10 + 3)
     else:
         chance = random.Random(f"{OPTIONS.seed} {name}")
@@ -267,7 +267,7 @@ def walk(mode, operations):
     todo = [(name, step, tolerated, None) for name, (step, tolerated) in chosen.items()]
     failures = []
     while todo:
-        # Each failure gets a new scene for what comes after it.
+        # Each failure gets a new scene for the following steps.
         try:
             with Lab("faults") as lab:
                 scene = Scene(lab, mode)
@@ -285,7 +285,8 @@ def walk(mode, operations):
                         try:
                             report = do(scene, step, number, tolerated)
                         except Lost as error:
-                            # A machine that is flooded by others loses frames, too: it counts if it happens again.
+                            # A machine that other programs overload loses frames too: a loss counts if it happens
+                            # again.
                             print(f"    {name}: {error}; once more", flush=True)
                             report = do(scene, step, number, tolerated)
                         if OPTIONS.all or OPTIONS.steps:
@@ -304,14 +305,14 @@ def walk(mode, operations):
 
 
 def modes():
-    """Of links; one of them where only a sample is walked."""
+    """The kinds of links; a sample uses one of them."""
     everything = ["veth", "tap"]
     return everything if OPTIONS.all or OPTIONS.walk else [random.Random(f"{OPTIONS.seed} mode").choice(everything)]
 
 
-# What one call reads or writes of a stream of one frame each 10 ms, on a slow machine.
+# The frames of a stream of one frame each 10 ms that one call reads or writes on a slow machine.
 BATCH = 5
-# In the user's datapath a killed agent has a batch in hand (docs/decisions/0014).
+# In the user datapath a killed agent holds a batch (docs/decisions/0014).
 IN_HAND = BATCH if DATAPATH == "user" else 0
 BACKLOG = 20 if DATAPATH == "user" else 0
 
@@ -342,7 +343,7 @@ def test_detach():
 
 
 def test_own_addresses():
-    """ADD and DEL, with addresses of the agent's"""
+    """ADD and DEL, with addresses that the agent assigns"""
     walk("own", {"attach, agent, error": (attach_in_agent("error"), 0),
                  "attach, agent, kill": (attach_in_agent("kill"), IN_HAND),
                  "detach, agent, error": (detach_in_agent("error"), 0),
@@ -359,7 +360,7 @@ def test_restart():
 
 
 def test_reload():
-    """SIGHUP, with a gateway that comes and goes"""
+    """SIGHUP, with a gateway that is added and removed"""
     walk("veth", {"reload, error": (reload_in_agent("error"), 0),
                   "reload, kill": (reload_in_agent("kill"), IN_HAND)})
 

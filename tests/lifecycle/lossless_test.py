@@ -1,8 +1,8 @@
-"""An agent that is killed, restarted or upgraded under traffic: no ping is lost, and no TCP connection notices more than a pause.
+"""An agent that is killed, restarted or upgraded under traffic: no ping is lost, and TCP connections only pause.
 
-    tests/py.sh tests/lifecycle/lossless_test.py [--line-rate] [--rounds N] [test...]
+  tests/py.sh tests/lifecycle/lossless_test.py [--line-rate] [--rounds N] [test...]
 
-Of pods that share a node and of pods on two, while the agents of both nodes are replaced in turn.
+With pods that share a node and pods on two nodes, while the agents of both nodes are replaced in turn.
 """
 
 import os
@@ -21,9 +21,9 @@ VNL = "vxvde://239.1.2.3"
 STREAM = source("tests/lib/stream.py")
 ROUNDS = 1
 PERIOD = 0.005  # of the blocks of a stream; --line-rate: 0
-# Longer than it takes an agent to start on a slow machine, and less than a retransmission timer that was doubled for long.
+# Longer than the start of an agent on a slow machine, and less than a retransmission timer that has doubled many times.
 LONGEST_PAUSE = 15
-ABSENT = 0.2  # how long nobody forwards, beside what it takes to start an agent
+ABSENT = 0.2  # the longest time without forwarding, in addition to the start of an agent
 
 
 class Stream:
@@ -40,7 +40,7 @@ class Stream:
         self._sender.says("sending")
 
     def end(self):
-        """The longest time without a byte; an AssertionError tells of a connection that broke."""
+        """The longest time without a byte; a broken connection raises an AssertionError."""
         os.close(self._stop)
         for process in (self._sender, self._receiver):
             assert process.wait(90) == 0, f"{self.what}: {process.output()}"
@@ -48,7 +48,8 @@ class Stream:
 
 
 def replace(lab, agent, how, number, meanwhile):
-    """Ends the agent, does `meanwhile` and starts another one: the time from the one's end to the other's word that it is ready."""
+    """Ends the agent, calls `meanwhile` and starts another one; returns the time from the end of the one until the other is
+    ready."""
     if how == "upgrade":
         agent.program = lab.file(f"vxvde-agent-{number % 2}")
         shutil.copy(program("agent/vxvde-agent"), agent.program + ".new")
@@ -61,7 +62,7 @@ def replace(lab, agent, how, number, meanwhile):
 
 
 def expect_as_before(agent, kernel, stations):
-    """What a new agent knows at once, without a frame of anybody's."""
+    """The state that a new agent knows at once, without receiving a frame."""
     if kernel:
         slow = [port for port in agent.ports() if port["datapath"] != "kernel" and port["mode"] != "tap"]
         assert not slow, f"{agent.node}: fast before, and not right after the start: {slow}"
@@ -86,19 +87,19 @@ def lossless(how):
         assert kernel or DATAPATH == "user", "this test is about the kernel's datapath as well"
         stations = {pod.mac("eth0") for pod in (near, beside, far, tap)}
         pings = [Ping(near, beside.ip4), Ping(near, far.ip4), Ping(far, beside.ip6)]
-        to_tap = Ping(far, tap.ip4)  # which waits for an agent in any case
+        to_tap = Ping(far, tap.ip4)  # which needs an agent in any case
         streams = [Stream(near, beside, beside.ip4, 5301), Stream(near, far, far.ip4, 5302),
                    Stream(far, beside, beside.ip6, 5303)]
         go_on(pings, 20)
         away = []
         for number in range(2 * ROUNDS):
             agent = agents[number % 2]
-            # The kernel goes on without an agent; else all waits.
+            # The kernel datapath continues without an agent; otherwise all frames wait.
             away.append(replace(lab, agent, how, number, lambda: go_on(pings, 20) if kernel else time.sleep(ABSENT)))
             expect_as_before(agent, kernel, stations)
             go_on([*pings, to_tap], 50)
         pauses = [(stream.what, stream.end()) for stream in streams]
-        # No longer behind the streams' frames: the last echo alone is still on its way.
+        # After the streams' frames: only the last echo is still in flight.
         go_on([*pings, to_tap], 10)
         results = [(ping.what, *ping.end()) for ping in [*pings, to_tap]]
         print(f"  {how}: {len(away)} times, {max(away):.2f} s at most; "
@@ -125,7 +126,7 @@ def test_upgrade():
 
 
 def test_gateway():
-    """the node's own port, and what is behind it"""
+    """the node's own port, and hosts behind it"""
     with Lab("gateway") as lab:
         n1 = lab.node("n1")
         agent = n1.start_agent({"clouds": [{"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/24"], "gateway": True,

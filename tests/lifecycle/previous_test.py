@@ -1,7 +1,7 @@
-"""The programs of the previous version beside those of this tree, in every pair, and an upgrade and a downgrade of the agent
-under way. To be run by hand, with a folder that holds vxvde and vxvde-agent of that version:
+"""The programs of the previous version with those of this tree, in every pair, and an upgrade and a downgrade of the agent
+under traffic. To be run by hand, with a folder that contains vxvde and vxvde-agent of that version:
 
-    VXVDE_PREVIOUS=FOLDER tests/py.sh tests/lifecycle/previous_test.py"""
+  VXVDE_PREVIOUS=FOLDER tests/py.sh tests/lifecycle/previous_test.py"""
 
 import os
 import signal
@@ -56,7 +56,8 @@ def test_pairs():
 
 
 def test_upgrade_and_downgrade():
-    """pods keep their traffic over previous -> this -> previous -> this, and each version's DEL ends what the other's ADD made"""
+    """pods keep their traffic over previous -> this -> previous -> this, and each version's DEL ends the attachment of the
+    other's ADD"""
     with Lab("previous") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         agent = start(n1, "previous")

@@ -1,4 +1,4 @@
-"""What the agent and its holder may do once they run (docs/OPERATIONS.md, "What the agent may do")."""
+"""The privileges of the running agent and its holder (docs/OPERATIONS.md, "What the agent may do")."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def threads(pid):
 
 
 def capabilities(one):
-    """Those that it could have at all."""
+    """The capabilities that it could have at all."""
     bits = int(one["CapPrm"], 16) | int(one["CapEff"], 16) | int(one["CapAmb"], 16)
     return {number for number in range(64) if bits >> number & 1}
 
@@ -35,7 +35,7 @@ def check_limits(lab, agent):
     for one in everyone.values():
         assert capabilities(one) <= TO_RUN, one
         assert (one["NoNewPrivs"], one["Seccomp"]) == ("1", "2"), one
-    # Those that read what people and scrapers send.
+    # Threads that read input of users and scrapers.
     assert [one for one in everyone.values() if not capabilities(one)], everyone
     holders = [holder for holder in lab.programs() if status(holder, holder)["Name"] == "vxvde-holder"]
     assert holders
@@ -45,7 +45,7 @@ def check_limits(lab, agent):
 
 
 def test_it_keeps_what_it_needs():
-    """few capabilities in the loop, none in the threads of the servers and in the holder, and all works with that"""
+    """few capabilities in the loop, none in the threads of the servers and in the holder, and everything works with these"""
     with Lab("limits") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         for node in (n1, n2):
@@ -69,7 +69,7 @@ def test_it_keeps_what_it_needs():
 
 
 def test_sockets():
-    """the plugin's is for root, people's can be read by its group, and another user is told nothing"""
+    """the plugin's socket is for root, the status socket for its group, and another user gets no answer"""
     with Lab("sockets") as lab:
         n1 = lab.node("n1")
         agent = n1.start_agent()

@@ -1,5 +1,5 @@
-"""What died without a word: pods, ADDs and agents. All is put in order at the agent's start and while it runs; what is not
-ours, or cannot be told, is left alone."""
+"""Pods, ADDs and agents that died silently. The agent repairs the state at its start and while it runs; it leaves objects alone
+that are foreign or cannot be identified."""
 
 import glob
 import os
@@ -32,13 +32,13 @@ def record(agent, pod):
 
 
 def look(agent):
-    """A reload asks for a look at once; without, there is one each minute."""
+    """A reload triggers a comparison at once; otherwise there is one each minute."""
     agent.reload(agent.config)
 
 
 class Assassin:
-    """A network whose IPAM plugin kills the agent, once it is armed, and then is host-local: between an ADD's plan and its
-    link."""
+    """A network whose IPAM plugin kills the agent, once it is armed, and then acts as host-local: between an ADD's plan and
+its link."""
 
     def __init__(self, lab, node):
         self.armed = lab.file("armed")
@@ -71,7 +71,7 @@ def ours(node):
 
 
 def test_pods_that_end_without_del():
-    """a pod whose interface was taken down and deleted, and pods that died while there was no agent: ended, for GC or DEL"""
+    """a pod whose interface was set down and deleted, and pods that died without an agent: ended, for GC or DEL"""
     with Lab("reconcile") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
@@ -79,7 +79,7 @@ def test_pods_that_end_without_del():
         pods = {name: node.pod(name) for name in ("stays", "cut", "dead")}
         for pod in pods.values():
             pod.add(network)
-        # The packet socket of a link that goes down and then away may say only the first.
+        # The packet socket of a link that goes down and is then deleted may report only the former.
         for command in (("set", "eth0", "down"), ("del", "eth0")):
             pods["cut"].ip("link", *command)
         look(agent)
@@ -97,7 +97,7 @@ def test_pods_that_end_without_del():
 
 
 def test_taps():
-    """a tap's namespace is kept alive by the agent: it is dead when its name is gone and nobody is in it, and only then"""
+    """the agent keeps a tap's namespace alive: it is dead only when its path is gone and no process is in it"""
     with Lab("reconcile") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         agent = n1.start_agent()
@@ -131,14 +131,14 @@ def test_taps():
 
 
 def test_links_of_adds_that_died():
-    """an ADD that is killed leaves a link: the agent deletes it, also when it is the next agent; a stranger's link stays"""
+    """a killed ADD leaves a link: the agent, or the next one, deletes it; a foreign link stays"""
     with Lab("reconcile") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
         pod, stays = node.pod("pod"), node.pod("stays")
         stays.add(node.net(VNL))
         before = node.footprint(stays)
-        # Like ours, and not ours: another agent's with another run-dir, and two that only look so.
+        # Similar, but foreign: one of another agent with another run-dir, and two with a similar form.
         for name, alias in (("vx0123456789abc", "vxvde:0123456789abc"), ("other0", "vxvde:"), ("vxother", "vxvde-like")):
             node.ip("link", "add", name, "type", "bridge")
             node.ip("link", "set", name, "alias", alias)
@@ -153,7 +153,7 @@ def test_links_of_adds_that_died():
                 break
         agent.process.says("link deleted")
 
-        for later in range(step, step + 50):  # how often it waits for the IPAM plugin is not always the same
+        for later in range(step, step + 50):  # the number of waits for the IPAM plugin varies
             network.arm()
             network.kill_add(pod, later)
             assert agent.process.wait() == -signal.SIGKILL
@@ -171,13 +171,13 @@ def test_links_of_adds_that_died():
         for name in strangers:
             node.ip("link", "del", name)
         for lease in set(node.leases()) - set(before["leases"]):
-            os.remove(lease)  # host-local's: nobody but a DEL can know of them
+            os.remove(lease)  # host-local's leases: only a DEL can know them
         node.expect_footprint(stays, before, "all of the killed ADDs")
         assert "eth0" not in pod.links()
 
 
 def test_torn_records():
-    """torn and lost files of the run-dir: pods keep their traffic, and what there is to say is said and counted"""
+    """torn and lost files of the run-dir: pods keep their traffic, and each problem is reported and counted"""
     with Lab("reconcile") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         agent = n1.start_agent({"metrics": "127.0.0.1:9478"})

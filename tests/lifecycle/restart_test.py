@@ -1,4 +1,4 @@
-"""An agent that is restarted or killed: its pods go on, with the same ports, and nobody is told that it left."""
+"""An agent that is restarted or killed: its pods continue, with the same ports, and no member is told that it left."""
 
 import os
 import signal
@@ -31,13 +31,13 @@ def restarts(sig):
         with n2.capture("eth0", f"src {n1.ip4} and {LEAVE}") as leaves:
             code = n1.agent.stop(sig)
             assert code == (0 if sig == signal.SIGTERM else -sig), code
-            network.delete(doomed)  # the agent is down: DEL must work all the same
+            network.delete(doomed)  # without an agent DEL must work nevertheless
             assert "eth0" not in doomed.links()
             n1.agent.start()
             for pod in (veth, tap):
                 pod.reaches(far.ip4)
                 pod.reaches(member.ip6)
-                # Others have the node in their tables: same address, same port.
+                # Other members still know the node: same address, same port.
                 far.reaches(pod.ip4)
                 member.reaches(pod.ip4)
             after = n1.agent.clouds()
@@ -45,7 +45,7 @@ def restarts(sig):
             left = {p["mac"] for p in n1.agent.ports()}
             assert left < ports and len(left) == 2, f"deleted while the agent was down: {ports} -> {left}"
         assert not leaves, leaves
-        # A new pod and the other's end, on what the restarted agent adopted.
+        # A new pod, and the peer of the old one, on the objects that the restarted agent adopted.
         network.add(doomed)
         doomed.reaches(far.ip4)
         network.delete(doomed)
@@ -64,7 +64,7 @@ def test_sigkill():
 
 
 def test_holder():
-    """what is kept for a restart goes with its pod, also when the DEL came while there was no agent, and with the last one"""
+    """objects kept for a restart end with their pod, also when the DEL came without an agent, and with the last pod"""
     with Lab("holder") as lab:
         n1 = lab.node("n1")
         agent = n1.start_agent()
@@ -107,7 +107,7 @@ def process_name(pid):
 
 
 def test_last_del_leaves():
-    """the last DEL of a cloud sends a leave, and others forget the node"""
+    """the last DEL of a cloud sends a leave, and other members forget the node"""
     with Lab("leave") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()

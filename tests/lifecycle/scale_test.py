@@ -1,6 +1,6 @@
-"""Two nodes in 64 clouds: as many groups as no socket may join at once, and each pod has only its own cloud.
+"""Two nodes in 64 clouds: more groups than one socket may join at once, and each pod has only its own cloud.
 
-What many pods and many stations cost is measured: bench/scale.py."""
+bench/scale.py measures the cost of many pods and many stations."""
 
 import concurrent.futures
 
@@ -11,7 +11,7 @@ CLOUDS = 64
 
 
 def test_clouds():
-    """a pod in each on both nodes: it reaches its own, by the group first, also after the agents were replaced"""
+    """a pod in each cloud on both nodes: it reaches its own cloud, first by the group, and also after the agents were replaced"""
     with Lab("scale") as lab:
         nodes = [lab.node("n1"), lab.node("n2")]
         clouds = [{"name": f"c{n}", "vnl": f"vxvde://239.1.2.{n + 1}"} for n in range(CLOUDS)]

@@ -1,5 +1,5 @@
-"""Plugin and agent of different versions: what the version before said and wrote (golden/previous.json, recorded from its
-programs) is put to the programs of this tree. previous_test.py does the same with the programs themselves, where they are."""
+"""Plugin and agent of different versions: recorded messages and files of the preceding version (golden/previous.json) are
+passed to the programs of this tree. previous_test.py does the same with the programs themselves, where they exist."""
 
 import array
 import json
@@ -15,8 +15,8 @@ from tests.lib.process import wait_for
 VNL = "vxvde://239.1.2.3"
 CONFIG = {"clouds": [{"name": "own", "vnl": "vxvde://239.1.2.3/vni=7", "subnets": ["198.51.100.0/24"]}]}
 PLANNED, COMMITTED, DETACHED, PONG, CHECKED, LISTED = 2, 3, 4, 5, 6, 7  # of Reply
-# Fields of an answer that are as the moment has them: Planned.gso_max_size and addresses, Committed.port, Pong.version and
-# problem, and what is listed.
+# Fields of an answer that depend on the moment: Planned.gso_max_size and addresses, Committed.port, Pong.version and
+# problem, and listed attachments.
 OF_THE_MOMENT = {PLANNED: {6, 9}, COMMITTED: {1}, PONG: {1, 2}, LISTED: {1}}
 
 
@@ -27,7 +27,7 @@ def golden():
 
 def tap(pod, ifname="eth0"):
     """Descriptor of a tap of that namespace, as a plugin makes it."""
-    # A program of its own, since a thread of Python cannot easily be in another namespace.
+    # A separate program, because a thread of Python cannot easily enter another namespace.
     code = ("import fcntl,os,socket,struct,sys\n"
             "f=os.open('/dev/net/tun',os.O_RDWR|os.O_NONBLOCK)\n"
             "fcntl.ioctl(f,0x400454ca,struct.pack('16sH22x',sys.argv[1].encode(),0x2|0x1000|0x4000))\n"
@@ -41,7 +41,7 @@ def tap(pod, ifname="eth0"):
 
 
 def make_link(node, pod, planned):
-    """What the previous plugin makes between Plan and Commit: the pair, named and marked as it was told."""
+    """The objects that the previous plugin creates between Plan and Commit: the pair, with the planned names and marks."""
     told = dict(planned)
     host, alias, mac = told[4].decode(), told[5].decode(), ":".join(f"{byte:02x}" for byte in told[2])
     node.ip("link", "add", host, "mtu", told[3], "type", "veth",
@@ -51,7 +51,7 @@ def make_link(node, pod, planned):
 
 
 def replay(node, agent, talks, pod):
-    """The plugin's part of `talks`, to this agent; each answer must say at least what the recorded one says."""
+    """The plugin's part of `talks`, sent to this agent; each answer must contain at least the content of the recorded one."""
     for talk in talks:
         with connect(agent.socket) as connection:
             planned = None
@@ -141,7 +141,7 @@ def test_previous_agent():
 
 
 def test_previous_files():
-    """this agent takes up what the previous one left in its run-dir, and still writes all that the previous one reads"""
+    """this agent restores the run-dir of the previous one, and still writes everything that the previous one reads"""
     files = golden()["files"]
     with Lab("skew") as lab:
         node = lab.node("n1")
@@ -171,7 +171,7 @@ def test_previous_files():
         leased = {one["lease"]: one["address"] for one in agent.ctl_json("ipam")["addresses"] if one["use"] == "LEASED"}
         assert leased == {one["id"]: one["addresses"][0].split("/")[0] for one in veths if one["container_id"] == "c3"}
 
-        # Back again: each key has its place and its meaning.
+        # A downgrade: each key has its place and its meaning.
         for name, text in files.items():
             if name.startswith("attachments/") and json.loads(text)["mode"] == "tap":
                 continue
@@ -182,7 +182,7 @@ def test_previous_files():
 
 
 def test_another_protocol():
-    """what cannot be: a plugin of another protocol is told so, by a code and in words"""
+    """impossible combinations: a plugin of another protocol is refused with a code and a message"""
     with Lab("skew") as lab:
         node = lab.node("n1")
         agent = node.start_agent()
@@ -192,7 +192,7 @@ def test_another_protocol():
             assert kind(answer) == 1, answer
             error = dict(body(answer))
             assert error[1] == 100 and b"protocol 2" in error[2] and error[3], error
-        # A message of a later version of protocol 1: fields that we do not know are no reason to refuse.
+        # A message of a later version of protocol 1: unknown fields are no reason to refuse it.
         with connect(agent.socket) as connection:
             connection.send(bytes.fromhex("2206fa3e036e65777801"))  # Ping with a field 999 "new", protocol 1
             assert kind(connection.recv(65536)) == PONG

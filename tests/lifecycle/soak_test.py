@@ -1,12 +1,12 @@
-"""Pods that come and go by the thousand, 20 at once, while the agent is killed every few seconds: nothing is left of them.
+"""Thousands of pods, 20 at once, while the agent is killed every few seconds: nothing of them is left.
 
-    SOAK_CYCLES=10000 tests/py.sh tests/lifecycle/soak_test.py [test...]
+  SOAK_CYCLES=10000 tests/py.sh tests/lifecycle/soak_test.py [test...]
 
-VXVDE_TEST_AGENT names another build of the agent. With one for tsan, whatever it reports fails the test:
+VXVDE_TEST_AGENT names another build of the agent. With one for tsan, any report of tsan fails the test:
 
-    bazel build --config=tsan //agent:vxvde-agent && cp -L bazel-bin/agent/vxvde-agent /tmp/agent-tsan
-    bazel build //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
-    VXVDE_TEST_AGENT=/tmp/agent-tsan TSAN_OPTIONS=ignore_noninstrumented_modules=1 SOAK_CYCLES=1000 tests/py.sh tests/lifecycle/soak_test.py
+  bazel build --config=tsan //agent:vxvde-agent && cp -L bazel-bin/agent/vxvde-agent /tmp/agent-tsan
+  bazel build //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
+  VXVDE_TEST_AGENT=/tmp/agent-tsan TSAN_OPTIONS=ignore_noninstrumented_modules=1 SOAK_CYCLES=1000 tests/py.sh tests/lifecycle/soak_test.py
 """
 
 import collections
@@ -32,20 +32,20 @@ CYCLES = int(os.environ.get("SOAK_CYCLES", "100"))
 OTHER_AGENT = "VXVDE_TEST_AGENT" in os.environ
 WORKERS = 20
 TRY_AGAIN_LATER = 11
-# Clouds of the node under test. The quiet pods live in blue, the node itself in red; nobody keeps green joined.
+# Clouds of the node under test. The quiet pods are in blue, the node itself is in red; green has no permanent member.
 CLOUDS = [{"name": "blue", "vnl": "vxvde://239.1.2.3", "subnets": ["198.51.100.0/24"]},
           {"name": "red", "vnl": "vxvde://239.1.2.4", "subnets": ["198.18.0.0/24"], "gateway": True},
           {"name": "green", "vnl": "vxvde://239.1.2.5", "subnets": ["198.18.1.0/24"]}]
-# The other node forgets stations soon, so that what is left there can be waited for.
+# The other node forgets stations soon, so that the test can wait for that.
 EXPIRY = 3
 FORGETFUL = [{**CLOUDS[0], "vnl": f"{CLOUDS[0]['vnl']}/expiretime={EXPIRY}"}]
-LIVES = (0.5, 3)  # seconds that an agent lives
-LEAST_LIVES = 4  # that a short soak has at least
-ABSENCES = (0, 0.4)  # seconds until it is started again
+LIVES = (0.5, 3)  # life of an agent, in seconds
+LEAST_LIVES = 4  # the minimum number in a short soak
+ABSENCES = (0, 0.4)  # seconds until the next start
 
 
 class Scene:
-    """A node with quiet pods that ping each other, and one node more."""
+    """A node with quiet pods that ping each other, and a second node."""
 
     def __init__(self, lab):
         self.lab = lab
@@ -80,14 +80,14 @@ class Scene:
         return None
 
     def filters(self):
-        """Programs of the fast path, by interface."""
+        """Programs of the kernel datapath, by interface."""
         shown = {name: self.n1.run("tc", "filter", "show", "dev", name, "ingress", check=False).stdout
                  for name in self.n1.links() if name != "lo"}
         return {name: text.count("direct-action") for name, text in shown.items()}
 
     def maps(self):
-        """How many entries the fast path's tables have that ports and clouds come and go in, and stations there that the agent
-        does not know (any more)."""
+        """The number of entries in the kernel datapath's tables that vary with ports and clouds, and of stations there that the
+        agent does not know (any more)."""
         found = {}
         for info in glob.glob(f"/proc/{self.agent.process.pid}/fdinfo/*"):
             with contextlib.suppress(FileNotFoundError), open(info, encoding="ascii") as f:
@@ -105,7 +105,7 @@ class Scene:
         return found
 
     def left(self):
-        """All that pods may leave, for comparison."""
+        """Everything that pods may leave behind, for comparison."""
         status = self.agent.ctl_json("status")
         leases = {name: leased(node) for name, node in (("n1", self.n1), ("n2", self.n2))}
         return {"links of the node": sorted(self.n1.links()),
@@ -118,19 +118,20 @@ class Scene:
                 "open": open_files(self.agent.process.pid), "held": open_files(self.holder())}
 
     def own(self):
-        """What the agent has open, and its tables in the kernel."""
+        """The agent's open descriptors, and its tables in the kernel."""
         return open_files(self.agent.process.pid), self.maps()
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.agent.process.pid}/task"))
 
     def is_pod(self, entry):
-        """Of the other node only the quiet one; agents have MACs of their own, one of them another each time."""
+        """Of the other node only the quiet pod; agents have MACs of their own, one of which differs each time."""
         where = entry["location"]
         return where.get("portName") != "(agent)" and (not where.get("peer") or entry["mac"] == self.far.station)
 
     def known_to_n2(self):
-        """Which quiet pods, and whether there are more than they and agents are: two MACs each, those of one or two before too."""
+        """The quiet pods among the stations, and whether there are more stations than theirs and those of agents: two MACs each,
+        and those of the preceding one or two agents."""
         known, quiet = {entry["mac"] for entry in self.n2.agent.fdb()}, {pod.station for pod in self.quiet}
         return sorted(quiet & known), len(known - quiet) > 8
 
@@ -138,7 +139,7 @@ class Scene:
         return steady(self.left, timeout=90, seconds=EXPIRY + 2)
 
     def expect_left(self, before, timeout=90):
-        """Waits until all is as it was: what is spare is claimed anew, stations expire on the other node."""
+        """Waits until the state is as before: spare addresses are claimed anew, stations expire on the other node."""
         def different():
             now = self.left()
             return {key: f"{before[key]} -> {now[key]}" for key in now if now[key] != before[key]}
@@ -154,7 +155,7 @@ class Scene:
             raise AssertionError("\n".join(f"{key}: {value}" for key, value in last.items())) from None
 
     def expect_sound(self):
-        """Nobody complained."""
+        """No log contains an error."""
         for name in ("n1", "n2"):
             with open(self.lab.log(f"{name}-agent"), encoding="utf-8", errors="replace") as log:
                 bad = [line for line in log if "level=error" in line or "Sanitizer" in line]
@@ -162,7 +163,7 @@ class Scene:
 
 
 class Crowd:
-    """Workers, each with a pod whose container is another one every time."""
+    """Workers, each with a pod whose container is a new one every time."""
 
     def __init__(self, scene, cycles, killer=None):
         self.scene, self.cycles, self.killer = scene, cycles, killer
@@ -212,7 +213,7 @@ class Crowd:
         if cloud == "blue" and dice.random() < 0.1:
             pod.reaches(self.scene.far.ip4, timeout=60)
             self._count("reached the other node")
-        # Another DEL is allowed at any time.
+        # Another DEL is permitted at any time.
         for _ in range(dice.choice([1, 1, 1, 2])):
             network.delete(pod, capability_args=wishes)
         self._count("DEL")
@@ -243,7 +244,7 @@ class Crowd:
 
 
 class Killer(threading.Thread):
-    """Ends the agent every few seconds, mostly without a word, and starts it again a moment later."""
+    """Ends the agent every few seconds, mostly without notice, and starts it again a moment later."""
 
     def __init__(self, agent):
         super().__init__()
@@ -280,10 +281,11 @@ def start_again(agent):
 
 
 def test_killed():
-    """cycles while the agent is killed every few seconds: no link, lease, file, descriptor, rule or station is left, no ping lost"""
+    """cycles while the agent is killed every few seconds: no link, lease, file, descriptor, rule or station is left, no ping
+    lost"""
     with Lab("soak") as lab:
         scene = Scene(lab)
-        Crowd(scene, 2 * WORKERS).run()  # makes what is made once and stays
+        Crowd(scene, 2 * WORKERS).run()  # creates the objects that are created once and stay
         start_again(scene.agent)
         pings = [Ping(scene.near, scene.beside.ip4), Ping(scene.far, scene.near.ip4), Ping(scene.far, scene.tap.ip4)]
         go_on(pings, 20)
@@ -295,7 +297,7 @@ def test_killed():
         finally:
             killer.end()
         scene.expect_left(before)
-        # gRPC has some more at times.
+        # gRPC sometimes has a few more.
         assert scene.threads() <= threads + 4, f"{threads} threads -> {scene.threads()}"
         start_again(scene.agent)
         scene.expect_left(before)
@@ -309,7 +311,7 @@ def test_killed():
 
 
 def test_memory():
-    """one agent for a fifth of the cycles: the second half of them costs it no memory"""
+    """one agent for a fifth of the cycles: the second half of them costs no memory"""
     with Lab("memory") as lab:
         scene = Scene(lab)
         Crowd(scene, 2 * WORKERS).run()
@@ -321,7 +323,7 @@ def test_memory():
         print(f"  after each {cycles} cycles: {sizes} KiB", flush=True)
         wait_for(lambda: scene.own() == before, 30, f"the agent has open what it had: {before}")
         assert scene.threads() <= threads + 4, f"{threads} threads -> {scene.threads()}"
-        # A sanitizer has its own ideas.
+        # A sanitizer manages memory differently.
         assert sizes[3] - sizes[1] < 256 or OTHER_AGENT, f"the agent grows: {sizes} KiB"
         scene.expect_sound()
 

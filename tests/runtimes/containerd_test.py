@@ -1,9 +1,9 @@
 """containerd's CRI and `ctr run --cni` with the real plugin: clouds by annotation beside a bridge, and as main plugin.
 
-    tests/py.sh tests/runtimes/containerd_test.py [SUITE] [test_name...]
+  tests/py.sh tests/runtimes/containerd_test.py [SUITE] [test_name...]
 
-SUITE is "trixie" or "sid": its containerd is fetched from the apt mirror, kept in /var/tmp, and used with this machine's runc.
-Ids such as (M2) are requirements in docs/RUNTIMES.md."""
+SUITE is "trixie" or "sid": its containerd is fetched from the apt mirror, kept in /var/tmp, and used with this machine's
+runc. Ids such as (M2) are requirements in docs/RUNTIMES.md."""
 
 import concurrent.futures
 import json
@@ -26,7 +26,7 @@ BRIDGE = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": {
     "type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}
 CHAINED = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
     BRIDGE, {"type": "vxvde", "capabilities": ANNOTATIONS}]}
-# portmap behind ours, so that containerd has somebody to give port mappings to.
+# portmap follows vxvde, so that containerd has a plugin to which it passes port mappings.
 MAIN = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
     {"type": "vxvde", "cloud": "blue", "capabilities": {**ANNOTATIONS, "dns": True},
      "ipam": {"type": "host-local", "ranges": [[{"subnet": "198.51.100.0/24", "rangeStart": "198.51.100.40",
@@ -52,6 +52,7 @@ class Two:
     def __enter__(self):
         self.runtime.__enter__()
         self.runtime.configure(self._conflist)
+        runner.tried("containerd", self.runtime.version())
         return self
 
     def __exit__(self, *error):
@@ -105,7 +106,7 @@ def test_two_clouds_beside_a_bridge():
 
 
 def test_mistakes_fail_the_pod():
-    """a bad entry, a cloud that is not there or forbidden: the error names it; nothing stays; corrected, it starts"""
+    """a bad entry, an unknown or forbidden cloud: the error names it; nothing stays; the corrected pod starts"""
     with Lab("containerd") as lab, Two(lab, CHAINED) as two:
         def refused(networks, *words):
             try:
@@ -134,7 +135,7 @@ def test_mistakes_fail_the_pod():
 
 
 def test_main_plugin():
-    """eth0 in a cloud, or in that of vxvde.io/cloud; Stop twice; containerd's ways of writing are understood (A9, D1)"""
+    """eth0 in a cloud, or in that of vxvde.io/cloud; Stop twice; containerd's spelling of keys is accepted (A9, D1)"""
     with Lab("containerd") as lab, Two(lab, MAIN) as two:
         runtime = two.runtime
         pod = runtime.pod("web", ports=[(80, 8080)], dns_config={"servers": ["192.0.2.53"], "searches": ["shop.test"]})
@@ -166,7 +167,7 @@ def test_main_plugin():
 
 
 def test_all_that_is_ours():
-    """addresses, host ports and rates of the agent's own, as containerd writes the wishes (A9)"""
+    """addresses, host ports and rates served by the agent, requested as containerd writes them (A9)"""
     with Lab("containerd") as lab, Two(lab, OURS) as two:
         pod = two.runtime.pod("web", ports=[(80, 8080)], annotations={
             "kubernetes.io/ingress-bandwidth": "80M", "kubernetes.io/egress-bandwidth": "40M"})
@@ -194,7 +195,7 @@ def test_all_that_is_ours():
 
 
 def test_without_an_agent():
-    """pods end while no agent runs (D1), and one that would start fails by name of the socket (E7); then all is well"""
+    """pods end without an agent (D1), and a new one fails with the name of the socket (E7); then everything works again"""
     with Lab("containerd") as lab, Two(lab, CHAINED) as two:
         pod = two.runtime.pod("web", annotations=beside())
         two.n1.agent.stop()
@@ -241,7 +242,7 @@ def test_pods_at_once():
 
 
 def test_status():
-    """containerd from 2.1 on asks for STATUS: its node is not ready, in our words, while no agent runs (S1)"""
+    """containerd from 2.1 on calls STATUS: its node is not ready, with the plugin's message, while no agent runs (S1)"""
     with Lab("containerd") as lab, Two(lab, {**CHAINED, "cniVersion": "1.1.0", "plugins": MAIN["plugins"][:1]}) as two:
         if two.runtime.version() < "2.1":
             print(f"   not for containerd {two.runtime.version()}", flush=True)

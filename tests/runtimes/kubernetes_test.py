@@ -1,6 +1,6 @@
 """vxvde on a two-node Kubernetes cluster, as deploy/kubernetes installs it; started by tests/kubernetes.
 
-Checks of one shape run in order on one cluster, and each prints a line. A failed one does not stop the next."""
+The checks of one shape run in order on one cluster, and each prints a line. A failed check does not stop the next one."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 
+from tests.lib import runner
 from tests.lib.cluster import BUSYBOX, Cluster, make_busybox, make_root
 from tests.lib.lab import Lab, source
 from tests.lib.machine import remove_cgroups
@@ -31,7 +32,7 @@ def bridge(number):
 
 
 def pod(name, node, *, annotations=None, labels=None, script="", **container):
-    """A pod on `node` that runs `script`, and then answers its name on port 8080."""
+    """A pod on `node` that runs `script`, and then serves its name on port 8080."""
     serve = "echo $HOSTNAME > /www/index.html; exec httpd -f -p 8080 -h /www"
     return {"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "annotations": annotations or {}, "labels": {"app": name, **(labels or {})}},
@@ -83,7 +84,7 @@ class World:
         self.kubectl("-n", "kube-system", "rollout", "status", "daemonset/vxvde", "--timeout=120s", timeout=130)
 
     def agent_pod(self, node):
-        """Name of the DaemonSet's pod on `node`, the one that is not on its way out."""
+        """Name of the DaemonSet's pod on `node` that is not terminating."""
         pods = self.cluster.get("pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=vxvde",
                                 "--field-selector", f"spec.nodeName={node}")["items"]
         return next(p["metadata"]["name"] for p in pods if not p["metadata"].get("deletionTimestamp"))
@@ -102,7 +103,7 @@ class World:
         return self.nodes[node].json("cat", f"/etc/cni/net.d/{OURS}")
 
     def start(self, *objects):
-        """Pods, waited for; their addresses."""
+        """Creates pods and waits for them; returns their addresses."""
         self.cluster.apply(*objects)
         return [self.cluster.wait_ready(p["metadata"]["name"])["status"]["podIP"] for p in objects]
 
@@ -110,8 +111,8 @@ class World:
         self.kubectl("delete", "pod", "--wait=true", *names, timeout=90)
 
 
-# What is shown, in this order. The first line of each docstring is what the line of output says; "primary" or
-# "chained" after it in brackets is the only shape that it is for.
+# The checks, in this order. The first line of each docstring is the text of the line of output. "(primary)" or
+# "(chained)" after it limits the check to that shape.
 
 def check_waits_for_us(world):
     """without a network the nodes are not ready (primary)"""
@@ -130,7 +131,7 @@ def check_ready(world):
 
 
 def check_chained(world):
-    """kubectl apply alone puts us behind each node's own network (chained)"""
+    """kubectl apply alone appends vxvde to each node's own network (chained)"""
     for name in world.nodes:
         wait_for(lambda name=name: world.cluster.ready(name), 60, f"{name} is ready by its own network")
     world.apply()
@@ -157,7 +158,7 @@ def check_member(world):
 
 
 def check_annotation(world):
-    """a pod is on the cloud that its annotation names, and members of it answer"""
+    """a pod is on the cloud that its annotation names, and members of the cloud answer"""
     world.start(pod("blue1", "node1", annotations={"vxvde.io/networks": "blue"}),
                 pod("blue2", "node2", annotations={"vxvde.io/networks": '[{"name": "blue", "interface": "lab0", '
                                                                         '"ips": ["10.42.255.10/16"]}]'}))
@@ -171,7 +172,7 @@ def check_annotation(world):
 
 
 def check_reload(world):
-    """a cloud that is added to the ConfigMap can be used, without a restart"""
+    """a cloud that is added to the ConfigMap is usable without a restart"""
     was = world.cluster.get("configmap", "vxvde", "-n", "kube-system")["data"]["agent.yaml"]
     more = was + f"  - name: green\n    vnl: {GREEN}\n"
     world.kubectl("-n", "kube-system", "patch", "configmap", "vxvde", "--type=merge", "-p",
@@ -190,7 +191,7 @@ def check_reload(world):
 
 
 def check_bad_annotation(world):
-    """a bad annotation is named in an event, and the pod starts when it is corrected"""
+    """an invalid annotation is named in an event, and the pod starts once it is corrected"""
     world.cluster.apply(pod("wrong", "node1", annotations={"vxvde.io/networks": "blue, azure@net7"}))
     said = wait_for(lambda: [m for m in world.cluster.events("wrong") if "azure" in m], 60, "an event names azure")
     assert "vxvde.io/networks" in said[0], said
@@ -204,7 +205,7 @@ def check_bad_annotation(world):
 
 
 def check_probes(world):
-    """kubelet's probes: HTTP, TCP and exec, answered and failing"""
+    """kubelet's probes: HTTP, TCP and exec, succeeding and failing"""
     def http(path):
         return {"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 2}
     world.start(
@@ -248,7 +249,7 @@ def check_rollout(world):
 
 
 def fetches(world, name, url):
-    """What pod `name` is answered, or None."""
+    """The answer to pod `name`, or None."""
     said = world.cluster.sh(name, f"timeout 3 wget -q -O - {url}", check=False)
     return said.strip() if said else None
 
@@ -310,13 +311,13 @@ def check_bandwidth(world):
 
 
 def check_outside(world):
-    """a pod reaches a host on the LAN that knows nothing of pods"""
+    """a pod reaches a host on the LAN that has no route to pods"""
     for name in ("a1", "b1"):
         world.cluster.reaches(name, world.lan.ip4)
 
 
 def check_agent_killed(world):
-    """the agent is killed: it is started again, and the pods' links with it"""
+    """the agent is killed: it is restarted, and the pods' links survive"""
     before = world.pods_of("node1")
     world.kubectl("-n", "kube-system", "exec", world.agent_pod("node1"), "-c", "agent", "--", "sh", "-c",
                   "kill -9 $(cat /proc/1/task/1/children | cut -d' ' -f1)")
@@ -329,7 +330,7 @@ def check_agent_killed(world):
     world.cluster.reaches("a1", world.addresses["b1"])
 
 
-# Prints what one connection brings.
+# Prints the data of one connection.
 LISTEN = """
 import socket, sys
 listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
@@ -341,13 +342,13 @@ while data := connection.recv(4096):
 
 
 def longest_silence(pings):
-    """Seconds between two answers of `ping -D`, at most."""
+    """The longest time between two answers of `ping -D`, in seconds."""
     times = [float(line[1:line.index("]")]) for line in pings.splitlines() if line.startswith("[") and "ttl=" in line]
     return max(after - before for before, after in zip(times, times[1:]))
 
 
 def check_upgrade(world):
-    """the DaemonSet is rolled over: a TCP connection between pods stays, and so does the conflist"""
+    """a rollout of the DaemonSet: a TCP connection between pods survives, and so does the conflist"""
     target, port = "10.42.255.9", 9000
     listener = world.blue.start("stream", "/usr/bin/python3", "-u", "-c", LISTEN, target, port)
     listener.says("listening")
@@ -380,7 +381,7 @@ def check_upgrade(world):
 
 
 def check_reboot(world):
-    """a node's power is cut: it is ready again by itself, its pods have their networks, the others did not notice"""
+    """a node's power is cut: it becomes ready by itself, its pods have their networks, the others notice nothing"""
     machine = world.nodes["node2"]
     restarts = {name: world.cluster.get("pod", name)["status"]["containerStatuses"][0]["restartCount"]
                 for name in ("b1",)}
@@ -403,12 +404,12 @@ def check_reboot(world):
 
 
 def check_delete(world):
-    """kubectl delete takes conflist, plugin, the node's links and rules off both nodes"""
+    """kubectl delete removes conflist, plugin, the node's links and rules from both nodes"""
     world.kubectl("delete", *world.files(*world.manifests), timeout=90)
     for name, machine in world.nodes.items():
         wait_for(lambda machine=machine: OURS not in machine.files("/etc/cni/net.d"), 40, f"conflist gone from {name}")
         wait_for(lambda machine=machine: "vxvde" not in machine.files("/opt/cni/bin"), 10, f"plugin gone from {name}")
-        # The agent's end leaves them; a last one, which has nothing to do, takes them down.
+        # The agent's end leaves them; a last agent, which has nothing to do, removes them.
         wait_for(lambda machine=machine: not [link for link in machine.node.links() if link.startswith("vx-")], 30,
                  f"links gone from {name}")
         wait_for(lambda machine=machine: machine.run("pgrep", "vxvde-agent", check=False).returncode == 1, 30,
@@ -422,14 +423,14 @@ def check_delete(world):
 
 
 def check_after_delete_chained(world):
-    """after it the other network is alone: pods come, and those from before go (chained)"""
+    """after that the other network is alone: new pods start, and the old ones end (chained)"""
     world.start(pod("after", "node1"))
     world.cluster.reaches("after", world.addresses["b1"])
     world.delete("after", "a1", "a2", "blue1", "b1")
 
 
 def check_after_delete_primary(world):
-    """after it the nodes say that they have no network, and pods are ended with the next one (primary)"""
+    """after that the nodes report that they have no network, and pods end with the next one (primary)"""
     for name in world.nodes:
         wait_for(lambda name=name: not world.cluster.ready(name), 60, f"{name} is not ready")
     world.kubectl("delete", "pod", "--wait=false", "--all")
@@ -454,7 +455,7 @@ def verdict(world, check):
     try:
         check(world)
         word = "ok"
-    except Exception:  # the next one is still worth its run
+    except Exception:  # the next check is still worth running
         traceback.print_exc(file=sys.stdout)
         word = "FAILED"
     print(f"{word:8}{world.shape}: {title} ({time.monotonic() - start:.1f} s)", flush=True)
@@ -464,14 +465,15 @@ def verdict(world, check):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binaries", help="folder of kube-apiserver, kubelet and the others")
-    parser.add_argument("--root", required=True, help="folder of the nodes' Debian, made when it is not there")
+    parser.add_argument("--root", required=True, help="folder of the nodes' Debian, created if it does not exist")
     parser.add_argument("--image", required=True, help="file of the image of deploy/image")
     parser.add_argument("--shape", choices=("primary", "chained"), action="append")
-    parser.add_argument("--only", action="append", help="check without check_; the setup is on you")
+    parser.add_argument("--only", action="append", help="name of a check without check_; its preconditions are the caller's responsibility")
     options = parser.parse_args()
     options.binaries = os.path.abspath(options.binaries)
     if not os.path.isdir(options.root):
         make_root(options.root)
+    runner.tried("Kubernetes", run([f"{options.binaries}/kubelet", "--version"]).stdout.split()[-1])
     checks = [f for name, f in globals().items() if name.startswith("check_")]
     if options.only:
         checks = [f for f in checks if f.__name__[len("check_"):] in options.only]

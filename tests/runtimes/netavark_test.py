@@ -21,7 +21,7 @@ def baseline(network, pod, **kwargs):
 
 
 def refused(*words):
-    """A context: the driver fails, and its error has all of `words`."""
+    """A context in which the driver fails with an error that contains all of `words`."""
     class Refused:
         def __enter__(self):
             return self
@@ -36,7 +36,7 @@ def refused(*words):
 
 
 def test_a_container_meets_a_member():
-    """N4: two addresses and the MAC as podman gives them; a real member is reached, and reaches it; then nothing is left"""
+    """N4: two addresses and the MAC as podman passes them; a real member is reached, and reaches it; then nothing is left"""
     with Lab("netavark") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()
@@ -61,7 +61,7 @@ def test_a_container_meets_a_member():
 
 
 def test_gateways():
-    """N6: a default route through a gateway that somebody named, after the bridges'; none when internal"""
+    """N6: a default route through a gateway that the user named, after those of bridges; none if internal"""
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
         n1.start_agent()
@@ -83,7 +83,7 @@ def test_gateways():
 
 
 def test_create():
-    """N3: what is wrong is named and nothing is said on stdout but {"error": ...}; agent and kernel are not asked"""
+    """N3: an error is named, stdout contains only {"error": ...}, and neither agent nor kernel is used"""
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
         good = {"name": "blue", "id": "1234", "driver": "vxvde", "labels": {"a": "b"}, "a later field": 7}
@@ -104,7 +104,7 @@ def test_create():
 
 
 def test_without_subnets():
-    """N6: no subnets, no addresses from podman: layer 2, with a MAC; the agent's own where the cloud has subnets"""
+    """N6: no subnets, no addresses from podman: layer 2, with a MAC; addresses of the agent where the cloud has subnets"""
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
         n1.start_agent({"clouds": [{"name": "routed", "vnl": "vxvde://239.1.2.4", "subnets": ["203.0.113.0/24"]}]})
@@ -123,7 +123,7 @@ def test_without_subnets():
 
 
 def test_a_failed_setup_leaves_nothing():
-    """N6: no teardown follows, so each refusal is undone whole: bad values, taken addresses, foreign interfaces, ports"""
+    """N6: no teardown follows, so each refusal undoes everything: bad values, addresses in use, foreign interfaces, ports"""
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
         n1.start_agent()
@@ -160,7 +160,8 @@ def test_a_failed_setup_leaves_nothing():
 
 
 def test_teardown_in_every_condition():
-    """N5: never set up, twice, namespace gone, interface gone, nonsense in the rest, agent down: nothing said, and all is gone"""
+    """N5: without setup, twice, namespace gone, interface gone, invalid input elsewhere, no agent: no output, and nothing
+    remains"""
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
         n1.start_agent()
@@ -255,7 +256,7 @@ def test_killed_at_every_step():
 
 
 def test_many_at_once():
-    """containers set up and torn down beside each other: each has a MAC of its own, all meet, nothing is left"""
+    """containers set up and torn down concurrently: each has a MAC of its own, all reach each other, nothing is left"""
     count = 24
     with Lab("netavark") as lab:
         n1 = lab.node("n1")
@@ -273,7 +274,7 @@ def test_many_at_once():
 
 
 def test_both_families_of_a_port():
-    """-p 0.0.0.0:8080:80 -p [::]:8080:80, of which podman writes the first as all addresses; and without IPv6"""
+    """-p 0.0.0.0:8080:80 -p [::]:8080:80, the first of which podman passes on without an address; and without IPv6"""
     with Lab("nv") as lab:
         node = lab.node("n1")
         node.start_agent()
@@ -291,7 +292,7 @@ def test_both_families_of_a_port():
 
 
 def test_connect_and_disconnect():
-    """N7: another network for a container that runs, twice over; the first is not disturbed; killed agents take all up"""
+    """N7: another network for a running container, twice; the first one is not disturbed; killed agents restore all of them"""
     with Lab("netavark") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
         n1.start_agent()

@@ -1,8 +1,8 @@
 """podman 5 with netavark and the real driver: containers and real members of two clouds.
 
-    tests/py.sh tests/runtimes/podman5_test.py [ROOT] [test_name...]
+  tests/py.sh tests/runtimes/podman5_test.py [ROOT] [test_name...]
 
-ROOT is a folder with a Debian trixie that has podman 5; it is made when it is not there (about 100 s, from the
+ROOT is a folder with a Debian trixie that has podman 5; it is created if it does not exist (about 100 s, from the
 machine's apt mirror), and kept for the next run. Default: /var/tmp/vxvde-podman5/root."""
 
 import os
@@ -27,6 +27,7 @@ class Two:
         self.before = sorted(self.n1.links())
         self.podman = Podman5(self.n1, ROOT)
         self.podman.make_image()
+        runner.tried("podman", self.podman.version())
         self.member = self.n2.vdens("member", BLUE).join(9)
         self.other = self.n2.vdens("other", GREEN)
         self.other.address("vde0", "203.0.113.9/24")
@@ -38,7 +39,7 @@ class Two:
 
 
 def test_containers_meet_a_member():
-    """run, inspect, ping both ways in both families; --ip, --ip6 and --mac-address as asked; restart; tap; rm"""
+    """run, inspect, ping both ways in both families; --ip, --ip6 and --mac-address as requested; restart; tap; rm"""
     with Lab("podman5") as lab:
         two = Two(lab)
         podman, member = two.podman, two.member
@@ -104,7 +105,7 @@ def test_two_networks_connect_and_reload():
 
 
 def test_reboots():
-    """the host is cut off: containers start again at their addresses, with the agent's records fresh, stale or gone"""
+    """a power cut of the host: containers start again with their addresses, and with the agent's records fresh, stale or gone"""
     with Lab("podman5") as lab:
         two = Two(lab)
         podman, member = two.podman, two.member
@@ -126,7 +127,7 @@ def test_reboots():
 
 
 def test_published_ports():
-    """-p: another host, the node itself and 127.0.0.1 reach the container; rm takes it away"""
+    """-p: another host, the node itself and 127.0.0.1 reach the container; rm removes it"""
     with Lab("podman5") as lab:
         two = Two(lab)
         podman = two.podman
@@ -177,7 +178,7 @@ def test_beside_a_bridge():
 
 
 def test_without_subnets():
-    """no subnets: an interface with a MAC, on which the container may put addresses of its own"""
+    """no subnets: an interface with a MAC, on which the container may set its own addresses"""
     with Lab("podman5") as lab:
         two = Two(lab)
         podman = two.podman
@@ -193,7 +194,7 @@ def test_without_subnets():
 
 
 def test_addresses_of_the_agents_own():
-    """no subnets, in a cloud that has some: each container gets its own of them, and keeps it over restart and reload"""
+    """no subnets, in a cloud that has some: each container gets addresses of these, and keeps them over restart and reload"""
     with Lab("podman5") as lab:
         two = Two(lab, {"clouds": [{"name": "lab", "vnl": BLUE, "subnets": ["198.51.100.0/24", "2001:db8:42::/64"]}]})
         podman = two.podman
@@ -221,7 +222,7 @@ def test_addresses_of_the_agents_own():
 
 
 def test_errors_reach_the_user():
-    """what is wrong is named on podman's terminal, and leaves neither network nor container interface"""
+    """an error is named on podman's terminal, and leaves neither network nor container interface"""
     with Lab("podman5") as lab:
         two = Two(lab)
         podman = two.podman

@@ -12,7 +12,7 @@ CONFLIST = source("deploy/cni/10-vxvde.conflist")
 
 
 def of_the_sample():
-    """Of the sample conflist: its subnet, an address that it may hand out, and the locator."""
+    """Values of the sample conflist: its subnet, an address of its range, and the locator."""
     with open(CONFLIST, encoding="utf-8") as f:
         section = next(p for p in json.load(f)["plugins"] if p["type"] == "vxvde")
     pool = section["ipam"]["ranges"][0][0]
@@ -20,7 +20,7 @@ def of_the_sample():
 
 
 def test_containers_meet_a_member():
-    """podman run --rm --network vxvde IMAGE ping MEMBER, and back; MAC and address as asked; nothing is left"""
+    """podman run --rm --network vxvde IMAGE ping MEMBER, and back; MAC and address as requested; nothing is left"""
     subnet, asked, vnl = of_the_sample()
     address = subnet[-2]
     with Lab("podman") as lab:

@@ -1,22 +1,29 @@
-"""Virtual machines on a cloud: qemu in a pod, behind a bridge there, and qemu that is a member by itself.
+"""Virtual machines on a cloud: qemu in a pod, behind a bridge there, and qemu as a member by itself.
 
-    tests/py.sh tests/runtimes/qemu_test.py [test_name...]
+  tests/py.sh tests/runtimes/qemu_test.py [test_name...]
 
 Needs qemu-system-x86, kmod and busybox-static; a kernel is fetched from the machine's apt mirror once and kept in
-/var/tmp/vxvde-qemu. Software emulation: a guest is up in some 10 s."""
+/var/tmp/vxvde-qemu. Software emulation: a guest takes some 10 s to start."""
 
 from tests.lib import runner
 from tests.lib.lab import Lab
-from tests.lib.qemu import Guest
+from tests.lib.qemu import Guest, kernel
 
 VNL = "vxvde://239.1.2.3"
 TAP = "tap,ifname=vm0,script=no,downscript=no"
 
 
+def tried(node):
+    """Names the versions of qemu and of the guest's kernel."""
+    runner.tried("qemu", node.run("qemu-system-x86_64", "--version").stdout.split()[3])
+    runner.tried("guest Linux", kernel()[1])
+
+
 def test_guest_in_a_pod():
-    """tap and veth mode: qemu's tap and our interface on a bridge in the pod; a member and the guest ping each other"""
+    """tap and veth mode: qemu's tap and the pod's interface on a bridge in the pod; a member and the guest ping each other"""
     with Lab("qemu") as lab:
         n1, n2 = lab.node("n1"), lab.node("n2")
+        tried(n1)
         n1.start_agent()
         member = n2.vdens("member", VNL).join(9)
         for host, mode in enumerate(("tap", "veth"), 40):

@@ -1,4 +1,4 @@
-"""Rootless podman and the user's own agent: a container on a cloud, and no privilege on the host."""
+"""Rootless podman and the user's own agent: a container on a cloud, without privileges on the host."""
 
 import json
 
@@ -63,7 +63,8 @@ def test_containers_meet_a_member():
 
 
 def test_agent_restart():
-    """a user's agent may not enter a container's namespace again, and need not: its tap was kept; restarted, it goes on too"""
+    """a user's agent cannot enter a container's namespace again, and need not: its tap was kept; it also continues after a
+    restart"""
     with Lab("rootless") as lab:
         user = User(lab, mode="tap")
         user.start("web")
@@ -78,7 +79,7 @@ def test_agent_restart():
 
 
 def test_veth_is_refused():
-    """a veth pair has no end that the agent can see: the error says what to do, and nothing is left"""
+    """a veth pair has no end that the agent can see: the error contains the remedy, and nothing is left"""
     with Lab("rootless") as lab:
         user = User(lab)
         done = user.podman.run("run", "--rm", "--network", "vxvde", user.image, "true", check=False)

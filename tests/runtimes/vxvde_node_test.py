@@ -1,7 +1,7 @@
-"""deploy/image/vxvde-node, the script around the agent on Kubernetes: what it puts on a node, and when it takes it
-away; and what deploy/kubernetes gives it to read.
+"""deploy/image/vxvde-node, the script around the agent on Kubernetes: the files that it installs on a node, when it removes
+them, and its input from deploy/kubernetes.
 
-It runs in a root of its own, with the real agent; the API server is a few lines here that answer what they are told."""
+It runs in a root of its own, with the real agent; the API server is a short program here that gives preset answers."""
 
 import json
 import os
@@ -18,7 +18,7 @@ CONFIG = {"metrics": "", "clouds": [{"name": "pods", "vnl": "vxvde://239.1.2.3",
                                      "gateway": True}]}
 OURS = "00-vxvde.conflist"
 
-# Answers every request with the status code and the body that the file says.
+# Answers every request with the status code and the body of the file.
 API = """
 import http.server, ssl, sys
 certificate, answer = sys.argv[1:]
@@ -37,7 +37,7 @@ print("listening", flush=True)
 server.serve_forever()
 """
 
-# $1: the root. Programs are the machine's, all else is the root's own.
+# $1: the root. Programs come from the machine, everything else belongs to the root.
 CHROOT = """
 r=$1; shift
 for d in usr proc dev; do mount --rbind "/$d" "$r/$d"; done
@@ -94,7 +94,7 @@ class KubernetesNode:
         self.api = self.node.start("api", "/usr/bin/python3", "-c", API, both, self._answer).says("listening")
 
     def daemonset(self, code, body=None):
-        """What the API server says of it."""
+        """Sets the answer of the API server."""
         with open(self._answer, "w", encoding="utf-8") as f:
             f.write(f"{code} {json.dumps(body or {})}")
 
@@ -115,7 +115,7 @@ class KubernetesNode:
         return self.process.stop(timeout=30)
 
     def list(self):
-        """Our list as the runtime sees it; None: it is not there."""
+        """The plugin's list as the runtime sees it; None: it does not exist."""
         path = self.path(f"host/etc/cni/net.d/{OURS}")
         if not os.path.exists(path):
             return None
@@ -130,7 +130,7 @@ class KubernetesNode:
 
 
 def test_upgrade_and_removal():
-    """the list comes when the agent answers, stays over an upgrade, and goes with the DaemonSet; so does all else"""
+    """the list appears when the agent answers, stays over an upgrade, and is removed with the DaemonSet; so is everything else"""
     for code, body in ((404, None), (403, None), (401, None), (200, {"metadata": {"deletionTimestamp": "2026-01-01"}})):
         with Lab("vxvde-node") as lab:
             node = KubernetesNode(lab, conflist=PRIMARY)
@@ -155,7 +155,7 @@ def test_upgrade_and_removal():
 
 
 def test_nobody_answers():
-    """an API server that is away or broken says nothing about us: all stays, and comes back if somebody removes it"""
+    """an API server that is away or broken proves nothing: everything stays, and is restored if it is removed"""
     with Lab("vxvde-node") as lab:
         node = KubernetesNode(lab, conflist=PRIMARY)
         node.start().becomes(PRIMARY)
@@ -175,7 +175,7 @@ def test_nobody_answers():
 
 
 def test_chained():
-    """the other network's list with our section behind; it follows that one, and waits for it"""
+    """the other network's list with the vxvde section appended; it follows that list, and waits for it"""
     with Lab("vxvde-node") as lab:
         node = KubernetesNode(lab, chained=SECTION).start()
         node.process.says("waiting for another network's configuration")
@@ -197,7 +197,7 @@ def test_chained():
 
 
 def test_configuration_is_reloaded():
-    """a changed agent.yaml reaches the agent; one that is wrong leaves it as it was; the agent's end is the script's"""
+    """a changed agent.yaml reaches the agent; an invalid one changes nothing; the script ends with the agent"""
     with Lab("vxvde-node") as lab:
         node = KubernetesNode(lab, conflist=PRIMARY)
         node.start().becomes(PRIMARY)

@@ -1,16 +1,14 @@
 #!/usr/bin/python3
-"""Calls vxvde.v1.Status as a stranger would: through server reflection alone.
+"""Calls vxvde.v1.Status as an unknown client: through server reflection alone.
 
     grpc_reflect.py ADDRESS METHOD [JSON] [--all]
     grpc_reflect.py ADDRESS                         lists services and their methods
 
-ADDRESS is a gRPC target (unix:/run/vxvde/status.sock), METHOD a name of vxvde.v1.Status or
-SERVICE/METHOD, JSON the request. Prints the response as JSON; of a stream, one response a
-line; with --all, follows next_page_token and prints the merged list.
+ADDRESS is a gRPC target (unix:/run/vxvde/status.sock), METHOD a name of vxvde.v1.Status or SERVICE/METHOD, JSON the request.
+Prints the response as JSON; of a stream, one response a line; with --all, follows next_page_token and prints the merged list.
 
-Knows nothing of the .proto files: descriptors come from the server, by
-grpc.reflection.v1alpha, whose own messages are spelled below (Debian has no grpc_reflection).
-Exit status: 0, or 1 with the gRPC error on stderr.
+It does not know the .proto files: descriptors come from the server, by grpc.reflection.v1alpha, whose own messages are
+defined below (Debian has no grpc_reflection). Exit status: 0, or 1 with the gRPC error on stderr.
 """
 
 import argparse
@@ -25,7 +23,7 @@ F = descriptor_pb2.FieldDescriptorProto
 
 
 def reflection_pool():
-    """The part that is needed of grpc/reflection/v1alpha/reflection.proto."""
+    """The necessary part of grpc/reflection/v1alpha/reflection.proto."""
     file = descriptor_pb2.FileDescriptorProto(
         name="reflection.proto", package=REFLECTION, syntax="proto3"
     )
@@ -74,7 +72,7 @@ def message_class(pool, name):
 
 
 class Server:
-    """A gRPC server that explains itself."""
+    """A gRPC server with reflection."""
 
     def __init__(self, address, timeout=10):
         self.channel = grpc.insecure_channel(address)
@@ -107,7 +105,7 @@ class Server:
             if file.name in self._known:
                 continue
             self._known.add(file.name)
-            for dependency in file.dependency:  # the pool wants them first
+            for dependency in file.dependency:  # the pool requires them first
                 if dependency not in self._known:
                     self._learn(file_by_filename=dependency)
             self._pool.Add(file)

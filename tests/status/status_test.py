@@ -1,4 +1,4 @@
-"""What people and programs see of a node: vxvdectl, gRPC through reflection alone, health, metrics."""
+"""Status for users and programs: vxvdectl, gRPC through reflection alone, health, metrics."""
 
 import json
 
@@ -12,7 +12,7 @@ COMMANDS = ("status", "clouds", "ports", "peers", "fdb", "drops")
 
 
 def lab_with_traffic(lab, config=None):
-    """Two nodes, a pod each and a member, which have talked."""
+    """Two nodes with a pod each and a member, which have communicated."""
     n1, n2 = lab.node("n1"), lab.node("n2")
     n1.start_agent(config)
     n2.start_agent()
@@ -66,7 +66,7 @@ def test_vxvdectl():
             text = ctl.ctl(command).stdout
             assert all(word in text for word in words), f"{command}:\n{text}"
 
-        # explain: known, unknown, and a cloud that is not there.
+        # explain: a known station, an unknown one, and a cloud that does not exist.
         said = ctl.ctl("explain", VNL, pod.mac("eth0"), far.mac("eth0")).stdout
         assert n2.ip4 in said, said
         assert ctl.ctl_json("explain", VNL, pod.mac("eth0"), "ff:ff:ff:ff:ff:ff")["action"] == "FLOOD"
@@ -82,7 +82,7 @@ def test_vxvdectl():
 
 
 def test_watch():
-    """vxvdectl watch shows what happens"""
+    """vxvdectl watch prints events"""
     with Lab("status") as lab:
         node = lab.node("n1")
         node.start_agent()
@@ -96,7 +96,7 @@ def test_watch():
 
 
 def test_grpc_by_reflection():
-    """a Python grpcio client lists clouds, ports, peers and FDB, and asks for health, knowing no .proto"""
+    """a Python grpcio client lists clouds, ports, peers and FDB, and checks health, without any .proto"""
     with Lab("status") as lab:
         n1, n2, pod, far, member = lab_with_traffic(lab)
 
@@ -113,7 +113,7 @@ def test_grpc_by_reflection():
 
 
 def test_metrics():
-    """Prometheus text, when an address is configured"""
+    """Prometheus text, if an address is configured"""
     with Lab("status") as lab:
         n1, *_ = lab_with_traffic(lab, {"metrics": "127.0.0.1:9478"})
         text = n1.agent.metrics()

@@ -1,5 +1,5 @@
-// A made-up node for tests: a snapshot that shows one of everything, a NodeView over it,
-// and an event loop on a thread of its own that can be held up.
+// A made-up node for tests: a snapshot with one of everything, a NodeView over it, and an event
+// loop on a thread of its own that can be blocked.
 
 #ifndef VXVDE_AGENT_STATUS_TESTING_FAKE_NODE_H_
 #define VXVDE_AGENT_STATUS_TESTING_FAKE_NODE_H_
@@ -18,10 +18,10 @@ namespace vxvde {
 
 inline MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0x5e, 0x10, 0, last}); }
 
-// Clouds "blue" (fast: ports 1 and 3, two peers, four stations, two multicast groups, some drops)
-// and "green" (nothing); an allocator with a lease, what a pod brought, a spare address and a
-// conflict; three attachments: of both ports of blue, and one that could not be attached to another
-// cloud.
+// Clouds "blue" (kernel datapath: ports 1 and 3, two peers, four stations, two multicast groups,
+// some drops) and "green" (empty); an allocator with a lease, an address brought by a pod, a spare
+// address and a conflict; three attachments: both ports of blue, and one that could not be attached
+// to another cloud.
 inline NodeSnapshot SampleNode() {
   using std::chrono_literals::operator""s;
   using std::chrono_literals::operator""ms;
@@ -228,7 +228,7 @@ class FakeNode final : public NodeView {
     return explanation;
   }
 
-  NodeSnapshot node = SampleNode();  // change it on the loop only
+  NodeSnapshot node = SampleNode();  // modified on the loop only
 };
 
 class LoopThread {
@@ -242,7 +242,7 @@ class LoopThread {
 
   EventLoop* loop() { return loop_.get(); }
 
-  // Returns when the loop has come to a halt.
+  // Returns once the loop is blocked.
   void Hold() {
     held_ = std::promise<void>();
     auto halted = std::make_shared<std::promise<void>>();
