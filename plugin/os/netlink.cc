@@ -15,6 +15,7 @@
 #include <linux/veth.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -138,6 +139,19 @@ void PutEnd(NetlinkRequest& request, const VethEnd& end, int mtu) {
   if (end.mac) request.PutMac(IFLA_ADDRESS, *end.mac);
   if (end.group != 0) request.PutU32(IFLA_GROUP, end.group);
   request.PutU32(IFLA_MTU, static_cast<uint32_t>(mtu));
+}
+
+// All host bits one. None of a subnet without such an address: IPv6, or two addresses and fewer
+// (RFC 3021).
+std::optional<IpAddress> BroadcastOf(const IpPrefix& prefix) {
+  constexpr uint8_t kMaxLength = 30;
+  if (prefix.address.is_v6() || prefix.length > kMaxLength) return std::nullopt;
+  std::array<uint8_t, 4> bytes = {};
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const int fixed = std::clamp(prefix.length - static_cast<int>(8 * i), 0, 8);
+    bytes[i] = static_cast<uint8_t>(prefix.address.wire()[i] | (0xff >> fixed));
+  }
+  return IpAddress::FromWire(bytes);
 }
 
 }  // namespace
@@ -421,6 +435,8 @@ absl::Status Netlink::AddAddress(IfIndex index, const IpPrefix& prefix) {
   NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, header);
   request.PutIp(IFA_LOCAL, prefix.address);
   request.PutIp(IFA_ADDRESS, prefix.address);
+  // The kernel derives none by itself.
+  if (const auto broadcast = BroadcastOf(prefix)) request.PutIp(IFA_BROADCAST, *broadcast);
   return Do(request, absl::StrCat("add address ", prefix.ToString(), " to link ", Number(index)));
 }
 

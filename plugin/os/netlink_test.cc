@@ -259,6 +259,24 @@ TEST_F(NetlinkTest, AddressesOfBothFamilies) {
   EXPECT_THAT(found, ::testing::UnorderedElementsAre("192.0.2.1/24", "2001:db8::1/64"));
 }
 
+TEST_F(NetlinkTest, Ipv4AddressesHaveABroadcastAddress) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  for (const char* text : {"198.51.100.129/25", "10.42.7.1/13", "203.0.113.6/30",
+                           "203.0.113.10/31", "203.0.113.77/32"}) {
+    ASSERT_EQ(host.AddAddress(uplink, Prefix(text)), absl::OkStatus()) << text;
+  }
+  const auto shows = [this](const std::string& words) {
+    host_ns.Shell(absl::StrCat("ip -4 -o addr show dev up0 | grep -q '", words, "' || ",
+                               "{ ip -4 addr show dev up0; exit 1; }"));
+  };
+  shows("192.0.2.1/24 brd 192.0.2.255 ");
+  shows("198.51.100.129/25 brd 198.51.100.255 ");
+  shows("10.42.7.1/13 brd 10.47.255.255 ");
+  shows("203.0.113.6/30 brd 203.0.113.7 ");
+  shows("203.0.113.10/31 scope");
+  shows("203.0.113.77/32 scope");
+}
+
 TEST_F(NetlinkTest, RoutesCarryWhatTheySay) {
   const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
   ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
