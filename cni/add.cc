@@ -6,6 +6,8 @@
 // exists. The commit is last because it is the only step that other members can observe. Rollback
 // undoes the steps backwards.
 
+#include <linux/rtnetlink.h>
+
 #include <algorithm>
 #include <functional>
 #include <string>
@@ -119,6 +121,16 @@ absl::StatusOr<bool> Prepare(const AddRequest& request, Work& work, const Outsid
 
 // ---- Assign: addresses and routes, from one of three sources ----
 
+// In the table that packets use by default.
+bool IsDefaultRoute(const ResultRoute& route) {
+  return route.destination.length == 0 && route.table.value_or(RT_TABLE_MAIN) == RT_TABLE_MAIN;
+}
+
+std::string ToText(const ResultRoute& route) {
+  return absl::StrCat(route.destination.ToString(),
+                      route.gateway ? absl::StrCat(" via ", route.gateway->ToString()) : "");
+}
+
 // A5: after a failure the IPAM plugin releases what it may have allocated. Some plugins
 // (host-local) refuse a second lease while they hold that of an ADD that was killed: DEL, then one
 // retry (E9).
@@ -187,7 +199,8 @@ absl::StatusOr<CniResult> AgentsResult(const Work& work) {
     if (!gateway.ok()) return UnusableAddress(text);
     gateways.push_back(*gateway);
   }
-  const bool routed = work.name.ifname == work.name.main_ifname && work.attachment->gateway_wanted;
+  const bool routed =
+      work.name.ifname == work.name.main_ifname && work.attachment->default_route_wanted;
   CniResult result;
   for (const std::string& text : work.planned.addresses()) {
     const absl::StatusOr<IpPrefix> address = IpPrefix::Parse(text);
@@ -240,12 +253,59 @@ absl::Status Assign(const AddRequest& request, Work& work, const Outside& outsid
     const IpamDelegate& delegate = *request.network.ipam;
     ASSIGN_OR_RETURN(work.result, Lease(delegate, request.container, outside.ipam));
     RETURN_IF_ERROR(CheckLease(delegate, *work.attachment, work.result));
+    if (!work.attachment->default_route_wanted) std::erase_if(work.result.routes, IsDefaultRoute);
   } else if (work.attachment->address_source == AddressSource::kAgent) {
     ASSIGN_OR_RETURN(work.result, AgentsResult(work));
   } else {
     work.result = CallersResult(*work.attachment);
   }
   Complete(request, work, work.result);
+  return absl::OkStatus();
+}
+
+// ---- Default routes: the first one wins (M1) ----
+
+uint32_t PriorityOf(const ResultRoute& route) {
+  constexpr uint32_t kIpv6Priority = 1024;  // IP6_RT_PRIO_USER of the kernel's net/ip6_route.h
+  return route.priority.value_or(route.destination.address.is_v6() ? kIpv6Priority : 0);
+}
+
+// Drops each default route for which the pod has one already, of another plugin or another network.
+// A route with a metric of its own stands beside those of other metrics.
+absl::Status ChooseDefaultRoutes(const AddRequest& request, std::vector<Work>& all,
+                                 const Outside& outside) {
+  const auto has_any = [](const Work& work) {
+    return std::any_of(work.result.routes.begin(), work.result.routes.end(), IsDefaultRoute);
+  };
+  if (std::none_of(all.begin(), all.end(), has_any)) return absl::OkStatus();
+  std::vector<ResultRoute> taken;
+  ASSIGN_OR_RETURN(const std::vector<RouteInfo> there,
+                   outside.links.ListRoutes(request.container.netns));
+  for (const RouteInfo& one : there) {
+    ResultRoute route;
+    route.destination = one.destination;
+    route.priority = one.priority;
+    route.table = one.table;
+    if (IsDefaultRoute(route)) taken.push_back(std::move(route));
+  }
+  for (Work& work : all) {
+    std::erase_if(work.result.routes, [&](const ResultRoute& route) {
+      if (!IsDefaultRoute(route)) return false;
+      const bool second = std::any_of(taken.begin(), taken.end(), [&](const ResultRoute& other) {
+        return other.destination == route.destination &&
+               (!route.priority || PriorityOf(other) == PriorityOf(route));
+      });
+      if (second) {
+        outside.output.Log(absl::StrCat(
+            "no default route ", ToText(route), " by ", work.name.ifname,
+            ": the pod has one already, and the first one wins; \"noDefaultRoute\": true in the "
+            "configuration of the other network leaves it to this one"));
+      } else {
+        taken.push_back(route);
+      }
+      return second;
+    });
+  }
   return absl::OkStatus();
 }
 
@@ -261,7 +321,16 @@ absl::Status Link(Work& work, const Outside& outside) {
   ASSIGN_OR_RETURN(PodLink link, outside.links.Create(work.links, work.spec));
   if (work.spec.mode == LinkMode::kVeth) work.result.interfaces[0].mac = link.host_mac.ToString();
   work.tap = std::move(link.tap);
-  return outside.links.Configure(work.links, work.spec.mode, AddressesOf(work), work.result.routes);
+  ASSIGN_OR_RETURN(
+      std::vector<ResultRoute> there,
+      outside.links.Configure(work.links, work.spec.mode, AddressesOf(work), work.result.routes));
+  for (const ResultRoute& route : work.result.routes) {
+    if (std::count(there.begin(), there.end(), route) != 0) continue;
+    outside.output.Log(absl::StrCat("no route ", ToText(route), " by ", work.name.ifname,
+                                    ": the pod has another one to that network already"));
+  }
+  work.result.routes = std::move(there);
+  return absl::OkStatus();
 }
 
 // A starting agent deletes links without an attachment. If the agent that made the plan has died
@@ -323,6 +392,7 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     }
     RETURN_IF_ERROR(Blame(*work.attachment, Assign(request, work, outside)));
   }
+  RETURN_IF_ERROR(ChooseDefaultRoutes(request, all, outside));
   for (Work& work : all) {
     rollback.Add([&] { warn(outside.links.Delete(work.links)); });
     RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(Link(work, outside))));

@@ -22,6 +22,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST(Add, CommitsLast) {
   FakeOutside outside;
@@ -80,6 +81,77 @@ TEST(Add, A3_ResultHasTheRoutesThatAreInstalled) {
               HasSubstr(R"("routes":[{"dst":"0.0.0.0/0","gw":"192.0.2.1"},{"dst":"2001:db8::/32"},)"
                         R"({"dst":"198.51.100.0/24","gw":"192.0.2.9"}])"));
   EXPECT_THAT(outside.output.printed, HasSubstr(R"("dns":{"nameservers":["192.0.2.53"]})"));
+}
+
+// host-local with the default route of every bridge's sample, behind an eth0 with one.
+TEST(Add, M1_TheFirstDefaultRouteWins) {
+  const auto route = [](const char* destination, const char* gateway,
+                        std::optional<uint32_t> priority) {
+    ResultRoute one;
+    one.destination = *IpPrefix::Parse(destination);
+    one.gateway = *IpAddress::Parse(gateway);
+    one.priority = priority;
+    return one;
+  };
+  const ResultRoute v4 = route("0.0.0.0/0", "192.0.2.1", std::nullopt);
+  const ResultRoute v6 = route("::/0", "2001:db8::1", std::nullopt);
+  const ResultRoute other = route("198.51.100.0/24", "192.0.2.1", std::nullopt);
+  const ResultRoute low = route("0.0.0.0/0", "192.0.2.1", 200);
+  ResultRoute tabled = v4;
+  tabled.table = 1000;
+  struct Case {
+    std::vector<ResultRoute> routes;
+    uint32_t there_priority;
+    uint32_t there_table;
+    std::vector<ResultRoute> kept;
+  };
+  for (const Case& c : std::vector<Case>{{{v4, v6, other}, 0, 254, {v6, other}},
+                                         {{v4}, 100, 254, {}},
+                                         {{v4}, 0, 1000, {v4}},
+                                         {{low}, 100, 254, {low}},
+                                         {{low}, 200, 254, {}},
+                                         {{v4, low, v4}, 0, 1000, {v4, low}},
+                                         {{tabled}, 0, 254, {tabled}}}) {
+    FakeOutside outside;
+    outside.ipam.lease.routes = c.routes;
+    RouteInfo& there = outside.links.pod_routes.emplace_back();
+    there.destination = *IpPrefix::Parse("0.0.0.0/0");
+    there.priority = c.there_priority;
+    there.table = c.there_table;
+    ASSERT_TRUE(outside.Run(SimpleAdd()).ok());
+    EXPECT_EQ(outside.links.routes, c.kept);
+    EXPECT_EQ(outside.output.logged.size(), c.routes.size() - c.kept.size());
+    for (const std::string& line : outside.output.logged) {
+      EXPECT_THAT(line, AllOf(HasSubstr("0.0.0.0/0 via 192.0.2.1"), HasSubstr("noDefaultRoute")));
+    }
+  }
+}
+
+TEST(Add, NoDefaultRouteIsForTheIpamPluginToo) {
+  FakeOutside outside;
+  AddRequest request = SimpleAdd();
+  request.attachments[0].default_route_wanted = false;
+  outside.ipam.lease.routes.resize(2);
+  outside.ipam.lease.routes[0].destination = *IpPrefix::Parse("0.0.0.0/0");
+  outside.ipam.lease.routes[1].destination = *IpPrefix::Parse("198.51.100.0/24");
+  ASSERT_TRUE(outside.Run(request).ok());
+  ASSERT_EQ(outside.links.routes.size(), 1u);
+  EXPECT_EQ(outside.links.routes[0].destination.ToString(), "198.51.100.0/24");
+  EXPECT_THAT(outside.output.printed, Not(HasSubstr("0.0.0.0/0")));
+}
+
+TEST(Add, A3_ARouteWhosePlaceIsTakenIsNotInTheResult) {
+  FakeOutside outside;
+  outside.ipam.lease.routes.resize(2);
+  outside.ipam.lease.routes[0].destination = *IpPrefix::Parse("198.51.100.0/24");
+  outside.ipam.lease.routes[0].gateway = *IpAddress::Parse("192.0.2.1");
+  outside.ipam.lease.routes[1].destination = *IpPrefix::Parse("203.0.113.0/24");
+  outside.ipam.lease.routes[1].gateway = *IpAddress::Parse("192.0.2.1");
+  outside.links.taken = {outside.ipam.lease.routes[0]};
+  ASSERT_TRUE(outside.Run(SimpleAdd()).ok());
+  EXPECT_THAT(outside.output.printed,
+              AllOf(HasSubstr("203.0.113.0/24"), Not(HasSubstr("198.51.100.0/24"))));
+  EXPECT_THAT(outside.output.logged, ElementsAre(HasSubstr("198.51.100.0/24 via 192.0.2.1")));
 }
 
 TEST(Add, PlanHasEverythingThatIsRequested) {
@@ -326,10 +398,10 @@ TEST(Add, TakesTheAgentsAddressesAndItsGateway) {
   FakeOutside internal;
   internal.agent.planned = outside.agent.planned;
   request.container.ifname = "eth0";
-  request.attachments[0].gateway_wanted = false;
+  request.attachments[0].default_route_wanted = false;
   ASSERT_TRUE(internal.Run(request).ok());
   EXPECT_THAT(internal.links.routes, IsEmpty());
-  request.attachments[0].gateway_wanted = true;
+  request.attachments[0].default_route_wanted = true;
 
   // A default route of the configuration replaces it.
   FakeOutside own;

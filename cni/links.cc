@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -168,6 +169,34 @@ Route ToRoute(const ResultRoute& route) {
           .scope = route.scope};
 }
 
+// Does the pod have the route, although the kernel refuses to add it? The kernel itself adds the
+// route to an interface's own subnet.
+absl::StatusOr<bool> IsThere(Netlink& pod, IfIndex index, const ResultRoute& route) {
+  ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, pod.ListRoutes());
+  return std::any_of(routes.begin(), routes.end(), [&](const RouteInfo& one) {
+    return one.interface == index && one.destination == route.destination.Network() &&
+           one.table == route.table.value_or(RT_TABLE_MAIN) &&
+           one.gateways ==
+               (route.gateway ? std::vector<IpAddress>{*route.gateway} : std::vector<IpAddress>());
+  });
+}
+
+absl::StatusOr<std::vector<ResultRoute>> AddRoutes(Netlink& pod, IfIndex index,
+                                                   const std::vector<ResultRoute>& routes) {
+  std::vector<ResultRoute> there;
+  for (const ResultRoute& route : routes) {
+    const absl::Status status = pod.AddRoute(index, ToRoute(route));
+    bool added = status.ok();
+    if (absl::IsAlreadyExists(status)) {
+      ASSIGN_OR_RETURN(added, IsThere(pod, index, route));
+    } else {
+      RETURN_IF_ERROR(status);
+    }
+    if (added) there.push_back(route);
+  }
+  return there;
+}
+
 }  // namespace
 
 absl::StatusOr<Netlink*> KernelPodLinks::Host() {
@@ -232,9 +261,9 @@ absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const Lin
   return CreateVeth(*host, pod->netlink, pod->netns, names, spec);
 }
 
-absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
-                                       const std::vector<IpPrefix>& addresses,
-                                       const std::vector<ResultRoute>& routes) {
+absl::StatusOr<std::vector<ResultRoute>> KernelPodLinks::Configure(
+    const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
+    const std::vector<ResultRoute>& routes) {
   ASSIGN_OR_RETURN(Pod* const in, PodAt(names.netns));
   Netlink& pod = in->netlink;
   ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
@@ -266,10 +295,12 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
     RETURN_IF_ERROR(host->ChangeLink(host_end.index, up));
   }
   RETURN_IF_ERROR(pod.ChangeLink(link.index, up));
-  for (const ResultRoute& route : routes) {
-    RETURN_IF_ERROR(pod.AddRoute(link.index, ToRoute(route)));
-  }
-  return absl::OkStatus();
+  return AddRoutes(pod, link.index, routes);
+}
+
+absl::StatusOr<std::vector<RouteInfo>> KernelPodLinks::ListRoutes(const std::string& netns) {
+  ASSIGN_OR_RETURN(Pod* const pod, PodAt(netns));
+  return pod->netlink.ListRoutes();
 }
 
 absl::Status KernelPodLinks::Delete(const LinkNames& names) {

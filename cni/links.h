@@ -69,10 +69,14 @@ class PodLinks {
   virtual absl::StatusOr<bool> HasLeftovers(const LinkNames& names) = 0;
   // Creates both ends, down. Delete undoes it, even after a failure.
   virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
-  // Brings both ends up and adds addresses, which are usable at once, and routes (A6).
-  virtual absl::Status Configure(const LinkNames& names, LinkMode mode,
-                                 const std::vector<IpPrefix>& addresses,
-                                 const std::vector<ResultRoute>& routes) = 0;
+  // Brings both ends up and adds addresses, which are usable at once, and routes (A6). Returns the
+  // routes that the pod has now: without those whose place another route has, because the first one
+  // wins.
+  virtual absl::StatusOr<std::vector<ResultRoute>> Configure(
+      const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
+      const std::vector<ResultRoute>& routes) = 0;
+  // All routes of the namespace.
+  virtual absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) = 0;
   // OK if nothing of the attachment remains. Links of others are left alone (D1).
   virtual absl::Status Delete(const LinkNames& names) = 0;
   // NotFound: the pod does not have the interface.
@@ -89,9 +93,10 @@ class KernelPodLinks : public PodLinks {
   absl::Status CheckNetNs(const std::string& netns, bool own_allowed) override;
   absl::StatusOr<bool> HasLeftovers(const LinkNames& names) override;
   absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) override;
-  absl::Status Configure(const LinkNames& names, LinkMode mode,
-                         const std::vector<IpPrefix>& addresses,
-                         const std::vector<ResultRoute>& routes) override;
+  absl::StatusOr<std::vector<ResultRoute>> Configure(
+      const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
+      const std::vector<ResultRoute>& routes) override;
+  absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) override;
   absl::Status Delete(const LinkNames& names) override;
   absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) override;
   absl::StatusOr<bool> IsInPod(const LinkNames& names) override;

@@ -210,9 +210,12 @@ TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
   route.gateway = *IpAddress::Parse("192.0.2.1");
   ResultRoute on_link;
   on_link.destination = *IpPrefix::Parse("2001:db8:1::/64");
-  const absl::Status status = links_.Configure(
-      names_, LinkMode::kVeth,
-      {*IpPrefix::Parse("192.0.2.7/24"), *IpPrefix::Parse("2001:db8::7/64")}, {route, on_link});
+  const absl::Status status =
+      links_
+          .Configure(names_, LinkMode::kVeth,
+                     {*IpPrefix::Parse("192.0.2.7/24"), *IpPrefix::Parse("2001:db8::7/64")},
+                     {route, on_link})
+          .status();
   ASSERT_TRUE(status.ok()) << status;
   const LinkInfo pod = *Pod().GetLink("eth0");
   EXPECT_TRUE(pod.up);
@@ -236,6 +239,42 @@ TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
   for (const AddressInfo& info : on_host) EXPECT_NE(info.interface, host.index);
 }
 
+// Two networks of a pod, and the route that the kernel adds by itself.
+TEST_F(LinksTest, M1_TheFirstRouteToADestinationWins) {
+  const auto configure = [&](const LinkNames& names, const char* address, const char* destination,
+                             const char* gateway) {
+    ResultRoute route;
+    route.destination = *IpPrefix::Parse(destination);
+    if (*gateway != '\0') route.gateway = *IpAddress::Parse(gateway);
+    const auto there =
+        links_.Configure(names, LinkMode::kVeth, {*IpPrefix::Parse(address)}, {route});
+    EXPECT_TRUE(there.ok()) << there.status();
+    return there.ok() && there->size() == 1 && there->front() == route;
+  };
+  const auto another = [&](const std::string& digit) {
+    LinkNames names = names_;
+    names.ifname = "net" + digit;
+    names.host_ifname = "vx000000000000" + digit;
+    names.alias = "vxvde:000000000000" + digit;
+    EXPECT_TRUE(links_.Create(names, spec_).ok());
+    return names;
+  };
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  EXPECT_TRUE(configure(names_, "192.0.2.7/24", "0.0.0.0/0", "192.0.2.1"));
+  EXPECT_FALSE(configure(another("1"), "198.51.100.7/24", "0.0.0.0/0", "198.51.100.1"));
+  EXPECT_TRUE(configure(another("2"), "203.0.113.7/24", "203.0.113.0/24", "")) << "its own subnet";
+  EXPECT_FALSE(configure(another("3"), "10.0.0.7/8", "192.0.2.0/24", "")) << "eth0's subnet";
+  const absl::StatusOr<std::vector<RouteInfo>> all = links_.ListRoutes(names_.netns);
+  ASSERT_TRUE(all.ok()) << all.status();
+  int defaults = 0;
+  for (const RouteInfo& one : *all) {
+    if (one.destination.ToString() != "0.0.0.0/0") continue;
+    ++defaults;
+    EXPECT_THAT(one.gateways, testing::ElementsAre(*IpAddress::Parse("192.0.2.1")));
+  }
+  EXPECT_EQ(defaults, 1);
+}
+
 TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
   SetPodSysctl("ipv6/conf/default/disable_ipv6", "1");
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
@@ -246,7 +285,7 @@ TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
 
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
   const absl::Status status =
-      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("2001:db8::7/64")}, {});
+      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("2001:db8::7/64")}, {}).status();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Addresses(Pod().GetLink("eth0")->index, false), Contains("2001:db8::7/64"));
 }

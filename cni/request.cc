@@ -250,6 +250,10 @@ absl::Status ReadDetails(const CniArgs& cni_args, const Json& config, LinkMode m
   if (const Json* routes = Find(config, "routes")) {
     ASSIGN_OR_RETURN(attachment.routes, AsRoutes(*routes));
   }
+  if (const Json* no = Find(config, "noDefaultRoute")) {
+    ASSIGN_OR_RETURN(const bool unwanted, AsBool(*no, "noDefaultRoute"));
+    attachment.default_route_wanted = !unwanted;
+  }
   return absl::OkStatus();
 }
 

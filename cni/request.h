@@ -80,8 +80,9 @@ struct Attachment {
   // kCaller: each has a length.
   std::vector<RequestedIp> ips;
   std::vector<ResultRoute> routes;  // in addition to the IPAM plugin's
-  bool gateway_wanted = true;       // a default route through the agent's gateway, if it has one
-  std::optional<uint32_t> gateway_metric;  // of that route
+  // Default routes of the IPAM plugin, or through the agent's gateway, if it has one.
+  bool default_route_wanted = true;
+  std::optional<uint32_t> gateway_metric;  // of the route through the agent's gateway
   std::vector<PublishedPort> ports;
   Bandwidth bandwidth;
   Dns dns;  // empty: the IPAM plugin's

@@ -124,6 +124,14 @@ TEST(Request, ReadsThePluginsSection) {
   EXPECT_EQ(eth0.routes[0].destination.ToString(), "198.51.100.0/24");
   EXPECT_THAT(eth0.allow, ElementsAre("00:00:5e:00:01:0a", "router"));
   EXPECT_THAT(eth0.allow_by_annotation, IsEmpty());
+  EXPECT_TRUE(eth0.default_route_wanted);
+}
+
+TEST(Request, M1_AKeyDeclinesTheDefaultRoute) {
+  EXPECT_FALSE(
+      ParsedMain(AddEnvironment(), With(R"("noDefaultRoute": true)")).default_route_wanted);
+  EXPECT_TRUE(
+      ParsedMain(AddEnvironment(), With(R"("noDefaultRoute": false)")).default_route_wanted);
 }
 
 TEST(Request, E2_NoCommandIsAbout) {
@@ -262,6 +270,8 @@ INSTANTIATE_TEST_SUITE_P(
          "dst"},
         {"RouteOfTwoFamilies", nullptr, "",
          With(R"("routes": [{"dst": "2001:db8::/32", "gw": "192.0.2.1"}])"), 7, "families"},
+        {"NoDefaultRouteIsAText", nullptr, "", With(R"("noDefaultRoute": "yes")"), 7,
+         "noDefaultRoute"},
         {"DnsIsAList", nullptr, "", With(R"("dns": [])"), 7, "dns"},
         {"RangesWithoutAnIpamPlugin", nullptr, "",
          With(R"("runtimeConfig": {"ipRanges": [[{"subnet": "10.1.0.0/16"}]]})"), 2, "ipRanges"},

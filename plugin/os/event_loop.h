@@ -52,8 +52,8 @@ class EventLoop {
   bool IsCurrent() const;
   void CheckOnLoop() const { assert(IsCurrent()); }
 
-  // Level-triggered. AlreadyExists: the descriptor has a handler already. The caller keeps `fd`, and
-  // unwatches it before it closes it.
+  // Level-triggered. AlreadyExists: the descriptor has a handler already. The caller keeps `fd`,
+  // and unwatches it before it closes it.
   absl::Status Watch(int fd, uint32_t events, Handler handler);
   void Unwatch(int fd);
 

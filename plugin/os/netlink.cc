@@ -514,6 +514,23 @@ absl::Status Netlink::AddRoute(IfIndex index, const Route& route) {
   return Do(request, what);
 }
 
+absl::Status Netlink::DeleteDefaultRoutes(int family) {
+  rtmsg header = {};
+  header.rtm_family = static_cast<uint8_t>(family);
+  header.rtm_table = RT_TABLE_MAIN;
+  header.rtm_type = RTN_UNICAST;
+  header.rtm_scope = RT_SCOPE_NOWHERE;  // any
+  while (true) {
+    // One message deletes one route, whichever its metric and gateway.
+    NetlinkRequest request(RTM_DELROUTE, 0, header);
+    int error = 0;
+    const absl::Status status = Do(request, "delete the default route", &error);
+    // None is left: ESRCH, or ENOENT of an IPv6 table without any route.
+    if (error == ESRCH || error == ENOENT) return absl::OkStatus();
+    RETURN_IF_ERROR(status);
+  }
+}
+
 absl::StatusOr<std::vector<RouteInfo>> Netlink::ListRoutes() {
   NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
   std::vector<RouteInfo> routes;
@@ -537,6 +554,7 @@ absl::StatusOr<std::vector<RouteInfo>> Netlink::ListRoutes() {
                              header->rtm_dst_len};
         route.interface = static_cast<IfIndex>(attributes.U32(RTA_OIF).value_or(0));
         route.table = attributes.U32(RTA_TABLE).value_or(header->rtm_table);
+        route.priority = attributes.U32(RTA_PRIORITY).value_or(0);
         if (const auto gateway = attributes.Ip(RTA_GATEWAY, family)) {
           route.gateways.push_back(*gateway);
         }

@@ -1,5 +1,5 @@
-// A pod's TCP through two ports, of each kind in each place: what is read from the one is written to
-// the other as it is, and the super-frames stay whole.
+// A pod's TCP through two ports, of each kind in each place: what is read from the one is written
+// to the other as it is, and the super-frames stay whole.
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
