@@ -6,8 +6,6 @@
 // exists. The commit is last because it is the only step that other members can observe. Rollback
 // undoes the steps backwards.
 
-#include <linux/rtnetlink.h>
-
 #include <algorithm>
 #include <functional>
 #include <string>
@@ -34,6 +32,7 @@ struct Work {
   attach::v1::Planned planned;
   CniResult result;
   UniqueFd tap;
+  std::vector<int> replaced;  // families of which it replaces all default routes of the pod
 };
 
 // Undoes in reverse order what was added to it, unless it is cancelled.
@@ -120,11 +119,6 @@ absl::StatusOr<bool> Prepare(const AddRequest& request, Work& work, const Outsid
 }
 
 // ---- Assign: addresses and routes, from one of three sources ----
-
-// In the table that packets use by default.
-bool IsDefaultRoute(const ResultRoute& route) {
-  return route.destination.length == 0 && route.table.value_or(RT_TABLE_MAIN) == RT_TABLE_MAIN;
-}
 
 std::string ToText(const ResultRoute& route) {
   return absl::StrCat(route.destination.ToString(),
@@ -253,7 +247,9 @@ absl::Status Assign(const AddRequest& request, Work& work, const Outside& outsid
     const IpamDelegate& delegate = *request.network.ipam;
     ASSIGN_OR_RETURN(work.result, Lease(delegate, request.container, outside.ipam));
     RETURN_IF_ERROR(CheckLease(delegate, *work.attachment, work.result));
-    if (!work.attachment->default_route_wanted) std::erase_if(work.result.routes, IsDefaultRoute);
+    if (!work.attachment->default_route_wanted) {
+      std::erase_if(work.result.routes, [](const ResultRoute& route) { return route.IsDefault(); });
+    }
   } else if (work.attachment->address_source == AddressSource::kAgent) {
     ASSIGN_OR_RETURN(work.result, AgentsResult(work));
   } else {
@@ -270,12 +266,45 @@ uint32_t PriorityOf(const ResultRoute& route) {
   return route.priority.value_or(route.destination.address.is_v6() ? kIpv6Priority : 0);
 }
 
+bool HasDefaultRoute(const Work& work, int family) {
+  return std::any_of(work.result.routes.begin(), work.result.routes.end(),
+                     [&](const ResultRoute& route) {
+                       return route.IsDefault() && route.destination.address.family() == family;
+                     });
+}
+
+// Keeps the default routes of `family` of the one attachment that asks to replace all others, if
+// there is one, and notes that those of other plugins have to go.
+absl::Status ReplaceDefaultRoutes(std::vector<Work>& all, int family) {
+  Work* chosen = nullptr;
+  for (Work& work : all) {
+    if (!work.attachment->replaces_default_route || !HasDefaultRoute(work, family)) continue;
+    if (chosen != nullptr) {
+      return CniStatus(
+          kCniInvalidConfig,
+          absl::StrCat(chosen->attachment->asked_by, " and ", work.attachment->asked_by,
+                       ": both ask for the pod's default route"),
+          "set \"default-route\" in one of them");
+    }
+    chosen = &work;
+  }
+  if (chosen == nullptr) return absl::OkStatus();
+  chosen->replaced.push_back(family);
+  for (Work& work : all) {
+    if (&work == chosen) continue;
+    std::erase_if(work.result.routes, [&](const ResultRoute& route) {
+      return route.IsDefault() && route.destination.address.family() == family;
+    });
+  }
+  return absl::OkStatus();
+}
+
 // Drops each default route for which the pod has one already, of another plugin or another network.
 // A route with a metric of its own stands beside those of other metrics.
 absl::Status ChooseDefaultRoutes(const AddRequest& request, std::vector<Work>& all,
                                  const Outside& outside) {
   const auto has_any = [](const Work& work) {
-    return std::any_of(work.result.routes.begin(), work.result.routes.end(), IsDefaultRoute);
+    return HasDefaultRoute(work, AF_INET) || HasDefaultRoute(work, AF_INET6);
   };
   if (std::none_of(all.begin(), all.end(), has_any)) return absl::OkStatus();
   std::vector<ResultRoute> taken;
@@ -286,11 +315,17 @@ absl::Status ChooseDefaultRoutes(const AddRequest& request, std::vector<Work>& a
     route.destination = one.destination;
     route.priority = one.priority;
     route.table = one.table;
-    if (IsDefaultRoute(route)) taken.push_back(std::move(route));
+    if (route.IsDefault()) taken.push_back(std::move(route));
   }
+  for (const int family : {AF_INET, AF_INET6}) RETURN_IF_ERROR(ReplaceDefaultRoutes(all, family));
   for (Work& work : all) {
+    for (const int family : work.replaced) {
+      std::erase_if(taken, [&](const ResultRoute& other) {
+        return other.destination.address.family() == family;
+      });
+    }
     std::erase_if(work.result.routes, [&](const ResultRoute& route) {
-      if (!IsDefaultRoute(route)) return false;
+      if (!route.IsDefault()) return false;
       const bool second = std::any_of(taken.begin(), taken.end(), [&](const ResultRoute& other) {
         return other.destination == route.destination &&
                (!route.priority || PriorityOf(other) == PriorityOf(route));
@@ -321,6 +356,10 @@ absl::Status Link(Work& work, const Outside& outside) {
   ASSIGN_OR_RETURN(PodLink link, outside.links.Create(work.links, work.spec));
   if (work.spec.mode == LinkMode::kVeth) work.result.interfaces[0].mac = link.host_mac.ToString();
   work.tap = std::move(link.tap);
+  // Not undone: the ADD of a pod that fails ends the pod.
+  for (const int family : work.replaced) {
+    RETURN_IF_ERROR(outside.links.DeleteDefaultRoutes(work.links.netns, family));
+  }
   ASSIGN_OR_RETURN(
       std::vector<ResultRoute> there,
       outside.links.Configure(work.links, work.spec.mode, AddressesOf(work), work.result.routes));
@@ -356,11 +395,16 @@ void Append(const CniResult& more, CniResult& result) {
   if (result.dns.empty()) result.dns = more.dns;
 }
 
-std::string Format(const AddRequest& request, const CniResult& result) {
+std::string Format(const AddRequest& request, const std::vector<Work>& all,
+                   const CniResult& result) {
   const SpecVersion version = request.network.version;
   if (request.caller == Caller::kNetavark) return FormatStatusBlock(result);
-  if (request.previous_result) return ExtendResult(*request.previous_result, result, version);
-  return FormatResult(result, version);
+  if (!request.previous_result) return FormatResult(result, version);
+  std::string previous = *request.previous_result;
+  for (const Work& work : all) {
+    for (const int family : work.replaced) previous = WithoutDefaultRoutes(previous, family);
+  }
+  return ExtendResult(previous, result, version);
 }
 
 }  // namespace
@@ -380,7 +424,11 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     work.links = LinksOf(work.name, request.container.netns);
     const absl::StatusOr<bool> ours = Prepare(request, work, outside);
     if (!ours.ok()) return Blame(attachment, ours.status());
-    if (*ours) all.push_back(std::move(work));
+    if (!*ours) continue;
+    for (const std::string& note : attachment.notes) {
+      outside.output.Log(absl::StrCat(attachment.asked_by, ": ", note));
+    }
+    all.push_back(std::move(work));
   }
 
   // Where a step can fail half-way, its undo is registered before it: the undo tolerates that there
@@ -404,7 +452,7 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     RETURN_IF_ERROR(Blame(*work.attachment, CommitTo(outside.agent, work)));
     Append(work.result, result);
   }
-  RETURN_IF_ERROR(outside.output.Print(Format(request, result)));
+  RETURN_IF_ERROR(outside.output.Print(Format(request, all, result)));
   rollback.Cancel();
   return absl::OkStatus();
 }

@@ -303,6 +303,11 @@ absl::StatusOr<std::vector<RouteInfo>> KernelPodLinks::ListRoutes(const std::str
   return pod->netlink.ListRoutes();
 }
 
+absl::Status KernelPodLinks::DeleteDefaultRoutes(const std::string& netns, int family) {
+  ASSIGN_OR_RETURN(Pod* const pod, PodAt(netns));
+  return pod->netlink.DeleteDefaultRoutes(family);
+}
+
 absl::Status KernelPodLinks::Delete(const LinkNames& names) {
   ASSIGN_OR_RETURN(Netlink* const host, Host());
   std::vector<absl::Status> errors;

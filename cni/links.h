@@ -77,6 +77,8 @@ class PodLinks {
       const std::vector<ResultRoute>& routes) = 0;
   // All routes of the namespace.
   virtual absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) = 0;
+  // Those of all networks of the pod.
+  virtual absl::Status DeleteDefaultRoutes(const std::string& netns, int family) = 0;
   // OK if nothing of the attachment remains. Links of others are left alone (D1).
   virtual absl::Status Delete(const LinkNames& names) = 0;
   // NotFound: the pod does not have the interface.
@@ -97,6 +99,7 @@ class KernelPodLinks : public PodLinks {
       const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
       const std::vector<ResultRoute>& routes) override;
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) override;
+  absl::Status DeleteDefaultRoutes(const std::string& netns, int family) override;
   absl::Status Delete(const LinkNames& names) override;
   absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) override;
   absl::StatusOr<bool> IsInPod(const LinkNames& names) override;

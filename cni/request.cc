@@ -506,7 +506,9 @@ absl::StatusOr<Request> ReadRequest(Command command, const Environment& environm
     case Command::kStatus: {
       StatusRequest status{.network = std::move(common.network), .cloud = {}};
       ASSIGN_OR_RETURN(const LinkSection link, ReadLink(config));
-      status.cloud = link.cloud;
+      // STATUS has no prevResult, by which ADD knows that it is chained. A section that makes eth0
+      // has an IPAM section or a cloud: the default cloud has no addresses of its own.
+      if (link.cloud != CloudChoice() || Find(config, "ipam") != nullptr) status.cloud = link.cloud;
       return status;
     }
     case Command::kVersion:

@@ -83,6 +83,8 @@ struct Attachment {
   // Default routes of the IPAM plugin, or through the agent's gateway, if it has one.
   bool default_route_wanted = true;
   std::optional<uint32_t> gateway_metric;  // of the route through the agent's gateway
+  // The default routes among `routes` replace those of all other networks.
+  bool replaces_default_route = false;
   std::vector<PublishedPort> ports;
   Bandwidth bandwidth;
   Dns dns;  // empty: the IPAM plugin's
@@ -93,6 +95,8 @@ struct Attachment {
   // is an error in the entry that counts only if the agent knows the cloud.
   bool maybe_foreign = false;
   absl::Status problem;
+  // For the log, if the agent knows the cloud: keys of the entry that have no effect.
+  std::vector<std::string> notes;
 };
 
 struct AddRequest {
@@ -139,7 +143,9 @@ struct GcRequest {
 
 struct StatusRequest {
   Network network;
-  CloudChoice cloud;
+  // nullopt: the section attaches nothing by itself. Behind another plugin only annotations ask for
+  // clouds, and the pods without them need no agent.
+  std::optional<CloudChoice> cloud;
 };
 
 struct VersionRequest {

@@ -525,6 +525,20 @@ TEST(Request, D1_DelIgnoresKeysThatOnlyAddNeeds) {
   EXPECT_EQ(request.network.ipam->type, "host-local");
 }
 
+TEST(Request, S1_StatusIsOfTheCloudThatTheSectionNames) {
+  const auto cloud = [](const std::string& section) {
+    return Parsed<StatusRequest>({{"CNI_COMMAND", "STATUS"}, {"CNI_PATH", "/opt/cni/bin"}}, section)
+        .cloud;
+  };
+  EXPECT_EQ(cloud(With(R"("cloud": "blue")"))->name, "blue");
+  EXPECT_EQ(cloud(With(R"("vnl": "vxvde://239.1.2.3")"))->vnl, "vxvde://239.1.2.3");
+  EXPECT_EQ(cloud(With(R"("ipam": {"type": "host-local"})")), CloudChoice()) << "the default cloud";
+  EXPECT_EQ(cloud(With(R"("ipam": {})")), CloudChoice());
+  EXPECT_EQ(cloud(With(R"("capabilities": {"io.kubernetes.cri.pod-annotations": true})")),
+            std::nullopt)
+      << "behind another plugin";
+}
+
 TEST(Request, V1_AnswersInTheVersionOfTheConfiguration) {
   const Environment environment = {{"CNI_COMMAND", "VERSION"}};
   EXPECT_EQ(Parsed<VersionRequest>(environment, R"({"cniVersion": "0.4.0"})").version,

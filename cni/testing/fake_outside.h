@@ -108,6 +108,9 @@ class FakePodLinks : public PodLinks {
     RETURN_IF_ERROR(script_->Note("routes"));
     return pod_routes;
   }
+  absl::Status DeleteDefaultRoutes(const std::string&, int family) override {
+    return script_->Note(family == AF_INET ? "delete default" : "delete default v6");
+  }
   absl::Status Delete(const LinkNames& n) override { return script_->Note("unlink", n.ifname); }
   absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override {
     deleted = main;

@@ -62,6 +62,14 @@ def test_check():
             pod.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
             assert check(network, pod) is None
 
+            # tuning lowers the MTU and leaves the result as it was, with cniVersion 1.1.0 as well.
+            pod.ip("link", "set", "eth0", "mtu", "1300")
+            previous = network.results[pod.container, "eth0"]
+            inside = [{**one, "mtu": 1450} if one.get("sandbox") else one for one in previous["interfaces"]]
+            error = call(network, "CHECK", pod, cniVersion="1.1.0",
+                         prevResult={**previous, "cniVersion": "1.1.0", "interfaces": inside})
+            assert error is None, error
+
             # Each change is made to a pod that was attached anew. The words are of 112, but for what the agent sees first.
             for codes, word, change in (
                     ((112,), "eth0 is down", lambda: pod.ip("link", "set", "eth0", "down")),
