@@ -6,6 +6,8 @@
 // exists. The commit is last because it is the only step that other members can observe. Rollback
 // undoes the steps backwards.
 
+#include <linux/rtnetlink.h>
+
 #include <algorithm>
 #include <functional>
 #include <string>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "agent/api/attachment_id.h"
 #include "cni/attachment_name.h"
 #include "cni/commands.h"
@@ -210,6 +213,17 @@ absl::StatusOr<CniResult> AgentsResult(const Work& work) {
   return result;
 }
 
+// Does the route need no gateway? It leads to the subnet of an address or to the gateway itself, or
+// its scope says so.
+bool IsOnLink(const ResultRoute& route, const std::vector<ResultAddress>& addresses) {
+  if (route.scope == RT_SCOPE_LINK) return true;
+  return std::any_of(addresses.begin(), addresses.end(), [&](const ResultAddress& one) {
+    const bool to_gateway = one.gateway && route.destination.address == *one.gateway &&
+                            route.destination.length == one.gateway->bits();
+    return to_gateway || route.destination.Network() == one.address.Network();
+  });
+}
+
 // Names the interfaces, and gives each route without a gateway that of its family. A route that
 // still has none is on-link.
 void Complete(const AddRequest& request, const Work& work, CniResult& result) {
@@ -227,7 +241,7 @@ void Complete(const AddRequest& request, const Work& work, CniResult& result) {
 
   result.routes.insert(result.routes.end(), attachment.routes.begin(), attachment.routes.end());
   for (ResultRoute& route : result.routes) {
-    if (route.gateway) continue;
+    if (route.gateway || IsOnLink(route, result.addresses)) continue;
     for (const ResultAddress& address : result.addresses) {
       if (!address.gateway || address.gateway->family() != route.destination.address.family())
         continue;
@@ -236,6 +250,49 @@ void Complete(const AddRequest& request, const Work& work, CniResult& result) {
     }
   }
   if (!attachment.dns.empty()) result.dns = attachment.dns;
+}
+
+// The kernel takes a gateway only on the link. If the addresses have no subnet (/32, /128), a route
+// to the gateway itself makes it so, as with the reference plugin ptp; elsewhere a gateway beside
+// the subnet is an error.
+absl::Status ConnectGateways(const Work& work, CniResult& result) {
+  std::vector<ResultRoute> to_gateways;
+  for (const ResultRoute& route : result.routes) {
+    if (!route.gateway) continue;
+    const IpAddress& gateway = *route.gateway;
+    if (gateway.is_v6() && gateway.IsLinkLocal()) continue;
+    const auto leads_there = [&](const ResultRoute& other) {
+      return !other.gateway && other.destination.Contains(gateway);
+    };
+    if (std::any_of(result.routes.begin(), result.routes.end(), leads_there)) continue;
+    if (std::any_of(to_gateways.begin(), to_gateways.end(), leads_there)) continue;
+    std::vector<std::string> subnets;
+    bool alone = false;
+    bool connected = false;
+    for (const ResultAddress& one : result.addresses) {
+      if (one.address.address.family() != gateway.family()) continue;
+      alone = alone || one.address.length == gateway.bits();
+      connected =
+          connected || (one.address.length != gateway.bits() && one.address.Contains(gateway));
+      subnets.push_back(one.address.ToString());
+    }
+    if (connected) continue;
+    if (!alone) {
+      return CniStatus(
+          kCniInvalidConfig,
+          absl::StrCat("route ", ToText(route), ": the gateway is not on the link of ",
+                       work.name.ifname, ", which has ",
+                       subnets.empty()
+                           ? absl::StrCat("no ", gateway.is_v6() ? "IPv6" : "IPv4", " address")
+                           : absl::StrJoin(subnets, ", ")),
+          absl::StrCat("correct the gateway or the address, or add a route to ", gateway.ToString(),
+                       gateway.is_v6() ? "/128" : "/32", " with \"scope\": 253 (link)"));
+    }
+    ResultRoute& to_gateway = to_gateways.emplace_back();
+    to_gateway.destination = {gateway, static_cast<uint8_t>(gateway.bits())};
+  }
+  result.routes.insert(result.routes.begin(), to_gateways.begin(), to_gateways.end());
+  return absl::OkStatus();
 }
 
 bool UsesIpamPlugin(const Work& work) {
@@ -256,7 +313,7 @@ absl::Status Assign(const AddRequest& request, Work& work, const Outside& outsid
     work.result = CallersResult(*work.attachment);
   }
   Complete(request, work, work.result);
-  return absl::OkStatus();
+  return ConnectGateways(work, work.result);
 }
 
 // ---- Default routes: the first one wins (M1) ----

@@ -113,6 +113,9 @@ TEST(Add, M1_TheFirstDefaultRouteWins) {
                                          {{v4, low, v4}, 0, 1000, {v4, low}},
                                          {{tabled}, 0, 254, {tabled}}}) {
     FakeOutside outside;
+    outside.ipam.lease.addresses.push_back({.address = *IpPrefix::Parse("2001:db8::7/64"),
+                                            .gateway = std::nullopt,
+                                            .interface = std::nullopt});
     outside.ipam.lease.routes = c.routes;
     RouteInfo& there = outside.links.pod_routes.emplace_back();
     there.destination = *IpPrefix::Parse("0.0.0.0/0");
@@ -138,6 +141,72 @@ TEST(Add, NoDefaultRouteIsForTheIpamPluginToo) {
   ASSERT_EQ(outside.links.routes.size(), 1u);
   EXPECT_EQ(outside.links.routes[0].destination.ToString(), "198.51.100.0/24");
   EXPECT_THAT(outside.output.printed, Not(HasSubstr("0.0.0.0/0")));
+}
+
+// As reference plugins take them: host-local's own subnet, and addresses without a subnet.
+TEST(Add, A3_RoutesThatNeedNoGatewayOrHaveItBesideTheSubnet) {
+  struct Case {
+    const char* address;
+    const char* gateway;  // of the address
+    std::vector<std::pair<std::string, std::string>> routes;
+    std::vector<std::pair<std::string, std::string>> configured;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"192.0.2.7/24", "192.0.2.1", {{"192.0.2.0/24", ""}}, {{"192.0.2.0/24", ""}}},
+           {"192.0.2.7/24",
+            "192.0.2.1",
+            {{"192.0.2.1/32", ""}, {"10.0.0.0/8", ""}},
+            {{"192.0.2.1/32", ""}, {"10.0.0.0/8", "192.0.2.1"}}},
+           {"192.0.2.7/32",
+            "169.254.1.1",
+            {{"0.0.0.0/0", ""}, {"10.0.0.0/8", "169.254.1.1"}},
+            {{"169.254.1.1/32", ""}, {"0.0.0.0/0", "169.254.1.1"}, {"10.0.0.0/8", "169.254.1.1"}}},
+           {"2001:db8::7/128",
+            "2001:db8:1::1",
+            {{"::/0", ""}},
+            {{"2001:db8:1::1/128", ""}, {"::/0", "2001:db8:1::1"}}},
+           {"2001:db8::7/64", "fe80::1", {{"::/0", ""}}, {{"::/0", "fe80::1"}}},
+       }) {
+    FakeOutside outside;
+    outside.ipam.lease.addresses = {{.address = *IpPrefix::Parse(c.address),
+                                     .gateway = *IpAddress::Parse(c.gateway),
+                                     .interface = std::nullopt}};
+    for (const auto& [destination, gateway] : c.routes) {
+      ResultRoute& route = outside.ipam.lease.routes.emplace_back();
+      route.destination = *IpPrefix::Parse(destination);
+      if (!gateway.empty()) route.gateway = *IpAddress::Parse(gateway);
+    }
+    const absl::Status status = outside.Run(SimpleAdd());
+    ASSERT_TRUE(status.ok()) << status;
+    std::vector<std::pair<std::string, std::string>> configured;
+    for (const ResultRoute& route : outside.links.routes) {
+      configured.emplace_back(route.destination.ToString(),
+                              route.gateway ? route.gateway->ToString() : "");
+    }
+    EXPECT_EQ(configured, c.configured);
+  }
+}
+
+TEST(Add, GatewayBesideTheSubnetIsAnErrorOfTheConfiguration) {
+  for (const char* gateway : {"198.51.100.1", "2001:db8::1"}) {
+    FakeOutside outside;
+    AddRequest request = SimpleAdd();
+    ResultRoute& route = request.attachments[0].routes.emplace_back();
+    route.gateway = *IpAddress::Parse(gateway);
+    route.destination = {route.gateway->is_v4() ? IpAddress() : IpAddress::AnyV6(), 0};
+    const CniError error = ToCniError(outside.Run(request));
+    EXPECT_EQ(error.code, 7u);
+    EXPECT_THAT(error.msg, AllOf(HasSubstr(gateway), HasSubstr("eth0")));
+    EXPECT_THAT(error.details, AllOf(HasSubstr(gateway), HasSubstr("253")));
+    EXPECT_THAT(outside.script.calls, Not(Contains("create")));
+
+    FakeOutside linked;
+    ResultRoute& to_gateway = request.attachments[0].routes.emplace_back();
+    to_gateway.destination = {*IpAddress::Parse(gateway),
+                              static_cast<uint8_t>(IpAddress::Parse(gateway)->bits())};
+    to_gateway.scope = 253;
+    EXPECT_TRUE(linked.Run(request).ok());
+  }
 }
 
 TEST(Add, A3_ARouteWhosePlaceIsTakenIsNotInTheResult) {

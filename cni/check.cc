@@ -88,8 +88,9 @@ absl::Status CheckOne(const CheckRequest& request, const std::string& ifname,
     RETURN_IF_ERROR(state.status());
     differences = Compare(request.previous, *index, *state, checked);
   }
-  // A result does not assign routes to interfaces: they are checked once for the pod.
-  if (state.ok() && ifname == request.container.ifname) {
+  // A result does not assign routes to interfaces: they are checked once for the pod. The kernel
+  // drops those of an interface that becomes part of a VRF.
+  if (state.ok() && !state->enslaved && ifname == request.container.ifname) {
     for (const ResultRoute& route : request.previous.routes) {
       if (HasRoute(*state, route)) continue;
       differences.push_back(absl::StrCat(

@@ -101,6 +101,9 @@ TEST_F(CheckTest, C1_ChangesByLaterPluginsAreNoDifferences) {
   state.addresses.push_back(*IpPrefix::Parse("192.0.2.99/24"));
   state.routes.insert(state.routes.begin(), RouteInfo());
   state.routes[1].table = 100;  // as sbr does
+  EXPECT_EQ(Run().msg, "");
+  state.enslaved = true;  // as vrf does
+  state.routes.clear();
   state.mac = *MacAddress::Parse("02:00:5e:10:00:09");
   request_.previous.interfaces[1].mac = "02:00:5e:10:00:09";
   state.mtu = 1300;  // as tuning does, which leaves the result's MTU

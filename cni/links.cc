@@ -181,18 +181,32 @@ absl::StatusOr<bool> IsThere(Netlink& pod, IfIndex index, const ResultRoute& rou
   });
 }
 
+// An error of the kernel about a route is one of the configuration: trying again does not help.
+absl::Status AsConfigError(const absl::Status& status) {
+  if (!absl::IsUnavailable(status) && !absl::IsInvalidArgument(status)) return status;
+  return CniStatus(kCniInvalidConfig, status.message(),
+                   "correct the route in the configuration, or in that of the IPAM plugin");
+}
+
+// Routes without a gateway come first: others may lead through them.
 absl::StatusOr<std::vector<ResultRoute>> AddRoutes(Netlink& pod, IfIndex index,
                                                    const std::vector<ResultRoute>& routes) {
-  std::vector<ResultRoute> there;
-  for (const ResultRoute& route : routes) {
-    const absl::Status status = pod.AddRoute(index, ToRoute(route));
-    bool added = status.ok();
-    if (absl::IsAlreadyExists(status)) {
-      ASSIGN_OR_RETURN(added, IsThere(pod, index, route));
-    } else {
-      RETURN_IF_ERROR(status);
+  std::vector<bool> added(routes.size());
+  for (const bool on_link : {true, false}) {
+    for (size_t i = 0; i < routes.size(); ++i) {
+      if (routes[i].gateway.has_value() == on_link) continue;
+      const absl::Status status = pod.AddRoute(index, ToRoute(routes[i]));
+      if (absl::IsAlreadyExists(status)) {
+        ASSIGN_OR_RETURN(added[i], IsThere(pod, index, routes[i]));
+        continue;
+      }
+      RETURN_IF_ERROR(AsConfigError(status));
+      added[i] = true;
     }
-    if (added) there.push_back(route);
+  }
+  std::vector<ResultRoute> there;
+  for (size_t i = 0; i < routes.size(); ++i) {
+    if (added[i]) there.push_back(routes[i]);
   }
   return there;
 }
@@ -328,6 +342,7 @@ absl::StatusOr<LinkState> KernelPodLinks::Inspect(const LinkNames& names, LinkMo
   state.mac = link.mac;
   state.mtu = static_cast<uint32_t>(link.mtu);
   state.up = link.up;
+  state.enslaved = link.master != IfIndex::kNone;
   state.host_up = true;
   if (mode == LinkMode::kVeth) {
     ASSIGN_OR_RETURN(Netlink* const host, Host());

@@ -44,7 +44,8 @@ struct LinkState {
   MacAddress mac;
   uint32_t mtu = 0;
   bool up = false;
-  bool host_up = false;  // the host end of a veth; true for a tap, which has none
+  bool enslaved = false;  // to a VRF or a bridge of the pod
+  bool host_up = false;   // the host end of a veth; true for a tap, which has none
   std::vector<IpPrefix> addresses;
   std::vector<RouteInfo> routes;  // all of the namespace
 };

@@ -275,6 +275,34 @@ TEST_F(LinksTest, M1_TheFirstRouteToADestinationWins) {
   EXPECT_EQ(defaults, 1);
 }
 
+TEST_F(LinksTest, RoutesAreAddedInTheOrderInWhichTheyWork) {
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  std::vector<ResultRoute> routes(4);
+  routes[0].destination = *IpPrefix::Parse("0.0.0.0/0");
+  routes[0].gateway = *IpAddress::Parse("169.254.1.1");
+  routes[1].destination = *IpPrefix::Parse("169.254.1.1/32");
+  routes[2].destination = *IpPrefix::Parse("::/0");
+  routes[2].gateway = *IpAddress::Parse("2001:db8:1::1");
+  routes[3].destination = *IpPrefix::Parse("2001:db8:1::1/128");
+  const auto there = links_.Configure(
+      names_, LinkMode::kVeth,
+      {*IpPrefix::Parse("192.0.2.7/32"), *IpPrefix::Parse("2001:db8::7/128")}, routes);
+  ASSERT_TRUE(there.ok()) << there.status();
+  EXPECT_EQ(*there, routes);
+  ASSERT_TRUE(links_.Delete(names_).ok());
+
+  // E7: not "try again later".
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  ResultRoute route;
+  route.destination = *IpPrefix::Parse("10.0.0.0/8");
+  route.gateway = *IpAddress::Parse("198.51.100.1");
+  const absl::Status status =
+      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("192.0.2.7/24")}, {route})
+          .status();
+  EXPECT_EQ(ToCniError(status).code, 7u) << status;
+  EXPECT_THAT(ToCniError(status).msg, HasSubstr("198.51.100.1"));
+}
+
 TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
   SetPodSysctl("ipv6/conf/default/disable_ipv6", "1");
   ASSERT_TRUE(links_.Create(names_, spec_).ok());

@@ -541,6 +541,10 @@ SpecVersion AnswerVersion(absl::string_view config) {
 absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version) {
   ASSIGN_OR_RETURN(Json json, ParseObject(config, "configuration"));
   json["cniVersion"] = std::string(ToString(version));
+  // A plugin that checks the result reads it in its own version (Debian 12's static does).
+  if (Find(json, "prevResult") != nullptr && json["prevResult"].is_object()) {
+    json["prevResult"]["cniVersion"] = std::string(ToString(version));
+  }
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -169,7 +169,8 @@ absl::StatusOr<Request> ParseRequest(Command command, const Environment& environ
 // `config` has none that can be read. Never fails, so that every error can be answered.
 SpecVersion AnswerVersion(absl::string_view config);
 
-// `config` with another cniVersion, for a plugin that does not know the original one.
+// `config` and its prevResult with another cniVersion, for a plugin that does not know the original
+// one.
 absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version);
 
 // `config` with `valid` as the attachments that GC keeps.

@@ -557,6 +557,15 @@ TEST(ConfigInVersion, ChangesNothingElse) {
   EXPECT_FALSE(ConfigInVersion("[]", SpecVersion::k100).ok());
 }
 
+// Debian 12's static reads the result in CHECK.
+TEST(ConfigInVersion, ThePreviousResultFollows) {
+  const auto config = ConfigInVersion(
+      R"({"cniVersion": "1.1.0", "prevResult": {"cniVersion": "1.1.0", "ips": []}})",
+      SpecVersion::k100);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(*config, R"({"cniVersion":"1.0.0","prevResult":{"cniVersion":"1.0.0","ips":[]}})");
+}
+
 TEST(Request, DeepNestingIsHarmless) {
   const std::string deep(200000, '[');
   EXPECT_EQ(Refused(AddEnvironment(), deep).code, 6u);

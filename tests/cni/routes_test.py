@@ -3,7 +3,8 @@
 Ids such as (M1) are requirements in docs/RUNTIMES.md."""
 
 from tests.lib import runner
-from tests.lib.lab import Lab
+from tests.lib.cni import CniError, execute
+from tests.lib.lab import Lab, program
 from tests.lib.process import wait_for
 
 CLOUDS = [{"name": "blue", "vnl": "vxvde://239.1.2.3/vni=7", "subnets": ["198.51.100.0/25"], "gateway": True},
@@ -70,6 +71,81 @@ def test_the_first_default_route_wins():
             assert result_defaults(result) == [], result
             assert defaults(other) == [("203.0.113.1", "eth0")]
         assert [route["dst"] for route in result["routes"]] == ["10.0.0.0/8"], result
+
+
+def test_sbr_behind_a_second_network():
+    """source-based routing of a second network, whose gateway is not the pod's (M1, C1)"""
+    with Lab("routes") as lab:
+        node = start(lab)
+        pod = node.pod("pod")
+        pod.add(network(node, "blue"))
+        for ipam in (None, host_local("192.0.2.0/24", "0.0.0.0/0", "10.0.0.0/8")):
+            section = {} if ipam is None else {"ipam": ipam}
+            second = network(node, "green", behind=[{"type": "sbr"}], **section)
+            result = pod.add(second, ifname="net1")
+            gateway = result["ips"][0]["gateway"]
+            own = result["ips"][0]["address"].split("/")[0]
+            assert f" via {gateway} dev net1 " in pod.run("ip", "route", "get", "8.8.8.8", "from", own).stdout
+            assert " dev eth0 " in pod.run("ip", "route", "get", "8.8.8.8").stdout
+            for config in second.configs(previous=result):
+                done = execute(node, second.program(config["type"]), "CHECK", config,
+                               environment=second.environment(pod.container, pod.path, "net1"))
+                assert done.returncode == 0, (config["type"], done.stdout)
+            second.delete(pod, ifname="net1")
+            assert pod.links().keys() == {"lo", "eth0"}
+
+
+def static(*addresses, routes=()):
+    return {"type": "static", "addresses": [{"address": address, **({} if gateway is None else {"gateway": gateway})}
+                                            for address, gateway in addresses], "routes": list(routes)}
+
+
+def test_gateways():
+    """a route to the own subnet, a gateway of an address without a subnet, and one that cannot be (A3, E7)"""
+    with Lab("routes") as lab:
+        node = lab.node("n1")
+        node.start_agent()
+        pod = node.pod("pod")
+
+        def add(ipam):
+            result = pod.add(node.network({"cniVersion": "1.0.0", "name": "x", "plugins": [
+                {"type": "vxvde", "vnl": "vxvde://239.1.2.5", "ipam": ipam}]}))
+            return [(route["dst"], route.get("gw")) for route in result.get("routes", [])]
+
+        def again():
+            node.net("vxvde://239.1.2.5", name="x", ipam={}).delete(pod)
+        assert add(host_local("192.0.2.0/24", "192.0.2.0/24", "10.0.0.0/8")) == [
+            ("192.0.2.0/24", None), ("10.0.0.0/8", "192.0.2.1")]
+        again()
+        routes = add(static(("192.0.2.7/32", "169.254.1.1"), ("2001:db8::7/128", "2001:db8:1::1"),
+                            routes=[{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]))
+        assert ("0.0.0.0/0", "169.254.1.1") in routes and ("::/0", "2001:db8:1::1") in routes, routes
+        assert defaults(pod) == [("169.254.1.1", "eth0")]
+        assert pod.run("ip", "route", "get", "8.8.8.8").stdout.startswith("8.8.8.8 via 169.254.1.1 dev eth0")
+        assert " via 2001:db8:1::1 dev eth0" in pod.run("ip", "route", "get", "2001:db8:9::9").stdout
+        again()
+        for address in ("192.0.2.7/24", "2001:db8::7/64"):
+            try:
+                add(static((address, None), routes=[{"dst": "10.0.0.0/8", "gw": "198.51.100.1"}]))
+            except CniError as error:
+                assert error.code == 7 and "198.51.100.1" in error.msg and error.details, error
+            else:
+                raise AssertionError("a gateway that is not on the link")
+            assert pod.links().keys() == {"lo"}
+
+
+def test_static_in_a_list_of_1_1_0():
+    """CHECK of Debian's static, which does not know 1.1.0 (C1)"""
+    with Lab("routes") as lab:
+        node = lab.node("n1")
+        node.start_agent()
+        pod = node.pod("pod")
+        made = node.network({"cniVersion": "1.1.0", "name": "x", "plugins": [
+            {"type": "vxvde", "vnl": "vxvde://239.1.2.5", "ipam": static(("192.0.2.7/24", None))}]})
+        config = next(made.configs(previous=pod.add(made)))
+        done = execute(node, program("cni/vxvde"), "CHECK", config,
+                       environment=made.environment(pod.container, pod.path, "eth0"))
+        assert done.returncode == 0, done.stdout
 
 
 def test_broadcast_addresses():
