@@ -47,6 +47,14 @@ TEST(Del, D1_IsQueuedForAnAgentThatIsDown) {
   EXPECT_THAT(outside.output.logged, Contains(HasSubstr("agent is down")));
 }
 
+TEST(Del, D1_AgentThatHangsCostsSeconds) {
+  FakeOutside outside;
+  outside.script.fail[0] = outside.script.fail[2] = CniStatus(11, "no answer");
+  EXPECT_TRUE(outside.Run(SimpleDel()).ok());
+  EXPECT_LE(outside.agent.waited, std::chrono::seconds(5));
+  EXPECT_GE(outside.agent.waited, std::chrono::seconds(2)) << "a busy agent is given time";
+}
+
 // It read its queue before this DEL was written there.
 TEST(Del, D1_AgentThatHasJustStartedIsAskedAgain) {
   FakeOutside outside;

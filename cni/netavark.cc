@@ -451,6 +451,7 @@ absl::StatusOr<AddRequest> ParseSetup(absl::string_view netns, absl::string_view
     return absl::InvalidArgumentError("the path of the container's network namespace is missing");
   }
   ASSIGN_OR_RETURN(Names names, ReadNames(netns, json));
+  RETURN_IF_ERROR(CheckNewInterfaceName("interface_name", names.container.ifname));
   const Json& network = *Find(json, "network");
   const Json& container = *Find(json, "network_options");
   Options options;

@@ -43,7 +43,7 @@ absl::Status SetInterface(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "interface");
   if (value == nullptr || *value == "") return absl::OkStatus();
   ASSIGN_OR_RETURN(attachment.ifname, AsString(*value, "interface"));
-  return CheckInterfaceName("interface", attachment.ifname);
+  return CheckNewInterfaceName("interface", attachment.ifname);
 }
 
 absl::Status SetMac(const Json& entry, Attachment& attachment) {

@@ -190,6 +190,7 @@ TEST(Networks, M2_AnErrorNamesAnnotationEntryAndValue) {
            {"vde://x", {"\"vde://x\""}},
            {"blue@sixteen-letters-", {"sixteen-letters-", "15 bytes"}},
            {"blue@a/b", {"a/b"}},
+           {"blue@x%d", {"x%d", "pattern"}},
            {"blue@.", {"\".\""}},
            {"blue@eth0", {"already has an interface eth0"}},
            {"blue@lo", {"already has an interface lo"}},

@@ -421,6 +421,9 @@ absl::Status CheckChained(const AddRequest& request, const PodNetworks& networks
 
 absl::StatusOr<AddRequest> ReadAdd(const Environment& environment, const Json& config,
                                    Common common, Container container) {
+  // DEL takes any name: an ADD that was refused needs one, too.
+  RETURN_IF_ERROR(
+      WithCode(CheckNewInterfaceName("CNI_IFNAME", container.ifname), kCniInvalidEnvironment));
   AddRequest request;
   request.network = std::move(common.network);
   request.container = std::move(container);

@@ -320,6 +320,17 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     testing::PrintToStringParamName());
 
+// The kernel makes "eth0" of it.
+TEST(Request, E4_APatternIsNoNameOfANewInterface) {
+  Environment environment = AddEnvironment();
+  environment["CNI_IFNAME"] = "eth%d";
+  const CniError error = Refused(environment, kMinimal);
+  EXPECT_EQ(error.code, 4u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("eth%d"), HasSubstr("pattern")));
+  environment["CNI_COMMAND"] = "DEL";
+  EXPECT_EQ(Parsed<DelRequest>(environment, kMinimal).container.ifname, "eth%d");
+}
+
 TEST(Request, E5_VersionRefusalListsBothSides) {
   const CniError error = Refused(AddEnvironment(), R"({"cniVersion": "9.0.0", "name": "b"})");
   EXPECT_THAT(error.details, AllOf(HasSubstr("9.0.0"), HasSubstr("0.1.0"), HasSubstr("1.1.0")));

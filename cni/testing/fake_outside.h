@@ -152,8 +152,9 @@ class FakeAgentClient : public AgentClient {
   std::vector<std::string> ids;  // of commits
   std::vector<std::string> committed;
   bool got_tap = false;
-  std::vector<std::string> detached;  // "CONTAINER/IFNAME"
-  std::vector<std::string> checks;    // interface names
+  std::vector<std::string> detached;    // "CONTAINER/IFNAME"
+  std::chrono::milliseconds waited{0};  // by DetachAll, at most
+  std::vector<std::string> checks;      // interface names
 
   absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& p) override {
     plan = p;
@@ -178,7 +179,9 @@ class FakeAgentClient : public AgentClient {
   absl::Status Detach(const attach::v1::AttachmentKey& key) override {
     return script_->Note("detach", key.ifname());
   }
-  absl::Status DetachAll(const attach::v1::AttachmentKey& key) override {
+  absl::Status DetachAll(const attach::v1::AttachmentKey& key,
+                         std::chrono::milliseconds timeout) override {
+    waited += timeout;
     detached.push_back(key.container_id() + "/" + key.ifname());
     return script_->Note("detach all", key.ifname());
   }
