@@ -96,14 +96,21 @@ absl::Status DeleteNameless(Netlink& host, const std::string& host_ifname) {
   return IgnoreNotFound(host.DeleteLink(link->index));
 }
 
-// Some runtimes disable IPv6 in a new namespace; an interface with an IPv6 address needs it.
-absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
+absl::Status WriteIpv6Setting(const std::string& ifname, absl::string_view key,
+                              absl::string_view value) {
+  const std::string path = absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/", key);
+  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file || write(file.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size()))
+    return ErrnoStatus(errno, absl::StrCat("write ", value, " to ", path));
+  return absl::OkStatus();
+}
+
+// For an interface with an IPv6 address. Some runtimes disable IPv6 in a new namespace. Routers of
+// the cloud must not give it a second address, which port security mutes (decision 0031).
+absl::Status PrepareIpv6(const UniqueFd& netns, const std::string& ifname, bool enabled) {
   return RunInNetNs(netns, [&] {
-    const std::string path = absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
-    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!file || write(file.get(), "0", 1) != 1)
-      return ErrnoStatus(errno, absl::StrCat("write ", path));
-    return absl::OkStatus();
+    if (!enabled) RETURN_IF_ERROR(WriteIpv6Setting(ifname, "disable_ipv6", "0"));
+    return WriteIpv6Setting(ifname, "accept_ra", "0");
   });
 }
 
@@ -286,7 +293,7 @@ absl::StatusOr<std::vector<ResultRoute>> KernelPodLinks::Configure(
   // address without duplicate detection: the agent ensures that the MAC is unique.
   const bool wanted = std::any_of(addresses.begin(), addresses.end(),
                                   [](const IpPrefix& prefix) { return prefix.address.is_v6(); });
-  if (wanted && !link.ipv6) RETURN_IF_ERROR(EnableIpv6(in->netns, names.ifname));
+  if (wanted) RETURN_IF_ERROR(PrepareIpv6(in->netns, names.ifname, link.ipv6));
   if (wanted || link.ipv6) {
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;

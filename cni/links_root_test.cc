@@ -14,6 +14,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "agent/api/attachment_id.h"
@@ -301,6 +302,27 @@ TEST_F(LinksTest, RoutesAreAddedInTheOrderInWhichTheyWork) {
           .status();
   EXPECT_EQ(ToCniError(status).code, 7u) << status;
   EXPECT_THAT(ToCniError(status).msg, HasSubstr("198.51.100.1"));
+}
+
+// Decision 0031.
+TEST_F(LinksTest, RoutersConfigureOnlyInterfacesWithoutAnIpv6Address) {
+  const auto accepts = [&] {
+    std::string value;
+    EXPECT_TRUE(RunInNetNs(pod_, [&] {
+                  std::ifstream("/proc/sys/net/ipv6/conf/eth0/accept_ra") >> value;
+                  return absl::OkStatus();
+                }).ok());
+    return value;
+  };
+  for (const auto& [address, expected] :
+       {std::pair("192.0.2.7/24", "1"), std::pair("2001:db8::7/64", "0")}) {
+    ASSERT_TRUE(links_.Create(names_, spec_).ok());
+    const absl::Status status =
+        links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse(address)}, {}).status();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(accepts(), expected) << address;
+    ASSERT_TRUE(links_.Delete(names_).ok());
+  }
 }
 
 TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {

@@ -148,6 +148,54 @@ def test_static_in_a_list_of_1_1_0():
         assert done.returncode == 0, done.stdout
 
 
+ADVERTISE = """
+import socket, struct, sys, time
+interface, prefix = sys.argv[1:]
+ROUTER_ADVERTISEMENT, PREFIX, ON_LINK_AND_AUTONOMOUS = 134, 3, 0xc0  # RFC 4861, 4.2 and 4.6.2
+message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 1800, 0, 0)
+message += struct.pack("!BBBBIII16s", PREFIX, 4, 64, ON_LINK_AND_AUTONOMOUS, 3600, 3600, 0,
+                       socket.inet_pton(socket.AF_INET6, prefix))
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+print("advertising", flush=True)
+while True:
+    try:
+        s.sendto(message, ("ff02::1", 0, 0, socket.if_nametoindex(interface)))
+    except OSError:  # the link-local address is still tentative
+        pass
+    time.sleep(0.2)
+"""
+
+
+def test_a_router_on_the_cloud():
+    """router advertisements change nothing for pods with an IPv6 address, and configure those without (A6)"""
+    with Lab("routes") as lab:
+        node, other = lab.node("n1"), lab.node("n2")
+        for one in (node, other):
+            one.start_agent()
+        pods = [where.pod(f"p{number}") for number, where in enumerate((node, node, other))]
+        for pod, where in zip(pods, (node, node, other)):
+            pod.add(where.net("vxvde://239.1.2.5"))
+        plain = node.pod("plain")
+        plain.add(node.net("vxvde://239.1.2.5", ipam={}))
+        router = other.vdens("router", "vxvde://239.1.2.5")
+        router.address("vde0", "2001:db8:42::ffff/64")
+        pods[0].reaches(pods[2].ip6)
+
+        def state():
+            return [(pod.addresses("eth0"), pod.ip_json("-6", "route", "show", "default")) for pod in pods]
+        before = state()
+        router.start("advertise", "/usr/bin/python3", "-c", ADVERTISE, "vde0", "2001:db8:42::").says("advertising")
+        wait_for(lambda: plain.addresses("eth0"), 20, "the layer-2-only pod forms an address")
+        assert state() == before
+        for pod in pods:
+            pod.ip("-6", "neigh", "flush", "dev", "eth0")
+        for one, another in ((0, 1), (0, 2), (2, 0)):
+            pods[one].reaches(pods[another].ip6)
+        pods[0].reaches("2001:db8:42::ffff")
+        plain.reaches("2001:db8:42::ffff")
+
+
 def test_broadcast_addresses():
     """SIOCGIFBRDADDR of pods and of the node's own ports"""
     with Lab("routes") as lab:
