@@ -6,6 +6,8 @@
 // exists. The commit is last because it is the only step that other members can observe. Rollback
 // undoes the steps backwards.
 
+#include <linux/rtnetlink.h>
+
 #include <algorithm>
 #include <functional>
 #include <string>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "agent/api/attachment_id.h"
 #include "cni/attachment_name.h"
 #include "cni/commands.h"
@@ -32,6 +35,7 @@ struct Work {
   attach::v1::Planned planned;
   CniResult result;
   UniqueFd tap;
+  std::vector<int> replaced;  // families of which it replaces all default routes of the pod
 };
 
 // Undoes in reverse order what was added to it, unless it is cancelled.
@@ -119,6 +123,11 @@ absl::StatusOr<bool> Prepare(const AddRequest& request, Work& work, const Outsid
 
 // ---- Assign: addresses and routes, from one of three sources ----
 
+std::string ToText(const ResultRoute& route) {
+  return absl::StrCat(route.destination.ToString(),
+                      route.gateway ? absl::StrCat(" via ", route.gateway->ToString()) : "");
+}
+
 // A5: after a failure the IPAM plugin releases what it may have allocated. Some plugins
 // (host-local) refuse a second lease while they hold that of an ADD that was killed: DEL, then one
 // retry (E9).
@@ -187,7 +196,8 @@ absl::StatusOr<CniResult> AgentsResult(const Work& work) {
     if (!gateway.ok()) return UnusableAddress(text);
     gateways.push_back(*gateway);
   }
-  const bool routed = work.name.ifname == work.name.main_ifname && work.attachment->gateway_wanted;
+  const bool routed =
+      work.name.ifname == work.name.main_ifname && work.attachment->default_route_wanted;
   CniResult result;
   for (const std::string& text : work.planned.addresses()) {
     const absl::StatusOr<IpPrefix> address = IpPrefix::Parse(text);
@@ -201,6 +211,17 @@ absl::StatusOr<CniResult> AgentsResult(const Work& work) {
     result.addresses.push_back(std::move(one));
   }
   return result;
+}
+
+// Does the route need no gateway? It leads to the subnet of an address or to the gateway itself, or
+// its scope says so.
+bool IsOnLink(const ResultRoute& route, const std::vector<ResultAddress>& addresses) {
+  if (route.scope == RT_SCOPE_LINK) return true;
+  return std::any_of(addresses.begin(), addresses.end(), [&](const ResultAddress& one) {
+    const bool to_gateway = one.gateway && route.destination.address == *one.gateway &&
+                            route.destination.length == one.gateway->bits();
+    return to_gateway || route.destination.Network() == one.address.Network();
+  });
 }
 
 // Names the interfaces, and gives each route without a gateway that of its family. A route that
@@ -220,7 +241,7 @@ void Complete(const AddRequest& request, const Work& work, CniResult& result) {
 
   result.routes.insert(result.routes.end(), attachment.routes.begin(), attachment.routes.end());
   for (ResultRoute& route : result.routes) {
-    if (route.gateway) continue;
+    if (route.gateway || IsOnLink(route, result.addresses)) continue;
     for (const ResultAddress& address : result.addresses) {
       if (!address.gateway || address.gateway->family() != route.destination.address.family())
         continue;
@@ -229,6 +250,49 @@ void Complete(const AddRequest& request, const Work& work, CniResult& result) {
     }
   }
   if (!attachment.dns.empty()) result.dns = attachment.dns;
+}
+
+// The kernel takes a gateway only on the link. If the addresses have no subnet (/32, /128), a route
+// to the gateway itself makes it so, as with the reference plugin ptp; elsewhere a gateway beside
+// the subnet is an error.
+absl::Status ConnectGateways(const Work& work, CniResult& result) {
+  std::vector<ResultRoute> to_gateways;
+  for (const ResultRoute& route : result.routes) {
+    if (!route.gateway) continue;
+    const IpAddress& gateway = *route.gateway;
+    if (gateway.is_v6() && gateway.IsLinkLocal()) continue;
+    const auto leads_there = [&](const ResultRoute& other) {
+      return !other.gateway && other.destination.Contains(gateway);
+    };
+    if (std::any_of(result.routes.begin(), result.routes.end(), leads_there)) continue;
+    if (std::any_of(to_gateways.begin(), to_gateways.end(), leads_there)) continue;
+    std::vector<std::string> subnets;
+    bool alone = false;
+    bool connected = false;
+    for (const ResultAddress& one : result.addresses) {
+      if (one.address.address.family() != gateway.family()) continue;
+      alone = alone || one.address.length == gateway.bits();
+      connected =
+          connected || (one.address.length != gateway.bits() && one.address.Contains(gateway));
+      subnets.push_back(one.address.ToString());
+    }
+    if (connected) continue;
+    if (!alone) {
+      return CniStatus(
+          kCniInvalidConfig,
+          absl::StrCat("route ", ToText(route), ": the gateway is not on the link of ",
+                       work.name.ifname, ", which has ",
+                       subnets.empty()
+                           ? absl::StrCat("no ", gateway.is_v6() ? "IPv6" : "IPv4", " address")
+                           : absl::StrJoin(subnets, ", ")),
+          absl::StrCat("correct the gateway or the address, or add a route to ", gateway.ToString(),
+                       gateway.is_v6() ? "/128" : "/32", " with \"scope\": 253 (link)"));
+    }
+    ResultRoute& to_gateway = to_gateways.emplace_back();
+    to_gateway.destination = {gateway, static_cast<uint8_t>(gateway.bits())};
+  }
+  result.routes.insert(result.routes.begin(), to_gateways.begin(), to_gateways.end());
+  return absl::OkStatus();
 }
 
 bool UsesIpamPlugin(const Work& work) {
@@ -240,12 +304,100 @@ absl::Status Assign(const AddRequest& request, Work& work, const Outside& outsid
     const IpamDelegate& delegate = *request.network.ipam;
     ASSIGN_OR_RETURN(work.result, Lease(delegate, request.container, outside.ipam));
     RETURN_IF_ERROR(CheckLease(delegate, *work.attachment, work.result));
+    if (!work.attachment->default_route_wanted) {
+      std::erase_if(work.result.routes, [](const ResultRoute& route) { return route.IsDefault(); });
+    }
   } else if (work.attachment->address_source == AddressSource::kAgent) {
     ASSIGN_OR_RETURN(work.result, AgentsResult(work));
   } else {
     work.result = CallersResult(*work.attachment);
   }
   Complete(request, work, work.result);
+  return ConnectGateways(work, work.result);
+}
+
+// ---- Default routes: the first one wins (M1) ----
+
+uint32_t PriorityOf(const ResultRoute& route) {
+  constexpr uint32_t kIpv6Priority = 1024;  // IP6_RT_PRIO_USER of the kernel's net/ip6_route.h
+  return route.priority.value_or(route.destination.address.is_v6() ? kIpv6Priority : 0);
+}
+
+bool HasDefaultRoute(const Work& work, int family) {
+  return std::any_of(work.result.routes.begin(), work.result.routes.end(),
+                     [&](const ResultRoute& route) {
+                       return route.IsDefault() && route.destination.address.family() == family;
+                     });
+}
+
+// Keeps the default routes of `family` of the one attachment that asks to replace all others, if
+// there is one, and notes that those of other plugins have to go.
+absl::Status ReplaceDefaultRoutes(std::vector<Work>& all, int family) {
+  Work* chosen = nullptr;
+  for (Work& work : all) {
+    if (!work.attachment->replaces_default_route || !HasDefaultRoute(work, family)) continue;
+    if (chosen != nullptr) {
+      return CniStatus(
+          kCniInvalidConfig,
+          absl::StrCat(chosen->attachment->asked_by, " and ", work.attachment->asked_by,
+                       ": both ask for the pod's default route"),
+          "set \"default-route\" in one of them");
+    }
+    chosen = &work;
+  }
+  if (chosen == nullptr) return absl::OkStatus();
+  chosen->replaced.push_back(family);
+  for (Work& work : all) {
+    if (&work == chosen) continue;
+    std::erase_if(work.result.routes, [&](const ResultRoute& route) {
+      return route.IsDefault() && route.destination.address.family() == family;
+    });
+  }
+  return absl::OkStatus();
+}
+
+// Drops each default route for which the pod has one already, of another plugin or another network.
+// A route with a metric of its own stands beside those of other metrics.
+absl::Status ChooseDefaultRoutes(const AddRequest& request, std::vector<Work>& all,
+                                 const Outside& outside) {
+  const auto has_any = [](const Work& work) {
+    return HasDefaultRoute(work, AF_INET) || HasDefaultRoute(work, AF_INET6);
+  };
+  if (std::none_of(all.begin(), all.end(), has_any)) return absl::OkStatus();
+  std::vector<ResultRoute> taken;
+  ASSIGN_OR_RETURN(const std::vector<RouteInfo> there,
+                   outside.links.ListRoutes(request.container.netns));
+  for (const RouteInfo& one : there) {
+    ResultRoute route;
+    route.destination = one.destination;
+    route.priority = one.priority;
+    route.table = one.table;
+    if (route.IsDefault()) taken.push_back(std::move(route));
+  }
+  for (const int family : {AF_INET, AF_INET6}) RETURN_IF_ERROR(ReplaceDefaultRoutes(all, family));
+  for (Work& work : all) {
+    for (const int family : work.replaced) {
+      std::erase_if(taken, [&](const ResultRoute& other) {
+        return other.destination.address.family() == family;
+      });
+    }
+    std::erase_if(work.result.routes, [&](const ResultRoute& route) {
+      if (!route.IsDefault()) return false;
+      const bool second = std::any_of(taken.begin(), taken.end(), [&](const ResultRoute& other) {
+        return other.destination == route.destination &&
+               (!route.priority || PriorityOf(other) == PriorityOf(route));
+      });
+      if (second) {
+        outside.output.Log(absl::StrCat(
+            "no default route ", ToText(route), " by ", work.name.ifname,
+            ": the pod has one already, and the first one wins; \"noDefaultRoute\": true in the "
+            "configuration of the other network leaves it to this one"));
+      } else {
+        taken.push_back(route);
+      }
+      return second;
+    });
+  }
   return absl::OkStatus();
 }
 
@@ -261,7 +413,20 @@ absl::Status Link(Work& work, const Outside& outside) {
   ASSIGN_OR_RETURN(PodLink link, outside.links.Create(work.links, work.spec));
   if (work.spec.mode == LinkMode::kVeth) work.result.interfaces[0].mac = link.host_mac.ToString();
   work.tap = std::move(link.tap);
-  return outside.links.Configure(work.links, work.spec.mode, AddressesOf(work), work.result.routes);
+  // Not undone: the ADD of a pod that fails ends the pod.
+  for (const int family : work.replaced) {
+    RETURN_IF_ERROR(outside.links.DeleteDefaultRoutes(work.links.netns, family));
+  }
+  ASSIGN_OR_RETURN(
+      std::vector<ResultRoute> there,
+      outside.links.Configure(work.links, work.spec.mode, AddressesOf(work), work.result.routes));
+  for (const ResultRoute& route : work.result.routes) {
+    if (std::count(there.begin(), there.end(), route) != 0) continue;
+    outside.output.Log(absl::StrCat("no route ", ToText(route), " by ", work.name.ifname,
+                                    ": the pod has another one to that network already"));
+  }
+  work.result.routes = std::move(there);
+  return absl::OkStatus();
 }
 
 // A starting agent deletes links without an attachment. If the agent that made the plan has died
@@ -287,11 +452,16 @@ void Append(const CniResult& more, CniResult& result) {
   if (result.dns.empty()) result.dns = more.dns;
 }
 
-std::string Format(const AddRequest& request, const CniResult& result) {
+std::string Format(const AddRequest& request, const std::vector<Work>& all,
+                   const CniResult& result) {
   const SpecVersion version = request.network.version;
   if (request.caller == Caller::kNetavark) return FormatStatusBlock(result);
-  if (request.previous_result) return ExtendResult(*request.previous_result, result, version);
-  return FormatResult(result, version);
+  if (!request.previous_result) return FormatResult(result, version);
+  std::string previous = *request.previous_result;
+  for (const Work& work : all) {
+    for (const int family : work.replaced) previous = WithoutDefaultRoutes(previous, family);
+  }
+  return ExtendResult(previous, result, version);
 }
 
 }  // namespace
@@ -311,7 +481,11 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     work.links = LinksOf(work.name, request.container.netns);
     const absl::StatusOr<bool> ours = Prepare(request, work, outside);
     if (!ours.ok()) return Blame(attachment, ours.status());
-    if (*ours) all.push_back(std::move(work));
+    if (!*ours) continue;
+    for (const std::string& note : attachment.notes) {
+      outside.output.Log(absl::StrCat(attachment.asked_by, ": ", note));
+    }
+    all.push_back(std::move(work));
   }
 
   // Where a step can fail half-way, its undo is registered before it: the undo tolerates that there
@@ -323,6 +497,7 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     }
     RETURN_IF_ERROR(Blame(*work.attachment, Assign(request, work, outside)));
   }
+  RETURN_IF_ERROR(ChooseDefaultRoutes(request, all, outside));
   for (Work& work : all) {
     rollback.Add([&] { warn(outside.links.Delete(work.links)); });
     RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(Link(work, outside))));
@@ -334,7 +509,7 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     RETURN_IF_ERROR(Blame(*work.attachment, CommitTo(outside.agent, work)));
     Append(work.result, result);
   }
-  RETURN_IF_ERROR(outside.output.Print(Format(request, result)));
+  RETURN_IF_ERROR(outside.output.Print(Format(request, all, result)));
   rollback.Cancel();
   return absl::OkStatus();
 }

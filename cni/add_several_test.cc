@@ -86,6 +86,59 @@ TEST(AddSeveral, A2_ResultHasAllInOrder) {
             R"({"interface":2,"address":"198.51.100.7/24"}]})");
 }
 
+// NPWG 4.1.2: default-route.
+TEST(AddSeveral, M1_DefaultRouteOfAnEntryReplacesTheOthers) {
+  const auto route = [](const char* gateway) {
+    ResultRoute one;
+    one.gateway = *IpAddress::Parse(gateway);
+    one.destination = {one.gateway->is_v4() ? IpAddress() : IpAddress::AnyV6(), 0};
+    return one;
+  };
+  const auto replace = [&](Attachment& attachment, const char* gateway) {
+    attachment.address_source = AddressSource::kCaller;
+    attachment.ips = {{IpAddress::V4(203, 0, 113, 7), 24}};
+    attachment.routes = {route(gateway)};
+    attachment.replaces_default_route = true;
+  };
+  // Beside an eth0 of this plugin.
+  FakeOutside outside;
+  AddRequest request = ThreeNetworks();
+  outside.ipam.lease.addresses.push_back({.address = *IpPrefix::Parse("2001:db8::7/64"),
+                                          .gateway = std::nullopt,
+                                          .interface = std::nullopt});
+  outside.ipam.lease.routes = {route("192.0.2.1"), route("2001:db8::1")};
+  replace(request.attachments[1], "203.0.113.1");
+  ASSERT_TRUE(outside.Run(request).ok());
+  EXPECT_THAT(outside.script.calls,
+              AllOf(Contains("delete default"), Not(Contains("delete default v6"))));
+  EXPECT_THAT(outside.output.printed, HasSubstr(R"("routes":[{"dst":"::/0","gw":"2001:db8::1"},)"
+                                                R"({"dst":"0.0.0.0/0","gw":"203.0.113.1"}])"));
+  EXPECT_TRUE(outside.output.logged.empty());
+
+  // Behind another plugin, which has installed its routes.
+  FakeOutside chained;
+  request = Chained(ThreeNetworks(), R"({"cniVersion":"1.0.0","routes":[{"dst":"0.0.0.0/0"},)"
+                                     R"({"dst":"::/0"},{"dst":"10.0.0.0/8","colour":"red"}]})");
+  replace(request.attachments[0], "203.0.113.1");
+  RouteInfo& there = chained.links.pod_routes.emplace_back();
+  there.destination = *IpPrefix::Parse("0.0.0.0/0");
+  there.table = 254;
+  ASSERT_TRUE(chained.Run(request).ok());
+  EXPECT_THAT(chained.script.calls, Contains("delete default"));
+  EXPECT_THAT(chained.output.printed,
+              HasSubstr(R"("routes":[{"dst":"::/0"},{"colour":"red","dst":"10.0.0.0/8"},)"
+                        R"({"dst":"0.0.0.0/0","gw":"203.0.113.1"}])"));
+
+  FakeOutside twice;
+  request = ThreeNetworks();
+  replace(request.attachments[1], "203.0.113.1");
+  replace(request.attachments[2], "203.0.113.2");
+  const CniError error = ToCniError(twice.Run(request));
+  EXPECT_EQ(error.code, 7u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("green"), HasSubstr("red")));
+  EXPECT_THAT(twice.script.calls, Not(Contains("create")));
+}
+
 TEST(AddSeveral, A4_ChainedAddsToThePreviousResult) {
   FakeOutside outside;
   const AddRequest request = Chained(

@@ -22,6 +22,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST(Add, CommitsLast) {
   FakeOutside outside;
@@ -80,6 +81,146 @@ TEST(Add, A3_ResultHasTheRoutesThatAreInstalled) {
               HasSubstr(R"("routes":[{"dst":"0.0.0.0/0","gw":"192.0.2.1"},{"dst":"2001:db8::/32"},)"
                         R"({"dst":"198.51.100.0/24","gw":"192.0.2.9"}])"));
   EXPECT_THAT(outside.output.printed, HasSubstr(R"("dns":{"nameservers":["192.0.2.53"]})"));
+}
+
+// host-local with the default route of every bridge's sample, behind an eth0 with one.
+TEST(Add, M1_TheFirstDefaultRouteWins) {
+  const auto route = [](const char* destination, const char* gateway,
+                        std::optional<uint32_t> priority) {
+    ResultRoute one;
+    one.destination = *IpPrefix::Parse(destination);
+    one.gateway = *IpAddress::Parse(gateway);
+    one.priority = priority;
+    return one;
+  };
+  const ResultRoute v4 = route("0.0.0.0/0", "192.0.2.1", std::nullopt);
+  const ResultRoute v6 = route("::/0", "2001:db8::1", std::nullopt);
+  const ResultRoute other = route("198.51.100.0/24", "192.0.2.1", std::nullopt);
+  const ResultRoute low = route("0.0.0.0/0", "192.0.2.1", 200);
+  ResultRoute tabled = v4;
+  tabled.table = 1000;
+  struct Case {
+    std::vector<ResultRoute> routes;
+    uint32_t there_priority;
+    uint32_t there_table;
+    std::vector<ResultRoute> kept;
+  };
+  for (const Case& c : std::vector<Case>{{{v4, v6, other}, 0, 254, {v6, other}},
+                                         {{v4}, 100, 254, {}},
+                                         {{v4}, 0, 1000, {v4}},
+                                         {{low}, 100, 254, {low}},
+                                         {{low}, 200, 254, {}},
+                                         {{v4, low, v4}, 0, 1000, {v4, low}},
+                                         {{tabled}, 0, 254, {tabled}}}) {
+    FakeOutside outside;
+    outside.ipam.lease.addresses.push_back({.address = *IpPrefix::Parse("2001:db8::7/64"),
+                                            .gateway = std::nullopt,
+                                            .interface = std::nullopt});
+    outside.ipam.lease.routes = c.routes;
+    RouteInfo& there = outside.links.pod_routes.emplace_back();
+    there.destination = *IpPrefix::Parse("0.0.0.0/0");
+    there.priority = c.there_priority;
+    there.table = c.there_table;
+    ASSERT_TRUE(outside.Run(SimpleAdd()).ok());
+    EXPECT_EQ(outside.links.routes, c.kept);
+    EXPECT_EQ(outside.output.logged.size(), c.routes.size() - c.kept.size());
+    for (const std::string& line : outside.output.logged) {
+      EXPECT_THAT(line, AllOf(HasSubstr("0.0.0.0/0 via 192.0.2.1"), HasSubstr("noDefaultRoute")));
+    }
+  }
+}
+
+TEST(Add, NoDefaultRouteIsForTheIpamPluginToo) {
+  FakeOutside outside;
+  AddRequest request = SimpleAdd();
+  request.attachments[0].default_route_wanted = false;
+  outside.ipam.lease.routes.resize(2);
+  outside.ipam.lease.routes[0].destination = *IpPrefix::Parse("0.0.0.0/0");
+  outside.ipam.lease.routes[1].destination = *IpPrefix::Parse("198.51.100.0/24");
+  ASSERT_TRUE(outside.Run(request).ok());
+  ASSERT_EQ(outside.links.routes.size(), 1u);
+  EXPECT_EQ(outside.links.routes[0].destination.ToString(), "198.51.100.0/24");
+  EXPECT_THAT(outside.output.printed, Not(HasSubstr("0.0.0.0/0")));
+}
+
+// As reference plugins take them: host-local's own subnet, and addresses without a subnet.
+TEST(Add, A3_RoutesThatNeedNoGatewayOrHaveItBesideTheSubnet) {
+  struct Case {
+    const char* address;
+    const char* gateway;  // of the address
+    std::vector<std::pair<std::string, std::string>> routes;
+    std::vector<std::pair<std::string, std::string>> configured;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"192.0.2.7/24", "192.0.2.1", {{"192.0.2.0/24", ""}}, {{"192.0.2.0/24", ""}}},
+           {"192.0.2.7/24",
+            "192.0.2.1",
+            {{"192.0.2.1/32", ""}, {"10.0.0.0/8", ""}},
+            {{"192.0.2.1/32", ""}, {"10.0.0.0/8", "192.0.2.1"}}},
+           {"192.0.2.7/32",
+            "169.254.1.1",
+            {{"0.0.0.0/0", ""}, {"10.0.0.0/8", "169.254.1.1"}},
+            {{"169.254.1.1/32", ""}, {"0.0.0.0/0", "169.254.1.1"}, {"10.0.0.0/8", "169.254.1.1"}}},
+           {"2001:db8::7/128",
+            "2001:db8:1::1",
+            {{"::/0", ""}},
+            {{"2001:db8:1::1/128", ""}, {"::/0", "2001:db8:1::1"}}},
+           {"2001:db8::7/64", "fe80::1", {{"::/0", ""}}, {{"::/0", "fe80::1"}}},
+       }) {
+    FakeOutside outside;
+    outside.ipam.lease.addresses = {{.address = *IpPrefix::Parse(c.address),
+                                     .gateway = *IpAddress::Parse(c.gateway),
+                                     .interface = std::nullopt}};
+    for (const auto& [destination, gateway] : c.routes) {
+      ResultRoute& route = outside.ipam.lease.routes.emplace_back();
+      route.destination = *IpPrefix::Parse(destination);
+      if (!gateway.empty()) route.gateway = *IpAddress::Parse(gateway);
+    }
+    const absl::Status status = outside.Run(SimpleAdd());
+    ASSERT_TRUE(status.ok()) << status;
+    std::vector<std::pair<std::string, std::string>> configured;
+    for (const ResultRoute& route : outside.links.routes) {
+      configured.emplace_back(route.destination.ToString(),
+                              route.gateway ? route.gateway->ToString() : "");
+    }
+    EXPECT_EQ(configured, c.configured);
+  }
+}
+
+TEST(Add, GatewayBesideTheSubnetIsAnErrorOfTheConfiguration) {
+  for (const char* gateway : {"198.51.100.1", "2001:db8::1"}) {
+    FakeOutside outside;
+    AddRequest request = SimpleAdd();
+    ResultRoute& route = request.attachments[0].routes.emplace_back();
+    route.gateway = *IpAddress::Parse(gateway);
+    route.destination = {route.gateway->is_v4() ? IpAddress() : IpAddress::AnyV6(), 0};
+    const CniError error = ToCniError(outside.Run(request));
+    EXPECT_EQ(error.code, 7u);
+    EXPECT_THAT(error.msg, AllOf(HasSubstr(gateway), HasSubstr("eth0")));
+    EXPECT_THAT(error.details, AllOf(HasSubstr(gateway), HasSubstr("253")));
+    EXPECT_THAT(outside.script.calls, Not(Contains("create")));
+
+    FakeOutside linked;
+    ResultRoute& to_gateway = request.attachments[0].routes.emplace_back();
+    to_gateway.destination = {*IpAddress::Parse(gateway),
+                              static_cast<uint8_t>(IpAddress::Parse(gateway)->bits())};
+    to_gateway.scope = 253;
+    EXPECT_TRUE(linked.Run(request).ok());
+  }
+}
+
+TEST(Add, A3_ARouteWhosePlaceIsTakenIsNotInTheResult) {
+  FakeOutside outside;
+  outside.ipam.lease.routes.resize(2);
+  outside.ipam.lease.routes[0].destination = *IpPrefix::Parse("198.51.100.0/24");
+  outside.ipam.lease.routes[0].gateway = *IpAddress::Parse("192.0.2.1");
+  outside.ipam.lease.routes[1].destination = *IpPrefix::Parse("203.0.113.0/24");
+  outside.ipam.lease.routes[1].gateway = *IpAddress::Parse("192.0.2.1");
+  outside.links.taken = {outside.ipam.lease.routes[0]};
+  ASSERT_TRUE(outside.Run(SimpleAdd()).ok());
+  EXPECT_THAT(outside.output.printed,
+              AllOf(HasSubstr("203.0.113.0/24"), Not(HasSubstr("198.51.100.0/24"))));
+  EXPECT_THAT(outside.output.logged, ElementsAre(HasSubstr("198.51.100.0/24 via 192.0.2.1")));
 }
 
 TEST(Add, PlanHasEverythingThatIsRequested) {
@@ -326,10 +467,10 @@ TEST(Add, TakesTheAgentsAddressesAndItsGateway) {
   FakeOutside internal;
   internal.agent.planned = outside.agent.planned;
   request.container.ifname = "eth0";
-  request.attachments[0].gateway_wanted = false;
+  request.attachments[0].default_route_wanted = false;
   ASSERT_TRUE(internal.Run(request).ok());
   EXPECT_THAT(internal.links.routes, IsEmpty());
-  request.attachments[0].gateway_wanted = true;
+  request.attachments[0].default_route_wanted = true;
 
   // A default route of the configuration replaces it.
   FakeOutside own;

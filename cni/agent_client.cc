@@ -88,19 +88,21 @@ absl::Status SocketAgentClient::Detach(const attach::v1::AttachmentKey& key) {
   plans_.erase(IdOf(key));
   attach::v1::Detach detach;
   *detach.mutable_key() = key;
-  return Detach(detach);
+  return Detach(detach, timeout_);
 }
 
-absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key) {
+absl::Status SocketAgentClient::DetachAll(const attach::v1::AttachmentKey& key,
+                                          std::chrono::milliseconds timeout) {
   plans_.clear();
   attach::v1::Detach detach;
   *detach.mutable_key() = key;
   detach.set_with_others(true);
-  return Detach(detach);
+  return Detach(detach, timeout);
 }
 
-absl::Status SocketAgentClient::Detach(const attach::v1::Detach& detach) {
-  RETURN_IF_ERROR(Connect(timeout_));
+absl::Status SocketAgentClient::Detach(const attach::v1::Detach& detach,
+                                       std::chrono::milliseconds timeout) {
+  RETURN_IF_ERROR(Connect(timeout));
   attach::v1::Request request;
   *request.mutable_detach() = detach;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, UniqueFd()));

@@ -34,8 +34,9 @@ class AgentClient {
                               const UniqueFd& tap) = 0;
   // Any attachment, on a separate connection; rolls its open transaction back first.
   virtual absl::Status Detach(const attach::v1::AttachmentKey& key) = 0;
-  // All attachments of the ADD whose interface name is that of `key`.
-  virtual absl::Status DetachAll(const attach::v1::AttachmentKey& key) = 0;
+  // All attachments of the ADD whose interface name is that of `key`. Waits for `timeout` at most.
+  virtual absl::Status DetachAll(const attach::v1::AttachmentKey& key,
+                                 std::chrono::milliseconds timeout) = 0;
   // Leaves a DetachAll for the agent's next start, if the agent cannot be reached (D1). OK too if
   // no agent has ever run here: then nothing is attached.
   virtual absl::Status QueueDetachAll(const attach::v1::AttachmentKey& key) = 0;
@@ -62,7 +63,8 @@ class SocketAgentClient : public AgentClient {
   absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
                       const UniqueFd& tap) override;
   absl::Status Detach(const attach::v1::AttachmentKey& key) override;
-  absl::Status DetachAll(const attach::v1::AttachmentKey& key) override;
+  absl::Status DetachAll(const attach::v1::AttachmentKey& key,
+                         std::chrono::milliseconds timeout) override;
   absl::Status QueueDetachAll(const attach::v1::AttachmentKey& key) override;
   absl::Status UnqueueDetachAll(const attach::v1::AttachmentKey& key) override;
   absl::StatusOr<attach::v1::Checked> Check(const attach::v1::AttachmentKey& key) override;
@@ -73,7 +75,7 @@ class SocketAgentClient : public AgentClient {
 
  private:
   absl::Status Connect(std::chrono::milliseconds timeout);
-  absl::Status Detach(const attach::v1::Detach& detach);
+  absl::Status Detach(const attach::v1::Detach& detach, std::chrono::milliseconds timeout);
   // The directory of the socket.
   std::string RunDir() const;
   absl::StatusOr<attach::v1::Reply> Ask(attach::v1::Request request, const UniqueFd& tap);

@@ -121,7 +121,7 @@ TEST(AgentClient, CommitEndsItsOwnPlan) {
   EXPECT_FALSE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok())
       << "is over";
   EXPECT_TRUE(client.Detach(Key()).ok());
-  EXPECT_TRUE(client.DetachAll(Key()).ok());
+  EXPECT_TRUE(client.DetachAll(Key(), milliseconds(5000)).ok());
   EXPECT_THAT(asked, testing::ElementsAre("192.0.2.7/24", "detach", "detach all"));
 }
 
@@ -228,10 +228,14 @@ TEST(AgentClient, E7_HangUpAndSilenceAreTryAgainLater) {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
   ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ASSERT_EQ(listen(listener.get(), 1), 0);
+  ASSERT_EQ(listen(listener.get(), 2), 0);
   const CniError error = ToCniError(SocketAgentClient(path, milliseconds(50)).Detach(Key()));
   EXPECT_EQ(error.code, 11u);
   EXPECT_THAT(error.msg, HasSubstr("no answer in time"));
+  // DEL has a deadline of its own.
+  const absl::Status late =
+      SocketAgentClient(path, milliseconds(3'600'000)).DetachAll(Key(), milliseconds(50));
+  EXPECT_EQ(ToCniError(late).code, 11u);
   unlink(path.c_str());
   rmdir(folder.c_str());
 }

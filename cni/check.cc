@@ -51,10 +51,8 @@ std::vector<std::string> Compare(const CniResult& previous, size_t index, const 
   if (!expected.mac.empty() && absl::AsciiStrToLower(expected.mac) != mac) {
     differs("the MAC of ", ifname, " is ", mac, ", not ", expected.mac);
   }
-  // Results before 1.1.0 have no MTU, and a later plugin may have lowered it.
-  if (expected.mtu != 0 && state.mtu != expected.mtu) {
-    differs("the MTU of ", ifname, " is ", state.mtu, ", not ", expected.mtu);
-  } else if (state.mtu > checked.mtu()) {
+  // A later plugin may have lowered it: tuning does, and leaves the result as it was.
+  if (state.mtu > checked.mtu()) {
     differs("the MTU of ", ifname, " is ", state.mtu, ", more than the cloud's ", checked.mtu());
   }
   if (!state.up) differs("interface ", ifname, " is down");
@@ -90,8 +88,9 @@ absl::Status CheckOne(const CheckRequest& request, const std::string& ifname,
     RETURN_IF_ERROR(state.status());
     differences = Compare(request.previous, *index, *state, checked);
   }
-  // A result does not assign routes to interfaces: they are checked once for the pod.
-  if (state.ok() && ifname == request.container.ifname) {
+  // A result does not assign routes to interfaces: they are checked once for the pod. The kernel
+  // drops those of an interface that becomes part of a VRF.
+  if (state.ok() && !state->enslaved && ifname == request.container.ifname) {
     for (const ResultRoute& route : request.previous.routes) {
       if (HasRoute(*state, route)) continue;
       differences.push_back(absl::StrCat(
@@ -104,22 +103,47 @@ absl::Status CheckOne(const CheckRequest& request, const std::string& ifname,
                    "restore it, or run DEL and ADD for the container");
 }
 
+bool HasHostEnd(const CheckRequest& request, const std::string& ifname) {
+  const AttachmentName name = NameOf(request.network, request.container, ifname);
+  const std::string host_ifname = LinksOf(name, request.container.netns).host_ifname;
+  const std::vector<ResultInterface>& all = request.previous.interfaces;
+  return std::any_of(all.begin(), all.end(),
+                     [&](const ResultInterface& one) { return one.name == host_ifname; });
+}
+
+// Could the result contain an attachment of this network? A pair has a host end there, a tap the
+// attachment's alias in the pod.
+absl::StatusOr<bool> MayHaveAttachments(const CheckRequest& request, PodLinks& links) {
+  for (const ResultInterface& one : request.previous.interfaces) {
+    if (one.sandbox.empty()) continue;
+    if (HasHostEnd(request, one.name)) return true;
+    if (request.mode != LinkMode::kTap) continue;
+    if (&one == &request.previous.interfaces[0]) return true;  // a tap's result begins with it
+    const AttachmentName name = NameOf(request.network, request.container, one.name);
+    ASSIGN_OR_RETURN(const bool ours, links.IsInPod(LinksOf(name, request.container.netns)));
+    if (ours) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 absl::Status Check(const CheckRequest& request, const Outside& outside) {
   const Container& container = request.container;
   RETURN_IF_ERROR(outside.links.CheckNetNs(container.netns, request.own_netns_allowed));
+  // A result without the interface is an error, which CheckOne reports.
+  if (!FindInterface(request.previous, container.ifname)) {
+    return CheckOne(request, container.ifname, outside);
+  }
+  ASSIGN_OR_RETURN(const bool needs_agent, MayHaveAttachments(request, outside.links));
+  if (!needs_agent) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<attach::v1::Listed::Attachment> listed,
                    outside.agent.List(request.network.name, container.id));
   // Chained, another plugin made `ifname`. A result of this plugin contains the host end, or in tap
   // mode begins with the pod's interface.
-  const std::string host_ifname =
-      LinksOf(NameOf(request.network, container), container.netns).host_ifname;
-  const std::vector<ResultInterface>& interfaces = request.previous.interfaces;
-  const auto is_ours = [&](const ResultInterface& one) { return one.name == host_ifname; };
   bool main = request.mode == LinkMode::kTap
-                  ? !interfaces.empty() && interfaces[0].name == container.ifname
-                  : std::any_of(interfaces.begin(), interfaces.end(), is_ours);
+                  ? request.previous.interfaces[0].name == container.ifname
+                  : HasHostEnd(request, container.ifname);
   std::vector<std::string> others;
   for (const attach::v1::Listed::Attachment& one : listed) {
     if (one.main_ifname() != container.ifname || one.planned() || one.ended()) continue;
@@ -129,8 +153,6 @@ absl::Status Check(const CheckRequest& request, const Outside& outside) {
       others.push_back(one.key().ifname());
     }
   }
-  // A result without the interface is an error, which CheckOne reports.
-  if (!FindInterface(request.previous, container.ifname)) main = true;
   if (main) RETURN_IF_ERROR(CheckOne(request, container.ifname, outside));
   for (const std::string& ifname : others) RETURN_IF_ERROR(CheckOne(request, ifname, outside));
   if (!main || !request.network.ipam) return absl::OkStatus();

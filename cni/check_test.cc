@@ -84,7 +84,7 @@ TEST_F(CheckTest, C1_NamesEachDifference) {
   differs("not the one", [](LinkState& s) { s.ours = false; });
   differs("02:00:5e:10:00:09",
           [](LinkState& s) { s.mac = *MacAddress::Parse("02:00:5e:10:00:09"); });
-  differs("MTU of eth0 is 1400", [](LinkState& s) { s.mtu = 1400; });
+  differs("MTU of eth0 is 1500", [](LinkState& s) { s.mtu = 1500; });
   differs("eth0 is down", [](LinkState& s) { s.up = false; });
   differs("host end", [](LinkState& s) { s.host_up = false; });
   differs("192.0.2.7/24", [](LinkState& s) { s.addresses.erase(s.addresses.begin()); });
@@ -101,15 +101,31 @@ TEST_F(CheckTest, C1_ChangesByLaterPluginsAreNoDifferences) {
   state.addresses.push_back(*IpPrefix::Parse("192.0.2.99/24"));
   state.routes.insert(state.routes.begin(), RouteInfo());
   state.routes[1].table = 100;  // as sbr does
+  EXPECT_EQ(Run().msg, "");
+  state.enslaved = true;  // as vrf does
+  state.routes.clear();
   state.mac = *MacAddress::Parse("02:00:5e:10:00:09");
   request_.previous.interfaces[1].mac = "02:00:5e:10:00:09";
-  request_.previous.interfaces[1].mtu = 0;  // absent before 1.1.0
-  state.mtu = 1300;
+  state.mtu = 1300;  // as tuning does, which leaves the result's MTU
   request_.previous.interfaces.push_back(
       {.name = "net7", .mac = "", .mtu = 0, .sandbox = "/run/netns/pod"});
   EXPECT_EQ(Run().msg, "");
   state.mtu = 9000;
   EXPECT_THAT(Run().msg, HasSubstr("more than the cloud's 1450"));
+}
+
+// Behind another plugin, without annotations.
+TEST_F(CheckTest, C1_NeedsNoAgentWhereAddNeedsNone) {
+  request_.network.ipam.reset();
+  request_.previous.interfaces[0].name = "veth12345678";
+  EXPECT_EQ(Run().msg, "");
+  EXPECT_THAT(outside_.script.calls, ElementsAre("netns"));
+  request_.mode = LinkMode::kTap;
+  EXPECT_EQ(Run().msg, "");
+  EXPECT_THAT(outside_.script.calls, ElementsAre("netns", "in pod"));
+  outside_.links.alive = {"/run/netns/pod"};
+  EXPECT_EQ(Run().msg, "");
+  EXPECT_THAT(outside_.script.calls, Contains("list"));
 }
 
 TEST_F(CheckTest, C1_TheAgentsAnswerCounts) {
@@ -136,6 +152,8 @@ TEST_F(CheckTest, M2_EachNetworkOfThePodIsChecked) {
   outside_.agent.listed.erase(outside_.agent.listed.begin());
   request_.previous.interfaces[0].name = "veth12345678";
   request_.previous.interfaces.push_back(
+      {.name = "vx" + AttachmentId("blue", "c1", "net1"), .mac = "", .mtu = 0, .sandbox = ""});
+  request_.previous.interfaces.push_back(
       {.name = "net1", .mac = "02:00:5e:10:00:02", .mtu = 0, .sandbox = "/run/netns/pod"});
   EXPECT_EQ(Run().msg, "");
   EXPECT_THAT(outside_.agent.checks, ElementsAre("net1"));
@@ -143,7 +161,10 @@ TEST_F(CheckTest, M2_EachNetworkOfThePodIsChecked) {
   EXPECT_EQ(outside_.links.names.alias, "vxvde:" + AttachmentId("blue", "c1", "net1") + ":" +
                                             AttachmentId("blue", "c1", "eth0"));
   request_.mode = LinkMode::kTap;  // without a host end in the result
+  request_.previous.interfaces.erase(request_.previous.interfaces.end() - 2);
+  outside_.links.alive = {"/run/netns/pod"};
   EXPECT_EQ(Run().msg, "");
+  EXPECT_THAT(outside_.agent.checks, ElementsAre("net1", "net1"));
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ absl::Status Delete(const DelRequest& request, const Outside& outside);
 // Compares the state of the container with the result of ADD, and changes nothing (C1).
 // AttachError::kChanged names each difference; the agent's own codes say that no frame flows.
 // Changes by later plugins are not differences: additional addresses, routes and interfaces, a
-// smaller MTU, and a MAC address that they put into the result.
+// smaller MTU, and a MAC address that they put into the result. Without an attachment of this
+// network in the result the agent is not asked: ADD did not need it either.
 absl::Status Check(const CheckRequest& request, const Outside& outside);
 
 // Runs DEL for each attachment of the network that the agent knows, that CNI made and that
@@ -53,8 +54,9 @@ absl::Status Check(const CheckRequest& request, const Outside& outside);
 // error names all. Removes nothing if the agent cannot list the attachments.
 absl::Status CollectGarbage(const GcRequest& request, const Outside& outside);
 
-// kCniNotAvailable when ADD could not be served now; kCniLimitedConnectivity when in addition the
-// existing attachments are cut off. An agent that restarts has a few seconds of grace (S1).
+// OK if the section attaches nothing by itself. kCniNotAvailable when ADD could not be served now;
+// kCniLimitedConnectivity when in addition the existing attachments are cut off. An agent that
+// restarts has a few seconds of grace (S1).
 absl::Status CheckStatus(const StatusRequest& request, const Outside& outside);
 
 }  // namespace vxvde

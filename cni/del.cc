@@ -1,6 +1,7 @@
 // DEL, and netavark's teardown: the steps of ADD backwards. Each tolerates that it has nothing to
 // do.
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,15 +15,20 @@
 namespace vxvde {
 namespace {
 
-// D1: an agent that is down carries the DEL out when it starts.
+// Longer than a busy agent takes to answer, and short enough for a node whose agent hangs: a
+// runtime ends many pods one after the other.
+constexpr std::chrono::seconds kDetachTimeout(4);
+constexpr std::chrono::seconds kSecondTimeout(1);
+
+// D1: an agent that is down, or hangs, carries the DEL out when it starts.
 absl::Status DetachOrQueue(const attach::v1::AttachmentKey& key, const Outside& outside) {
-  absl::Status status = outside.agent.DetachAll(key);
+  absl::Status status = outside.agent.DetachAll(key, kDetachTimeout);
   if (status.ok() || ToCniError(status).code != kCniTryAgainLater) return status;
   outside.output.Log(
       absl::StrCat(status.message(), "; the agent carries the DEL out at its next start"));
   const absl::Status queued = outside.agent.QueueDetachAll(key);
   // An agent that started between the two calls has read its queue already, so it is asked again.
-  status = outside.agent.DetachAll(key);
+  status = outside.agent.DetachAll(key, kSecondTimeout);
   if (!status.ok() && ToCniError(status).code == kCniTryAgainLater) return queued;
   if (const absl::Status unqueued = outside.agent.UnqueueDetachAll(key); !unqueued.ok()) {
     outside.output.Log(unqueued.message());

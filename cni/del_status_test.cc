@@ -17,6 +17,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 DelRequest SimpleDel() { return {.network = BlueNetwork(), .container = ContainerC1()}; }
 
@@ -44,6 +45,14 @@ TEST(Del, D1_IsQueuedForAnAgentThatIsDown) {
   EXPECT_THAT(outside.script.calls,
               ElementsAre("detach all", "queue", "detach all", "unlink all", "ipam del"));
   EXPECT_THAT(outside.output.logged, Contains(HasSubstr("agent is down")));
+}
+
+TEST(Del, D1_AgentThatHangsCostsSeconds) {
+  FakeOutside outside;
+  outside.script.fail[0] = outside.script.fail[2] = CniStatus(11, "no answer");
+  EXPECT_TRUE(outside.Run(SimpleDel()).ok());
+  EXPECT_LE(outside.agent.waited, std::chrono::seconds(5));
+  EXPECT_GE(outside.agent.waited, std::chrono::seconds(2)) << "a busy agent is given time";
 }
 
 // It read its queue before this DEL was written there.
@@ -84,7 +93,7 @@ TEST(Del, WithoutDelegateThereIsNoLease) {
 }
 
 TEST(Status, S1_AsksAgentAndIpam) {
-  const StatusRequest request{.network = BlueNetwork(), .cloud = {}};
+  const StatusRequest request{.network = BlueNetwork(), .cloud = CloudChoice()};
   FakeOutside ready;
   EXPECT_TRUE(ready.Run(request).ok());
   EXPECT_THAT(ready.script.calls, ElementsAre("ping", "ipam status"));
@@ -103,14 +112,14 @@ TEST(Status, S1_AsksAgentAndIpam) {
 
 TEST(Status, S1_NamesTheCloudOfTheConfiguration) {
   const StatusRequest request{.network = BlueNetwork(),
-                              .cloud = {.name = "", .vnl = "vxvde://239.1.2.3"}};
+                              .cloud = CloudChoice{.name = "", .vnl = "vxvde://239.1.2.3"}};
   FakeOutside outside;
   EXPECT_TRUE(outside.Run(request).ok());
   EXPECT_EQ(outside.agent.ping.vnl(), "vxvde://239.1.2.3");
 }
 
 TEST(Status, S1_Code51OfTheAgentAndCodesOfTheIpamPluginAreKept) {
-  const StatusRequest request{.network = BlueNetwork(), .cloud = {}};
+  const StatusRequest request{.network = BlueNetwork(), .cloud = CloudChoice()};
   for (const auto& [step, said, code] :
        {std::tuple{0, 51, 51}, {1, 51, 51}, {1, 50, 50}, {1, 4, 50}, {1, 999, 50}}) {
     FakeOutside outside;
@@ -119,6 +128,15 @@ TEST(Status, S1_Code51OfTheAgentAndCodesOfTheIpamPluginAreKept) {
     EXPECT_EQ(error.code, static_cast<uint32_t>(code));
     EXPECT_EQ(error.details, "remedy");
   }
+}
+
+// Behind another plugin, without annotations, ADD does not need it either.
+TEST(Status, S1_SectionThatAttachesNothingNeedsNoAgent) {
+  FakeOutside outside;
+  Network network = BlueNetwork();
+  network.ipam.reset();
+  EXPECT_TRUE(outside.Run(StatusRequest{.network = network, .cloud = std::nullopt}).ok());
+  EXPECT_THAT(outside.script.calls, IsEmpty());
 }
 
 }  // namespace

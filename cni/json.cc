@@ -118,6 +118,12 @@ absl::StatusOr<std::vector<std::string>> AsStrings(const Json& value, absl::stri
   return strings;
 }
 
+absl::StatusOr<bool> AsBool(const Json& value, absl::string_view key) {
+  if (value.is_boolean()) return value.get<bool>();
+  return absl::InvalidArgumentError(
+      absl::StrCat(key, ": neither true nor false but ", Show(value)));
+}
+
 absl::StatusOr<uint32_t> AsNumber(const Json& value, absl::string_view key, uint32_t max) {
   // nlohmann stores a non-negative integer as unsigned, and -1 and 1.5 otherwise.
   if (!value.is_number_unsigned() || value.get<uint64_t>() > max) {

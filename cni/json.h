@@ -35,6 +35,7 @@ std::string Show(const Json& value);
 
 absl::StatusOr<std::string> AsString(const Json& value, absl::string_view key);
 absl::StatusOr<std::vector<std::string>> AsStrings(const Json& value, absl::string_view key);
+absl::StatusOr<bool> AsBool(const Json& value, absl::string_view key);
 absl::StatusOr<uint32_t> AsNumber(const Json& value, absl::string_view key, uint32_t max);
 
 // {nameservers, domain, search, options}

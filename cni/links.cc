@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -95,14 +96,21 @@ absl::Status DeleteNameless(Netlink& host, const std::string& host_ifname) {
   return IgnoreNotFound(host.DeleteLink(link->index));
 }
 
-// Some runtimes disable IPv6 in a new namespace; an interface with an IPv6 address needs it.
-absl::Status EnableIpv6(const UniqueFd& netns, const std::string& ifname) {
+absl::Status WriteIpv6Setting(const std::string& ifname, absl::string_view key,
+                              absl::string_view value) {
+  const std::string path = absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/", key);
+  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file || write(file.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size()))
+    return ErrnoStatus(errno, absl::StrCat("write ", value, " to ", path));
+  return absl::OkStatus();
+}
+
+// For an interface with an IPv6 address. Some runtimes disable IPv6 in a new namespace. Routers of
+// the cloud must not give it a second address, which port security mutes (decision 0031).
+absl::Status PrepareIpv6(const UniqueFd& netns, const std::string& ifname, bool enabled) {
   return RunInNetNs(netns, [&] {
-    const std::string path = absl::StrCat("/proc/sys/net/ipv6/conf/", ifname, "/disable_ipv6");
-    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!file || write(file.get(), "0", 1) != 1)
-      return ErrnoStatus(errno, absl::StrCat("write ", path));
-    return absl::OkStatus();
+    if (!enabled) RETURN_IF_ERROR(WriteIpv6Setting(ifname, "disable_ipv6", "0"));
+    return WriteIpv6Setting(ifname, "accept_ra", "0");
   });
 }
 
@@ -166,6 +174,48 @@ Route ToRoute(const ResultRoute& route) {
           .priority = route.priority,
           .table = route.table,
           .scope = route.scope};
+}
+
+// Does the pod have the route, although the kernel refuses to add it? The kernel itself adds the
+// route to an interface's own subnet.
+absl::StatusOr<bool> IsThere(Netlink& pod, IfIndex index, const ResultRoute& route) {
+  ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, pod.ListRoutes());
+  return std::any_of(routes.begin(), routes.end(), [&](const RouteInfo& one) {
+    return one.interface == index && one.destination == route.destination.Network() &&
+           one.table == route.table.value_or(RT_TABLE_MAIN) &&
+           one.gateways ==
+               (route.gateway ? std::vector<IpAddress>{*route.gateway} : std::vector<IpAddress>());
+  });
+}
+
+// An error of the kernel about a route is one of the configuration: trying again does not help.
+absl::Status AsConfigError(const absl::Status& status) {
+  if (!absl::IsUnavailable(status) && !absl::IsInvalidArgument(status)) return status;
+  return CniStatus(kCniInvalidConfig, status.message(),
+                   "correct the route in the configuration, or in that of the IPAM plugin");
+}
+
+// Routes without a gateway come first: others may lead through them.
+absl::StatusOr<std::vector<ResultRoute>> AddRoutes(Netlink& pod, IfIndex index,
+                                                   const std::vector<ResultRoute>& routes) {
+  std::vector<bool> added(routes.size());
+  for (const bool on_link : {true, false}) {
+    for (size_t i = 0; i < routes.size(); ++i) {
+      if (routes[i].gateway.has_value() == on_link) continue;
+      const absl::Status status = pod.AddRoute(index, ToRoute(routes[i]));
+      if (absl::IsAlreadyExists(status)) {
+        ASSIGN_OR_RETURN(added[i], IsThere(pod, index, routes[i]));
+        continue;
+      }
+      RETURN_IF_ERROR(AsConfigError(status));
+      added[i] = true;
+    }
+  }
+  std::vector<ResultRoute> there;
+  for (size_t i = 0; i < routes.size(); ++i) {
+    if (added[i]) there.push_back(routes[i]);
+  }
+  return there;
 }
 
 }  // namespace
@@ -232,9 +282,9 @@ absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const Lin
   return CreateVeth(*host, pod->netlink, pod->netns, names, spec);
 }
 
-absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
-                                       const std::vector<IpPrefix>& addresses,
-                                       const std::vector<ResultRoute>& routes) {
+absl::StatusOr<std::vector<ResultRoute>> KernelPodLinks::Configure(
+    const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
+    const std::vector<ResultRoute>& routes) {
   ASSIGN_OR_RETURN(Pod* const in, PodAt(names.netns));
   Netlink& pod = in->netlink;
   ASSIGN_OR_RETURN(const LinkInfo link, pod.GetLink(names.ifname));
@@ -243,7 +293,7 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
   // address without duplicate detection: the agent ensures that the MAC is unique.
   const bool wanted = std::any_of(addresses.begin(), addresses.end(),
                                   [](const IpPrefix& prefix) { return prefix.address.is_v6(); });
-  if (wanted && !link.ipv6) RETURN_IF_ERROR(EnableIpv6(in->netns, names.ifname));
+  if (wanted) RETURN_IF_ERROR(PrepareIpv6(in->netns, names.ifname, link.ipv6));
   if (wanted || link.ipv6) {
     LinkChange no_ipv6;
     no_ipv6.no_ipv6 = true;
@@ -266,10 +316,17 @@ absl::Status KernelPodLinks::Configure(const LinkNames& names, LinkMode mode,
     RETURN_IF_ERROR(host->ChangeLink(host_end.index, up));
   }
   RETURN_IF_ERROR(pod.ChangeLink(link.index, up));
-  for (const ResultRoute& route : routes) {
-    RETURN_IF_ERROR(pod.AddRoute(link.index, ToRoute(route)));
-  }
-  return absl::OkStatus();
+  return AddRoutes(pod, link.index, routes);
+}
+
+absl::StatusOr<std::vector<RouteInfo>> KernelPodLinks::ListRoutes(const std::string& netns) {
+  ASSIGN_OR_RETURN(Pod* const pod, PodAt(netns));
+  return pod->netlink.ListRoutes();
+}
+
+absl::Status KernelPodLinks::DeleteDefaultRoutes(const std::string& netns, int family) {
+  ASSIGN_OR_RETURN(Pod* const pod, PodAt(netns));
+  return pod->netlink.DeleteDefaultRoutes(family);
 }
 
 absl::Status KernelPodLinks::Delete(const LinkNames& names) {
@@ -292,6 +349,7 @@ absl::StatusOr<LinkState> KernelPodLinks::Inspect(const LinkNames& names, LinkMo
   state.mac = link.mac;
   state.mtu = static_cast<uint32_t>(link.mtu);
   state.up = link.up;
+  state.enslaved = link.master != IfIndex::kNone;
   state.host_up = true;
   if (mode == LinkMode::kVeth) {
     ASSIGN_OR_RETURN(Netlink* const host, Host());

@@ -44,7 +44,8 @@ struct LinkState {
   MacAddress mac;
   uint32_t mtu = 0;
   bool up = false;
-  bool host_up = false;  // the host end of a veth; true for a tap, which has none
+  bool enslaved = false;  // to a VRF or a bridge of the pod
+  bool host_up = false;   // the host end of a veth; true for a tap, which has none
   std::vector<IpPrefix> addresses;
   std::vector<RouteInfo> routes;  // all of the namespace
 };
@@ -69,10 +70,16 @@ class PodLinks {
   virtual absl::StatusOr<bool> HasLeftovers(const LinkNames& names) = 0;
   // Creates both ends, down. Delete undoes it, even after a failure.
   virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
-  // Brings both ends up and adds addresses, which are usable at once, and routes (A6).
-  virtual absl::Status Configure(const LinkNames& names, LinkMode mode,
-                                 const std::vector<IpPrefix>& addresses,
-                                 const std::vector<ResultRoute>& routes) = 0;
+  // Brings both ends up and adds addresses, which are usable at once, and routes (A6). Returns the
+  // routes that the pod has now: without those whose place another route has, because the first one
+  // wins.
+  virtual absl::StatusOr<std::vector<ResultRoute>> Configure(
+      const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
+      const std::vector<ResultRoute>& routes) = 0;
+  // All routes of the namespace.
+  virtual absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) = 0;
+  // Those of all networks of the pod.
+  virtual absl::Status DeleteDefaultRoutes(const std::string& netns, int family) = 0;
   // OK if nothing of the attachment remains. Links of others are left alone (D1).
   virtual absl::Status Delete(const LinkNames& names) = 0;
   // NotFound: the pod does not have the interface.
@@ -89,9 +96,11 @@ class KernelPodLinks : public PodLinks {
   absl::Status CheckNetNs(const std::string& netns, bool own_allowed) override;
   absl::StatusOr<bool> HasLeftovers(const LinkNames& names) override;
   absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) override;
-  absl::Status Configure(const LinkNames& names, LinkMode mode,
-                         const std::vector<IpPrefix>& addresses,
-                         const std::vector<ResultRoute>& routes) override;
+  absl::StatusOr<std::vector<ResultRoute>> Configure(
+      const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
+      const std::vector<ResultRoute>& routes) override;
+  absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) override;
+  absl::Status DeleteDefaultRoutes(const std::string& netns, int family) override;
   absl::Status Delete(const LinkNames& names) override;
   absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) override;
   absl::StatusOr<bool> IsInPod(const LinkNames& names) override;

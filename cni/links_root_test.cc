@@ -14,6 +14,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "agent/api/attachment_id.h"
@@ -210,9 +211,12 @@ TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
   route.gateway = *IpAddress::Parse("192.0.2.1");
   ResultRoute on_link;
   on_link.destination = *IpPrefix::Parse("2001:db8:1::/64");
-  const absl::Status status = links_.Configure(
-      names_, LinkMode::kVeth,
-      {*IpPrefix::Parse("192.0.2.7/24"), *IpPrefix::Parse("2001:db8::7/64")}, {route, on_link});
+  const absl::Status status =
+      links_
+          .Configure(names_, LinkMode::kVeth,
+                     {*IpPrefix::Parse("192.0.2.7/24"), *IpPrefix::Parse("2001:db8::7/64")},
+                     {route, on_link})
+          .status();
   ASSERT_TRUE(status.ok()) << status;
   const LinkInfo pod = *Pod().GetLink("eth0");
   EXPECT_TRUE(pod.up);
@@ -236,6 +240,91 @@ TEST_F(LinksTest, A6_AddressesCanBeUsedAtOnce) {
   for (const AddressInfo& info : on_host) EXPECT_NE(info.interface, host.index);
 }
 
+// Two networks of a pod, and the route that the kernel adds by itself.
+TEST_F(LinksTest, M1_TheFirstRouteToADestinationWins) {
+  const auto configure = [&](const LinkNames& names, const char* address, const char* destination,
+                             const char* gateway) {
+    ResultRoute route;
+    route.destination = *IpPrefix::Parse(destination);
+    if (*gateway != '\0') route.gateway = *IpAddress::Parse(gateway);
+    const auto there =
+        links_.Configure(names, LinkMode::kVeth, {*IpPrefix::Parse(address)}, {route});
+    EXPECT_TRUE(there.ok()) << there.status();
+    return there.ok() && there->size() == 1 && there->front() == route;
+  };
+  const auto another = [&](const std::string& digit) {
+    LinkNames names = names_;
+    names.ifname = "net" + digit;
+    names.host_ifname = "vx000000000000" + digit;
+    names.alias = "vxvde:000000000000" + digit;
+    EXPECT_TRUE(links_.Create(names, spec_).ok());
+    return names;
+  };
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  EXPECT_TRUE(configure(names_, "192.0.2.7/24", "0.0.0.0/0", "192.0.2.1"));
+  EXPECT_FALSE(configure(another("1"), "198.51.100.7/24", "0.0.0.0/0", "198.51.100.1"));
+  EXPECT_TRUE(configure(another("2"), "203.0.113.7/24", "203.0.113.0/24", "")) << "its own subnet";
+  EXPECT_FALSE(configure(another("3"), "10.0.0.7/8", "192.0.2.0/24", "")) << "eth0's subnet";
+  const absl::StatusOr<std::vector<RouteInfo>> all = links_.ListRoutes(names_.netns);
+  ASSERT_TRUE(all.ok()) << all.status();
+  int defaults = 0;
+  for (const RouteInfo& one : *all) {
+    if (one.destination.ToString() != "0.0.0.0/0") continue;
+    ++defaults;
+    EXPECT_THAT(one.gateways, testing::ElementsAre(*IpAddress::Parse("192.0.2.1")));
+  }
+  EXPECT_EQ(defaults, 1);
+}
+
+TEST_F(LinksTest, RoutesAreAddedInTheOrderInWhichTheyWork) {
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  std::vector<ResultRoute> routes(4);
+  routes[0].destination = *IpPrefix::Parse("0.0.0.0/0");
+  routes[0].gateway = *IpAddress::Parse("169.254.1.1");
+  routes[1].destination = *IpPrefix::Parse("169.254.1.1/32");
+  routes[2].destination = *IpPrefix::Parse("::/0");
+  routes[2].gateway = *IpAddress::Parse("2001:db8:1::1");
+  routes[3].destination = *IpPrefix::Parse("2001:db8:1::1/128");
+  const auto there = links_.Configure(
+      names_, LinkMode::kVeth,
+      {*IpPrefix::Parse("192.0.2.7/32"), *IpPrefix::Parse("2001:db8::7/128")}, routes);
+  ASSERT_TRUE(there.ok()) << there.status();
+  EXPECT_EQ(*there, routes);
+  ASSERT_TRUE(links_.Delete(names_).ok());
+
+  // E7: not "try again later".
+  ASSERT_TRUE(links_.Create(names_, spec_).ok());
+  ResultRoute route;
+  route.destination = *IpPrefix::Parse("10.0.0.0/8");
+  route.gateway = *IpAddress::Parse("198.51.100.1");
+  const absl::Status status =
+      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("192.0.2.7/24")}, {route})
+          .status();
+  EXPECT_EQ(ToCniError(status).code, 7u) << status;
+  EXPECT_THAT(ToCniError(status).msg, HasSubstr("198.51.100.1"));
+}
+
+// Decision 0031.
+TEST_F(LinksTest, RoutersConfigureOnlyInterfacesWithoutAnIpv6Address) {
+  const auto accepts = [&] {
+    std::string value;
+    EXPECT_TRUE(RunInNetNs(pod_, [&] {
+                  std::ifstream("/proc/sys/net/ipv6/conf/eth0/accept_ra") >> value;
+                  return absl::OkStatus();
+                }).ok());
+    return value;
+  };
+  for (const auto& [address, expected] :
+       {std::pair("192.0.2.7/24", "1"), std::pair("2001:db8::7/64", "0")}) {
+    ASSERT_TRUE(links_.Create(names_, spec_).ok());
+    const absl::Status status =
+        links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse(address)}, {}).status();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(accepts(), expected) << address;
+    ASSERT_TRUE(links_.Delete(names_).ok());
+  }
+}
+
 TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
   SetPodSysctl("ipv6/conf/default/disable_ipv6", "1");
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
@@ -246,7 +335,7 @@ TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
 
   ASSERT_TRUE(links_.Create(names_, spec_).ok());
   const absl::Status status =
-      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("2001:db8::7/64")}, {});
+      links_.Configure(names_, LinkMode::kVeth, {*IpPrefix::Parse("2001:db8::7/64")}, {}).status();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(Addresses(Pod().GetLink("eth0")->index, false), Contains("2001:db8::7/64"));
 }

@@ -43,14 +43,10 @@ absl::StatusOr<const Json*> NeededObject(const Json& object, const char* key) {
       absl::StrCat(key, value == nullptr ? " is missing" : " is not an object"));
 }
 
-absl::StatusOr<bool> AsBool(const Json& object, const char* key) {
+absl::StatusOr<bool> OptionalBool(const Json& object, const char* key) {
   const Json* value = Find(object, key);
   if (value == nullptr) return false;
-  if (!value->is_boolean()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(key, ": neither true nor false but ", Show(*value)));
-  }
-  return value->get<bool>();
+  return AsBool(*value, key);
 }
 
 // nullptr: absent.
@@ -108,6 +104,11 @@ absl::Status SetAgent(const std::string& value, Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status SetNoDefaultRoute(const std::string& value, Options& options) {
+  if (absl::SimpleAtob(value, &options.no_default_route)) return absl::OkStatus();
+  return BadOption("no_default_route", value, "use true or false");
+}
+
 absl::Status SetPorts(const std::string& value, Options& options) {
   if (value != "publish" && value != "refuse" && value != "ignore") {
     return BadOption(
@@ -144,11 +145,8 @@ constexpr Option kOptions[] = {
     {"mode", SetMode},
     {"mtu", SetMtu},
     {"agent", SetAgent},
-    {"no_default_route",
-     [](const std::string& value, Options& options) {
-       if (absl::SimpleAtob(value, &options.no_default_route)) return absl::OkStatus();
-       return BadOption("no_default_route", value, "use true or false");
-     }},
+    {"no_default_route", SetNoDefaultRoute},
+    {"noDefaultRoute", SetNoDefaultRoute},  // as in a CNI configuration
     {"metric",
      [](const std::string& value, Options& options) {
        if (absl::SimpleAtoi(value, &options.metric)) return absl::OkStatus();
@@ -399,9 +397,9 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the IPAM driver is none, but the network has subnet ", subnets[0].prefix.ToString()));
   }
-  ASSIGN_OR_RETURN(const bool internal, AsBool(json, "internal"));
-  RETURN_IF_ERROR(AsBool(json, "dns_enabled").status());
-  ASSIGN_OR_RETURN(const bool wants_ipv6, AsBool(json, "ipv6_enabled"));
+  ASSIGN_OR_RETURN(const bool internal, OptionalBool(json, "internal"));
+  RETURN_IF_ERROR(OptionalBool(json, "dns_enabled").status());
+  ASSIGN_OR_RETURN(const bool wants_ipv6, OptionalBool(json, "ipv6_enabled"));
   ASSIGN_OR_RETURN(const Json* dns_servers, OptionalList(json, "network_dns_servers"));
   if (dns_servers != nullptr && !dns_servers->empty()) {
     return absl::InvalidArgumentError(
@@ -440,7 +438,7 @@ absl::StatusOr<CreatedNetwork> CreateNetwork(absl::string_view network) {
   // podman later sets the first address of each subnet without a gateway as its gateway, where no
   // host answers. So only a gateway that the user named gets a default route. Without subnets the
   // agent supplies addresses and gateway.
-  if (!kept.contains("no_default_route") && !subnets.empty()) {
+  if (!kept.contains("no_default_route") && !kept.contains("noDefaultRoute") && !subnets.empty()) {
     kept["no_default_route"] = has_gateway ? "false" : "true";
   }
   created.json = Text(json);
@@ -453,6 +451,7 @@ absl::StatusOr<AddRequest> ParseSetup(absl::string_view netns, absl::string_view
     return absl::InvalidArgumentError("the path of the container's network namespace is missing");
   }
   ASSIGN_OR_RETURN(Names names, ReadNames(netns, json));
+  RETURN_IF_ERROR(CheckNewInterfaceName("interface_name", names.container.ifname));
   const Json& network = *Find(json, "network");
   const Json& container = *Find(json, "network_options");
   Options options;
@@ -470,10 +469,10 @@ absl::StatusOr<AddRequest> ParseSetup(absl::string_view netns, absl::string_view
   RETURN_IF_ERROR(ReadAddresses(container, subnets, ipam_driver, attachment));
   RETURN_IF_ERROR(ReadMac(container, attachment));
   ASSIGN_OR_RETURN(attachment.routes, ReadRoutes(network));
-  ASSIGN_OR_RETURN(const bool internal, AsBool(network, "internal"));
-  attachment.gateway_wanted = !internal && !options.no_default_route;
+  ASSIGN_OR_RETURN(const bool internal, OptionalBool(network, "internal"));
+  attachment.default_route_wanted = !internal && !options.no_default_route;
   attachment.gateway_metric = options.metric;
-  if (attachment.gateway_wanted) AddDefaultRoutes(subnets, options, attachment);
+  if (attachment.default_route_wanted) AddDefaultRoutes(subnets, options, attachment);
 
   AddRequest request;
   request.caller = Caller::kNetavark;

@@ -19,6 +19,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 // A value of `json` in compact text, for comparing without a JSON library.
 std::string Create(const std::string& fields) {
@@ -65,6 +66,9 @@ TEST(CreateNetworkTest, ADefaultRouteNeedsANamedGateway) {
   EXPECT_THAT(
       Create(R"("subnets":[{"subnet":"192.0.2.0/24"}],"options":{"no_default_route":"false"},)"),
       HasSubstr(R"("no_default_route":"false")"));
+  EXPECT_THAT(
+      Create(R"("subnets":[{"subnet":"192.0.2.0/24"}],"options":{"noDefaultRoute":"false"},)"),
+      AllOf(HasSubstr(R"("noDefaultRoute":"false")"), Not(HasSubstr("no_default_route"))));
 }
 
 // N6: the answer has the effective settings, not the requested ones.
@@ -209,6 +213,10 @@ TEST(ParseSetupTest, DefaultRoutesGoThroughNamedGateways) {
   EXPECT_EQ(routes[0].priority, 200u) << "after those of netavark's bridges";
   EXPECT_EQ(routes[1].destination.ToString(), "::/0");
   EXPECT_EQ(routes[1].gateway->ToString(), "2001:db8::1");
+
+  const std::string spelt = R"("noDefaultRoute":"true")";
+  EXPECT_FALSE(
+      Main(ParseSetup("/n", Exec(R"("no_default_route":"true")", spelt))).default_route_wanted);
 
   std::string internal = Exec(R"("no_default_route":"true")", wanted);
   internal.replace(internal.find(R"("internal":false)"), 16, R"("internal":true)");

@@ -18,6 +18,8 @@ namespace {
 
 constexpr absl::string_view kVnlScheme = "vxvde://";
 constexpr std::array kOwnKeys = {"name", "vnl", "interface", "ips", "mac", "allow"};
+constexpr std::array kNpwgKeys = {"name", "namespace", "interface",    "ips",
+                                  "mac",  "cni-args",  "default-route"};
 
 // As in the agent's configuration.
 bool IsCloudName(absl::string_view text) {
@@ -41,7 +43,7 @@ absl::Status SetInterface(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "interface");
   if (value == nullptr || *value == "") return absl::OkStatus();
   ASSIGN_OR_RETURN(attachment.ifname, AsString(*value, "interface"));
-  return CheckInterfaceName("interface", attachment.ifname);
+  return CheckNewInterfaceName("interface", attachment.ifname);
 }
 
 absl::Status SetMac(const Json& entry, Attachment& attachment) {
@@ -52,25 +54,28 @@ absl::Status SetMac(const Json& entry, Attachment& attachment) {
   return absl::OkStatus();
 }
 
-// Without the key, the agent allocates; [] is layer 2 only.
+// Without the key, the agent allocates; [] is layer 2 only. The agent also supplies the length of
+// addresses that have none.
 absl::Status SetIps(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "ips");
   if (value == nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, AsStrings(*value, "ips"));
-  attachment.address_source = AddressSource::kCaller;
   for (const std::string& text : texts) {
     ASSIGN_OR_RETURN(const RequestedIp ip, ParseRequestedIp(text));
-    if (!ip.length) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "ips: ", text, " has no prefix length; write that of its subnet, for example ", text,
-          ip.address.is_v4() ? "/24" : "/64"));
-    }
     attachment.ips.push_back(ip);
+    if (ip.length.has_value() == attachment.ips[0].length.has_value()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("ips: one of ", texts[0], " and ", text,
+                     " has a prefix length; write it for all, or for none to get that of the "
+                     "cloud's subnet"));
   }
+  const bool complete = attachment.ips.empty() || attachment.ips[0].length;
+  attachment.address_source = complete ? AddressSource::kCaller : AddressSource::kAgent;
   return absl::OkStatus();
 }
 
-// NPWG: a list of gateways. The interface gets a default route through each.
+// NPWG: a list of gateways. The interface gets the pod's default route through each, and no other
+// interface has one.
 absl::Status SetDefaultRoute(const Json& entry, Attachment& attachment) {
   const Json* value = Find(entry, "default-route");
   if (value == nullptr) return absl::OkStatus();
@@ -81,6 +86,7 @@ absl::Status SetDefaultRoute(const Json& entry, Attachment& attachment) {
     ASSIGN_OR_RETURN(route.destination, IpPrefix::Parse(gateway.is_v4() ? "0.0.0.0/0" : "::/0"));
     route.gateway = gateway;
     attachment.routes.push_back(std::move(route));
+    attachment.replaces_default_route = true;
   }
   return absl::OkStatus();
 }
@@ -116,16 +122,27 @@ absl::Status ReadOwn(const Json& entry, Attachment& attachment) {
 // Of an entry whose name and interface are valid: the rest.
 absl::Status ReadNpwgDetails(const Json& entry, Attachment& attachment) {
   for (const auto& [key, value] : entry.items()) {
-    if (absl::c_linear_search(
-            std::array{"name", "namespace", "interface", "ips", "mac", "default-route"}, key) ||
-        value.is_null() || value.empty() || value == "") {
+    if (absl::c_linear_search(kNpwgKeys, key) || value.is_null() || value.empty() || value == "") {
+      continue;
+    }
+    if (key == "infiniband-guid") {
+      attachment.notes.push_back(absl::StrCat("infiniband-guid ", Show(value),
+                                              " has no effect: the interface is Ethernet"));
       continue;
     }
     return absl::InvalidArgumentError(
         absl::StrCat(Show(Json(key)), " is not supported for a cloud"));
   }
+  // Arguments for any plugin (CONVENTIONS, "args.cni"): those that others know are ignored.
+  const Json none = Json::object();
+  const Json* args = Find(entry, "cni-args");
+  if (args == nullptr) args = &none;
+  if (!args->is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat("cni-args: not an object but ", Show(*args)));
+  }
+  RETURN_IF_ERROR(SetMac(*args, attachment));
   RETURN_IF_ERROR(SetMac(entry, attachment));
-  RETURN_IF_ERROR(SetIps(entry, attachment));
+  RETURN_IF_ERROR(SetIps(Find(entry, "ips") != nullptr ? entry : *args, attachment));
   return SetDefaultRoute(entry, attachment);
 }
 

@@ -130,10 +130,11 @@ TEST(Networks, NpwgNamesMayBeForAnotherPlugin) {
 TEST(Networks, NpwgList) {
   const std::vector<Attachment> wanted = Npwg(R"([
     {"name": "blue", "namespace": "shop", "interface": "lab0", "mac": "02:00:5e:10:00:01",
-     "ips": ["192.0.2.7/24"], "default-route": ["192.0.2.1", "2001:db8::1"], "bandwidth": {}},
+     "ips": ["192.0.2.7/24"], "default-route": ["192.0.2.1", "2001:db8::1"], "bandwidth": {},
+     "infiniband-guid": "c2:11:22:33:44:55:66:77"},
     {"name": "sriov", "ips": ["192.0.2.7"], "deviceID": "0000:03:02.3"},
     {"name": "not ours at all", "interface": "net1"},
-    {"name": "green", "ips": ["192.0.2.8"]},
+    {"name": "green", "ips": ["192.0.2.8", "2001:db8::8"]},
     {"name": "red", "portMappings": [{"hostPort": 80}]},
     {"name": "white", "interface": "lab0"}])");
   EXPECT_THAT(Places(wanted), ElementsAre("blue @ lab0", "sriov @ net2", "green @ net3",
@@ -143,11 +144,33 @@ TEST(Networks, NpwgList) {
   EXPECT_EQ(wanted[0].routes[0].destination.ToString(), "0.0.0.0/0");
   EXPECT_EQ(wanted[0].routes[0].gateway, IpAddress::V4(192, 0, 2, 1));
   EXPECT_EQ(wanted[0].routes[1].destination.ToString(), "::/0");
+  EXPECT_TRUE(wanted[0].replaces_default_route);
+  EXPECT_THAT(wanted[0].notes, ElementsAre(HasSubstr("c2:11:22:33:44:55:66:77")));
   // These count only if the agent knows the cloud.
   EXPECT_THAT(wanted[1].problem.message(), HasSubstr("deviceID"));
-  EXPECT_THAT(wanted[2].problem.message(), HasSubstr("192.0.2.8/24"));
+  EXPECT_TRUE(wanted[2].problem.ok()) << "the agent knows the length: " << wanted[2].problem;
+  EXPECT_EQ(wanted[2].address_source, AddressSource::kAgent);
+  EXPECT_THAT(wanted[2].ips,
+              ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 8), std::nullopt},
+                          RequestedIp{*IpAddress::Parse("2001:db8::8"), std::nullopt}));
+  EXPECT_FALSE(wanted[2].replaces_default_route);
   EXPECT_THAT(wanted[3].problem.message(), HasSubstr("portMappings"));
   EXPECT_THAT(wanted[4].problem.message(), HasSubstr("lab0"));
+}
+
+TEST(Networks, NpwgCniArgs) {
+  const std::vector<Attachment> wanted = Npwg(R"([
+    {"name": "blue", "cni-args": {"foo": "bar", "mac": "02:00:5e:10:00:01", "ips": ["192.0.2.7"]}},
+    {"name": "blue", "mac": "02:00:5e:10:00:02", "ips": ["192.0.2.8/24"],
+     "cni-args": {"mac": "02:00:5e:10:00:03", "ips": ["192.0.2.9"]}},
+    {"name": "blue", "cni-args": ["foo"]}])");
+  ASSERT_THAT(wanted, SizeIs(3));
+  EXPECT_TRUE(wanted[0].problem.ok()) << wanted[0].problem;
+  EXPECT_EQ(wanted[0].mac->ToString(), "02:00:5e:10:00:01");
+  EXPECT_THAT(wanted[0].ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 7), std::nullopt}));
+  EXPECT_EQ(wanted[1].mac->ToString(), "02:00:5e:10:00:02") << "the entry's own keys come first";
+  EXPECT_THAT(wanted[1].ips, ElementsAre(RequestedIp{IpAddress::V4(192, 0, 2, 8), 24}));
+  EXPECT_THAT(wanted[2].problem.message(), AllOf(HasSubstr("cni-args"), HasSubstr("a list")));
 }
 
 TEST(Networks, M2_AnErrorNamesAnnotationEntryAndValue) {
@@ -167,6 +190,7 @@ TEST(Networks, M2_AnErrorNamesAnnotationEntryAndValue) {
            {"vde://x", {"\"vde://x\""}},
            {"blue@sixteen-letters-", {"sixteen-letters-", "15 bytes"}},
            {"blue@a/b", {"a/b"}},
+           {"blue@x%d", {"x%d", "pattern"}},
            {"blue@.", {"\".\""}},
            {"blue@eth0", {"already has an interface eth0"}},
            {"blue@lo", {"already has an interface lo"}},
@@ -182,8 +206,8 @@ TEST(Networks, M2_AnErrorNamesAnnotationEntryAndValue) {
            {R"([{"name": 7}])", {"entry 1 (7)", "not a string"}},
            {R"([{"name": "a"}, {"name": "b", "colour": "red"}])", {"entry 2", "colour"}},
            {R"([{"name": "a", "ips": "192.0.2.7/24"}])", {"ips", "192.0.2.7/24"}},
-           {R"([{"name": "a", "ips": ["192.0.2.7"]}])", {"192.0.2.7/24"}},
-           {R"([{"name": "a", "ips": ["2001:db8::7"]}])", {"2001:db8::7/64"}},
+           {R"([{"name": "a", "ips": ["192.0.2.7/24", "2001:db8::7"]}])",
+            {"192.0.2.7/24", "2001:db8::7", "for all, or for none"}},
            {R"([{"name": "a", "ips": ["192.0.2.300/24"]}])", {"192.0.2.300"}},
            {R"([{"name": "a", "mac": "ff:ff:ff:ff:ff:ff"}])", {"ff:ff:ff:ff:ff:ff"}},
            {R"([{"name": "a", "mac": "soft"}])", {"soft"}},

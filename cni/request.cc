@@ -250,6 +250,10 @@ absl::Status ReadDetails(const CniArgs& cni_args, const Json& config, LinkMode m
   if (const Json* routes = Find(config, "routes")) {
     ASSIGN_OR_RETURN(attachment.routes, AsRoutes(*routes));
   }
+  if (const Json* no = Find(config, "noDefaultRoute")) {
+    ASSIGN_OR_RETURN(const bool unwanted, AsBool(*no, "noDefaultRoute"));
+    attachment.default_route_wanted = !unwanted;
+  }
   return absl::OkStatus();
 }
 
@@ -417,6 +421,9 @@ absl::Status CheckChained(const AddRequest& request, const PodNetworks& networks
 
 absl::StatusOr<AddRequest> ReadAdd(const Environment& environment, const Json& config,
                                    Common common, Container container) {
+  // DEL takes any name: an ADD that was refused needs one, too.
+  RETURN_IF_ERROR(
+      WithCode(CheckNewInterfaceName("CNI_IFNAME", container.ifname), kCniInvalidEnvironment));
   AddRequest request;
   request.network = std::move(common.network);
   request.container = std::move(container);
@@ -502,7 +509,9 @@ absl::StatusOr<Request> ReadRequest(Command command, const Environment& environm
     case Command::kStatus: {
       StatusRequest status{.network = std::move(common.network), .cloud = {}};
       ASSIGN_OR_RETURN(const LinkSection link, ReadLink(config));
-      status.cloud = link.cloud;
+      // STATUS has no prevResult, by which ADD knows that it is chained. A section that makes eth0
+      // has an IPAM section or a cloud: the default cloud has no addresses of its own.
+      if (link.cloud != CloudChoice() || Find(config, "ipam") != nullptr) status.cloud = link.cloud;
       return status;
     }
     case Command::kVersion:
@@ -535,6 +544,10 @@ SpecVersion AnswerVersion(absl::string_view config) {
 absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version) {
   ASSIGN_OR_RETURN(Json json, ParseObject(config, "configuration"));
   json["cniVersion"] = std::string(ToString(version));
+  // A plugin that checks the result reads it in its own version (Debian 12's static does).
+  if (Find(json, "prevResult") != nullptr && json["prevResult"].is_object()) {
+    json["prevResult"]["cniVersion"] = std::string(ToString(version));
+  }
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

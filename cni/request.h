@@ -80,8 +80,11 @@ struct Attachment {
   // kCaller: each has a length.
   std::vector<RequestedIp> ips;
   std::vector<ResultRoute> routes;  // in addition to the IPAM plugin's
-  bool gateway_wanted = true;       // a default route through the agent's gateway, if it has one
-  std::optional<uint32_t> gateway_metric;  // of that route
+  // Default routes of the IPAM plugin, or through the agent's gateway, if it has one.
+  bool default_route_wanted = true;
+  std::optional<uint32_t> gateway_metric;  // of the route through the agent's gateway
+  // The default routes among `routes` replace those of all other networks.
+  bool replaces_default_route = false;
   std::vector<PublishedPort> ports;
   Bandwidth bandwidth;
   Dns dns;  // empty: the IPAM plugin's
@@ -92,6 +95,8 @@ struct Attachment {
   // is an error in the entry that counts only if the agent knows the cloud.
   bool maybe_foreign = false;
   absl::Status problem;
+  // For the log, if the agent knows the cloud: keys of the entry that have no effect.
+  std::vector<std::string> notes;
 };
 
 struct AddRequest {
@@ -138,7 +143,9 @@ struct GcRequest {
 
 struct StatusRequest {
   Network network;
-  CloudChoice cloud;
+  // nullopt: the section attaches nothing by itself. Behind another plugin only annotations ask for
+  // clouds, and the pods without them need no agent.
+  std::optional<CloudChoice> cloud;
 };
 
 struct VersionRequest {
@@ -162,7 +169,8 @@ absl::StatusOr<Request> ParseRequest(Command command, const Environment& environ
 // `config` has none that can be read. Never fails, so that every error can be answered.
 SpecVersion AnswerVersion(absl::string_view config);
 
-// `config` with another cniVersion, for a plugin that does not know the original one.
+// `config` and its prevResult with another cniVersion, for a plugin that does not know the original
+// one.
 absl::StatusOr<std::string> ConfigInVersion(absl::string_view config, SpecVersion version);
 
 // `config` with `valid` as the attachments that GC keeps.

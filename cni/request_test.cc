@@ -124,6 +124,14 @@ TEST(Request, ReadsThePluginsSection) {
   EXPECT_EQ(eth0.routes[0].destination.ToString(), "198.51.100.0/24");
   EXPECT_THAT(eth0.allow, ElementsAre("00:00:5e:00:01:0a", "router"));
   EXPECT_THAT(eth0.allow_by_annotation, IsEmpty());
+  EXPECT_TRUE(eth0.default_route_wanted);
+}
+
+TEST(Request, M1_AKeyDeclinesTheDefaultRoute) {
+  EXPECT_FALSE(
+      ParsedMain(AddEnvironment(), With(R"("noDefaultRoute": true)")).default_route_wanted);
+  EXPECT_TRUE(
+      ParsedMain(AddEnvironment(), With(R"("noDefaultRoute": false)")).default_route_wanted);
 }
 
 TEST(Request, E2_NoCommandIsAbout) {
@@ -262,6 +270,8 @@ INSTANTIATE_TEST_SUITE_P(
          "dst"},
         {"RouteOfTwoFamilies", nullptr, "",
          With(R"("routes": [{"dst": "2001:db8::/32", "gw": "192.0.2.1"}])"), 7, "families"},
+        {"NoDefaultRouteIsAText", nullptr, "", With(R"("noDefaultRoute": "yes")"), 7,
+         "noDefaultRoute"},
         {"DnsIsAList", nullptr, "", With(R"("dns": [])"), 7, "dns"},
         {"RangesWithoutAnIpamPlugin", nullptr, "",
          With(R"("runtimeConfig": {"ipRanges": [[{"subnet": "10.1.0.0/16"}]]})"), 2, "ipRanges"},
@@ -309,6 +319,17 @@ INSTANTIATE_TEST_SUITE_P(
          "192.0.2.7 has no prefix length"},
     }),
     testing::PrintToStringParamName());
+
+// The kernel makes "eth0" of it.
+TEST(Request, E4_APatternIsNoNameOfANewInterface) {
+  Environment environment = AddEnvironment();
+  environment["CNI_IFNAME"] = "eth%d";
+  const CniError error = Refused(environment, kMinimal);
+  EXPECT_EQ(error.code, 4u);
+  EXPECT_THAT(error.msg, AllOf(HasSubstr("eth%d"), HasSubstr("pattern")));
+  environment["CNI_COMMAND"] = "DEL";
+  EXPECT_EQ(Parsed<DelRequest>(environment, kMinimal).container.ifname, "eth%d");
+}
 
 TEST(Request, E5_VersionRefusalListsBothSides) {
   const CniError error = Refused(AddEnvironment(), R"({"cniVersion": "9.0.0", "name": "b"})");
@@ -515,6 +536,20 @@ TEST(Request, D1_DelIgnoresKeysThatOnlyAddNeeds) {
   EXPECT_EQ(request.network.ipam->type, "host-local");
 }
 
+TEST(Request, S1_StatusIsOfTheCloudThatTheSectionNames) {
+  const auto cloud = [](const std::string& section) {
+    return Parsed<StatusRequest>({{"CNI_COMMAND", "STATUS"}, {"CNI_PATH", "/opt/cni/bin"}}, section)
+        .cloud;
+  };
+  EXPECT_EQ(cloud(With(R"("cloud": "blue")"))->name, "blue");
+  EXPECT_EQ(cloud(With(R"("vnl": "vxvde://239.1.2.3")"))->vnl, "vxvde://239.1.2.3");
+  EXPECT_EQ(cloud(With(R"("ipam": {"type": "host-local"})")), CloudChoice()) << "the default cloud";
+  EXPECT_EQ(cloud(With(R"("ipam": {})")), CloudChoice());
+  EXPECT_EQ(cloud(With(R"("capabilities": {"io.kubernetes.cri.pod-annotations": true})")),
+            std::nullopt)
+      << "behind another plugin";
+}
+
 TEST(Request, V1_AnswersInTheVersionOfTheConfiguration) {
   const Environment environment = {{"CNI_COMMAND", "VERSION"}};
   EXPECT_EQ(Parsed<VersionRequest>(environment, R"({"cniVersion": "0.4.0"})").version,
@@ -531,6 +566,15 @@ TEST(ConfigInVersion, ChangesNothingElse) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(*config, R"({"cniVersion":"1.0.0","ipam":{"ranges":[[{"n":1.5}]]},"name":"b"})");
   EXPECT_FALSE(ConfigInVersion("[]", SpecVersion::k100).ok());
+}
+
+// Debian 12's static reads the result in CHECK.
+TEST(ConfigInVersion, ThePreviousResultFollows) {
+  const auto config = ConfigInVersion(
+      R"({"cniVersion": "1.1.0", "prevResult": {"cniVersion": "1.1.0", "ips": []}})",
+      SpecVersion::k100);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(*config, R"({"cniVersion":"1.0.0","prevResult":{"cniVersion":"1.0.0","ips":[]}})");
 }
 
 TEST(Request, DeepNestingIsHarmless) {

@@ -1,5 +1,7 @@
 #include "cni/result.h"
 
+#include <linux/rtnetlink.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -182,6 +184,10 @@ absl::StatusOr<CniResult> AsResult(const Json& value) {
   return result;
 }
 
+bool ResultRoute::IsDefault() const {
+  return destination.length == 0 && table.value_or(RT_TABLE_MAIN) == RT_TABLE_MAIN;
+}
+
 std::optional<SpecVersion> ParseSpecVersion(absl::string_view text) {
   for (size_t i = 0; i < kSpecVersions.size(); ++i) {
     if (kSpecVersions[i] == text) return static_cast<SpecVersion>(i);
@@ -224,6 +230,21 @@ std::string ExtendResult(absl::string_view previous, const CniResult& more, Spec
       for (const Json& one : *list) result[key].push_back(one);
     }
   }
+  return result.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string WithoutDefaultRoutes(absl::string_view previous, int family) {
+  Json result = ParseObject(previous, "prevResult").value_or(Json::object());
+  const Json* routes = Find(result, "routes");
+  if (routes == nullptr) return std::string(previous);
+  Json kept = Json::array();
+  for (const Json& one : *routes) {
+    const absl::StatusOr<std::vector<ResultRoute>> route = AsRoutes(Json::array({one}));
+    const bool dropped = route.ok() && route->front().IsDefault() &&
+                         route->front().destination.address.family() == family;
+    if (!dropped) kept.push_back(one);
+  }
+  result["routes"] = std::move(kept);
   return result.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

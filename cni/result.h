@@ -56,6 +56,8 @@ struct ResultRoute {
   std::optional<uint32_t> table;
   std::optional<uint8_t> scope;
 
+  // In the table that packets use by default.
+  bool IsDefault() const;
   bool operator==(const ResultRoute&) const = default;
 };
 
@@ -89,6 +91,9 @@ absl::Status CheckPreviousResult(absl::string_view previous);
 // Appends `more` to `previous`, which passed CheckPreviousResult, and keeps unknown fields (A4).
 // Versions up to 0.2.0 cannot express more: the answer is `previous`.
 std::string ExtendResult(absl::string_view previous, const CniResult& more, SpecVersion version);
+
+// `previous`, which passed CheckPreviousResult, without the default routes of `family`.
+std::string WithoutDefaultRoutes(absl::string_view previous, int family);
 
 // The answer of an IPAM plugin, in any version; the two shapes are told apart by their keys.
 // Interfaces, which an IPAM plugin should omit, are ignored. kCniBadJson if it is not a JSON

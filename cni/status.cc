@@ -16,9 +16,10 @@ constexpr std::chrono::seconds kStatusGrace(5);
 }  // namespace
 
 absl::Status CheckStatus(const StatusRequest& request, const Outside& outside) {
+  if (!request.cloud) return absl::OkStatus();
   attach::v1::Ping ping;
-  ping.set_cloud(request.cloud.name);
-  ping.set_vnl(request.cloud.vnl);
+  ping.set_cloud(request.cloud->name);
+  ping.set_vnl(request.cloud->vnl);
   absl::Status status = outside.agent.Ping(ping, kStatusGrace);
   if (status.ok() && request.network.ipam) {
     status = outside.ipam.CheckStatus(*request.network.ipam);

@@ -37,6 +37,14 @@ absl::Status CheckInterfaceName(absl::string_view what, absl::string_view text) 
                    "control characters, other than \".\" and \"..\""));
 }
 
+absl::Status CheckNewInterfaceName(absl::string_view what, absl::string_view text) {
+  RETURN_IF_ERROR(CheckInterfaceName(what, text));
+  if (!absl::StrContains(text, '%')) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " \"", text,
+                   "\" has a '%', which the kernel takes for a pattern: use a name without it"));
+}
+
 bool IsSocketPath(absl::string_view text) {
   return absl::StartsWith(text, "/") && text.size() <= kMaxSocketPath &&
          !absl::StrContains(text, '\0');

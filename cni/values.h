@@ -65,6 +65,9 @@ inline constexpr uint32_t kMaxMtu = 65535;
 absl::Status CheckCniName(absl::string_view what, absl::string_view text);
 // The same for an interface name (plugin/base/interface_name.h).
 absl::Status CheckInterfaceName(absl::string_view what, absl::string_view text);
+// The same for an interface that is to be made. The kernel replaces "%d" in such a name by a
+// number, and refuses any other '%'.
+absl::Status CheckNewInterfaceName(absl::string_view what, absl::string_view text);
 // Absolute, and short enough for sockaddr_un.
 bool IsSocketPath(absl::string_view text);
 // "192.0.2.7" or "192.0.2.7/24".

@@ -120,7 +120,8 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
         absl::StrCat("address ", request.addresses[0].ToString(), " is requested, but cloud ",
                      CloudName(cloud.key), " has no subnets"),
         "name them under `subnets:` in the agent's configuration, or set \"ipam\": {} in "
-        "the network configuration for addresses that the caller chooses");
+        "the network configuration for addresses that the caller chooses; in an annotation, write "
+        "the prefix length");
   }
   // What the caller brings is claimed like what the agent chooses, where it is the agent that keeps
   // order: another may have it.

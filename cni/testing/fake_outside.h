@@ -66,14 +66,16 @@ class FakePodLinks : public PodLinks {
 
   bool leftovers = false;
   LinkState state;
-  std::vector<std::string> alive;  // namespaces that contain the attachment's interface
+  std::vector<RouteInfo> pod_routes;  // before the ADD
+  std::vector<std::string> alive;     // namespaces that contain the attachment's interface
   // What was asked for.
   LinkNames names;
   LinkSpec spec;
   std::vector<IpPrefix> configured;
-  std::vector<ResultRoute> routes;
-  LinkNames deleted;  // by DeleteAll
-  LinkNames other;    // what DeleteAll was told about net1
+  std::vector<ResultRoute> routes;  // of the last Configure
+  std::vector<ResultRoute> taken;   // the pod has other routes to these destinations
+  LinkNames deleted;                // by DeleteAll
+  LinkNames other;                  // what DeleteAll was told about net1
 
   absl::Status CheckNetNs(const std::string&, bool) override { return script_->Note("netns"); }
   absl::StatusOr<bool> HasLeftovers(const LinkNames& n) override {
@@ -90,11 +92,24 @@ class FakePodLinks : public PodLinks {
     if (s.mode == LinkMode::kTap) link.tap = UniqueFd(dup(0));
     return link;
   }
-  absl::Status Configure(const LinkNames& n, LinkMode, const std::vector<IpPrefix>& a,
-                         const std::vector<ResultRoute>& r) override {
+  absl::StatusOr<std::vector<ResultRoute>> Configure(const LinkNames& n, LinkMode,
+                                                     const std::vector<IpPrefix>& a,
+                                                     const std::vector<ResultRoute>& r) override {
     configured = a;
     routes = r;
-    return script_->Note("configure", n.ifname);
+    RETURN_IF_ERROR(script_->Note("configure", n.ifname));
+    std::vector<ResultRoute> there = r;
+    std::erase_if(there, [&](const ResultRoute& route) {
+      return std::count(taken.begin(), taken.end(), route) != 0;
+    });
+    return there;
+  }
+  absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string&) override {
+    RETURN_IF_ERROR(script_->Note("routes"));
+    return pod_routes;
+  }
+  absl::Status DeleteDefaultRoutes(const std::string&, int family) override {
+    return script_->Note(family == AF_INET ? "delete default" : "delete default v6");
   }
   absl::Status Delete(const LinkNames& n) override { return script_->Note("unlink", n.ifname); }
   absl::Status DeleteAll(const LinkNames& main, NamesOfInterface names_of) override {
@@ -137,8 +152,9 @@ class FakeAgentClient : public AgentClient {
   std::vector<std::string> ids;  // of commits
   std::vector<std::string> committed;
   bool got_tap = false;
-  std::vector<std::string> detached;  // "CONTAINER/IFNAME"
-  std::vector<std::string> checks;    // interface names
+  std::vector<std::string> detached;    // "CONTAINER/IFNAME"
+  std::chrono::milliseconds waited{0};  // by DetachAll, at most
+  std::vector<std::string> checks;      // interface names
 
   absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& p) override {
     plan = p;
@@ -163,7 +179,9 @@ class FakeAgentClient : public AgentClient {
   absl::Status Detach(const attach::v1::AttachmentKey& key) override {
     return script_->Note("detach", key.ifname());
   }
-  absl::Status DetachAll(const attach::v1::AttachmentKey& key) override {
+  absl::Status DetachAll(const attach::v1::AttachmentKey& key,
+                         std::chrono::milliseconds timeout) override {
+    waited += timeout;
     detached.push_back(key.container_id() + "/" + key.ifname());
     return script_->Note("detach all", key.ifname());
   }

@@ -15,6 +15,7 @@
 #include <linux/veth.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -138,6 +139,19 @@ void PutEnd(NetlinkRequest& request, const VethEnd& end, int mtu) {
   if (end.mac) request.PutMac(IFLA_ADDRESS, *end.mac);
   if (end.group != 0) request.PutU32(IFLA_GROUP, end.group);
   request.PutU32(IFLA_MTU, static_cast<uint32_t>(mtu));
+}
+
+// All host bits one. None of a subnet without such an address: IPv6, or two addresses and fewer
+// (RFC 3021).
+std::optional<IpAddress> BroadcastOf(const IpPrefix& prefix) {
+  constexpr uint8_t kMaxLength = 30;
+  if (prefix.address.is_v6() || prefix.length > kMaxLength) return std::nullopt;
+  std::array<uint8_t, 4> bytes = {};
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const int fixed = std::clamp(prefix.length - static_cast<int>(8 * i), 0, 8);
+    bytes[i] = static_cast<uint8_t>(prefix.address.wire()[i] | (0xff >> fixed));
+  }
+  return IpAddress::FromWire(bytes);
 }
 
 }  // namespace
@@ -422,6 +436,8 @@ absl::Status Netlink::AddAddress(IfIndex index, const IpPrefix& prefix) {
   NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, header);
   request.PutIp(IFA_LOCAL, prefix.address);
   request.PutIp(IFA_ADDRESS, prefix.address);
+  // The kernel derives none by itself.
+  if (const auto broadcast = BroadcastOf(prefix)) request.PutIp(IFA_BROADCAST, *broadcast);
   return Do(request, absl::StrCat("add address ", prefix.ToString(), " to link ", Number(index)));
 }
 
@@ -499,6 +515,23 @@ absl::Status Netlink::AddRoute(IfIndex index, const Route& route) {
   return Do(request, what);
 }
 
+absl::Status Netlink::DeleteDefaultRoutes(int family) {
+  rtmsg header = {};
+  header.rtm_family = static_cast<uint8_t>(family);
+  header.rtm_table = RT_TABLE_MAIN;
+  header.rtm_type = RTN_UNICAST;
+  header.rtm_scope = RT_SCOPE_NOWHERE;  // any
+  while (true) {
+    // One message deletes one route, whichever its metric and gateway.
+    NetlinkRequest request(RTM_DELROUTE, 0, header);
+    int error = 0;
+    const absl::Status status = Do(request, "delete the default route", &error);
+    // None is left: ESRCH, or ENOENT of an IPv6 table without any route.
+    if (error == ESRCH || error == ENOENT) return absl::OkStatus();
+    RETURN_IF_ERROR(status);
+  }
+}
+
 absl::StatusOr<std::vector<RouteInfo>> Netlink::ListRoutes() {
   NetlinkRequest request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
   std::vector<RouteInfo> routes;
@@ -522,6 +555,7 @@ absl::StatusOr<std::vector<RouteInfo>> Netlink::ListRoutes() {
                              header->rtm_dst_len};
         route.interface = static_cast<IfIndex>(attributes.U32(RTA_OIF).value_or(0));
         route.table = attributes.U32(RTA_TABLE).value_or(header->rtm_table);
+        route.priority = attributes.U32(RTA_PRIORITY).value_or(0);
         if (const auto gateway = attributes.Ip(RTA_GATEWAY, family)) {
           route.gateways.push_back(*gateway);
         }

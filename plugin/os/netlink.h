@@ -104,6 +104,7 @@ struct RouteInfo {
   std::vector<IpAddress> gateways;     // more than one: multipath; none: on link
   IfIndex interface = IfIndex::kNone;  // kNone: multipath
   uint32_t table = 0;
+  uint32_t priority = 0;  // metric; the lowest of a destination is used
 };
 
 class Netlink {
@@ -135,6 +136,8 @@ class Netlink {
   absl::Status DeleteAddress(IfIndex index, const IpPrefix& prefix);
   absl::StatusOr<std::vector<AddressInfo>> ListAddresses();  // of all links, both families
   absl::Status AddRoute(IfIndex index, const Route& route);
+  // All default routes of a family in the main table, whichever their links.
+  absl::Status DeleteDefaultRoutes(int family);
   absl::StatusOr<std::vector<RouteInfo>> ListRoutes();  // unicast, of all tables, both families
 
   // Frames that the link dropped instead of sending since it was created.

@@ -259,6 +259,24 @@ TEST_F(NetlinkTest, AddressesOfBothFamilies) {
   EXPECT_THAT(found, ::testing::UnorderedElementsAre("192.0.2.1/24", "2001:db8::1/64"));
 }
 
+TEST_F(NetlinkTest, Ipv4AddressesHaveABroadcastAddress) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  for (const char* text : {"198.51.100.129/25", "10.42.7.1/13", "203.0.113.6/30", "203.0.113.10/31",
+                           "203.0.113.77/32"}) {
+    ASSERT_EQ(host.AddAddress(uplink, Prefix(text)), absl::OkStatus()) << text;
+  }
+  const auto shows = [this](const std::string& words) {
+    host_ns.Shell(absl::StrCat("ip -4 -o addr show dev up0 | grep -q '", words, "' || ",
+                               "{ ip -4 addr show dev up0; exit 1; }"));
+  };
+  shows("192.0.2.1/24 brd 192.0.2.255 ");
+  shows("198.51.100.129/25 brd 198.51.100.255 ");
+  shows("10.42.7.1/13 brd 10.47.255.255 ");
+  shows("203.0.113.6/30 brd 203.0.113.7 ");
+  shows("203.0.113.10/31 scope");
+  shows("203.0.113.77/32 scope");
+}
+
 TEST_F(NetlinkTest, RoutesCarryWhatTheySay) {
   const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
   ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
@@ -319,6 +337,33 @@ TEST_F(NetlinkTest, ListsRoutesOfAllTablesAndBothFamilies) {
     gateways.insert(gateways.end(), one.gateways.begin(), one.gateways.end());
   }
   EXPECT_THAT(gateways, UnorderedElementsAre(Ip("2001:db8::ff"), Ip("2001:db8::fe")));
+}
+
+TEST_F(NetlinkTest, DefaultRoutesOfOneFamilyAreDeleted) {
+  const IfIndex uplink = MakeUplink("up0", "192.0.2.1/24");
+  ASSERT_EQ(host.AddAddress(uplink, Prefix("2001:db8::1/64")), absl::OkStatus());
+  host_ns.Shell("ip route add default via 192.0.2.254");
+  host_ns.Shell("ip route add default via 192.0.2.253 metric 100");
+  host_ns.Shell("ip route add default via 192.0.2.254 table 1000");
+  host_ns.Shell("ip -6 route add default via 2001:db8::ff");
+  std::vector<RouteInfo> routes;
+  const auto defaults = [&](const char* destination) {
+    routes = ValueOrDie(host.ListRoutes());
+    std::vector<std::pair<uint32_t, uint32_t>> found;  // table, priority
+    for (const RouteInfo& one : routes) {
+      if (one.destination == Prefix(destination)) found.emplace_back(one.table, one.priority);
+    }
+    return found;
+  };
+  EXPECT_THAT(defaults("0.0.0.0/0"),
+              UnorderedElementsAre(std::pair(254, 0), std::pair(254, 100), std::pair(1000, 0)));
+  EXPECT_THAT(defaults("::/0"), ElementsAre(std::pair(254, 1024)));
+  ASSERT_EQ(host.DeleteDefaultRoutes(AF_INET), absl::OkStatus());
+  EXPECT_THAT(defaults("0.0.0.0/0"), ElementsAre(std::pair(1000, 0)));
+  EXPECT_THAT(defaults("::/0"), ElementsAre(std::pair(254, 1024)));
+  ASSERT_EQ(host.DeleteDefaultRoutes(AF_INET6), absl::OkStatus());
+  EXPECT_THAT(defaults("::/0"), IsEmpty());
+  EXPECT_EQ(host.DeleteDefaultRoutes(AF_INET6), absl::OkStatus()) << "none is left";
 }
 
 TEST_F(NetlinkTest, ARouteThatSaysNothingOrTwoFamiliesIsRefused) {

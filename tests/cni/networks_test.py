@@ -102,7 +102,7 @@ def test_chained_after_bridge():
 
 
 def test_chained_without_annotations():
-    """no annotation: the result is that of the preceding plugins, without an agent too (A4)"""
+    """no annotation: the result is that of the preceding plugins, with the agent down as well (A4, C1, S1)"""
     with Lab("nets") as lab:
         node = start(lab)
         pod, network = node.pod("pod"), chained(node)
@@ -110,6 +110,12 @@ def test_chained_without_annotations():
         for annotations in ({}, {CAPABILITY: None}, asks()):
             result = network.add(pod, capability_args=annotations)
             assert [i["name"] for i in result["interfaces"] if i.get("sandbox")] == ["eth0"], result
+            section = list(network.configs(previous=result))[1]
+            for command, config in (("CHECK", section),
+                                    ("STATUS", {**section, "cniVersion": "1.1.0", "prevResult": None})):
+                done = execute(node, program("cni/vxvde"), command, config,
+                               environment=network.environment(pod.container, pod.path, "eth0"))
+                assert done.returncode == 0, (command, done.stdout)
             network.delete(pod)
             assert pod.links().keys() == {"lo"} and not node.leases()
         previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": pod.path, "colour": "red"}],
@@ -314,6 +320,23 @@ def test_npwg():
             {"name": "green", "ips": ["192.0.2.7/24"], "default-route": ["192.0.2.1"]}]))
         assert [(r["gateway"], r["dev"]) for r in pod.ip_json("route", "show", "default")] == [("192.0.2.1", "net1")]
         alone.delete(pod)
+        node.expect_footprint(pod, before, "DEL")
+
+        # The agent completes addresses; cni-args; a GUID, which Ethernet has not.
+        alone.add(pod, capability_args=asks(npwg=[
+            {"name": "routed", "ips": ["203.0.113.50"], "infiniband-guid": "c2:11:22:33:44:55:66:77"},
+            {"name": "blue", "cni-args": {"foo": "bar", "mac": "02:00:5e:10:00:0a", "ips": ["192.0.2.8/24"]}}]))
+        assert pod.addresses("net1") == ["203.0.113.50/24"], pod.addresses("net1")
+        assert pod.addresses("net2") == ["192.0.2.8/24"] and pod.mac("net2") == "02:00:5e:10:00:0a"
+        alone.delete(pod)
+
+        # The default route that is asked for replaces the bridge's, in the pod and in the result.
+        result = network.add(pod, capability_args=asks(npwg=[
+            {"name": "routed", "ips": ["203.0.113.50"], "default-route": ["203.0.113.1"]}]))
+        assert [(r["gateway"], r["dev"]) for r in pod.ip_json("route", "show", "default")] == [("203.0.113.1", "net1")]
+        assert [r for r in result["routes"] if r["dst"] == "0.0.0.0/0"] == [
+            {"dst": "0.0.0.0/0", "gw": "203.0.113.1"}], result["routes"]
+        network.delete(pod)
         node.expect_footprint(pod, before, "DEL")
 
 

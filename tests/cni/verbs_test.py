@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 
 from tests.lib import runner
 from tests.lib.cni import CniError, execute
@@ -61,6 +62,14 @@ def test_check():
             pod.ip("link", "add", "other", "type", "bridge")
             pod.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
             assert check(network, pod) is None
+
+            # tuning lowers the MTU and leaves the result as it was, with cniVersion 1.1.0 as well.
+            pod.ip("link", "set", "eth0", "mtu", "1300")
+            previous = network.results[pod.container, "eth0"]
+            inside = [{**one, "mtu": 1450} if one.get("sandbox") else one for one in previous["interfaces"]]
+            error = call(network, "CHECK", pod, cniVersion="1.1.0",
+                         prevResult={**previous, "cniVersion": "1.1.0", "interfaces": inside})
+            assert error is None, error
 
             # Each change is made to a newly attached pod. The messages belong to code 112, except for changes that the
             # agent detects first.
@@ -302,6 +311,26 @@ def test_codes_are_documented():
     rows = dict(re.findall(r"^\| (\d+) \|[^|]+\|([^|]+)\|$", read("docs/OPERATIONS.md"), re.MULTILINE))
     missing = sorted(code for code in codes if not rows.get(code, "").strip())
     assert not missing, f"codes without a row, or a remedy: {missing}"
+
+
+def test_del_beside_a_hung_agent():
+    """an agent that is stopped costs a DEL seconds, and the DEL counts when it goes on (D1)"""
+    with Lab("verbs") as lab:
+        node = lab.node("n1")
+        agent = node.start_agent()
+        network, pod = node.net(VNL), node.pod("pod")
+        network.add(pod)
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            network.delete(pod)
+            took = time.monotonic() - started
+        finally:
+            os.kill(agent.process.pid, signal.SIGCONT)
+        assert took < 8, took
+        assert pod.links().keys() == {"lo"} and not node.leases()
+        wait_for(lambda: not agent.ports(), 10, "the DEL is carried out")
+        network.add(pod)
 
 
 if __name__ == "__main__":
