@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "plugin/base/status.h"
 #include "plugin/cloud/cloud.h"
+#include "plugin/os/task_scope.h"
 
 namespace vxvde {
 namespace {
@@ -21,13 +22,14 @@ struct Switch::Impl {
   Listener listener;
   CloudContext context;
   std::map<CloudKey, std::unique_ptr<Cloud>> clouds;
-  EventLoop::TimerId tick{};
+  Timer tick;
 
+  void CheckOnLoop() const { context.loop->CheckOnLoop(); }
   void Report(const SwitchEvent& event) const {
     if (listener) listener(event);
   }
   absl::StatusOr<Cloud*> Find(const CloudKey& key) const {
-    context.loop->CheckOnLoop();
+    CheckOnLoop();
     const auto it = clouds.find(key);
     if (it == clouds.end()) {
       return absl::NotFoundError(absl::StrCat("cloud ", key.ToString(), " is not joined"));
@@ -37,22 +39,27 @@ struct Switch::Impl {
 };
 
 Switch::Switch(EventLoop* loop, SwitchSockets sockets, FastPath* fast)
-    : impl_(std::make_unique<Impl>(Impl{.fast = fast,
-                                        .sockets = std::move(sockets),
-                                        .listener = {},
-                                        .context = CloudContext(loop),
-                                        .clouds = {}})) {
+    : impl_(new Impl{.fast = fast,
+                     .sockets = std::move(sockets),
+                     .listener = {},
+                     .context = CloudContext(loop),
+                     .clouds = {},
+                     .tick = Timer(loop)}) {
   loop->CheckOnLoop();
-  impl_->tick = loop->Every(kTick, [loop, impl = impl_.get()] {
+  impl_->tick.Every(kTick, [loop, impl = impl_.get()] {
     for (const auto& [key, cloud] : impl->clouds) cloud->Tick(loop->now());
   });
 }
 
-Switch::~Switch() { impl_->context.loop->Cancel(impl_->tick); }
+Switch::~Switch() { impl_->CheckOnLoop(); }
 
-void Switch::SetListener(Listener listener) { impl_->listener = std::move(listener); }
+void Switch::SetListener(Listener listener) {
+  impl_->CheckOnLoop();
+  impl_->listener = std::move(listener);
+}
 
 void Switch::SetLocalAddresses(std::vector<IpAddress> addresses) {
+  impl_->CheckOnLoop();
   impl_->context.local.clear();
   impl_->context.local.insert(addresses.begin(), addresses.end());
   if (impl_->fast != nullptr) impl_->fast->SetLocalAddresses(addresses);
@@ -123,13 +130,17 @@ absl::Status Switch::Move(const CloudKey& cloud, IfIndex uplink, const std::stri
   return found->MoveTo(uplink, name, mtu, std::move(group));
 }
 
-bool Switch::IsJoined(const CloudKey& cloud) const { return impl_->clouds.contains(cloud); }
+bool Switch::IsJoined(const CloudKey& cloud) const {
+  impl_->CheckOnLoop();
+  return impl_->clouds.contains(cloud);
+}
 
 absl::StatusOr<CloudHandle*> Switch::Find(const CloudKey& cloud) const {
   return impl_->Find(cloud);
 }
 
 void Switch::Leave(const CloudKey& cloud) {
+  impl_->CheckOnLoop();
   const auto it = impl_->clouds.find(cloud);
   if (it == impl_->clouds.end()) return;
   it->second->SendLeave();
@@ -138,6 +149,7 @@ void Switch::Leave(const CloudKey& cloud) {
 }
 
 SwitchSnapshot Switch::Snapshot() const {
+  impl_->CheckOnLoop();
   SwitchSnapshot out;
   for (const auto& [key, cloud] : impl_->clouds) out.clouds.push_back(cloud->Snapshot());
   return out;

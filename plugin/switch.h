@@ -1,4 +1,4 @@
-// The only entry to the switch. A Switch holds the clouds of one node and belongs to the thread of
+// Switch: the clouds of one node, and the only entry to plugin/cloud. It belongs to the thread of
 // its EventLoop; nothing here is thread-safe. A joined cloud is a CloudHandle.
 //
 // The owner decides when to join and leave a cloud, and which port number each cloud keeps.
@@ -26,7 +26,7 @@
 
 namespace vxvde {
 
-// Factories of sockets; tests supply their own.
+// Make sockets; tests replace them.
 struct SwitchSockets {
   using Factory = std::function<absl::StatusOr<std::unique_ptr<DatagramIo>>(const UdpOptions&)>;
   Factory group = OpenGroupSocket;
@@ -54,13 +54,13 @@ class Switch {
   bool IsJoined(const CloudKey& cloud) const;
   // NotFound: the cloud is not joined. Valid until Leave(cloud).
   absl::StatusOr<CloudHandle*> Find(const CloudKey& cloud) const;
-  // Joins the group on another uplink and sends from there. Ports, stations and the unicast port do
-  // not change. After an error the cloud stays where it was.
+  // Joins the group on another uplink and sends from there. Ports, stations and the unicast port
+  // stay. An error leaves the cloud on its present uplink.
   absl::Status Move(const CloudKey& cloud, IfIndex uplink, const std::string& name, int mtu);
   // Sends the leave datagram to the group and forgets the cloud. Its ports must be removed first.
   void Leave(const CloudKey& cloud);
 
-  // Of stations, contains only their number.
+  // Contains the number of stations, not the stations.
   SwitchSnapshot Snapshot() const;
 
  private:

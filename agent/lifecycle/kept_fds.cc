@@ -13,7 +13,7 @@ KeptFds::KeptFds(FdKeeper keeper, const Log* log)
 }
 
 UniqueFd KeptFds::Take(const std::string& name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || !found->second.found) return UniqueFd();
   found->second.taken = found->second.found.get();
@@ -21,7 +21,7 @@ UniqueFd KeptFds::Take(const std::string& name) {
 }
 
 FdStore::Ticket KeptFds::Keep(const std::string& name, int fd) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(&mutex_);
   if (!works_) return Ticket::kNone;
   Entry& entry = entries_[name];
   const bool is_there = entry.ticket == Ticket::kNone && entry.taken == fd;
@@ -34,7 +34,7 @@ FdStore::Ticket KeptFds::Keep(const std::string& name, int fd) {
 }
 
 void KeptFds::Drop(Ticket ticket) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(&mutex_);
   const auto found = names_.find(ticket);
   if (!works_ || found == names_.end()) return;
   const std::string name = found->second;
@@ -44,7 +44,7 @@ void KeptFds::Drop(Ticket ticket) {
 }
 
 void KeptFds::Forget(const std::string& name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
   if (!works_ || found == entries_.end() || found->second.ticket != Ticket::kNone) return;
   entries_.erase(found);
@@ -52,23 +52,28 @@ void KeptFds::Forget(const std::string& name) {
 }
 
 size_t KeptFds::DropUnused() {
-  const std::lock_guard lock(mutex_);
-  return std::erase_if(entries_, [&](const auto& item) {
-    const std::string& name = item.first;
-    if (item.second.ticket != Ticket::kNone) return false;
-    if (works_) Ask([&] { return keeper_.drop(name); });
-    return true;
-  });
+  const MutexLock lock(&mutex_);
+  size_t dropped = 0;
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    if (at->second.ticket != Ticket::kNone) {
+      ++at;
+      continue;
+    }
+    if (works_) Ask([this, &name = at->first] { return keeper_.drop(name); });
+    at = entries_.erase(at);
+    ++dropped;
+  }
+  return dropped;
 }
 
 void KeptFds::Seal() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(&mutex_);
   works_ = false;
 }
 
-void KeptFds::Ask(const std::function<absl::Status()>& keeper) {
-  // A keeper that misses a message to drop a descriptor keeps it, and with it the port.
-  const absl::Status status = RetryOnce(keeper);
+void KeptFds::Ask(const std::function<absl::Status()>& request) {
+  // A keeper that misses a message goes on to keep the descriptor, and its port with it.
+  const absl::Status status = RetryOnce(request);
   if (status.ok()) return;
   works_ = false;
   log_->Warn("descriptors not kept",

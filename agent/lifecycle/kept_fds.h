@@ -8,13 +8,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "agent/base/log.h"
 #include "plugin/os/fd.h"
 #include "plugin/os/fd_store.h"
+#include "plugin/os/mutex.h"
 
 namespace vxvde {
 
@@ -49,15 +50,15 @@ class KeptFds final : public FdStore {
     int taken = -1;                 // the number of the taken descriptor
     Ticket ticket = Ticket::kNone;  // in use
   };
-  void Ask(const std::function<absl::Status()>& keeper);
+  void Ask(const std::function<absl::Status()>& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Log* log_;
-  std::mutex mutex_;  // guards the following members
-  FdKeeper keeper_;
-  bool works_;
-  std::map<std::string, Entry> entries_;
-  std::map<Ticket, std::string> names_;
-  uint64_t last_ = 0;
+  FdKeeper keeper_;  // never changes
+  Mutex mutex_;
+  bool works_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  std::map<Ticket, std::string> names_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vxvde

@@ -12,20 +12,21 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/health.pb.h"
 #include "agent/api/status.grpc.pb.h"
 #include "agent/status/convert.h"
 #include "agent/status/watchers.h"
 #include "plugin/base/status.h"
+#include "plugin/base/time.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/mutex.h"
 
 namespace vxvde {
 namespace {
@@ -187,33 +188,33 @@ class HealthProbe {
   }
   ~HealthProbe() {
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const MutexLock lock(&mutex_);
       stopping_ = true;
     }
-    wake_.notify_one();
+    wake_.NotifyAll();
     if (thread_.joinable()) thread_.join();
   }
 
   // True holds until the next measurement.
   void SetServing(bool serving) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     serving_ = answered_ = serving;
     Report();
   }
 
  private:
   void Run() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (!stopping_) {
-      lock.unlock();
+    while (true) {
       const bool answered = loop_->Call([] { return true; }, kHealthDeadline).ok();
-      lock.lock();
+      const Instant next = Clock::now() + kHealthPeriod;
+      const MutexLock lock(&mutex_);
       answered_ = answered;
       Report();
-      wake_.wait_for(lock, kHealthPeriod, [this] { return stopping_; });
+      while (!stopping_ && wake_.WaitUntil(&mutex_, next)) continue;
+      if (stopping_) return;
     }
   }
-  void Report() {
+  void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (const char* service : {"", v1::Status::service_full_name()}) {
       health_->SetServingStatus(service, serving_ && answered_);
     }
@@ -221,11 +222,11 @@ class HealthProbe {
 
   EventLoop* const loop_;
   grpc::HealthCheckServiceInterface* const health_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;  // guarded by mutex_, like the members below
-  bool serving_ = false;
-  bool answered_ = false;
+  Mutex mutex_;
+  CondVar wake_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool serving_ ABSL_GUARDED_BY(mutex_) = false;
+  bool answered_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

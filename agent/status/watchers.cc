@@ -6,14 +6,15 @@
 
 namespace vxvde {
 
-// All members are guarded by the mutex of `all_`. The reactions below never run inside a
-// Start...() of gRPC's callback API, so calling that under the mutex is safe.
+// The reactions below never run inside a Start...() of gRPC's callback API, so calling that under
+// the mutex is safe.
 class Watchers::Watcher final : public Reactor {
  public:
   Watcher(std::shared_ptr<Watchers> all, uint64_t id, std::string cloud)
       : all_(std::move(all)), id_(id), cloud_(std::move(cloud)) {}
 
   void Begin(const v1::Node& node) {
+    all_->mutex_.AssertHeld();
     begun_ = true;
     v1::WatchResponse response;
     *response.mutable_node() = node;
@@ -22,6 +23,7 @@ class Watchers::Watcher final : public Reactor {
   }
 
   void Offer(const v1::Event& event) {
+    all_->mutex_.AssertHeld();
     if (!begun_ || ending_) return;
     if (!cloud_.empty() && event.cloud() != cloud_) return;
     // After a loss, all further events are lost until the queue is empty, so the count has one
@@ -37,6 +39,7 @@ class Watchers::Watcher final : public Reactor {
   }
 
   void End(const grpc::Status& status) {
+    all_->mutex_.AssertHeld();
     if (ending_) return;
     ending_ = true;
     status_ = status;
@@ -44,27 +47,27 @@ class Watchers::Watcher final : public Reactor {
   }
 
   void OnWriteDone(bool ok) override {
-    const std::lock_guard<std::mutex> lock(all_->mutex_);
+    const MutexLock lock(&all_->mutex_);
     writing_ = false;
     if (!ok) ending_ = true;  // the stream is broken
     WriteNext();
   }
 
   void OnCancel() override {
-    const std::lock_guard<std::mutex> lock(all_->mutex_);
+    const MutexLock lock(&all_->mutex_);
     End(grpc::Status::CANCELLED);
   }
 
   void OnDone() override {
     const std::shared_ptr<Watchers> all = all_;  // outlives this
-    const std::lock_guard<std::mutex> lock(all->mutex_);
+    const MutexLock lock(&all->mutex_);
     all->watchers_.erase(id_);
     delete this;
   }
 
  private:
   // I3
-  void WriteNext() {
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(all_->mutex_) {
     if (writing_ || finished_) return;
     if (ending_) {
       finished_ = true;
@@ -87,14 +90,14 @@ class Watchers::Watcher final : public Reactor {
   const uint64_t id_;
   const std::string cloud_;  // empty: all clouds
 
-  bool begun_ = false;
-  std::deque<v1::WatchResponse> queue_;
-  uint64_t lost_ = 0;
-  v1::WatchResponse current_;  // being written
-  bool writing_ = false;
-  bool ending_ = false;
-  bool finished_ = false;
-  grpc::Status status_ = grpc::Status::CANCELLED;
+  bool begun_ ABSL_GUARDED_BY(all_->mutex_) = false;
+  std::deque<v1::WatchResponse> queue_ ABSL_GUARDED_BY(all_->mutex_);
+  uint64_t lost_ ABSL_GUARDED_BY(all_->mutex_) = 0;
+  v1::WatchResponse current_ ABSL_GUARDED_BY(all_->mutex_);  // being written
+  bool writing_ ABSL_GUARDED_BY(all_->mutex_) = false;
+  bool ending_ ABSL_GUARDED_BY(all_->mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(all_->mutex_) = false;
+  grpc::Status status_ ABSL_GUARDED_BY(all_->mutex_) = grpc::Status::CANCELLED;
 };
 
 Watchers::Reactor* Watchers::Refuse(const grpc::Status& status) {
@@ -107,7 +110,7 @@ Watchers::Reactor* Watchers::Refuse(const grpc::Status& status) {
 }
 
 Watchers::Reactor* Watchers::Add(const std::string& cloud, uint64_t* id) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   *id = 0;
   if (!closed_.ok()) return Refuse(closed_);
   if (watchers_.size() >= kMaxWatchers) {
@@ -119,23 +122,23 @@ Watchers::Reactor* Watchers::Add(const std::string& cloud, uint64_t* id) {
 }
 
 void Watchers::Begin(uint64_t id, const v1::Node& node) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   const auto it = watchers_.find(id);
   if (it != watchers_.end()) it->second->Begin(node);
 }
 
 bool Watchers::empty() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   return watchers_.empty();
 }
 
 void Watchers::Publish(const v1::Event& event) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   for (const auto& [id, watcher] : watchers_) watcher->Offer(event);
 }
 
 void Watchers::Close(const grpc::Status& status) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   closed_ = status;
   for (const auto& [id, watcher] : watchers_) watcher->End(status);
 }

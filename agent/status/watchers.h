@@ -19,10 +19,11 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "agent/api/status.pb.h"
+#include "plugin/os/mutex.h"
 
 namespace vxvde {
 
@@ -49,10 +50,10 @@ class Watchers : public std::enable_shared_from_this<Watchers> {
  private:
   class Watcher;
 
-  mutable std::mutex mutex_;
-  std::map<uint64_t, Watcher*> watchers_;
-  uint64_t next_id_ = 1;
-  grpc::Status closed_;  // not OK after Close
+  mutable Mutex mutex_;
+  std::map<uint64_t, Watcher*> watchers_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  grpc::Status closed_ ABSL_GUARDED_BY(mutex_);  // not OK: Close was called
 };
 
 }  // namespace vxvde

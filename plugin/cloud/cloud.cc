@@ -1,4 +1,4 @@
-// The way of a frame through a cloud.
+// The path of a frame through a cloud.
 //
 // The event loop tells that a descriptor is readable: a port's, the group socket's, the unicast
 // socket's, or one by which the kernel datapath hands over what it does not forward. One read takes
@@ -26,9 +26,9 @@
 //                    Egress finishes checksums in place.
 //        drop        counted with the port, or with the cloud.
 //
-// With a kernel datapath most frames never come here; a frame that does is one that the programs
-// do not know how to forward, and what is learned from it changes their copy, so that the next one
-// stays in the kernel.
+// With a kernel datapath most frames never come here. A frame that does is one that the programs
+// cannot forward; the cloud learns from it and updates their copy, so that the next one stays in
+// the kernel.
 
 #include "plugin/cloud/cloud.h"
 
@@ -57,7 +57,7 @@ absl::Status NoPort(PortId id, const CloudKey& cloud) {
       absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", cloud.ToString()));
 }
 
-// Whether the guard of a port lets `source` send.
+// The guard of a port lets `source` send.
 bool MaySendFrom(const MacAddress& source, const PortOptions& port) {
   std::array<uint8_t, kEthernetHeaderSize + 1> frame = {};  // of no protocol
   std::copy(source.bytes().begin(), source.bytes().end(), frame.begin() + source.bytes().size());
@@ -83,7 +83,8 @@ Cloud::Cloud(CloudOptions options, std::unique_ptr<DatagramIo> group,
       flood_(options_.storm),
       offload_(std::move(offload), &fdb_, loop_, &context->buffers, this),
       greeter_(options_.agent_mac, offload_.fast_port(), context->random, &egress_, joined_),
-      sweep_(&fdb_, &peers_, options_.config.expiry) {
+      sweep_(&fdb_, &peers_, options_.config.expiry),
+      tasks_(loop_) {
   loop_->CheckOnLoop();
   options_.unicast_port = egress_.socket().port();
   SetSnooping(options_.snooping);
@@ -110,6 +111,7 @@ absl::Status Cloud::Watch(CloudPort& port) {
 }
 
 absl::Status Cloud::Start() {
+  loop_->CheckOnLoop();
   RETURN_IF_ERROR(Watch(*group_, Via::kGroup));
   RETURN_IF_ERROR(Watch(egress_.socket(), Via::kUnicast));
   if (offload_.active()) {
@@ -118,8 +120,8 @@ absl::Status Cloud::Start() {
         loop_->Watch(offload_.punted_fd(), EPOLLIN, [this](uint32_t) { ReadPunted(); }));
   }
   offload_.SetFloodLimit(options_.storm.port);
-  // Peers of an earlier agent never had a reason to forget this node, nor it them: what they said
-  // last counts for as long as if it had been said now.
+  // The peers of an earlier agent have not noticed its end: their last Hello counts as if it came
+  // now.
   for (const InheritedPeer& inherited : offload_.InheritedPeers()) {
     CloudPeer* peer = TouchPeer(inherited.peer);
     if (peer == nullptr) continue;
@@ -132,8 +134,14 @@ absl::Status Cloud::Start() {
   return absl::OkStatus();
 }
 
+void Cloud::SendLeave() {
+  loop_->CheckOnLoop();
+  egress_.Send(egress_.group(), {});
+}
+
 absl::Status Cloud::MoveTo(IfIndex uplink, const std::string& name, int mtu,
                            std::unique_ptr<DatagramIo> group) {
+  loop_->CheckOnLoop();
   RETURN_IF_ERROR(Watch(*group, Via::kGroup));
   if (absl::Status set = egress_.socket().SetUplink(uplink, mtu); !set.ok()) {
     loop_->Unwatch(group->fd());
@@ -186,7 +194,7 @@ absl::StatusOr<PortId> Cloud::AddPort(const PortOptions& options, std::unique_pt
   port->io = std::move(io);
   port->added = loop_->now();
   port->offload = offload;
-  // An interface that was kept may be send-only: its port was offloaded.
+  // A kept interface may be send-only, because its port was offloaded.
   absl::Status watched = absl::OkStatus();
   if (offload == PortOffload::kNone && !port->io->receives()) {
     watched = port->io->Reopen(/*receives=*/true).status();
@@ -200,7 +208,7 @@ absl::StatusOr<PortId> Cloud::AddPort(const PortOptions& options, std::unique_pt
   const CloudPort& added = *ports_.emplace(id, std::move(port)).first->second;
   if (snooper_.has_value()) snooper_->AddPort(id);
   Report({.kind = SwitchEvent::Kind::kPortAdded, .port = id});
-  // Its guard may be another one than the earlier agent's.
+  // The guard may differ from the earlier agent's.
   offload_.InheritStations(id, options_.config.expiry, [&added](const MacAddress& mac) {
     return MaySendFrom(mac, added.options);
   });
@@ -227,19 +235,21 @@ absl::Status Cloud::SetGuard(PortId id, PortGuard guard) {
   if (port == nullptr) return NoPort(id, options_.config.key);
   if (port->options.guard == guard) return absl::OkStatus();
   port->options.guard = std::move(guard);
-  // The programs forward frames of stations that they know without asking.
+  // The programs forward frames of known stations without the guard.
   fdb_.ForgetLearnedAt(id);
   return absl::OkStatus();
 }
 
 void Cloud::SetStorm(const StormLimits& limits) {
+  loop_->CheckOnLoop();
   options_.storm = limits;
   flood_.SetLimits(limits);
   offload_.SetFloodLimit(limits.port);
 }
 
-// Without an address to query from, no port would ever be sure.
+// Requires an address to query from: without queries memberships stay unknown.
 void Cloud::SetSnooping(bool on) {
+  loop_->CheckOnLoop();
   options_.snooping = on;
   if (!options_.agent_mac.IsStation()) return;
   if (on == snooper_.has_value()) return;
@@ -277,7 +287,7 @@ absl::Status Cloud::InjectToGroup(PortId id, std::span<const uint8_t> frame) {
 
 void Cloud::ReadNow() {
   loop_->CheckOnLoop();
-  // No queue of the kernel holds more; a sender that is faster than this reads must not hold it.
+  // No queue of the kernel holds more. The bound ends the loop under a sender that is faster.
   constexpr int kMaxBatches = 64;
   const auto all = [](const auto& read) {
     for (int i = 0; i < kMaxBatches && read(); ++i) continue;
@@ -296,7 +306,7 @@ void Cloud::ReadNow() {
 // ---------------------------------------------------------------- from a peer
 
 bool Cloud::ReadSocket(DatagramIo& io, Via via) {
-  // An error concerns the socket, not a datagram; it shows again if it lasts.
+  // An error is the socket's, not a datagram's, and repeats if it lasts.
   if (!io.Receive(context_->buffers, datagrams_, drops_).ok()) return false;
   for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, via);
   for (const auto& [id, port] : ports_) port->Flush();
@@ -335,7 +345,7 @@ void Cloud::OnDatagram(const InDatagram& datagram, Via via) {
       continue;
     }
     if (peer == nullptr) {
-      // An own Hello from an address that is not known to be this node's: no peer has said it.
+      // The agent's own Hello, from an address that is not known as this node's.
       if (IsHello(decoded.frame) && SourceMac(decoded.frame) == options_.agent_mac) {
         drops_.Add(Drop::kOwnEcho);
         if (via == Via::kGroup) greeter_.group().Echo(loop_->now());
@@ -383,7 +393,7 @@ void Cloud::OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, Cl
                    [&](CloudPort& port) { port.DeliverSegment(frame); });
       return;
     }
-    case Verdict::Action::kToPeer:  // Forward never says so of a peer's frame
+    case Verdict::Action::kToPeer:  // never returned for a peer's frame
     case Verdict::Action::kDrop:
       drops_.Add(flow.verdict.drop);
       return;
@@ -573,9 +583,9 @@ void Cloud::FailPort(PortId id) {
   loop_->Unwatch(port.io->fd());
   offload_.FailPort(id);
   port.failed = true;
-  // The owner may remove the port in answer, which ends `port`: not within its own handler.
-  loop_->Post([this, alive = std::weak_ptr<bool>(alive_), id] {
-    if (alive.expired() || FindPort(id) == nullptr) return;  // removed in between
+  // In a turn of its own, because the owner may remove the port in answer.
+  tasks_.Post([this, id] {
+    if (FindPort(id) == nullptr) return;  // removed in between
     Report({.kind = SwitchEvent::Kind::kPortFailed, .port = id});
   });
 }
@@ -640,7 +650,7 @@ void Cloud::Tick(Instant now) {
   group_->CountLost(drops_);
   egress_.socket().CountLost(drops_);
   const GroupWatch::Advice advice = greeter_.TickGroup(now);
-  // An error is the uplink's, which is shown elsewhere; it is tried again.
+  // An error is the uplink's, which is reported elsewhere. GroupWatch tries again.
   if (advice.rejoin) group_->Rejoin().IgnoreError();
   if (!advice.changed) return;
   std::string problem = greeter_.group().Problem(now);
@@ -666,14 +676,18 @@ void Cloud::Sweep(Instant now) {
   if (swept.any) offload_.OnSwept();
   if (!swept.more || sweep_posted_) return;
   sweep_posted_ = true;
-  loop_->Post([this, alive = std::weak_ptr<bool>(alive_)] {
-    if (alive.expired()) return;
+  tasks_.Post([this] {
     sweep_posted_ = false;
     Sweep(loop_->now());
   });
 }
 
 // ---------------------------------------------------------------- for people
+
+uint16_t Cloud::FastPort() const {
+  loop_->CheckOnLoop();
+  return offload_.fast_port();
+}
 
 CloudSnapshot Cloud::Snapshot() const {
   loop_->CheckOnLoop();

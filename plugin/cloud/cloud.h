@@ -1,4 +1,4 @@
-// Cloud: one vxvde network on this node: its sockets, ports, peers and FDB, and the way of each
+// Cloud: one vxvde network on this node: its sockets, ports, peers and FDB, and the path of each
 // frame between them (cloud.cc).
 //
 // It does not choose the uplink or the unicast port, nor when to join or leave. FloodControl limits
@@ -44,6 +44,7 @@
 #include "plugin/os/event_loop.h"
 #include "plugin/os/io.h"
 #include "plugin/os/random.h"
+#include "plugin/os/task_scope.h"
 #include "plugin/snoop/snooper.h"
 
 namespace vxvde {
@@ -74,13 +75,13 @@ class Cloud final : public CloudHandle, private OffloadHost {
   Cloud(const Cloud&) = delete;
   Cloud& operator=(const Cloud&) = delete;
 
-  // Begins to read, and says Hello. To be called once.
+  // Starts to read, and sends a Hello. To be called once.
   absl::Status Start();
   // Sends the datagram by which others forget this member.
-  void SendLeave() { egress_.Send(egress_.group(), {}); }
-  // Goes on over another uplink, with a group socket that has joined there. Ports, stations and
-  // the unicast port stay. An error leaves everything as it was. When only the kernel datapath
-  // cannot follow, the cloud goes on without it.
+  void SendLeave();
+  // Changes to another uplink, with a group socket that has joined there. Ports, stations and the
+  // unicast port stay. An error leaves everything as it was. If only the kernel datapath cannot
+  // follow, the cloud ends that.
   absl::Status MoveTo(IfIndex uplink, const std::string& name, int mtu,
                       std::unique_ptr<DatagramIo> group);
   // To be called every second. `now` never runs backwards.
@@ -95,7 +96,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
   void SetStorm(const StormLimits& limits) override;
   void SetSnooping(bool on) override;
   void ReadNow() override;
-  uint16_t FastPort() const override { return offload_.fast_port(); }
+  uint16_t FastPort() const override;
   CloudSnapshot Snapshot() const override;
   std::vector<StationSnapshot> Stations(const std::optional<MacAddress>& after,
                                         size_t limit) const override;
@@ -103,7 +104,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
 
  private:
   using Via = Greeter::Via;
-  // The verdict on the frame before, which most often is the verdict on this one too.
+  // The verdict on the previous frame, most often also that on the next one.
   struct Flow {
     bool valid = false;
     MacAddress destination;
@@ -120,9 +121,9 @@ class Cloud final : public CloudHandle, private OffloadHost {
   void OnDatagram(const InDatagram& datagram, Via via);
   void OnFrameFromPeer(std::span<const uint8_t> frame, const Peer& from, CloudPeer* peer, Via via,
                        Flow& flow);
-  // `punted`: the programs have read it, or have given it back.
+  // `punted`: it comes from the programs, which have read it or could not send it.
   void OnFrameFromPort(CloudPort& port, Frame& frame, Flow& flow, bool punted = false);
-  // Floods `frame` to all ports that take it but `from`.
+  // Floods `frame` to all ports that accept it, except `from`.
   template <typename Deliver>
   void FloodToPorts(std::span<const uint8_t> frame, bool checksum, const Location& from,
                     uint32_t count, Deliver deliver);
@@ -161,8 +162,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
   DropCounters drops_;
   FlowCounters from_group_;
   FlowCounters to_group_;
-  // Posted tasks look at it: they may outlive us in the loop's queue.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  TaskScope tasks_;
   // Kept for their memory.
   std::vector<InDatagram> datagrams_;
   std::vector<Frame> frames_;

@@ -1,4 +1,4 @@
-// CloudHandle: a joined cloud, as the users of the switch see it. For control: no frame passes it.
+// CloudHandle: control of a joined cloud, for users of the switch.
 
 #ifndef VXVDE_PLUGIN_CLOUD_CLOUD_HANDLE_H_
 #define VXVDE_PLUGIN_CLOUD_CLOUD_HANDLE_H_
@@ -29,17 +29,17 @@ class CloudHandle {
   // Removes the port and returns its interface. Closing that may take the kernel some 10 ms
   // (packet_release() in net/packet/af_packet.c waits for RCU). NotFound names the port.
   virtual absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId port) = 0;
-  // Which frames the port may send from now on; stations behind it are learned anew.
+  // Sets the frames that the port may send, and forgets the stations learned there.
   virtual absl::Status SetGuard(PortId port, PortGuard guard) = 0;
   // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
   virtual absl::Status Inject(PortId port, std::span<const uint8_t> frame) = 0;
-  // The same to other members alone: ports of this node know it already.
+  // The same to other members alone, for news that the ports of this node know.
   virtual absl::Status InjectToGroup(PortId port, std::span<const uint8_t> frame) = 0;
 
   virtual void SetStorm(const StormLimits& limits) = 0;
   virtual void SetSnooping(bool on) = 0;
-  // Reads and forwards all that the cloud's sockets and ports have received by now. Without it that
-  // happens turn by turn of the loop, in batches. Not in answer to an event or a frame.
+  // Reads and forwards all frames that the cloud's sockets and ports have received, which otherwise
+  // takes several turns of the loop. Not to be called in answer to an event or a frame.
   virtual void ReadNow() = 0;
 
   // The UDP port of its kernel datapath; 0: it has none.

@@ -473,18 +473,19 @@ TEST_F(CloudTest, WhatTheProgramsForwardedCounts) {
 
 TEST_F(CloudTest, WhatWasPuntedAndLostIsCountedAlsoAfterTheFastPathIsGone) {
   Start();
-  fast().lost = {.frames = 3, .datagrams = 4};
+  fast().lost = {.frames = 3, .datagrams = 4, .not_from_here = 5};
   const auto lost = [&] {
     const DropCounters drops = Snapshot().drops;
-    return std::pair(drops[Drop::kPortOverrun], drops[Drop::kSocketOverrun]);
+    return std::vector<uint64_t>{drops[Drop::kPortOverrun], drops[Drop::kSocketOverrun],
+                                 drops[Drop::kNotFromHere]};
   };
-  EXPECT_THAT(lost(), Pair(3, 4));
+  EXPECT_THAT(lost(), ElementsAre(3, 4, 5));
   fast().no_uplink = absl::FailedPreconditionError("wg0 has no Ethernet header");
   node_.group = std::make_shared<FakeSocket::State>();
   ASSERT_TRUE(
       cloud().MoveTo(IfIndex{9}, "wg0", 1420, std::make_unique<FakeSocket>(node_.group)).ok());
   EXPECT_FALSE(fast().alive);
-  EXPECT_THAT(lost(), Pair(3, 4));
+  EXPECT_THAT(lost(), ElementsAre(3, 4, 5));
 }
 
 TEST_F(CloudTest, ExplainSaysWhatTheProgramsWouldDo) {

@@ -1,5 +1,5 @@
-// Egress: everything that one cloud sends. It leaves from the unicast socket, under the cloud's
-// header: frames of ports, cut into segments, and frames of the agent itself.
+// Egress: sends for one cloud, from the unicast socket and with the cloud's header: frames of
+// ports, cut into segments, and frames of the agent itself.
 
 #ifndef VXVDE_PLUGIN_CLOUD_EGRESS_H_
 #define VXVDE_PLUGIN_CLOUD_EGRESS_H_
@@ -50,7 +50,7 @@ class Egress {
     batch_.Add(to, header_, frame);
     Flush();
   }
-  // Sends what was added.
+  // Sends all added frames.
   void Flush() {
     batch_.Flush(*socket_, *drops_);
     segmenter_.Clear();

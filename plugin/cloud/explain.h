@@ -1,4 +1,4 @@
-// The reasons of Forward() for a verdict, in sentences. Pure.
+// Explains a verdict of Forward() in sentences. Pure.
 
 #ifndef VXVDE_PLUGIN_CLOUD_EXPLAIN_H_
 #define VXVDE_PLUGIN_CLOUD_EXPLAIN_H_
@@ -13,15 +13,15 @@
 
 namespace vxvde {
 
-// Beside the FDB, these decide about a frame.
+// State beside the FDB that decides about a frame.
 struct Obstacles {
   std::vector<PortId> in_loop;
   bool guarded = false;   // a port's guard is on
   bool snooping = false;  // ports get the IP groups that they want
 };
 
-// Runs Forward() for a frame from `source` to `destination` at the place where `source`
-// is known to be; an unknown one is taken for a station behind a port of its own.
+// Runs Forward() for a frame from `source` to `destination`, from the place where the FDB has
+// `source`; an unknown one is assumed behind a port of its own.
 Explanation ExplainForward(const MacAddress& source, const MacAddress& destination, const Fdb& fdb,
                            Instant now, const Peer& group, const Obstacles& obstacles);
 

@@ -2,8 +2,8 @@
 
 namespace vxvde {
 
-// Frames of stations that were known at a port before it was blocked pass if they are for one
-// station: the pod behind it goes on talking to the stations that it knows.
+// Unicast of stations that were known at a port before it was blocked passes, so the pod behind it
+// still reaches the stations that it knows.
 FloodControl::Ruling FloodControl::Learn(Fdb& fdb, PortState& port, PortId id,
                                          const MacAddress& source, Instant now) {
   if (port.loop.IsBlocked(now)) {
@@ -21,8 +21,8 @@ FloodControl::Ruling FloodControl::Learn(Fdb& fdb, PortState& port, PortId id,
   }
 }
 
-// The frame of a pod of this node comes from outside: a member leads it back, or forges it. A few
-// pass, so that two nodes that use one address still hear of each other.
+// A frame with the source of a local pod comes from outside: a member returns it, or forges it. A
+// few pass, so that two nodes that use one address still notice each other.
 Drop FloodControl::Learn(Fdb& fdb, const Peer& peer, const MacAddress& source, Instant now) {
   if (fdb.Learn(source, peer, now) != Fdb::Learned::kConflict) return Drop::kNone;
   return conflicts_.Take(1, kMaxConflicts, now) ? Drop::kNone : Drop::kLoop;

@@ -5,9 +5,9 @@
 // destinations. Nothing else is limited, and nothing else circles for long: only flooding
 // multiplies a frame, and a known station is behind one place.
 //
-// Each frame teaches where its source is, even one that is dropped as part of a storm: the FDB
-// bounds what that costs (I2, I7 there). Only a port in a loop teaches nothing, because the frames
-// that come from it belong to other places.
+// The FDB learns from each frame, even from one that is dropped as part of a storm: it bounds the
+// cost (I2, I7 there). It does not learn from a port in a loop, because the frames that come from
+// there belong to other places.
 
 #ifndef VXVDE_PLUGIN_CLOUD_FLOOD_CONTROL_H_
 #define VXVDE_PLUGIN_CLOUD_FLOOD_CONTROL_H_
@@ -117,10 +117,11 @@ class FloodControl {
   // Learns that `source` is at a port or peer. Another Ruling than kNone: it is not forwarded.
   Ruling Learn(Fdb& fdb, PortState& port, PortId id, const MacAddress& source, Instant now);
   Drop Learn(Fdb& fdb, const Peer& peer, const MacAddress& source, Instant now);
-  // The cloud's own Hello to the group came from a port: no port is sent it, so it has circled.
+  // The cloud's own Hello to the group came from a port. The cloud sends it to no port, so it has
+  // circled.
   bool OnOwnHello(PortState& port, Instant now) { return loops_.OnEvidence(port.loop, now); }
 
-  // `frames` are to be flooded. nullptr: a peer beyond those that are counted one by one.
+  // `frames` are to be flooded. nullptr: a peer beyond those in the PeerTable.
   Ruling Flood(PortState& port, uint32_t frames, Instant now);
   Ruling Flood(PeerState* peer, Instant now);
   // The programs of the kernel datapath refused frames of the port, by the same limit. True: a

@@ -20,8 +20,8 @@ Verdict Forward(const MacAddress& destination, const MacAddress& source, const L
     if (entry->where == from) return {.action = Verdict::Action::kDrop, .drop = Drop::kSamePort};
     return {.action = Verdict::Action::kToPort, .port = *port};
   }
-  // Members reach each other without us: what a peer sends to another (or to itself) and we
-  // hear, because it was flooded or our address is stale, is never ours to relay.
+  // Members reach each other directly. A frame from one peer to another (or to itself) arrives here
+  // because it was flooded, or because the sender has a stale entry, and is never relayed.
   if (!from_port) return {.action = Verdict::Action::kDrop, .drop = Drop::kHairpin};
   return {.action = Verdict::Action::kToPeer, .peer = std::get<Peer>(entry->where)};
 }

@@ -1,5 +1,5 @@
-// Forward: the whole policy of the switch for one frame. Pure.
-// The kernel datapath must agree with it, or leave the frame to it.
+// Forward: the whole policy of the switch for one frame. Pure. The kernel datapath must agree with
+// it, or punt.
 
 #ifndef VXVDE_PLUGIN_CLOUD_FORWARD_H_
 #define VXVDE_PLUGIN_CLOUD_FORWARD_H_

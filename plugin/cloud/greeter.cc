@@ -57,7 +57,7 @@ void Greeter::TickPeer(const Peer& peer, PeerProbe::State& state, Instant now) {
 }
 
 GroupWatch::Advice Greeter::TickGroup(Instant now) {
-  if (!self_.IsStation()) return {};  // it says nothing, and nobody can know of it
+  if (!self_.IsStation()) return {};  // it sends nothing, so no agent knows it
   if (now - last_hello_ >= kHelloPeriod) {
     last_hello_ = now;
     Announce(/*answer_wanted=*/false);

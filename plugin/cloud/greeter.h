@@ -1,5 +1,5 @@
-// Greeter: what the agents of one cloud say to each other by Hello (docs/PROTOCOL.md). PeerProbe
-// decides about fast ports and GroupWatch about multicast on the underlay; this sends.
+// Greeter: exchanges Hellos with the other agents of a cloud (docs/PROTOCOL.md). PeerProbe decides
+// about fast ports and GroupWatch about multicast on the underlay; the Greeter sends.
 
 #ifndef VXVDE_PLUGIN_CLOUD_GREETER_H_
 #define VXVDE_PLUGIN_CLOUD_GREETER_H_
@@ -21,8 +21,8 @@ class Greeter {
  public:
   static constexpr Duration kHelloPeriod = std::chrono::seconds(30);
 
-  // `self`: the agent's address in the cloud; no station: nothing is ever sent. `fast_port`: 0:
-  // none. `egress` outlives it.
+  // `self` is the agent's address in the cloud; without one (no station) it never sends.
+  // `fast_port` is 0 without a kernel datapath. `egress` outlives it.
   Greeter(const MacAddress& self, uint16_t fast_port, PeerProbe::Random random, Egress* egress,
           Instant now);
 
@@ -30,17 +30,17 @@ class Greeter {
   const GroupWatch& group() const { return group_; }
   PeerProbe& probe() { return probe_; }
 
-  // Hello to the group.
+  // Sends a Hello to the group.
   void Announce(bool answer_wanted);
-  // To be announced from now on; 0: none.
+  // Announces it from now on; 0: none.
   void SetFastPort(uint16_t fast_port);
 
   enum class Via { kUnicast, kGroup, kFastPort };
-  // `frame` is a Hello of `from`. nullptr: a peer beyond those that are counted one by one.
+  // `frame` is a Hello of `from`. nullptr: a peer beyond those in the PeerTable.
   void OnHello(std::span<const uint8_t> frame, const Peer& from, PeerProbe::State* peer, Via via,
                Instant now);
 
-  // Both are to be called every second. The first one once for each peer.
+  // To be called every second, the first one for each peer.
   void TickPeer(const Peer& peer, PeerProbe::State& state, Instant now);
   GroupWatch::Advice TickGroup(Instant now);
 

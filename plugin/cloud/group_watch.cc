@@ -49,7 +49,7 @@ GroupWatch::Advice GroupWatch::Tick(Instant now) {
   const bool bad = NoEcho(now) || unheard_ > 0;
   advice.changed = bad != bad_;
   bad_ = bad;
-  // Agents that have all fallen silent may be gone, or as deaf as we are.
+  // When all agents fall silent they may have ended, or may not hear the group either.
   const bool silent = had_agents_ && now - heard_ >= kSilence;
   if (!bad && !silent) {
     pause_ = kRejoin;

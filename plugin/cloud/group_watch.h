@@ -1,10 +1,10 @@
-// GroupWatch: whether the cloud's multicast works on the underlay. Pure.
+// GroupWatch: decides whether the cloud's multicast works on the underlay. Pure.
 //
 // A member sees two signs of it. The kernel returns the datagrams that the member sends to the
-// group, as long as it has joined on the uplink. And agents say Hello to the group every 30 s: one
-// that is silent there while it answers by unicast is not heard by group. The usual reason is a
-// switch that snoops IGMP or MLD on a network without a querier: some minutes after the join it
-// forgets the member. Joining again helps for some more minutes.
+// group, as long as it has joined on the uplink. And agents send a Hello to the group every 30 s:
+// if one is silent there while it answers by unicast, its multicast does not arrive. The usual
+// reason is a switch that snoops IGMP or MLD on a network without a querier: some minutes after the
+// join it forgets the member. Joining again helps for some more minutes.
 //
 // Agents are known by the MAC in their Hello: one with two addresses may use either.
 
@@ -26,13 +26,13 @@ namespace vxvde {
 
 class GroupWatch {
  public:
-  // Three Hellos and some.
+  // Three Hellos and a little more.
   static constexpr Duration kSilence = std::chrono::seconds(95);
-  // An agent that was not heard by group for this long is asked by unicast, this often.
+  // An agent whose group Hello is missing for this long is asked by unicast, this often.
   static constexpr Duration kAskAfter = std::chrono::seconds(65);
   static constexpr Duration kAskPeriod = std::chrono::seconds(10);
   static constexpr size_t kMaxAsked = 64;  // in one turn
-  // One that is silent altogether is forgotten.
+  // An agent that is silent by unicast too is forgotten after this.
   static constexpr Duration kForget = std::chrono::seconds(128);
   static constexpr size_t kMaxAgents = 1024;  // further ones are not watched
   // The pause after a join, doubled each time up to kMaxRejoin while nothing is heard.
@@ -44,11 +44,11 @@ class GroupWatch {
   // Starts again, on another uplink.
   void Reset(Instant now);
 
-  // A datagram was sent to the group; it came back; one of another member came by the group.
+  // A datagram was sent to the group; came back from it; came from another member by the group.
   void Sent(Instant now) { sent_ = now; }
   void Echo(Instant now) { echo_ = now; }
   void Heard(Instant now) { heard_ = now; }
-  // An agent that repeats its Hello said one, to the group or by unicast.
+  // A Hello came, by the group or by unicast, from an agent that repeats its Hello.
   void Hello(const MacAddress& agent, const Peer& from, bool by_group, Instant now);
   void Left(const Peer& peer);
 
@@ -60,7 +60,7 @@ class GroupWatch {
   // To be called every second.
   Advice Tick(Instant now);
 
-  // One sentence, empty when all is well as far as is known.
+  // One sentence; empty: no problem is known.
   std::string Problem(Instant now) const;
   uint64_t rejoins() const { return rejoins_; }
 
@@ -68,7 +68,7 @@ class GroupWatch {
   struct Agent {
     Peer peer;
     Instant heard;
-    Instant by_group;  // or when it was heard first
+    Instant by_group;  // the last group Hello, or the first of any kind
     Instant asked{};
   };
   bool NoEcho(Instant now) const { return sent_ > echo_ && now - echo_ >= kSilence; }

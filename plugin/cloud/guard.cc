@@ -1,6 +1,6 @@
-// From the Ethernet header down, as far as a receiver might look. Where a receiver could read what
-// we cannot (tags and LLC headers in a row, a packet cut so that its headers are in pieces), the
-// frame is refused: these are known ways around guards of this kind (RFC 7113; CERT VU#855201).
+// Parses from the Ethernet header on, as far as a receiver might. Refuses a frame whose headers a
+// receiver could parse and this code cannot (several tags and LLC headers, headers in several
+// fragments): these are known ways around such guards (RFC 7113; CERT VU#855201).
 
 #include "plugin/cloud/guard.h"
 
@@ -21,7 +21,7 @@ constexpr uint16_t kVlanIdBits = 0x0fff;
 constexpr size_t kVlanTagSize = 4;
 constexpr size_t kSnapSize = 8;  // LLC aa aa 03, three bytes of organisation, EtherType
 constexpr std::array<uint8_t, 3> kSnap = {0xaa, 0xaa, 0x03};
-// Hosts skip two tags at most; what has more of all this is made to be misread.
+// Hosts skip two tags at most; a frame with more is made to be misread.
 constexpr int kMaxLayers = 4;
 
 constexpr size_t kArpSize = 28;
@@ -31,8 +31,8 @@ constexpr uint16_t kIpv4OffsetBits = 0x1fff;
 constexpr uint16_t kIpv6OffsetBits = 0xfff8;
 constexpr size_t kPortsSize = 4;  // of UDP: source and destination
 
-// IPv6 extension headers (RFC 8200, section 4; IANA "IPv6 Extension Header Types"). ESP is none
-// here: without its key nobody reads on.
+// IPv6 extension headers (RFC 8200, section 4; IANA "IPv6 Extension Header Types"), without ESP:
+// the headers behind that are encrypted.
 constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kAuthentication = 51,
                   kDestination = 60, kMobility = 135, kHip = 139, kShim6 = 140;
 constexpr int kMaxExtensions = 8;
@@ -60,7 +60,7 @@ class Checker {
     for (int layers = 0; layers < kMaxLayers; ++layers) {
       if (type == kEtherTypeVlan || type == kEtherTypeQinQ) {
         if (rest.size() < kVlanTagSize) return Drop::kUnreadable;
-        // Number 0 is a priority alone: hosts read on as if there were no tag (IEEE 802.1Q, 9.6).
+        // Number 0 is only a priority: hosts ignore the tag (IEEE 802.1Q, 9.6).
         if ((LoadBe16(rest.data()) & kVlanIdBits) != 0) return Drop::kNone;
         type = LoadBe16(&rest[2]);
         rest = rest.subspan(kVlanTagSize);
@@ -90,8 +90,8 @@ class Checker {
   }
   bool MayHave(Bytes address) const { return MayHave(IpAddress::FromWire(address)); }
 
-  // The organisation does not matter: 00-00-00 is RFC 1042's, 00-00-f8 a bridge's, and hosts differ
-  // in what else they take.
+  // Any organisation: 00-00-00 is RFC 1042's, 00-00-f8 a bridge's, and hosts differ in the others
+  // that they accept.
   static bool IsSnap(Bytes rest) {
     return rest.size() >= kSnapSize && std::equal(kSnap.begin(), kSnap.end(), rest.begin());
   }
@@ -109,8 +109,8 @@ class Checker {
     }
   }
 
-  // Whatever the operation: hosts believe what a message says of its sender. The hardware type is
-  // not looked at, since Linux takes more than one for Ethernet (arp_process() in net/ipv4/arp.c).
+  // Any operation: hosts believe the sender fields of all messages. Any hardware type: Linux
+  // accepts more than one for Ethernet (arp_process() in net/ipv4/arp.c).
   Drop CheckArp(Bytes arp) const {
     if (arp.size() < kArpSize || LoadBe16(&arp[2]) != kEtherTypeIpv4 ||
         arp[4] != MacAddress::kSize || arp[5] != 4) {
@@ -118,7 +118,7 @@ class Checker {
     }
     if (!MayUse(MacAddress::FromWire(&arp[8]))) return Drop::kSpoofedMac;
     const IpAddress sender = IpAddress::FromWire(arp.subspan(14, 4));
-    // From 0.0.0.0 it is a probe: may I have the target? (RFC 5227, section 2.1.1)
+    // From 0.0.0.0 it is a probe for the target address (RFC 5227, section 2.1.1).
     const bool may = sender.IsUnspecified() ? MayHave(arp.subspan(24, 4)) : MayHave(sender);
     return may ? Drop::kNone : Drop::kSpoofedAddress;
   }
@@ -127,13 +127,13 @@ class Checker {
     if (ip.size() < kIpv4Size || ip[0] >> 4 != 4) return Drop::kUnreadable;
     const size_t size = size_t{ip[0] & 0xfu} << 2;
     if (size < kIpv4Size || size > ip.size()) return Drop::kUnreadable;
-    // Behind the first fragment there are no ports, and no later one can change them: offsets are
-    // multiples of 8.
+    // Later fragments have no ports, and cannot overwrite those of the first: offsets are multiples
+    // of 8.
     if (ip[9] != kProtocolUdp || (LoadBe16(&ip[6]) & kIpv4OffsetBits) != 0) return Drop::kNone;
     return CheckUdp(ip.subspan(size), kDhcpServer, kDhcpClient);
   }
 
-  // Of a server's message: what comes from its port, and what goes to clients, who ask no more.
+  // A server's message comes from a server's port, or goes to a client's.
   Drop CheckUdp(Bytes udp, uint16_t server, uint16_t client) const {
     if (udp.size() < kPortsSize) return Drop::kUnreadable;
     const bool from_server = LoadBe16(udp.data()) == server || LoadBe16(&udp[2]) == client;
@@ -145,7 +145,7 @@ class Checker {
     const IpAddress source = IpAddress::FromWire(ip.subspan(8, 16));
     const size_t length = LoadBe16(&ip[4]);
     Bytes rest = ip.subspan(kIpv6Size);
-    // Zero stands for "64 KiB and above" (RFC 2675), and what is behind the packet is padding.
+    // Zero means 64 KiB or more (RFC 2675). Bytes behind the packet are padding.
     if (length != 0 && length < rest.size()) rest = rest.first(length);
     uint8_t protocol = ip[6];
     bool fragment = false;
@@ -158,7 +158,7 @@ class Checker {
           return CheckIcmp(rest, source, fragment);
         case kFragment:
           if (rest.size() < 8) return Drop::kUnreadable;
-          // All headers are in the first one (RFC 7112), and none overlaps another (RFC 5722).
+          // The first fragment has all headers (RFC 7112), and fragments do not overlap (RFC 5722).
           if ((LoadBe16(&rest[2]) & kIpv6OffsetBits) != 0) return Drop::kNone;
           fragment = true;
           size = 8;
@@ -190,11 +190,11 @@ class Checker {
     if (icmp.empty()) return Drop::kUnreadable;
     const uint8_t type = icmp[0];
     if (type < kRouterSolicitation || type > kRedirect) return Drop::kNone;
-    // No host takes these in fragments (RFC 6980), and here they may be in pieces.
+    // Hosts ignore these in fragments (RFC 6980), and a fragment may contain only a part.
     if (fragment) return Drop::kUnreadable;
     if (type == kRouterAdvertisement || type == kRedirect) {
       if (!guard_.router) return Drop::kRogueServer;
-      // The addresses in a redirect are others' by its nature.
+      // A redirect contains addresses of other hosts.
       return type == kRedirect ? Drop::kNone : CheckDiscovery(icmp, 16, source);
     }
     if (type == kRouterSolicitation) return CheckDiscovery(icmp, 8, source);
@@ -206,7 +206,7 @@ class Checker {
     return CheckDiscovery(icmp, 24, source);
   }
 
-  // What all have in common: a sender, and options behind a header of `size` bytes.
+  // The common part: a sender, and options behind a header of `size` bytes.
   Drop CheckDiscovery(Bytes icmp, size_t size, const IpAddress& source) const {
     if (icmp.size() < size) return Drop::kUnreadable;
     if (!source.IsUnspecified() && !MayHave(source)) return Drop::kSpoofedAddress;

@@ -19,6 +19,7 @@ constexpr int kMaxBatches = 64;
 void CountLost(const FastLost& lost, DropCounters& drops) {
   drops.Add(Drop::kPortOverrun, lost.frames);
   drops.Add(Drop::kSocketOverrun, lost.datagrams);
+  drops.Add(Drop::kNotFromHere, lost.not_from_here);
 }
 
 }  // namespace
@@ -30,7 +31,8 @@ KernelOffload::KernelOffload(OffloadStart start, Fdb* fdb, EventLoop* loop, Buff
       fdb_(fdb),
       loop_(loop),
       buffers_(buffers),
-      host_(host) {}
+      host_(host),
+      tasks_(loop) {}
 
 bool KernelOffload::ReceivePunted(std::vector<PuntedFrame>& out, DropCounters& drops) {
   const absl::Status received = fast_->frames().Receive(*buffers_, out, drops);
@@ -73,10 +75,10 @@ void KernelOffload::FailPort(PortId id) {
   found->second.failed = true;
 }
 
-// The packet socket sees a frame before the programs do, whatever they do with it, so only one of
-// the two may be on. A frame that comes while neither is, some 0.2 ms, is lost as on a wire: with
-// both on, frames would be forwarded twice and overtake each other. Frames that already wait at the
-// socket are forwarded first, so that none overtakes them.
+// The packet socket sees each frame before the programs, so only one of the two may be on. With
+// both on, frames would be forwarded twice and overtake each other; a frame that comes while
+// neither is, some 0.2 ms, is lost as on a wire. Frames that already wait at the socket are
+// forwarded first, so that none overtakes them.
 void KernelOffload::StartPort(PortId id, Port& port) {
   absl::Status started = fast_->CheckPort(port.host_end);
   if (absl::IsUnavailable(started)) port.check_again = loop_->now() + kCheckAgain;
@@ -91,14 +93,14 @@ void KernelOffload::StartPort(PortId id, Port& port) {
     port.state = PortOffload::kKernel;
     host_->OnPortOffload(id, port.state, {});
     CopyStationsOfPort(id);
-    Reopen(id, port, /*receives=*/false);  // a socket that cannot is a little slower
+    Reopen(id, port, /*receives=*/false);  // if it fails, the socket is a little slower
     return;
   }
   port.why_not = std::string(started.message());
   if (!port.io->SetReceiving(true).ok()) host_->FailPort(id);
 }
 
-// The interface may be gone, or about to go: nothing reads it from now on.
+// Leaves the interface without a reader, because it may be gone.
 void KernelOffload::StopPort(PortId id, Port& port) {
   if (port.state == PortOffload::kNone) return;
   FastCounters counted = fast_->CountersOf(id);
@@ -109,8 +111,7 @@ void KernelOffload::StopPort(PortId id, Port& port) {
   CopyStationsOfPort(id);
 }
 
-// Frames that were punted are older than those that the interface receives from now on: they are
-// forwarded first.
+// Forwards punted frames first: they are older than those that the interface receives from now on.
 void KernelOffload::GiveBack(PortId id, Port& port) {
   const bool send_only = port.state == PortOffload::kKernel;
   for (int i = 0; i < kMaxBatches && host_->ReadPunted(); ++i) continue;
@@ -168,7 +169,7 @@ bool KernelOffload::Reopen(PortId id, Port& port, bool receives) {
   return true;
 }
 
-// At most Fdb::Options::max_at_port. Those of ports that are not offloaded are copied as well: so
+// At most Fdb::Options::max_at_port. Copies those of ports that are not offloaded as well, by which
 // the programs know that a frame between two pods is not for a peer.
 void KernelOffload::CopyStationsOfPort(PortId id) {
   fdb_->ForEachAt(id, [&](const MacAddress& mac, const FdbEntry& entry) {
@@ -178,8 +179,7 @@ void KernelOffload::CopyStationsOfPort(PortId id) {
 
 // ---------------------------------------------------------------- state of an earlier agent
 
-// The programs never stopped serving the port: the frames that a socket has received since it was
-// opened are copies.
+// The programs never stopped serving the port, so the frames in a newly opened socket are copies.
 PortOffload KernelOffload::TakeOver(PortId id, const Port& port) {
   if (port.host_end == IfIndex::kNone) {
     if (!fast_->IsInheritedTap(port.mac)) return PortOffload::kNone;
@@ -225,7 +225,7 @@ void KernelOffload::StartPeer(const Peer& peer, uint16_t fast_port) {
   const auto known = peers_.find(peer);
   if (!fast_->SetPeer(peer, fast_port).ok()) {
     if (known != peers_.end()) StopPeer(peer);
-    return;  // tried again with its next Hello
+    return;  // its next Hello tries again
   }
   if (known != peers_.end()) {
     known->second.fast_port = fast_port;
@@ -261,7 +261,7 @@ void KernelOffload::Apply(const Peer& peer, bool remove, const MacAddress& mac) 
   if (!remove) {
     if (is_here) fast_->SetStation(mac, peer, entry->seen);
   } else if (is_here || entry == nullptr) {
-    fast_->ForgetStation(mac);  // elsewhere OnFdbChange() has put it right
+    fast_->ForgetStation(mac);  // at another place OnFdbChange() has set it
   }
 }
 
@@ -284,8 +284,7 @@ void KernelOffload::Continue() {
   }
   if (queue_.empty() || posted_) return;
   posted_ = true;
-  loop_->Post([this, alive = std::weak_ptr<bool>(alive_)] {
-    if (alive.expired()) return;
+  tasks_.Post([this] {
     posted_ = false;
     if (active()) Continue();
   });
@@ -337,7 +336,7 @@ void KernelOffload::OnFdbChange(const FdbChange& change) {
   }
 }
 
-// The programs see no frames of stations at other places.
+// The programs see no frames of stations at places that are not offloaded.
 std::optional<Instant> KernelOffload::LastSeen(const MacAddress& mac, const Location& where) const {
   return active() && IsOffloaded(where) ? fast_->LastSeen(mac) : std::nullopt;
 }

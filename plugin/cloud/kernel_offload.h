@@ -1,9 +1,9 @@
 // KernelOffload: the kernel datapath of one cloud. It decides which ports and peers the programs
-// serve, keeps their copy of the FDB, takes over what an earlier agent left there, and gives
+// serve, keeps their copy of the FDB, takes over the state of an earlier agent, and gives
 // everything back to the cloud when the programs cannot go on.
 //
-// Another program may stand before one of them and keep frames from it: an obstacle. One at a host
-// end makes the port kNone, one at the uplink all ports and peers, for as long as it is there.
+// Another program may run before the agent's and keep frames from it: an obstacle. As long as it is
+// there, one at a host end makes the port kNone, and one at the uplink all ports and peers.
 //
 // A port goes through these states:
 //
@@ -18,8 +18,7 @@
 //       its fast port (PeerProbe) and the programs know a way to it.
 //       After a restart this holds from the first turn of the loop on.
 //   I2  The interface of a port or a program reads its frames, never both.
-//   I3  The slot of a stopped peer goes to another one only after the last of its stations has
-//       left the copy.
+//   I3  The slot of a stopped peer is reused only after the last of its stations has left the copy.
 //   I4  No turn copies or removes more than kStationsPerTurn stations of peers.
 
 #ifndef VXVDE_PLUGIN_CLOUD_KERNEL_OFFLOAD_H_
@@ -48,12 +47,13 @@
 #include "plugin/fdb/fdb.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/io.h"
+#include "plugin/os/task_scope.h"
 
 namespace vxvde {
 
 enum class PortOffload : uint8_t { kNone, kKernel, kRelayed };
 
-// A cloud as its offload sees it. Ports and peers are those that it was told of.
+// A cloud as its offload sees it. Ports and peers are those that the cloud has added.
 class OffloadHost {
  public:
   virtual ~OffloadHost() = default;
@@ -81,14 +81,14 @@ struct OffloadStart {
 
 class KernelOffload {
  public:
-  // A port is offloaded at the first Tick after this: short-lived pods pay nothing for it, and the
-  // creator of the pair has finished with it.
+  // The first Tick after this offloads a port: short-lived pods do not pay for it, and the creator
+  // of the pair has finished.
   static constexpr Duration kStartAfter = std::chrono::seconds(1);
   // Each takes a millisecond or so.
   static constexpr int kMaxStartedPerTick = 16;
-  // Between two looks at whether the obstacle at a host end is gone.
+  // The interval of checks for the end of an obstacle at a host end.
   static constexpr Duration kCheckAgain = std::chrono::seconds(5);
-  // A tunnel probe shows for this long that frames for relayed taps arrive.
+  // A tunnel probe proves for this long that frames for relayed taps arrive.
   static constexpr Duration kTunnelProbeLife = std::chrono::seconds(128);
   static constexpr size_t kStationsPerTurn = 1024;
 
@@ -98,8 +98,8 @@ class KernelOffload {
   KernelOffload& operator=(const KernelOffload&) = delete;
 
   bool active() const { return fast_ != nullptr; }
-  // 0: there is none, or none for now. Tick() may change it: then the peers are to be told, and
-  // started or stopped.
+  // 0: there is none, or none now. When Tick() changes it, the caller announces it, and starts or
+  // stops the peers.
   uint16_t fast_port() const { return active() && obstacle_.empty() ? fast_->fast_port() : 0; }
 
   // The frames; only while it is active.
@@ -109,17 +109,17 @@ class KernelOffload {
   bool ReceivePunted(std::vector<PuntedFrame>& out, DropCounters& drops);
   Drop Relay(PortId port, const OutFrame& frame) { return fast_->Relay(port, frame); }
 
-  // `io` is the interface of the port, until RemovePort. Another answer than kNone: an earlier
-  // agent had offloaded the port, and it still is.
+  // `io` is the interface of the port, until RemovePort. Other than kNone: an earlier agent
+  // offloaded the port, and it still is.
   PortOffload AddPort(PortId id, const PortOptions& options, FrameIo* io);
   void RemovePort(PortId id);
-  // It stays as it is, not offloaded.
+  // Stops the port for good.
   void FailPort(PortId id);
   // Broadcast and multicast frames that each port may hand over in a second; 0: no limit.
   void SetFloodLimit(uint32_t rate);
 
-  // Offloads the peer, or notes another fast port or route. Does nothing when there is no way to
-  // it.
+  // Offloads the peer, or follows its fast port and route. Does nothing if the programs cannot
+  // reach it.
   void StartPeer(const Peer& peer, uint16_t fast_port);
   void StopPeer(const Peer& peer);
 
@@ -127,21 +127,21 @@ class KernelOffload {
   void OnFdbChange(const FdbChange& change);
   // The FDB has reported removed stations.
   void OnSwept();
-  // When the programs last saw the station; nullopt: its place is not offloaded.
+  // The time at which the programs last saw the station; nullopt: its place is not offloaded.
   std::optional<Instant> LastSeen(const MacAddress& mac, const Location& where) const;
-  // The programs have had frames of an offloaded peer since the last call, which is to be made
-  // every second.
+  // The programs received frames of an offloaded peer since the last call. To be called every
+  // second.
   bool TakeInUse(const Peer& peer, Instant now);
   // To be called every second.
   void Tick(Instant now);
 
-  // State of an earlier agent: its peers, and the stations of a port or peer that was added.
-  // `may`: whether a station may be there.
+  // State of an earlier agent: its peers, and the stations of an added port or peer. `may` returns
+  // whether a station may be there.
   std::vector<InheritedPeer> InheritedPeers() const;
   void InheritStations(const Location& where, Duration expiry,
                        absl::FunctionRef<bool(const MacAddress&)> may);
 
-  // The cloud goes on over another uplink. An error: only Abandon() may follow.
+  // Follows the cloud to another uplink. An error: only Abandon() may follow.
   absl::Status MoveTo(IfIndex uplink);
   // Gives all ports and peers back to the cloud, and ends. `drops` gets frames that were lost.
   void Abandon(std::string why, DropCounters& drops);
@@ -159,8 +159,8 @@ class KernelOffload {
     Instant added;
     PortOffload state = PortOffload::kNone;
     bool failed = false;
-    std::string why_not = {};                 // not empty: it was tried once
-    std::optional<Instant> check_again = {};  // for an obstacle; absent: it is never tried again
+    std::string why_not = {};                 // not empty: StartPort() has failed
+    std::optional<Instant> check_again = {};  // for an obstacle; absent: never
     uint64_t refused = 0;                     // reported by OnRefused()
   };
   struct OffloadedPeer {
@@ -211,8 +211,7 @@ class KernelOffload {
   Instant last_use_{};                   // TakeInUse()
   std::optional<Instant> tunnel_probe_;  // the last one
 
-  // Posted tasks look at it: they may outlive this object in the loop's queue.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  TaskScope tasks_;
   std::vector<Frame> frames_;  // kept for its memory
 };
 

@@ -1,4 +1,4 @@
-// How a cloud is joined and a port is added: plain values.
+// Options for joining a cloud and adding a port: plain values.
 
 #ifndef VXVDE_PLUGIN_CLOUD_OPTIONS_H_
 #define VXVDE_PLUGIN_CLOUD_OPTIONS_H_
@@ -13,7 +13,7 @@
 
 namespace vxvde {
 
-// Which datapath forwards: the kernel where it can, the kernel or none, this program.
+// The datapath that forwards: the kernel's where possible, only the kernel's, only the agent's.
 enum class Datapath { kAuto, kKernel, kUser };
 
 // Flooded frames a second; 0: no limit. A super-frame counts as the frames that it stands for.
@@ -34,7 +34,7 @@ struct CloudOptions {
   // Source of the agent's own frames in the cloud; no station: it sends none.
   MacAddress agent_mac = {};
   StormLimits storm = {};
-  // Send IP groups only to ports that want them. Needs `agent_mac`, to query from.
+  // Sends IP groups only to ports that have joined them. Requires `agent_mac`, to query from.
   bool snooping = true;
 };
 
@@ -42,9 +42,9 @@ struct PortOptions {
   std::string name;  // for people: the host interface, or CONTAINER/IFNAME
   MacAddress mac;    // static in the FDB
   int mtu = 0;       // of the pod's interface
-  // This node's end of the pod's veth pair, if the port is one: the kernel may take it over.
+  // This node's end of the pod's veth pair, if there is one: the kernel datapath may take it over.
   IfIndex host_end = IfIndex::kNone;
-  PortGuard guard = {};  // which frames it may send
+  PortGuard guard = {};  // frames that it may send
 };
 
 }  // namespace vxvde

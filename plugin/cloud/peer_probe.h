@@ -1,5 +1,5 @@
-// PeerProbe: whether the fast port of a peer may be used (docs/PROTOCOL.md, "Hello"). Pure: Hellos,
-// time and random numbers in, answers and trials out.
+// PeerProbe: decides whether the fast port of a peer may be used (docs/PROTOCOL.md, "Hello"). Pure:
+// Hellos, time and random numbers in, answers and trials out.
 //
 // An agent announces its fast port in its Hello. Datagrams there may still be lost: a firewall may
 // drop them, they may arrive at an interface without the programs, or the agent may have ended. So
@@ -35,7 +35,7 @@ class PeerProbe {
  public:
   // A Hello, and the answer to a trial, count for this long.
   static constexpr Duration kHelloLife = std::chrono::seconds(128);
-  // The trials of one round, which the next Hello after kTryPeriod begins anew.
+  // Trials of one round. The first Hello after kTryPeriod starts another round.
   static constexpr Duration kTryAgain = std::chrono::seconds(1);
   static constexpr Duration kTryPeriod = std::chrono::seconds(15);
   static constexpr int kMaxTries = 5;
@@ -83,8 +83,8 @@ class PeerProbe {
 
   void SetFastPath(bool has) { has_fast_path_ = has; }
 
-  // Whether a Hello is to be looked at (I3). nullptr, here and below: a peer beyond those that are
-  // counted one by one.
+  // True: a Hello may be handled (I3). nullptr, here and below: a peer beyond those in the
+  // PeerTable.
   bool Admit(State* peer, Instant now);
   Reaction OnHello(State* peer, const Hello& hello, bool at_fast_port, Instant now);
   // To be called every second.

@@ -1,4 +1,4 @@
-// PeerTable: the members that a cloud has heard, counted one by one. Pure.
+// PeerTable: the members that a cloud has heard, with their counters. Pure.
 
 #ifndef VXVDE_PLUGIN_CLOUD_PEER_TABLE_H_
 #define VXVDE_PLUGIN_CLOUD_PEER_TABLE_H_
@@ -28,7 +28,7 @@ struct CloudPeer {
 
 class PeerTable {
  public:
-  // Frames of further peers flow all the same, by the slow path.
+  // Frames of further peers still flow, by the user datapath.
   static constexpr size_t kMaxPeers = 4096;
 
   CloudPeer* Find(const Peer& peer) const {

@@ -1,5 +1,4 @@
-// What a cloud reports to people: snapshots, events and explanations. Plain values, safe to hand to
-// any thread.
+// Reports of a cloud to people: snapshots, events and explanations. Plain values, for any thread.
 
 #ifndef VXVDE_PLUGIN_CLOUD_SNAPSHOT_H_
 #define VXVDE_PLUGIN_CLOUD_SNAPSHOT_H_
@@ -27,18 +26,18 @@ struct PortSnapshot {
   PortOptions options;
   FlowCounters from_pod;
   FlowCounters to_pod;
-  DropCounters drops;             // of frames from this port and of frames that it could not take
+  DropCounters drops;             // of frames from this port, and of frames to it
   bool fast = false;              // the kernel datapath forwards or relays its frames
-  std::string why_not_fast = {};  // empty when it does, soon will, or does not exist
+  std::string why_not_fast = {};  // empty: it does, will soon, or there is none
   bool obstructed = false;        // why_not_fast names a program of others that keeps frames away
   Duration age{};                 // since it was added
-  Duration blocked{};             // time left during which it is kept out of floods as in a loop
+  Duration blocked{};             // time left during which it is blocked as in a loop
   uint64_t blocks = 0;            // how often that began
 };
 struct PeerSnapshot {
   Peer peer;
   uint64_t stations = 0;   // FDB entries behind it
-  uint16_t fast_port = 0;  // 0: a member without a fast path, or one without a way to it
+  uint16_t fast_port = 0;  // 0: it has no kernel datapath, or cannot be reached by it
   FlowCounters from_peer;
   FlowCounters to_peer;
   Duration age{};   // since it was first heard
@@ -64,10 +63,10 @@ struct CloudSnapshot {
   uint64_t conflicts = 0;    // frames that claimed a pod's MAC from elsewhere
   uint64_t not_learned = 0;  // stations refused because the FDB, or the share of a place, is full
   uint64_t holds = 0;        // how often a station was held where it is
-  uint64_t peers_not_kept = 0;     // frames of peers beyond those that are counted one by one
+  uint64_t peers_not_kept = 0;     // frames of peers beyond those in the PeerTable
   Duration age{};                  // since it was joined
   uint16_t fast_port = 0;          // 0: it has no kernel datapath
-  std::string why_not_fast = {};   // empty when it has one, and when it was to have none
+  std::string why_not_fast = {};   // empty: it has one, or `datapath: user` excludes it
   bool obstructed = false;         // as of a port, at the uplink
   SlowCounters slow = {};          // frames that the programs punted
   std::string group_problem = {};  // how multicast fails on the underlay; empty: no sign of it

@@ -27,8 +27,7 @@ class StationSweep {
   StationSweep(Fdb* fdb, PeerTable* peers, Duration expiry)
       : fdb_(fdb), peers_(peers), expiry_(expiry) {}
 
-  // From now on Run() looks for stations and peers that are silent for `expiry`. To be called every
-  // second.
+  // Starts to look for stations and peers that are silent for `expiry`. To be called every second.
   void StartExpiry() {
     fdb_->StartSweep();
     expiring_ = true;
@@ -38,8 +37,8 @@ class StationSweep {
     bool any = false;   // something was done
     bool more = false;  // call again in the next turn
   };
-  // Does the work that is left in this turn, which begins with another `now`. The FDB's listener
-  // hears which stations go.
+  // Does a part of the work. Another `now` begins another turn. The FDB's listener is told of each
+  // removed station.
   Result Run(Instant now, Fdb::Ask ask, absl::FunctionRef<void(const Peer&)> peer_removed) {
     if (turn_ != now) {
       turn_ = now;

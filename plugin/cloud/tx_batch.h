@@ -1,5 +1,5 @@
-// TxBatch: what one turn sends through one socket, with runs of equal-size
-// datagrams to one peer joined, so that each run leaves as one UDP_SEGMENT send.
+// TxBatch: the datagrams that one turn sends through one socket. It joins runs of equal-size
+// datagrams to one peer, so that each run leaves as one UDP_SEGMENT send.
 //
 // Invariants:
 //   I1  Datagrams to one peer leave in the order in which they were added.
@@ -30,7 +30,7 @@ class TxBatch {
   // One datagram to `to`: `head`, then `body`, which may be empty. Both must live until Flush.
   void Add(const Peer& to, std::span<const uint8_t> head, std::span<const uint8_t> body);
 
-  // Sends all through `io`; what could not be sent is added to `drops`.
+  // Sends all through `io`, and counts failed datagrams in `drops`.
   void Flush(DatagramIo& io, DropCounters& drops);
 
   bool empty() const { return runs_.empty(); }

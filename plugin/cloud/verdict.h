@@ -10,11 +10,11 @@ namespace vxvde {
 
 struct Verdict {
   enum class Action {
-    kDrop,    // `drop` says why
+    kDrop,    // for the reason `drop`
     kToPort,  // `port`
     kToPeer,  // `peer`, as one datagram
-    // From a port: to all other ports, and to the group. From a peer: to all ports and to no
-    // member (each hears the group by itself).
+    // From a port: to all other ports, and to the group. From a peer: to all ports, and to no
+    // member, because each receives the group itself.
     kFlood,
   };
   Action action = Action::kDrop;

@@ -30,8 +30,8 @@ std::string Obstacle(Netlink& netlink, IfIndex index, const Chain& chain) {
                       " runs before the agent's and may keep frames from it");
 }
 
-// A pod has its program where only it can tell the frames apart from those of others: at its end of
-// the pair. What cannot be seen counts as native, which costs a little and is right for both.
+// A pod's XDP program is at its end of the pair. Where that end cannot be seen, the program counts
+// as native, which is right for both kinds and costs a little.
 void LookAtPod(Netlink& netlink, IfIndex host_end, Seen& seen) {
   const absl::StatusOr<LinkInfo> here = netlink.GetLink(host_end);
   if (!here.ok() || here->kind != "veth") return;
@@ -42,7 +42,7 @@ void LookAtPod(Netlink& netlink, IfIndex host_end, Seen& seen) {
   const absl::StatusOr<LinkInfo> pod = here->peer_netns.has_value()
                                            ? netlink.GetLinkIn(*here->peer_netns, here->peer)
                                            : netlink.GetLink(here->peer);
-  if (absl::IsNotFound(pod.status())) return;  // it goes just now
+  if (absl::IsNotFound(pod.status())) return;  // the pod is ending
   seen.pod_native_xdp = !pod.ok() || pod->xdp_native;
   seen.pod_generic_xdp = pod.ok() && pod->xdp_generic;
 }
@@ -74,7 +74,7 @@ ChainKeeper::~ChainKeeper() { Stop(); }
 
 void ChainKeeper::Stop() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     ends_ = true;
   }
   Wake();
@@ -83,7 +83,7 @@ void ChainKeeper::Stop() {
 
 void ChainKeeper::Keep(IfIndex index, Where where, int program, const Seen& seen) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     Kept& kept = kept_[index];
     kept.where = where;
     kept.program = program;
@@ -96,7 +96,7 @@ void ChainKeeper::Keep(IfIndex index, Where where, int program, const Seen& seen
 
 void ChainKeeper::Release(IfIndex index) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     const auto found = kept_.find(index);
     if (found == kept_.end()) return;
     if (tcx_) released_.push_back({index, found->second.program});
@@ -119,7 +119,7 @@ absl::StatusOr<Seen> ChainKeeper::LookNow(Netlink& netlink, IfIndex index, Where
 }
 
 std::optional<ChainKeeper::Kept> ChainKeeper::Find(IfIndex index) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   const auto found = kept_.find(index);
   if (found == kept_.end()) return std::nullopt;
   return found->second;
@@ -133,7 +133,7 @@ void ChainKeeper::Wake() const {
 // ---------------------------------------------------------------- the thread
 
 void ChainKeeper::Run() {
-  // It attaches and looks, and does nothing else. With more it works as well.
+  // The thread attaches and looks, and needs no more. An error leaves it with more.
   (void)KeepCapabilities({CAP_NET_ADMIN, CAP_BPF});
   Instant next = Clock::now() + kPeriod;
   for (uint64_t turn = 0;;) {
@@ -154,7 +154,7 @@ void ChainKeeper::Run() {
     std::vector<Released> released;
     std::vector<std::pair<IfIndex, bool>> looks;
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const MutexLock lock(&mutex_);
       ends = ends_;
       released = std::exchange(released_, {});
       for (auto& [index, kept] : kept_) {
@@ -189,7 +189,7 @@ void ChainKeeper::Look(IfIndex index, bool whole) {
     return;
   }
   absl::StatusOr<Chain> chain = LookAtChain(netlink_, index, kept->program);
-  if (!chain.ok()) return;  // once more in the next period
+  if (!chain.ok()) return;  // the next period tries again
   std::string problem;
   if (!chain->filter) PutBack(index, *kept, *chain, problem);
   if (tcx_) GoFirst(index, *kept, memory, *chain, problem);
@@ -201,7 +201,7 @@ void ChainKeeper::Look(IfIndex index, bool whole) {
   if (kept->where == Where::kHostEnd) LookAtPod(netlink_, index, seen);
   memory.ingress = ListTcx(index, Direction::kIngress);
   memory.egress = ListTcx(index, Direction::kEgress);
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   if (const auto found = kept_.find(index); found != kept_.end()) found->second.seen = seen;
 }
 
@@ -211,7 +211,7 @@ void ChainKeeper::PutBack(IfIndex index, const Kept& kept, Chain& chain, std::st
   problem = std::string(attached.message());
   if (Find(index).has_value()) {
     if (attached.ok() || !absl::IsNotFound(netlink_.GetLink(index).status())) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     kept_.erase(index);  // with its interface
   } else {
     DetachProgram(index);  // released meanwhile

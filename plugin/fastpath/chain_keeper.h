@@ -1,12 +1,13 @@
-// ChainKeeper: sees to it that the programs stay where they are and are reached, and says where
-// another program is in the way. It looks each second, on a thread of its own: a look takes the
-// kernel's lock on all links, and to be first in a tcx chain takes a grace period of RCU.
+// ChainKeeper: keeps the programs attached and reachable, and reports another program that is in
+// the way (an obstacle). It looks each second, on a thread of its own: a look takes the kernel's
+// lock on all links, and a move in a tcx chain waits for an RCU grace period.
 //
-// Nothing says of another program whether it ends the chain. So where one stands before ours, ours
-// goes to the front of the tcx chain, which is before all. Where that cannot be (no tcx), or where
-// the other one comes back to the front, it is left there and named, and the agent forwards.
+// Nothing tells whether another program ends the chain. If one runs before the agent's program, the
+// keeper moves the agent's to the front of the tcx chain, which runs before everything else.
+// Without tcx, or if the other program comes back to the front, the keeper leaves it there and
+// names it, and the agent forwards.
 //
-// At a host end it looks at the other end of the pair too: a pod's own XDP program.
+// At a host end it also looks for an XDP program of the pod, at the other end of the pair.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_CHAIN_KEEPER_H_
 #define VXVDE_PLUGIN_FASTPATH_CHAIN_KEEPER_H_
@@ -15,18 +16,19 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "plugin/base/ids.h"
 #include "plugin/base/time.h"
 #include "plugin/fastpath/tc.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/mutex.h"
 #include "plugin/os/netlink.h"
 #include "plugin/os/netlink_monitor.h"
 
@@ -34,10 +36,10 @@ namespace vxvde {
 
 enum class Where { kUplink, kHostEnd, kOwnDevice };
 
-// What was seen at an interface.
+// Other programs at an interface.
 struct Seen {
-  std::string obstacle = {};    // why frames may not reach the program; empty: they do
-  bool filters_egress = false;  // other programs look at what the interface sends
+  std::string obstacle = {};    // names what may keep frames from the program; empty: nothing
+  bool filters_egress = false;  // other programs see the frames that the interface sends
   bool pod_native_xdp = false;
   bool pod_generic_xdp = false;
 
@@ -47,33 +49,32 @@ struct Seen {
 class ChainKeeper {
  public:
   static constexpr Duration kPeriod = std::chrono::seconds(1);
-  // Host ends are looked at in turn: each once in so many periods, and its pod's XDP program, whose
-  // coming the kernel tells of in most cases, once in so many times that.
+  // It looks at host ends in turn: at each once in so many periods, and for its pod's XDP program,
+  // which the kernel announces in most cases, once in so many times that.
   static constexpr int kHostEndTurns = 3;
   static constexpr int kXdpTurns = 5;
-  // A program that comes before ours a second time within this is left there.
+  // A program that comes to the front a second time within this stays there.
   static constexpr Duration kTruce = std::chrono::minutes(10);
 
   // For the calling thread's namespace.
   static absl::StatusOr<std::unique_ptr<ChainKeeper>> Start(bool tcx);
-  // Programs stay where they are.
+  // Leaves the programs attached.
   ~ChainKeeper();
   ChainKeeper(const ChainKeeper&) = delete;
   ChainKeeper& operator=(const ChainKeeper&) = delete;
 
   bool tcx() const { return tcx_; }
-  // As its end; what it has seen last can still be asked.
+  // Ends the thread. At() still answers.
   void Stop();
 
-  // `program` has been attached there, and stays open until the end. What is not released is kept
-  // until its interface is gone.
-  // `seen`: what LookNow() has said.
+  // Keeps `program`, which is attached there and outlives this object, until Release() or the end
+  // of the interface. `seen`: the answer of LookNow().
   void Keep(IfIndex index, Where where, int program, const Seen& seen = {});
-  // Takes it out of the tcx chain, later. The filter is the caller's to take away, after this.
+  // Removes it from the tcx chain, later. The caller removes the filter after this.
   void Release(IfIndex index);
 
   Seen At(IfIndex index) const;
-  // As At(), of this moment, for an interface that need not be kept yet.
+  // As At(), but looks now. The interface need not be kept yet.
   static absl::StatusOr<Seen> LookNow(Netlink& netlink, IfIndex index, Where where, int program);
 
  private:
@@ -83,12 +84,12 @@ class ChainKeeper {
     Seen seen = {};
     bool fresh = true;  // not looked at since Keep()
   };
-  // What the thread remembers of an interface.
+  // State of an interface that only the thread uses.
   struct Memory {
     std::vector<uint32_t> ingress = {}, egress = {};  // tcx chains as of the last look
     bool was_first = false;
-    std::optional<Instant> moved = {};  // when the program was put before one that had come
-    bool truce = false;                 // and is not moved again
+    std::optional<Instant> moved = {};  // the last time that another program had come to the front
+    bool truce = false;                 // the program is not moved again
   };
   struct Released {
     IfIndex index;
@@ -98,21 +99,21 @@ class ChainKeeper {
 
   void Run();
   void Wake() const;
-  // `whole`: also what a change of the tcx chain does not show.
+  // `whole`: looks even if the tcx chain is unchanged.
   void Look(IfIndex index, bool whole);
   void PutBack(IfIndex index, const Kept& kept, Chain& chain, std::string& problem);
   void GoFirst(IfIndex index, const Kept& kept, Memory& memory, Chain& chain, std::string& problem);
   std::optional<Kept> Find(IfIndex index) const;
 
   const bool tcx_;
-  Netlink netlink_;  // the thread's, as the next two
+  Netlink netlink_;  // for the thread alone, as the next two
   LinkWatch changes_;
   std::map<IfIndex, Memory> memory_;
   UniqueFd wake_;
-  mutable std::mutex mutex_;  // of what follows
-  bool ends_ = false;
-  std::map<IfIndex, Kept> kept_;
-  std::vector<Released> released_;
+  mutable Mutex mutex_;
+  bool ends_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<IfIndex, Kept> kept_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Released> released_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

@@ -155,7 +155,7 @@ TEST_F(ChainKeeperTest, AProgramOfAnEarlierAgentIsReplacedInBothPlaces) {
     ASSERT_TRUE(AttachProgram(index_, next.get()).ok());
     EXPECT_EQ(AttachedProgram(index_), ProgramId(next.get()));
     EXPECT_THAT(ListTcx(index_, Direction::kIngress), ElementsAre(ProgramId(next.get()), Theirs()));
-    // Without the right to open a program by its id.
+    // Without CAP_SYS_ADMIN, to open a program by its id.
     const UniqueFd last = AnsweringProgram(BPF_PROG_TYPE_SCHED_CLS, TC_ACT_UNSPEC);
     ASSERT_TRUE(AttachProgram(index_, last.get()).ok());
     EXPECT_THAT(ListTcx(index_, Direction::kIngress), ElementsAre(ProgramId(last.get()), Theirs()));

@@ -1,9 +1,9 @@
-// The programs: from_pod at the host end of each fast port, from_cloud where the cloud hands in frames of
-// taps, from_uplink where datagrams come in, from_tunnel on the VXLAN device that makes the kernel aggregate
-// them and unpacks some (kernel.cc). Invariants F1-F4 are in fastpath.h.
+// The programs: from_pod at the host end of each fast port, from_cloud at the tap by which the cloud hands in
+// frames of its own taps, from_uplink where datagrams come in, from_tunnel on the VXLAN device that makes the
+// kernel aggregate them and decapsulates some (cloud_devices.h). Invariants F1-F4 are in fastpath.h.
 //
-// A frame is looked at, and changed only when it is certain that it can be sent: whatever is not known,
-// small enough and of a kind that the helpers handle is punted as it came.
+// A program changes a frame only when it is certain to send it. It punts a frame, as it came, if the maps do
+// not know its stations, if it is too large, or if it is of a kind that the helpers do not handle.
 //
 // Sources: bpf-helpers(7); bpf_skb_adjust_room() and bpf_skb_net_grow() in net/core/filter.c; RFC 7348.
 
@@ -24,9 +24,9 @@
 #include "plugin/fastpath/abi.h"
 #include "plugin/fastpath/guard.bpf.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to allow its helpers
+char LICENSE[] SEC("license") = "Dual BSD/GPL";  // the kernel's helpers require a GPL-compatible one
 
-// Linux 6.3 and later; older headers do not name them.
+// Linux 6.3 and later; older headers lack them.
 #define ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 
@@ -34,13 +34,13 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";  // what the kernel asks for, to
 #define TCP_OFFSET_AT 12    // data offset, in the upper half of that byte
 #define IPV6_HOPS 64
 
-// The answer for a packet that these programs do not handle: the next filter, or the next program of a
-// tcx chain, decides (TCX_NEXT is the same number). TC_ACT_OK would end the chain and switch those off.
+// The answer for a packet that is not the agent's: the next filter, or the next program of a tcx chain,
+// decides (TCX_NEXT is the same number). TC_ACT_OK would end the chain and bypass those.
 #define NOT_OURS TC_ACT_UNSPEC
 
 _Static_assert(FP_CLOUDS <= 256 && FP_PORTS <= FP_TUNNEL_PROBE, "both fit into a mark");
 
-// No program looks into it: for the next agent.
+// For the next agent; no program reads it.
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
@@ -114,7 +114,7 @@ struct {
   __type(value, struct fp_rules);
 } fp_rules SEC(".maps");
 
-// The agent writes into the same memory.
+// The agent maps the same memory and writes to it (punt_room.h).
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, FP_PORTS);
@@ -186,18 +186,17 @@ static __always_inline struct fp_station *find(__u32 cloud, const __u8 *mac) {
   return bpf_map_lookup_elem(&fp_stations, &key);
 }
 
-// A second is precise enough, and a line of the cache that nobody writes is quicker.
+// A second is precise enough, and a cache line that is not written stays shared between CPUs.
 static __always_inline void saw(struct fp_station *station) {
   const __u32 now = bpf_ktime_get_coarse_ns() / 1000000000;
   if (station->seen_sec != now) station->seen_sec = now;
 }
 
-// Bytes from the inner Ethernet header to the payload of TCP; 0: something else, or not to be understood at
-// a glance. `at`: where the inner IP header stands.
+// Bytes from the inner Ethernet header to the TCP payload; 0: it is not TCP, or has headers that this function
+// does not parse. `at`: offset of the inner IP header.
 //
-// Super-datagrams (UDP_SEGMENT) do not pass: what was unpacked keeps its tunnel's GSO marks, and
-// udp4_ufo_fragment() would take the datagrams themselves for a tunnel when their socket wants them one by
-// one.
+// Super-datagrams (UDP_SEGMENT) do not pass: a decapsulated one keeps its tunnel's GSO marks, and
+// udp4_ufo_fragment() would take its datagrams for a tunnel when it segments them for a socket.
 static __always_inline __u32 headers_of(struct __sk_buff *skb, __be16 proto, __u32 at) {
   __u32 transport;
   __u8 protocol;
@@ -219,7 +218,7 @@ static __always_inline __u32 headers_of(struct __sk_buff *skb, __be16 proto, __u
   return ETH_HLEN + transport + (offset >> 4) * 4;
 }
 
-// What the inner IP header says of its length, header included; 0: nothing that can be compared.
+// The length in the inner IP header, header included; 0: there is none to compare with.
 static __always_inline __u32 ip_size(struct __sk_buff *skb, __be16 proto, __u32 at) {
   if (proto == bpf_htons(ETH_P_IP)) {
     struct iphdr ip;
@@ -231,7 +230,7 @@ static __always_inline __u32 ip_size(struct __sk_buff *skb, __be16 proto, __u32 
   return ip.payload_len ? sizeof(ip) + bpf_ntohs(ip.payload_len) : 0;
 }
 
-// Through the host end, and not right into the pod?
+// The frame must leave through the host end, instead of entering the pod's namespace directly.
 static __always_inline bool by_host_end(const struct fp_station *to) {
   if (to->where != FP_AT_PORT) return true;
   const __u32 slot = to->slot;
@@ -239,13 +238,13 @@ static __always_inline bool by_host_end(const struct fp_station *to) {
   return rules && rules->flags & FP_RULE_EGRESS;
 }
 
-// How many frames a super-frame of `size` bytes stands for.
+// The number of frames in a super-frame of `size` bytes.
 static __always_inline __u32 frames_of(__u32 size, __u32 headers, __u32 gso_size) {
   if (!gso_size || size <= headers) return 1;
   return (size - headers + gso_size - 1) / gso_size;
 }
 
-// Takes tokens for `frames` from the bucket: that of plugin/cloud/token_bucket.h.
+// Takes tokens for `frames` from the port's bucket, as plugin/cloud/token_bucket.h does.
 static __always_inline bool may_flood(struct fp_punts *punts, const struct fp_rules *rules, __u32 frames) {
   const __u64 now = bpf_ktime_get_ns();
 #pragma unroll
@@ -255,12 +254,12 @@ static __always_inline bool may_flood(struct fp_punts *punts, const struct fp_ru
     if (next - now > rules->flood_depth) return false;
     if (__sync_val_compare_and_swap(&punts->full_at, full_at, next) == full_at) return true;
   }
-  return true;  // other CPUs were faster each time; the room at the tap is still limited
+  return true;  // other CPUs won each time; the room at the tap is still limited
 }
 
-// All ports of a cloud share the queue of its frames tap and the agent that reads it. No port may fill the
-// one or keep the other busy with frames to groups; these have a share of their own, so that a flood leaves
-// room for the port's other frames, ARP replies and first frames of flows.
+// All ports of a cloud share the queue of its frames tap, and the agent that reads it. No port may fill the
+// queue, or keep the agent busy with frames to groups. Frames to groups have a share of their own, so that a
+// flood leaves room for the port's other frames, such as ARP replies and first frames of flows.
 static __noinline int may_punt(struct __sk_buff *skb, __u32 port) {
   struct fp_punts *punts = bpf_map_lookup_elem(&fp_punts, &port);
   const struct fp_rules *rules = bpf_map_lookup_elem(&fp_rules, &port);
@@ -278,7 +277,7 @@ static __noinline int may_punt(struct __sk_buff *skb, __u32 port) {
   return 0;
 }
 
-// The tag tells the reader which port it came from. It goes in front of tags that the frame has.
+// The tag names the port. It stands before the frame's own tags.
 static __always_inline int punt_frame(struct __sk_buff *skb, const struct fp_cloud *cloud,
                                       const struct fp_port *port, __u32 reason) {
   if (!may_punt(skb, port->port)) return TC_ACT_SHOT;
@@ -302,7 +301,7 @@ static __always_inline __sum16 ip_checksum(const void *ip) {
   return ~sum;
 }
 
-// 0, or an error with the frame as it was.
+// Returns 0, or an error and leaves the frame as it was.
 static __always_inline long encapsulate4(struct __sk_buff *skb, const struct fp_cloud *cloud,
                                          const struct fp_peer *peer, const struct ethhdr *inner) {
   const __u32 size = skb->len + sizeof(struct udphdr) + 8;  // of the UDP datagram
@@ -317,7 +316,7 @@ static __always_inline long encapsulate4(struct __sk_buff *skb, const struct fp_
   outer.ip.version = 4;
   outer.ip.ihl = 5;
   outer.ip.tot_len = bpf_htons(size + sizeof(outer.ip));
-  outer.ip.id = bpf_get_prandom_u32();  // may be fragmented on the way, as the slow path's
+  outer.ip.id = bpf_get_prandom_u32();  // routers may fragment it, as the agent's own datagrams
   outer.ip.ttl = cloud->ttl;
   outer.ip.protocol = IPPROTO_UDP;
   __builtin_memcpy(&outer.ip.saddr, peer->source + 12, 4);
@@ -356,8 +355,8 @@ static __always_inline long encapsulate6(struct __sk_buff *skb, const struct fp_
   return bpf_skb_store_bytes(skb, 0, &outer, sizeof(outer), 0);
 }
 
-// To another agent, or back to the cloud. `from` is what sends, as `eth` says; `count`: nobody has counted it
-// for its port yet.
+// Sends to another agent, or punts. `from` is the entry of the source in `eth`; `count`: counts the frame for
+// its port, because the cloud has not.
 static __always_inline int send_to_peer(struct __sk_buff *skb, const struct fp_cloud *cloud,
                                         const struct fp_port *port, const struct ethhdr *eth,
                                         struct fp_station *from, __u32 slot, bool count) {
@@ -369,7 +368,7 @@ static __always_inline int send_to_peer(struct __sk_buff *skb, const struct fp_c
   }
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &slot);
   if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
-  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // from the IP packet's size to ours
+  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // the outer IP packet is so much larger
   __u32 frames = 1;
   if (gso_size) {
     const __u32 headers = headers_of(skb, eth->h_proto, ETH_HLEN);
@@ -383,7 +382,7 @@ static __always_inline int send_to_peer(struct __sk_buff *skb, const struct fp_c
   }
   const __u32 uplink = peer->uplink;
   if (cloud->v6 ? encapsulate6(skb, cloud, peer, eth) : encapsulate4(skb, cloud, peer, eth)) {
-    // Only adjust_room fails in practice, and then the frame is whole.
+    // In practice only adjust_room fails, and leaves the frame whole.
     return punt_frame(skb, cloud, port, FP_SLOW_ODD);
   }
   saw(from);
@@ -428,13 +427,13 @@ int from_pod(struct __sk_buff *skb) {
   saw(from);
   count_from(&fp_port_counters, port->port, frames, size);
   count_to(&fp_port_counters, to->slot, frames, size);
-  // It was sent to the pod's address, which is not the host end's.
+  // The kernel has marked it PACKET_OTHERHOST: its destination is the pod's address, not the host end's.
   bpf_skb_change_type(skb, PACKET_HOST);
   return by_host_end(to) ? bpf_redirect(to->ifindex, 0) : bpf_redirect_peer(to->ifindex, 0);
 }
 
-// What the cloud has read from a tap, with the tag of its port, and wants to have at a peer. What cannot go
-// there goes back to it as a punted frame of that port.
+// Handles a frame that the cloud has read from a tap and sends to a peer, with the tag of its port. Punts it
+// as a frame of that port when it cannot be sent.
 SEC("tc")
 int from_cloud(struct __sk_buff *skb) {
   const __u32 ifindex = skb->ifindex;
@@ -457,27 +456,27 @@ int from_cloud(struct __sk_buff *skb) {
   return send_to_peer(skb, cloud, &port, &eth, from, to->slot, false);
 }
 
-// A datagram to a fast port of ours: lengths in its outer headers, `added` bytes behind the Ethernet header,
-// are in order, and it has come from `addr`.
+// Handles a datagram from `addr` to a fast port of this node. The caller has checked the lengths in its outer
+// headers, which are `added` bytes behind the Ethernet header.
 static __always_inline int receive(struct __sk_buff *skb, __u32 slot, const struct fp_cloud *cloud,
                                    const __u8 *addr, const struct udphdr *udp, const __u8 *header,
                                    const struct ethhdr *inner, __u32 added) {
   if (*(const __u64 *)header != *(const __u64 *)cloud->header || (inner->h_source[0] & 1)) {
     return punt_datagram(cloud, slot, FP_SLOW_ODD);
   }
-  // It goes both ways, so that the cloud learns whether the other one is open: nobody but the node's
-  // firewall knows.
+  // A Hello goes both ways, so that the cloud learns whether the node's packet filter lets the way through
+  // the stack open.
   if (is_hello(inner->h_dest) && !bpf_clone_redirect(skb, cloud->datagrams_tap, 0)) {
     count_slow(slot, FP_SLOW_GROUP);
     skb->mark = FP_MARK | slot << 16 | FP_TUNNEL_PROBE;
     return TC_ACT_OK;
   }
-  if (udp->check) return punt_datagram(cloud, slot, FP_SLOW_ODD);  // ours have none
+  if (udp->check) return punt_datagram(cloud, slot, FP_SLOW_ODD);  // programs send none
   if (inner->h_dest[0] & 1) return punt_datagram(cloud, slot, FP_SLOW_GROUP);
   struct fp_station *from = find(slot, inner->h_source);
   if (!from || from->where != FP_AT_PEER) return punt_datagram(cloud, slot, FP_SLOW_MOVED);
-  const __u32 peer_place = from->slot;
-  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_place);
+  const __u32 peer_slot = from->slot;
+  const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &peer_slot);
   if (!peer || !peer->uplink || peer->port != udp->source || !same_addr(peer->addr, addr)) {
     return punt_datagram(cloud, slot, FP_SLOW_MOVED);
   }
@@ -488,15 +487,15 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 slot, const stru
   const bool ip = proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
   const __u32 size = skb->len - added;  // of the frame
   const __u32 gso_size = skb->gso_size;
-  // A run of datagrams that a sender's UDP_SEGMENT made is a super-datagram of another kind: there the inner
-  // length is the first one's.
+  // A run of datagrams from a sender's UDP_SEGMENT is a super-datagram of another kind: its inner length is
+  // that of the first datagram.
   if (gso_size && (!ip || ip_size(skb, proto, added + ETH_HLEN) + ETH_HLEN != size)) {
     return punt_datagram(cloud, slot, FP_SLOW_ODD);
   }
-  // A tap takes super-frames only without the tunnel's GSO marks, which but the VXLAN device can take off.
+  // A tap takes no super-frame with a tunnel's GSO marks, and only the VXLAN device removes them.
   if (to->where == FP_AT_TAP) {
     saw(from);
-    count_from(&fp_peer_counters, peer_place, gso_size && skb->gso_segs ? skb->gso_segs : 1, size);
+    count_from(&fp_peer_counters, peer_slot, gso_size && skb->gso_segs ? skb->gso_segs : 1, size);
     skb->mark = FP_MARK | slot << 16 | (to->slot & 0xffff);
     return TC_ACT_OK;
   }
@@ -520,8 +519,8 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 slot, const stru
   const struct ethhdr eth = *inner;
   bool plain = by_host_end(to);
   if (bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, flags)) {
-    // Before Linux 6.3 nobody can say that what is inside is of the other family. There the frame goes
-    // through the host end, which looks for itself (eth_type_trans()).
+    // Before Linux 6.3 no flag tells that the inner packet is of the other family. There the frame leaves
+    // through the host end, which determines its protocol (eth_type_trans()).
     if (flags == BPF_F_ADJ_ROOM_FIXED_GSO ||
         bpf_skb_adjust_room(skb, -(__s32)added, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
       return punt_datagram(cloud, slot, FP_SLOW_ODD);
@@ -530,11 +529,13 @@ static __always_inline int receive(struct __sk_buff *skb, __u32 slot, const stru
   }
   if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0)) return TC_ACT_SHOT;
   saw(from);
-  count_from(&fp_peer_counters, peer_place, frames, size);
+  count_from(&fp_peer_counters, peer_slot, frames, size);
   count_to(&fp_port_counters, to->slot, frames, size);
   return plain ? bpf_redirect(to->ifindex, 0) : bpf_redirect_peer(to->ifindex, 0);
 }
 
+// A datagram by another interface than the cloud's uplink passes: the uplink may be the bridge, bond or VRF
+// above. What does not get there ends at from_tunnel.
 SEC("tc")
 int from_uplink(struct __sk_buff *skb) {
   if (skb->pkt_type != PACKET_HOST || skb->vlan_present) return NOT_OURS;
@@ -551,7 +552,7 @@ int from_uplink(struct __sk_buff *skb) {
     const __u32 *slot = bpf_map_lookup_elem(&fp_locals, &local);
     if (!slot) return NOT_OURS;
     const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, slot);
-    if (!cloud || !cloud->datagrams_tap) return NOT_OURS;
+    if (!cloud || !cloud->datagrams_tap || cloud->uplink != skb->ifindex) return NOT_OURS;
     const __u32 size = bpf_ntohs(outer.ip.tot_len);
     if (cloud->v6 || size + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) + sizeof(outer.ip) != size) {
@@ -574,7 +575,7 @@ int from_uplink(struct __sk_buff *skb) {
     const __u32 *slot = bpf_map_lookup_elem(&fp_locals, &local);
     if (!slot) return NOT_OURS;
     const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, slot);
-    if (!cloud || !cloud->datagrams_tap) return NOT_OURS;
+    if (!cloud || !cloud->datagrams_tap || cloud->uplink != skb->ifindex) return NOT_OURS;
     const __u32 size = bpf_ntohs(outer.ip.payload_len);
     if (!cloud->v6 || size + sizeof(outer.ip) + ETH_HLEN != skb->len ||
         bpf_ntohs(outer.udp.len) != size) {
@@ -591,13 +592,24 @@ int from_uplink(struct __sk_buff *skb) {
   return NOT_OURS;
 }
 
-// What the VXLAN device has unpacked goes to the cloud, with a tag that says to which port. What from_uplink
-// did not send here (it came in by another interface, or in fragments) is nobody's, and no business of the
-// node's own stack.
+static __always_inline void count_not_from_here(__u32 ifindex) {
+  const struct fp_port *tunnel = bpf_map_lookup_elem(&fp_ports, &ifindex);
+  if (!tunnel) return;
+  const __u32 cloud = tunnel->cloud;
+  struct fp_slow *slow = bpf_map_lookup_elem(&fp_slow, &cloud);
+  if (slow) slow->not_from_here++;
+}
+
+// Frames that the VXLAN device has decapsulated go to the cloud, with a tag that names their port. A frame
+// without a mark of from_uplink is dropped, and not left to the node's own stack: its datagram came in by an
+// interface that the cloud is not on, or in fragments.
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb) {
   const __u32 mark = skb->mark;
-  if ((mark & FP_MARK_MASK) != FP_MARK) return TC_ACT_SHOT;
+  if ((mark & FP_MARK_MASK) != FP_MARK) {
+    count_not_from_here(skb->ifindex);
+    return TC_ACT_SHOT;
+  }
   const __u32 slot = (mark >> 16) & 0xff;
   const struct fp_cloud *cloud = bpf_map_lookup_elem(&fp_clouds, &slot);
   if (!cloud || !cloud->frames_tap) return TC_ACT_SHOT;

@@ -1,20 +1,20 @@
-// FastPath: the kernel (tc programs, fastpath.bpf.c) forwards known unicast between the pods of
-// this node, and to and from agents that have a fast path as well.
+// FastPath: the kernel datapath. tc programs (fastpath.bpf.c) forward known unicast between the
+// pods of this node, and to and from agents that have a kernel datapath as well.
 //
 // The cloud (plugin/cloud) decides; the programs hold a copy of its table. Invariants:
-//   F1  A frame is either forwarded here as Forward() would, or punted: handed to the cloud, which
-//       reads it from frames() or datagrams(). Never both, never neither.
+//   F1  A program either forwards a frame as Forward() would, or punts it to the cloud, which reads
+//       it from frames() or datagrams(). Never both, never neither.
 //   F2  Only the cloud adds, moves or removes stations, peers and ports. The programs write ages
 //       and counters.
-//   F3  A station lives here until the cloud removes it, so the cloud asks LastSeen() before it
-//       lets one expire.
-//   F4  What leaves with unfinished checksums or as a super-frame goes to a fast port of another
+//   F3  An entry of a station stays until the cloud removes it, so the cloud asks LastSeen() before
+//       it expires a station.
+//   F4  Frames with unfinished checksums and super-frames leave only to a fast port of another
 //       agent, never to a plain member.
 //
 // The fast port is a second UDP port of a cloud on this node. Agents announce it to each other
-// (plugin/wire/hello.h) and send to it what their programs encapsulate, from the unicast port,
-// which stays the one address by which a member is known. No socket reads the fast port: the
-// programs punt whole datagrams that they cannot handle there.
+// (plugin/wire/hello.h), and their programs send encapsulated frames to it. They send from the
+// unicast port, which remains the one address by which a member is known. No socket reads the fast
+// port: the programs punt the datagrams that they cannot handle, whole.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_FASTPATH_H_
 #define VXVDE_PLUGIN_FASTPATH_FASTPATH_H_
@@ -47,19 +47,19 @@ struct PuntedFrame {
   enum class Way {
     kFrom,         // from `port`, to be forwarded
     kTo,           // to `port`, a relayed one, to be delivered
-    kTunnelProbe,  // shows that frames unpacked for relayed ports arrive; `port` is none
+    kTunnelProbe,  // shows that decapsulated frames of relayed ports arrive; `port` is none
   };
   Way way = Way::kFrom;
   PortId port = PortId::kNone;
   Frame frame = {};
 };
 
-// Frames that the programs left to us, or unpacked for us.
+// Frames that the programs punted to the cloud, or decapsulated for it.
 class PuntIo {
  public:
   virtual ~PuntIo() = default;
   virtual int fd() const = 0;
-  // As FrameIo::Receive. Super-frames come whole. Frames of ports that are gone are left out.
+  // As FrameIo::Receive. Super-frames come whole. Leaves out frames of removed ports.
   virtual absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
                                DropCounters& drops) = 0;
 };
@@ -70,50 +70,51 @@ struct FastCloudOptions {
   uint16_t unicast_port = 0;
   IfIndex uplink = IfIndex::kNone;
   int ttl = 1;  // of IPv4 datagrams; IPv6 unicast leaves with 64 (docs/PROTOCOL.md)
-  std::optional<IpAddress> bind;  // address to send from; absent: what the route to a peer says
+  std::optional<IpAddress> bind;  // address to send from; absent: that of the route to a peer
 };
 
-// The table that the programs of one cloud forward by: ports, peers, and the stations at them. A
+// The table by which the programs of one cloud forward: ports, peers, and the stations at them. A
 // port, peer or station that was never added is not offloaded.
 class FastTable {
  public:
   virtual ~FastTable() = default;
 
-  // Unavailable: at present another program may keep the frames of this interface from the program
-  // (the message names it). The program is put before it where that is possible: ask again later.
+  // Unavailable: at present another program, which the message names, may keep the frames of this
+  // interface from the agent's. The agent's program is put before it where that is possible: ask
+  // again later.
   virtual absl::Status CheckPort(IfIndex host_end) = 0;
   // From now on the program reads the frames that come in at `host_end`; nothing else may read
-  // them. FailedPrecondition: this interface cannot be offloaded (the message says why), and
-  // nothing has changed.
+  // them. FailedPrecondition: this interface cannot be offloaded (the message gives the reason),
+  // and nothing has changed.
   virtual absl::Status AddPort(PortId port, IfIndex host_end) = 0;
-  // For a port that the cloud reads and writes itself (a tap): a relayed one. The cloud sends its
-  // frames to peers by FastTraffic::Relay(). Frames for it from peers arrive at
-  // FastTraffic::frames() unpacked and whole. They pass the node's own network stack, which must
-  // let the fast port through: Way::kTunnelProbe shows that it does.
+  // Adds a relayed port: a tap, which the cloud reads and writes itself. The cloud sends the port's
+  // frames to peers by FastTraffic::Relay(). Frames from peers to the port arrive at
+  // FastTraffic::frames(), decapsulated and whole. They pass the node's own network stack, whose
+  // packet filter must accept the fast port: Way::kTunnelProbe shows that it does.
   // `mac`: the port's own.
   virtual absl::Status AddRelayed(PortId port, const MacAddress& mac) = 0;
   virtual void RemovePort(PortId port) = 0;
 
-  // FailedPrecondition: there is no way to it for now (no route, another kind of interface). A peer
-  // that was added before is stopped then, as by StopPeer. Called again when its fast port or the
-  // routes may have changed.
+  // Adds a peer, or follows its fast port and the routes. FailedPrecondition: the programs cannot
+  // reach it now (no route, another kind of interface). A peer that was added before is then
+  // stopped, as by StopPeer.
   virtual absl::Status SetPeer(const Peer& peer, uint16_t fast_port) = 0;
   virtual void ForgetPeer(const Peer& peer) = 0;
-  // The first half of ForgetPeer, for a peer with many stations: the programs send nothing to it
-  // and take nothing from it any more, but its slot stays reserved. ForgetPeer follows.
+  // The first half of ForgetPeer, for a peer with many stations: the programs no longer send to it
+  // nor receive from it, and its slot stays reserved. ForgetPeer follows.
   virtual void StopPeer(const Peer& peer) = 0;
 
-  // A station that is at no offloaded port or peer is forgotten, or marked as one of a slow port.
+  // Forgets a station at a peer that is not offloaded; marks a station at a port that is not.
   virtual void SetStation(const MacAddress& mac, const Location& where, Instant seen) = 0;
   virtual void ForgetStation(const MacAddress& mac) = 0;
-  // When the programs last saw a frame from it; nullopt: it has no entry.
+  // The time of the last frame that the programs saw from it; nullopt: it has no entry.
   virtual std::optional<Instant> LastSeen(const MacAddress& mac) const = 0;
 
   virtual FastCounters CountersOf(PortId port) const = 0;
   virtual FastCounters CountersOf(const Peer& peer) const = 0;
 
   // Broadcast and multicast frames that each port may punt in a second (StormLimits); 0: no limit.
-  // The programs drop the excess before it takes room from other ports.
+  // The programs drop the excess, before it takes room from other ports.
   virtual void SetFloodLimit(uint32_t rate) = 0;
 };
 
@@ -124,12 +125,12 @@ class FastTraffic {
 
   // The same as before when an agent starts again.
   virtual uint16_t fast_port() const = 0;
-  // Datagrams to the fast port that were punted, as if they had come to the unicast socket: the
-  // sender with the port that it sends from, the payload with finished checksums. Never sent on.
+  // Punted datagrams to the fast port, as if they had come to the unicast socket: the sender with
+  // the port that it sends from, the payload with finished checksums. Nothing is sent by it.
   virtual DatagramIo& datagrams() = 0;
   virtual PuntIo& frames() = 0;
-  // Sends `frame`, of a relayed port and to a station at a peer; or gives it back at frames(), when
-  // the programs cannot. kPortFull and the like: it is lost.
+  // Sends `frame` of a relayed port to a station at a peer. When the programs cannot send it, it
+  // comes back at frames(). kPortFull and the like: it is lost.
   virtual Drop Relay(PortId port, const OutFrame& frame) = 0;
 
   virtual SlowCounters slow() const = 0;
@@ -145,9 +146,9 @@ struct InheritedStation {
   Instant seen;
 };
 
-// What an earlier agent left in the programs of one cloud, which forward by it all the time; empty
-// when there was none. The cloud takes it over as if it were new: ports by AddPort and peers by
-// SetPeer, then the stations there by SetStation. FastPath::DropInherited() removes the rest.
+// State that an earlier agent left in the programs of one cloud, which keep forwarding by it; empty
+// without an earlier agent. The cloud takes it over as if it were new: ports by AddPort and peers
+// by SetPeer, then the stations there by SetStation. FastPath::DropInherited() removes the rest.
 class InheritedState {
  public:
   virtual ~InheritedState() = default;
@@ -163,15 +164,15 @@ class FastCloud : public FastTable, public FastTraffic, public InheritedState {
  public:
   // Closes `fd` on a background thread (FrameIo::Reopen).
   virtual void Discard(UniqueFd fd) = 0;
-  // Goes on over another uplink.
+  // Receives by another uplink from now on. An error leaves it on the present one.
   virtual absl::Status MoveTo(IfIndex uplink) = 0;
   // Follows changes at the ports' interfaces. To be called every second.
   virtual void Tick() = 0;
-  // Names another program that may keep frames from these programs at the uplink, or at the port's
-  // host end; empty: there is none. As long as there is one, the cloud forwards by itself.
+  // Names another program that may keep frames from the agent's programs, at the uplink or at the
+  // port's host end; empty: there is none. Meanwhile the cloud forwards the frames itself.
   virtual std::string Obstacle() const = 0;
   virtual std::string Obstacle(PortId port) const = 0;
-  // What the programs would do with a frame from `source` to `destination`: one sentence.
+  // One sentence: the decision of the programs about a frame from `source` to `destination`.
   virtual std::string Explain(const MacAddress& source, const MacAddress& destination) const = 0;
 };
 
@@ -180,32 +181,31 @@ class FastPath {
  public:
   virtual ~FastPath() = default;
 
-  // FailedPrecondition: this cloud cannot have one; the message says why.
+  // FailedPrecondition: this cloud cannot have one; the message gives the reason.
   virtual absl::StatusOr<std::unique_ptr<FastCloud>> Join(const FastCloudOptions& options) = 0;
-  // Addresses at which this node takes datagrams.
+  // Addresses at which this node receives datagrams.
   virtual void SetLocalAddresses(const std::vector<IpAddress>& addresses) = 0;
 
   // The hook that the programs of uplinks are attached to: "tcx" or "clsact".
   virtual std::string Hooks() const = 0;
-  // For people: why the state of an earlier agent could not be taken over; empty when it was, or
-  // when there was none.
+  // For people: the reason for which the state of an earlier agent was not taken over; empty: it
+  // was, or there was none.
   virtual std::string WhyNotInherited() const = 0;
-  // Removes what was inherited and not taken over: nothing more will be.
+  // Removes the inherited state that was not taken over. Nothing takes it over later.
   virtual void DropInherited() = 0;
-  // This process ends: the programs keep forwarding by their table, whatever is destroyed from now
-  // on, until the next agent takes it over.
+  // This process ends: from now on destructors leave the programs and their table alone, for the
+  // next agent to take over.
   virtual void KeepForNextAgent() = 0;
 };
 
 // Loads the programs, for the calling thread's network namespace, in which all further calls must
-// be made. FailedPrecondition or PermissionDenied: this kernel, or what we may do with it, is not
-// enough; the message says what is missing and what helps. What an agent before this one has left
-// goes on meanwhile, or is taken away when we cannot go on with it (another FP_ABI, or no
-// CAP_SYS_ADMIN). Taps are kept in `store`, which outlives it; nullptr: they are not.
+// be made. FailedPrecondition or PermissionDenied: this kernel or this process's privileges do not
+// suffice; the message names the remedy. The programs of an earlier agent go on forwarding, or are
+// removed when their state cannot be taken over (another FP_ABI, or no CAP_SYS_ADMIN). `store`
+// keeps the taps, and outlives the result; nullptr: nothing keeps them.
 absl::StatusOr<std::unique_ptr<FastPath>> OpenKernelFastPath(FdStore* store);
 
-// For an agent that has no fast path: takes away the programs and devices of one before it that
-// had.
+// For an agent without a kernel datapath: removes the programs and devices of an earlier agent.
 absl::Status RemoveKernelFastPath();
 
 }  // namespace vxvde

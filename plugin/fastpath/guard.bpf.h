@@ -1,5 +1,5 @@
-// Which frames of pods the programs leave to port security, because it may refuse them: they must be
-// those of plugin/cloud/guard.cc at least, which the loader's test compares (kernel_root_test.cc).
+// Selects the frames of pods that the programs punt because port security may refuse them: at least those
+// that plugin/cloud/guard.cc refuses, which kernel_root_test.cc compares.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_GUARD_BPF_H_
 #define VXVDE_PLUGIN_FASTPATH_GUARD_BPF_H_
@@ -19,7 +19,7 @@
 #define NOT_SLOW FP_SLOW_REASONS
 #define IP_OFFSET 0x1fff  // of a fragment
 #define VLAN_ID 0x0fff
-// What plugin/cloud/guard.cc looks at; RFC 7401 and RFC 5533 for the two that linux/in6.h does not have.
+// As in plugin/cloud/guard.cc. The first two are of RFC 7401 and RFC 5533; linux/in6.h lacks them.
 #define IPPROTO_HIP 139
 #define IPPROTO_SHIM6 140
 #define DHCP_SERVER 67
@@ -37,10 +37,10 @@ static __always_inline bool is_server(struct __sk_buff *skb, __u32 at, __u16 ser
   return ports.source == bpf_htons(server) || ports.dest == bpf_htons(client);
 }
 
-// Why a pod's frame must be looked at by the guard, whatever the port may send; NOT_SLOW: it need not.
-// A source MAC that the port may not use is no station's there, and punted for that.
+// The reason for which a pod's frame goes to the guard, whatever the port may send; NOT_SLOW: it need not.
+// A source MAC that the port may not use needs no check: it has no entry at the port, so the frame is punted.
 static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
-  // In a VLAN with a number is another network; number 0 is none.
+  // A VLAN with a number is another network; number 0 is a priority tag.
   if (skb->vlan_present) return skb->vlan_tci & VLAN_ID ? NOT_SLOW : FP_SLOW_GUARDED;
   if (proto == bpf_htons(ETH_P_IP)) {
     struct iphdr ip;
@@ -48,7 +48,7 @@ static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
         ETH_HLEN + ip.ihl * 4 > skb->len) {
       return FP_SLOW_GUARDED;
     }
-    // Ports are in the first fragment.
+    // Only the first fragment has ports.
     if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(IP_OFFSET))) return NOT_SLOW;
     return is_server(skb, ETH_HLEN + ip.ihl * 4, DHCP_SERVER, DHCP_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
   }
@@ -60,13 +60,13 @@ static __always_inline __u32 guarded(struct __sk_buff *skb, __be16 proto) {
     case IPPROTO_TCP:
       return NOT_SLOW;
     case IPPROTO_UDP:
-      // Ports that the length does not reach are no ports.
+      // The length must reach the ports.
       if (ip.payload_len && bpf_ntohs(ip.payload_len) < 4) return FP_SLOW_GUARDED;
       return is_server(skb, ETH_HLEN + sizeof(ip), DHCP6_SERVER, DHCP6_CLIENT) ? FP_SLOW_GUARDED : NOT_SLOW;
     case IPPROTO_ICMPV6:
       if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &type, sizeof(type))) return FP_SLOW_GUARDED;
       return type >= ND_FIRST && type <= ND_LAST ? FP_SLOW_GUARDED : NOT_SLOW;
-    // Extension headers, behind which anything can stand.
+    // Extension headers can be followed by anything.
     case IPPROTO_HOPOPTS:
     case IPPROTO_ROUTING:
     case IPPROTO_FRAGMENT:

@@ -136,7 +136,10 @@ absl::StatusOr<InheritedEntries> ReadInheritedEntries(const fastpath_programs& p
   RETURN_IF_ERROR((ForEach<uint32_t, fp_cloud>(maps.fp_clouds, read_cloud)));
   const auto read_port = [&](uint32_t index, const fp_port& value) {
     InheritedCloud& cloud = entries.clouds[value.cloud];
-    if (value.port >= FP_PORTS || index == cloud.value.frames_tap) return;
+    if (value.port >= FP_PORTS) {
+      cloud.devices.push_back(IfIndex{index});
+      return;
+    }
     cloud.ports[IfIndex{index}] = value.port;
     entries.port_slots.push_back(value.port);
   };

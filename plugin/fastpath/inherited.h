@@ -45,6 +45,7 @@ absl::Status LeaveMapsTo(bpf_object* programs);
 // The entries of one cloud that have not been taken over yet.
 struct InheritedCloud {
   fp_cloud value = {};                     // zero: there is no cloud
+  std::vector<IfIndex> devices = {};       // that fp_ports names
   std::map<IfIndex, uint32_t> ports = {};  // slot, by host end
   std::map<uint32_t, fp_peer> peers = {};  // by slot
   std::map<std::pair<bool, uint32_t>, std::vector<InheritedStation>> at = {};  // is peer, its slot

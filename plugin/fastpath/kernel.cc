@@ -285,7 +285,9 @@ void KernelFastPath::Forget(uint32_t slot, const InheritedCloud& inherited) {
     Zero<fp_peer>(maps.fp_peers, at);
     peers_.GiveBack(at);
   }
-  if (inherited.value.frames_tap != 0) Erase(maps.fp_ports, inherited.value.frames_tap);
+  for (const IfIndex device : inherited.devices) {
+    Erase(maps.fp_ports, static_cast<uint32_t>(device));
+  }
   std::set<uint32_t> relayed;
   for (const auto& [mac, port] : inherited.relayed) relayed.insert(port);
   for (const uint32_t port : relayed) ports_.GiveBack(port);

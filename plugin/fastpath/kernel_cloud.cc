@@ -132,9 +132,11 @@ absl::Status KernelFastCloud::Open() {
   const auto& maps = node_->programs_->maps;
   if (inherited_.value.frames_tap == 0) Clear<struct fp_slow>(maps.fp_slow, slot_);
   RETURN_IF_ERROR(WriteCloud());
-  // Each frame at the tap names its port by a tag.
-  const fp_port tap = {.cloud = slot_, .port = 0};
-  RETURN_IF_ERROR(Write(maps.fp_ports, static_cast<uint32_t>(devices_.frames_tap()), tap));
+  const fp_port device = {.cloud = slot_, .port = FP_NO_PORT};
+  for (const IfIndex index : {devices_.tunnel(), devices_.frames_tap()}) {
+    if (index == IfIndex::kNone) continue;
+    RETURN_IF_ERROR(Write(maps.fp_ports, static_cast<uint32_t>(index), device));
+  }
   RETURN_IF_ERROR(node_->Keep(devices_.frames_tap(), Where::kOwnDevice, node_->from_cloud()));
   frames_ = std::make_unique<FramesTap>(
       devices_.TakeFrames(),
@@ -158,6 +160,7 @@ absl::Status KernelFastCloud::WriteCloud() {
   value.unicast_port = htons(options_.unicast_port);
   value.v6 = options_.group.is_v6() ? 1 : 0;
   value.ttl = static_cast<uint8_t>(options_.ttl);
+  value.uplink = static_cast<uint32_t>(options_.uplink);
   return Write(node_->programs_->maps.fp_clouds, slot_, value);
 }
 
@@ -172,14 +175,15 @@ KernelFastCloud::~KernelFastCloud() {
   Zero<fp_cloud>(maps.fp_clouds, slot_);
   stations_.RemoveAll();  // the cloud need not remove them at its end
   if (attached_) node_->Detach(options_.uplink);
-  Erase(maps.fp_ports, static_cast<uint32_t>(devices_.frames_tap()));
   std::vector<UniqueFd> taps = devices_.Abandon();
   if (frames_ != nullptr) taps.push_back(std::move(*frames_).Release());
   if (datagrams_ != nullptr) taps.push_back(std::move(*datagrams_).Release());
   std::vector<IfIndex> devices;
   for (const IfIndex device : devices_.All()) {
-    if (device != IfIndex::kNone) devices.push_back(device);
+    if (device == IfIndex::kNone) continue;
+    Erase(maps.fp_ports, static_cast<uint32_t>(device));
     node_->keeper_->Release(device);
+    devices.push_back(device);
   }
   node_->CloseLater(std::move(taps), std::move(devices));
   node_->clouds_.GiveBack(slot_);
@@ -187,12 +191,10 @@ KernelFastCloud::~KernelFastCloud() {
 
 void KernelFastCloud::DropInherited(std::set<IfIndex>& own) {
   InheritedCloud inherited = std::exchange(inherited_, {});
-  if (inherited.value.frames_tap == static_cast<uint32_t>(devices_.frames_tap())) {
-    inherited.value = {};
-  }
+  for (const IfIndex device : devices_.All()) own.insert(device);
+  std::erase_if(inherited.devices, [&](IfIndex device) { return own.contains(device); });
   for (const auto& [slot, value] : inherited.peers) peers_.erase(PeerOf(value));
   node_->Forget(slot_, inherited);
-  for (const IfIndex device : devices_.All()) own.insert(device);
   for (const auto& [id, port] : ports_) own.insert(port.host_end);
 }
 
@@ -415,9 +417,11 @@ void KernelFastCloud::Discard(UniqueFd fd) {
 
 absl::Status KernelFastCloud::MoveTo(IfIndex uplink) {
   RETURN_IF_ERROR(node_->Attach(uplink));
-  node_->Detach(options_.uplink);
-  options_.uplink = uplink;
-  return absl::OkStatus();
+  const IfIndex before = std::exchange(options_.uplink, uplink);
+  const absl::Status written = WriteCloud();
+  if (!written.ok()) options_.uplink = before;
+  node_->Detach(written.ok() ? before : uplink);
+  return written;
 }
 
 FastCounters KernelFastCloud::CountersOf(PortId port) const {
@@ -443,8 +447,10 @@ SlowCounters KernelFastCloud::slow() const {
 
 // A tap with a full queue counts frames as dropped (tun_net_xmit()).
 FastLost KernelFastCloud::lost() const {
-  return {.frames = node_->netlink_.GetTxDropped(devices_.frames_tap()).value_or(0),
-          .datagrams = node_->netlink_.GetTxDropped(devices_.datagrams_tap()).value_or(0)};
+  return {
+      .frames = node_->netlink_.GetTxDropped(devices_.frames_tap()).value_or(0),
+      .datagrams = node_->netlink_.GetTxDropped(devices_.datagrams_tap()).value_or(0),
+      .not_from_here = Sum<struct fp_slow>(node_->programs_->maps.fp_slow, slot_).not_from_here};
 }
 
 std::string KernelFastCloud::Obstacle() const {

@@ -1,5 +1,5 @@
-// For tests of the programs in a node of their own: they are run by BPF_PROG_TEST_RUN, or get real
-// packets. A test run carries no redirection out: where a frame went is read from the counters.
+// For tests of the programs in a node of their own, by BPF_PROG_TEST_RUN or with real packets. A
+// test run does not carry out a redirection: the counters show where a frame would have gone.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_KERNEL_FIXTURE_H_
 #define VXVDE_PLUGIN_FASTPATH_KERNEL_FIXTURE_H_
@@ -137,7 +137,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     });
   }
 
-  // All frames that can be read within a while, which ends early when `enough`.
+  // Reads frames until `enough`, or for ten seconds.
   std::vector<std::pair<PuntedFrame, Bytes>> Punted(const std::function<bool(size_t)>& enough) {
     std::vector<std::pair<PuntedFrame, Bytes>> all;
     Buffers buffers(4);
@@ -154,8 +154,8 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     EXPECT_EQ(drops.Total(), 0u);
     return all;
   }
-  // From the fabric, through the uplink and whatever then takes it.
-  void SendForReal(Bytes packet) {
+  // Sends from the fabric to the node's interface of the same name.
+  void SendForReal(Bytes packet, const std::string& interface = "eth0") {
     if (!v6()) {  // ip_rcv() looks at the header's checksum
       uint32_t sum = 0;
       for (size_t i = 14; i < 34; i += 2) sum += LoadBe16(&packet[i]);
@@ -167,7 +167,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
       const UniqueFd raw(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
       sockaddr_ll to = {};
       to.sll_family = AF_PACKET;
-      to.sll_ifindex = static_cast<int>(ValueOrDie(netlink.GetLink("eth0")).index);
+      to.sll_ifindex = static_cast<int>(ValueOrDie(netlink.GetLink(interface)).index);
       ASSERT_EQ(sendto(raw.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&to),
                        sizeof(to)),
                 static_cast<ssize_t>(packet.size()));
@@ -183,7 +183,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     cloud_->SetStation(mac, where, kNow);
   }
 
-  // All addresses that can stand in a frame here.
+  // All addresses that occur in frames here.
   std::vector<MacAddress> Macs() const {
     std::vector<MacAddress> macs = {MacAddress::Broadcast(), MacAddress(),
                                     MacAddress({0x33, 0x33, 0, 0, 0, 1})};
@@ -222,7 +222,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     return frames;
   }
 
-  // Of a pod that may do nothing: it has no address, and is no server.
+  // For a pod without any permission: it has no address, and is no server.
   static PortGuard Strict() {
     return {.on = true,
             .macs = {MacPrefix{.address = Mac(0x11)}},
@@ -236,7 +236,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     std::optional<Peer> peer;
     Ran run;
   };
-  // One run, and what the counters say of it.
+  // One run, with its outcome by the counters.
   Outcome Send(int program, IfIndex interface, const Bytes& frame) {
     const std::vector<PortId> ports = {kPort1, kPort2};
     const std::vector<Peer> peers = {FastPeer(), OtherFastPeer()};
@@ -246,7 +246,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
       for (const Peer& peer : peers) out.push_back(cloud_->CountersOf(peer).to.frames);
       return out;
     };
-    // A test run carries nothing to the tap, so nothing is ever read there.
+    // A test run carries no frame to the tap, so none is ever read there.
     for (uint32_t slot = 0; slot < kSlots; ++slot) fast_->punts().Reset(slot);
     const std::vector<uint64_t> before = counts();
     Outcome outcome;
@@ -265,7 +265,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     return outcome;
   }
 
-  // The frame as the datagram that docs/PROTOCOL.md describes, from `from` to our fast port.
+  // The frame as the datagram of docs/PROTOCOL.md, from `from` to this node's fast port.
   Bytes Datagram(const Bytes& frame, const Peer& from) const {
     Bytes out(14, 0);
     std::copy(uplink_mac_.bytes().begin(), uplink_mac_.bytes().end(), out.begin());
@@ -310,7 +310,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
   MacAddress uplink_mac_;
   std::unique_ptr<KernelFastPath> fast_;
   std::unique_ptr<FastCloud> cloud_;
-  std::unique_ptr<KernelFastPath> killed_;  // of an agent before
+  std::unique_ptr<KernelFastPath> killed_;  // of an earlier agent
   std::unique_ptr<FastCloud> killed_cloud_;
   Fdb fdb_{{.expiry = std::chrono::seconds(128)}};
 };

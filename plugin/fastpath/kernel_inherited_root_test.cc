@@ -1,5 +1,5 @@
-// One agent's fast path after another's: the programs go on in between, and the next agent knows
-// what they know.
+// The kernel datapath of one agent after another's: the programs forward in between, and the next
+// agent takes over their state.
 
 #include <bpf/bpf.h>
 
@@ -29,7 +29,7 @@ constexpr Instant kSeen{std::chrono::hours(1)};
 
 MacAddress Mac(uint8_t last) { return MacAddress({0x02, 0, 0, 0, 0, last}); }
 
-// Holds what an agent had, in this process.
+// Keeps the descriptors of an agent in this process.
 class FakeStore final : public FdStore {
  public:
   UniqueFd Take(const std::string& name) override {
@@ -63,7 +63,7 @@ class KernelInheritedTest : public testing::Test {
     mac2_ = ValueOrDie(pod2_.OpenNetlink().GetLink("eth0")).mac;
     node_.WaitUntilRunning(end1_);
     node_.WaitUntilRunning(end2_);
-    // No ARP: there may be nobody who floods it.
+    // Without ARP, which only an agent floods.
     pod1_.Shell(absl::StrCat("ip neigh add 198.51.100.2 dev eth0 lladdr ", mac2_.ToString()));
     pod2_.Shell(absl::StrCat("ip neigh add 198.51.100.1 dev eth0 lladdr ", mac1_.ToString()));
     Start();
@@ -97,7 +97,7 @@ class KernelInheritedTest : public testing::Test {
                                        .bind = {}}));
     });
   }
-  // The agent is gone, in whatever way.
+  // The agent ends.
   void End() {
     node_.Run([&] {
       fast_->KeepForNextAgent();
@@ -143,7 +143,7 @@ TEST_F(KernelInheritedTest, FramesPassWithoutAnAgentAndUnderTheNext) {
   });
   DropInherited();
   Ping();
-  // It has counted all the time.
+  // The counters have gone on.
   EXPECT_GE(cloud_->CountersOf(PortId{1}).from.frames, before.from.frames + 12);
   EXPECT_THAT(cloud_->Explain(mac1_, mac2_), HasSubstr("to port 2."));
 }

@@ -1,5 +1,5 @@
-// The programs against Forward(): the same frames through both, by BPF_PROG_TEST_RUN. Either the
-// programs do what Forward() says, and what they send is what docs/PROTOCOL.md says, or they punt.
+// The programs against Forward(): the same frames through both, by BPF_PROG_TEST_RUN. The programs
+// either do what Forward() decides, and send what docs/PROTOCOL.md describes, or punt.
 
 #include <random>
 #include <vector>
@@ -26,8 +26,8 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
                                   frame.size(), " bytes of ", LoadBe16(&frame[12])));
         const Outcome outcome = Send(fast_->from_pod(), end1_, frame);
         ASSERT_EQ(outcome.run.action, TC_ACT_REDIRECT);
-        // What Forward() would learn first makes a difference only where the source is not where
-        // the FDB has it, and there the program may not decide.
+        // The caller of Forward() learns first. That makes a difference only for a source that is
+        // not where the FDB has it, and for that the program may not decide.
         const FdbEntry* from = fdb_.Find(source, kNow);
         const bool at_home = from != nullptr && from->where == Location(kPort1);
         const Verdict verdict = Forward(destination, source, kPort1, fdb_, kNow);
@@ -53,7 +53,7 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
           EXPECT_EQ(verdict.action, Verdict::Action::kToPeer);
           EXPECT_EQ(verdict.peer, *outcome.peer);
           ++fast_to_peer;
-          // What we send is what they would send to us, but for addresses, ports and TTL.
+          // A peer would send the same to this node, with other addresses, ports and TTL.
           const Bytes& out = outcome.run.out;
           ASSERT_EQ(out.size(), OuterSize() + frame.size());
           EXPECT_LE(out.size(), 1514u);
@@ -81,7 +81,7 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
   EXPECT_GT(fast_to_peer, 20);
 }
 
-// Unicast that a guard must see, with headers in all positions where they can stand.
+// Unicast that a guard must see, with headers in all possible positions.
 std::vector<Bytes> GuardedFrames() {
   std::vector<Bytes> packets;  // from the EtherType on
   const auto add = [&](Bytes head, const Bytes& rest) {
@@ -217,7 +217,7 @@ TEST_P(KernelFastPathTest, FromThePeersItDoesWhatForwardSaysOrPunts) {
   EXPECT_GT(fast, 20);
 }
 
-// Every bit of the headers of a datagram that would pass, changed in turn.
+// Changes each bit of the headers of a good datagram in turn.
 TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
   packets::Spec spec;
   spec.payload = packets::Payload(100);
@@ -228,8 +228,8 @@ TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
   ASSERT_EQ(Send(fast_->from_uplink(), uplink_, good).port, kPort2);
   const size_t ip = 14;
   const size_t udp = ip + (v6() ? 40 : 20);
-  // Not ours to judge: traffic class and flow label, identification, TTL, the header checksum (the
-  // kernel looks at it in ip_rcv(), which the frame never reaches: flagged below), the outer MACs.
+  // The program ignores traffic class and flow label, identification, TTL, the header checksum
+  // (ip_rcv() would check it), and the outer MACs.
   const auto free_bit = [&](size_t byte, int bit) {
     if (byte < 12) return true;
     if (byte >= udp + 16 + 14) return true;  // the inner packet is the pod's business

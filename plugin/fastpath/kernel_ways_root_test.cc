@@ -1,5 +1,5 @@
-// What is not a matter of one frame's verdict: the ways of taps, what is counted and why, what
-// comes and goes.
+// Everything but the verdict on one frame: the paths of taps, counters, uplinks, and the life of
+// entries and devices.
 
 #include <set>
 #include <string>
@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 // ---------------------------------------------------------------- taps
 
-TEST_P(KernelFastPathTest, WhatIsForACarriedPortIsUnpackedByTheKernelAndReadByTheCloud) {
+TEST_P(KernelFastPathTest, TheKernelDecapsulatesFramesForARelayedPort) {
   ASSERT_TRUE(cloud_->AddRelayed(kTap, Mac(4)).ok());
   Static(Mac(5), kTap);
   packets::Spec spec;
@@ -43,7 +43,7 @@ TEST_P(KernelFastPathTest, WhatIsForACarriedPortIsUnpackedByTheKernelAndReadByTh
     EXPECT_EQ(read[0].first.port, kTap);
     EXPECT_EQ(read[0].second, frame);
   }
-  // From somebody else it is looked at by the cloud, and what has no mark is nobody's.
+  // The cloud handles the frame from another peer, and a frame without a mark is dropped.
   Bytes frame = packets::Build(spec);
   std::copy_n(Mac(5).bytes().begin(), 6, frame.begin());
   std::copy_n(Mac(0x20).bytes().begin(), 6, frame.begin() + 6);
@@ -78,7 +78,7 @@ TEST_P(KernelFastPathTest, HelloComesBothWays) {
   EXPECT_EQ(cloud_->slow()[static_cast<size_t>(Slow::kGroup)], 1u);
 }
 
-TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
+TEST_P(KernelFastPathTest, FramesOfARelayedPortGoToAPeerOrComeBack) {
   ASSERT_TRUE(cloud_->AddRelayed(kTap, Mac(4)).ok());
   Static(Mac(5), kTap);
   const auto carry = [&](const MacAddress& destination, const MacAddress& source, bool arp) {
@@ -101,7 +101,7 @@ TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
     MacAddress destination, source;
     bool arp;
   };
-  // Of another kind, from a station that is unknown or at another port, to one that is at no peer.
+  // Another kind; a source that is unknown or at another port; a destination that is at no peer.
   const std::vector<Case> cases = {
       {Mac(0x20), Mac(5), true},  {Mac(0x20), Mac(0x50), false},
       {Mac(0x20), Mac(1), false}, {Mac(2), Mac(5), false},
@@ -119,7 +119,7 @@ TEST_P(KernelFastPathTest, WhatACarriedPortSendsGoesToAPeerOrComesBack) {
   EXPECT_THAT(cloud_->Explain(Mac(5), Mac(2)), HasSubstr("slow"));
 }
 
-// One frame for each reason, those that a pod sends and those that come in.
+// One frame for each reason, from a pod and from a peer.
 TEST_P(KernelFastPathTest, EachReasonIsCounted) {
   const auto frame = [](const MacAddress& destination, const MacAddress& source, size_t payload) {
     packets::Spec spec;
@@ -178,8 +178,8 @@ TEST_P(KernelFastPathTest, EachReasonIsCounted) {
   EXPECT_EQ(seen.size(), kSlowReasons) << "a reason without a case";
 }
 
-// More than the taps' queues hold, and nobody reads them. Of frames one port alone cannot bring as
-// much.
+// Sends more than the taps' queues hold, and reads nothing. One port alone cannot fill the queue of
+// frames.
 TEST_P(KernelFastPathTest, WhatAFullTapDidNotTakeIsCounted) {
   EXPECT_EQ(cloud_->lost().datagrams, 0u);
   pod1_.SetUp("eth0", "198.51.100.1/24");
@@ -259,7 +259,7 @@ TEST_P(KernelFastPathTest, NoPortTakesTheRoomOfOthersAtTheTap) {
   EXPECT_EQ(cloud_->CountersOf(kPort2).refused, 0u);
   EXPECT_EQ(Send(fast_->from_pod(), end1_, frame(Mac(2), Mac(1))).port, kPort2) << "no need of it";
 
-  // What the tap lost is not read: the room comes back when nothing has moved for a while.
+  // Frames that the tap dropped are never read: the room comes back after a while without change.
   for (int i = 0; i < FP_PUNT_ROOM; ++i) ASSERT_TRUE(punted(end1_, group)) << i;
   ASSERT_FALSE(punted(end1_, group));
   cloud_->Tick();
@@ -311,7 +311,7 @@ TEST_P(KernelFastPathTest, ItsLikeIsReplacedAndNothingStays) {
       .uplink = uplink_,
       .bind = {}};
   node_.Run([&] {
-    // Another cloud than that of the agent which was killed (kernel_inherited_root_test.cc).
+    // Another cloud than the killed agent's (kernel_inherited_root_test.cc has the same one).
     fast_->KeepForNextAgent();
     killed_cloud_ = std::move(cloud_);
     killed_ = std::move(fast_);
@@ -359,6 +359,55 @@ TEST_P(KernelFastPathTest, WhatCannotBeFastSaysWhy) {
     EXPECT_THAT(std::string(lo.message()), HasSubstr("uplink lo is not an Ethernet interface"));
   });
   node_.Shell("test $(ip -o link | grep -c vx[tdf]14791) = 0");
+}
+
+// ---------------------------------------------------------------- uplinks
+
+TEST_P(KernelFastPathTest, DatagramsByAnotherUplinkAreNotForThisCloud) {
+  ConnectVeth(node_, "eth1", fabric_, "eth1");
+  fabric_.SetUp("eth1", v6() ? "2001:db8:1::fe/64" : "198.51.100.254/24");
+  const IfIndex other = node_.SetUp("eth1", v6() ? "2001:db8:1::1/64" : "198.51.100.1/24");
+  // The node takes packets by any interface, whatever the routes to their source.
+  node_.Shell("for i in all eth1; do echo 0 >/proc/sys/net/ipv4/conf/$i/rp_filter; done");
+  std::unique_ptr<FastCloud> second;  // which is on the other uplink
+  MacAddress other_mac;
+  node_.Run([&] {
+    second = ValueOrDie(fast_->Join(
+        {.group = v6() ? ValueOrDie(IpAddress::Parse("ff05::1")) : IpAddress::V4(239, 1, 2, 3),
+         .vni = *Vni::Make(0x234567),
+         .unicast_port = kUnicastPort + 1,
+         .uplink = other,
+         .bind = {}}));
+    other_mac = ValueOrDie(ValueOrDie(Netlink::Open()).GetLink("eth1")).mac;
+  });
+  Bytes frame = packets::Build({});
+  std::copy_n(Mac(2).bytes().begin(), 6, frame.begin());
+  std::copy_n(Mac(0x20).bytes().begin(), 6, frame.begin() + 6);
+  Bytes datagram = Datagram(frame, FastPeer());
+  Bytes odd = datagram;
+  odd[OuterSize() - 8] ^= 1;  // not the header of vxvde
+  const auto passes_by = [&](IfIndex uplink, const Bytes& bytes) {
+    const Outcome outcome = Send(fast_->from_uplink(), uplink, bytes);
+    return outcome.run.action == TC_ACT_UNSPEC && outcome.run.out == bytes && !outcome.slow &&
+           !outcome.port.has_value();
+  };
+  EXPECT_EQ(Send(fast_->from_uplink(), uplink_, datagram).port, kPort2);
+  EXPECT_TRUE(Send(fast_->from_uplink(), uplink_, odd).slow);
+  EXPECT_TRUE(passes_by(other, datagram));
+  EXPECT_TRUE(passes_by(other, odd));
+
+  EXPECT_EQ(cloud_->lost().not_from_here, 0u);
+  const uint64_t delivered = cloud_->CountersOf(kPort2).to.frames;
+  std::copy_n(other_mac.bytes().begin(), 6, datagram.begin());
+  SendForReal(datagram, "eth1");
+  EXPECT_TRUE(WaitFor([&] { return cloud_->lost().not_from_here == 1; }));
+  EXPECT_EQ(cloud_->CountersOf(kPort2).to.frames, delivered);
+  EXPECT_EQ(second->lost().not_from_here, 0u);
+
+  node_.Run([&] { ASSERT_TRUE(cloud_->MoveTo(other).ok()); });
+  EXPECT_EQ(Send(fast_->from_uplink(), other, datagram).port, kPort2);
+  EXPECT_TRUE(passes_by(uplink_, datagram));
+  node_.Run([&] { second.reset(); });
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ constexpr size_t kTagSize = 4;
 constexpr size_t kUdpHeaderSize = 8;
 constexpr size_t kUdpChecksumAt = 6;
 
-// What one read of a tap gave: >= 0 bytes, -1: nothing waits, or the tap cannot be read any more.
+// Reads one frame. Returns its size; -1: none waits, or the tap cannot be read.
 ssize_t ReadTap(int tap, std::span<const iovec> parts) {
   while (true) {
     const ssize_t size = readv(tap, parts.data(), static_cast<int>(parts.size()));
@@ -46,7 +46,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
                                         iovec{tag.data(), tag.size()},
                                         iovec{room.data() + kMacs, room.size() - kMacs}};
     const ssize_t size = ReadTap(tap_.get(), parts);
-    if (size < 0 && errno == EINVAL) {  // a super-frame for which the vnet header has no word
+    if (size < 0 && errno == EINVAL) {  // a super-frame that a vnet header cannot describe
       drops.Add(Drop::kUnsupportedOffload);
       continue;
     }
@@ -55,7 +55,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
       return TapReadError(errno);
     }
     bytes += static_cast<size_t>(size);
-    // Without a tag of the programs': the kernel's own talk.
+    // The kernel's own packets have no tag of the programs.
     if (static_cast<size_t>(size) < sizeof(header) + kMacs + kTagSize + 2) continue;
     const uint16_t kind = LoadBe16(tag.data());
     const uint16_t slot = LoadBe16(tag.data() + 2);
@@ -71,7 +71,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     punted.port = punted.way == PuntedFrame::Way::kTunnelProbe ? PortId::kNone : port_at_(slot);
     if (punted.port == PortId::kNone && punted.way != PuntedFrame::Way::kTunnelProbe) continue;
     punted.frame.bytes = room.first(static_cast<size_t>(size) - sizeof(header) - kTagSize);
-    if (punted.frame.bytes.size() == room.size()) {  // a tap cuts without a word
+    if (punted.frame.bytes.size() == room.size()) {  // a tap truncates without an error
       drops.Add(Drop::kTruncated);
       continue;
     }
@@ -88,7 +88,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
 }
 
 Drop FramesTap::Send(uint16_t slot, const OutFrame& frame) {
-  // Addresses, tag, and the rest of the first part, which has all headers.
+  // Addresses, tag, and the rest of the first part, which contains all headers.
   const iovec& first = frame.parts.front();
   if (first.iov_len <= kMacs || frame.parts.size() > OutFrame::kMaxParts) return Drop::kShortFrame;
   VnetHeader header = ToVnet(frame.offload);
@@ -124,7 +124,7 @@ absl::Status DatagramsTap::Receive(Buffers& buffers, std::vector<InDatagram>& ou
     if (static_cast<size_t>(size) < sizeof(header)) continue;
     const std::span<uint8_t> packet = room.first(static_cast<size_t>(size) - sizeof(header));
     InDatagram datagram;
-    // The tap has no offloads: the kernel has segmented and finished checksums.
+    // The tap has no offloads: the kernel has segmented, and has finished checksums.
     Drop drop = ParseDatagram(packet, fast_port_, datagram);
     if (packet.size() == room.size()) drop = Drop::kTruncated;
     if (drop == Drop::kNone) {
@@ -159,7 +159,7 @@ Drop ParseDatagram(std::span<uint8_t> packet, uint16_t fast_port, InDatagram& ou
   const size_t address_size = v6 ? 16 : 4;
   const std::span<const uint8_t> source(ip + (v6 ? 8 : 12), address_size);
   const std::span<const uint8_t> destination(ip + (v6 ? 24 : 16), address_size);
-  // Zero: not made, as by the programs of other agents (over IPv6: RFC 6935, section 5).
+  // Zero: there is none, as the programs of other agents send it (IPv6: RFC 6935, section 5).
   if (LoadBe16(udp + kUdpChecksumAt) != 0) {
     const uint64_t pseudo =
         PseudoHeaderSum(source, destination, kProtocolUdp, static_cast<uint32_t>(size));

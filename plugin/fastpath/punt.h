@@ -1,5 +1,5 @@
-// The taps to which the programs punt, as what a cloud reads from. Device and meaning: fastpath.h,
-// fastpath.bpf.c. Here only bytes are read; what was read is checked like anything from outside.
+// The taps to which the programs punt, as a cloud reads them. fastpath.h and fastpath.bpf.c define
+// the taps. The code here trusts no byte that it reads.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_PUNT_H_
 #define VXVDE_PLUGIN_FASTPATH_PUNT_H_
@@ -19,12 +19,12 @@
 
 namespace vxvde {
 
-// Frames of pods, each with one 802.1ad tag in front whose TCI is the slot of its port; and frames
-// for relayed ports, with an 802.1Q tag.
+// Frames from ports, each with one 802.1ad tag in front whose TCI is the port's slot; and frames to
+// relayed ports, with an 802.1Q tag.
 class FramesTap final : public PuntIo {
  public:
-  // `port_at`: which port has that slot; kNone: none (any more). `read`: is told of each frame of
-  // a port that has left the queue, and whether it was for a group.
+  // `port_at` returns the port in a slot, or kNone. `read` is called for each frame from a port
+  // that has left the queue; `group`: it is for a group address.
   FramesTap(
       UniqueFd tap, std::function<PortId(uint16_t slot)> port_at,
       std::function<void(uint16_t slot, bool group)> read = [](uint16_t, bool) {})
@@ -33,7 +33,7 @@ class FramesTap final : public PuntIo {
   int fd() const override { return tap_.get(); }
   absl::Status Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
                        DropCounters& drops) override;
-  // To the program behind the tap, as a frame of the port at `slot`.
+  // Sends to the program behind the tap, as a frame from the port in `slot`.
   Drop Send(uint16_t slot, const OutFrame& frame);
   UniqueFd Release() && { return std::move(tap_); }
 
@@ -43,17 +43,19 @@ class FramesTap final : public PuntIo {
   std::function<void(uint16_t slot, bool group)> read_;
 };
 
-// Whole packets to a fast port, from the Ethernet header on.
+// Packets to a fast port, whole from the Ethernet header on.
 class DatagramsTap final : public DatagramIo {
  public:
   DatagramsTap(UniqueFd tap, uint16_t fast_port) : tap_(std::move(tap)), fast_port_(fast_port) {}
 
   int fd() const override { return tap_.get(); }
   uint16_t port() const override { return fast_port_; }
-  absl::Status SetUplink(IfIndex, int) override { return absl::OkStatus(); }  // has none
+  absl::Status SetUplink(IfIndex, int) override {
+    return absl::OkStatus();
+  }  // the programs' affair
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override;
-  // Nothing is ever sent from here: all is kSendFailed.
+  // A tap of punted datagrams cannot send: counts all of them as kSendFailed.
   void Send(std::span<const OutDatagram> batch, DropCounters& drops) override;
   UniqueFd Release() && { return std::move(tap_); }
 
@@ -62,8 +64,8 @@ class DatagramsTap final : public DatagramIo {
   uint16_t fast_port_;
 };
 
-// The UDP datagram to `fast_port` in `packet`, an Ethernet frame. kNone: `out` was filled in.
-// kBadOffload: it is none, or lengths or checksums do not fit. Safe on any input.
+// Finds the UDP datagram to `fast_port` in `packet`, an Ethernet frame. kNone: `out` is filled in.
+// kBadOffload: there is none, or a length or checksum is wrong. Safe on any input.
 Drop ParseDatagram(std::span<uint8_t> packet, uint16_t fast_port, InDatagram& out);
 
 }  // namespace vxvde

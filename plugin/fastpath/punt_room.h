@@ -35,13 +35,13 @@ class PuntRoom {
   void Read(uint32_t slot, bool group) {
     if (slot < FP_PORTS) Out(slot, group ? FP_PUNT_FLOOD : FP_PUNT_OTHER).fetch_add(1, kRelaxed);
   }
-  // Nothing of the port waits.
+  // No frame of the port waits.
   void Reset(uint32_t slot) {
     for (int kind = 0; kind < FP_PUNT_KINDS; ++kind) {
       Out(slot, kind).store(In(slot, kind).load(kRelaxed), kRelaxed);
     }
   }
-  // The slot is another port's from now on.
+  // The slot has another port from now on.
   void Clear(uint32_t slot) {
     Reset(slot);
     std::atomic_ref(punts_[slot].full_at).store(0, kRelaxed);
@@ -50,8 +50,8 @@ class PuntRoom {
   uint64_t Refused(uint32_t slot) const {
     return std::atomic_ref(punts_[slot].refused).load(kRelaxed);
   }
-  // What the tap dropped is never read. A port of which nothing was punted and nothing read since
-  // the last call, and nothing waits that would be read now, has its room back.
+  // Frames that the tap dropped are never counted out. Gives a port its room back when none of its
+  // frames was punted or read since the last call.
   struct Last {
     uint32_t in[FP_PUNT_KINDS] = {};
     uint32_t out[FP_PUNT_KINDS] = {};

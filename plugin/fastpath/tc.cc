@@ -19,13 +19,13 @@
 namespace vxvde {
 namespace {
 
-// By which the filter is known: "vx" and "vxvd" in ASCII.
+// Identify the filter: "vx" and "vxvd" in ASCII.
 constexpr uint32_t kFilterPriority = 0x7678;
 constexpr uint32_t kFilterHandle = 0x76787664;
 
 constexpr IfIndex kLoopback{1};  // in each namespace
 
-// Parts of union bpf_attr of Linux 6.6, which older headers do not have.
+// Parts of union bpf_attr of Linux 6.6, which older headers lack.
 constexpr uint32_t kTcxIngress = 46;  // BPF_TCX_INGRESS
 constexpr uint32_t kTcxEgress = 47;
 constexpr uint32_t kReplace = 1U << 2;  // BPF_F_REPLACE
@@ -109,8 +109,8 @@ bpf_tc_opts FilterOf(int program) {
   return filter;
 }
 
-// Without its descriptor (BPF_PROG_GET_FD_BY_ID takes CAP_SYS_ADMIN) only the first of the chain
-// can be taken out; the revision makes certain that it still is the first.
+// Without CAP_SYS_ADMIN, which BPF_PROG_GET_FD_BY_ID requires, only the first program of the chain
+// can be removed; the revision makes certain that it still is the first.
 void TakeOut(IfIndex index, uint32_t id) {
   TcxChain chain;
   if (QueryTcx(index, Direction::kIngress, chain) != 0) return;
@@ -245,7 +245,7 @@ absl::StatusOr<Chain> LookAtChain(Netlink& netlink, IfIndex index, int program) 
     chain.filter_before =
         absl::StrCat("the ", filter.kind, " filter of priority ", filter.priority);
     if (filter.program_id != 0) {
-      // cls_bpf calls it NAME:[ID] where user space does not say otherwise.
+      // cls_bpf names it NAME:[ID] unless user space gives it a name.
       const std::string name = filter.program.substr(0, filter.program.find(':'));
       absl::StrAppend(&chain.filter_before, " (program ", filter.program_id,
                       name.empty() ? "" : ", ", name, ")");

@@ -1,4 +1,4 @@
-// Programs of somebody else, for tests: each does nothing but answer.
+// Programs that stand for other software, for tests: each only returns a constant.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_TESTING_PROGRAMS_H_
 #define VXVDE_PLUGIN_FASTPATH_TESTING_PROGRAMS_H_

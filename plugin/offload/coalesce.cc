@@ -1,5 +1,5 @@
-// A frame is looked at in three steps: is it of an open flow, may it be part of a super-frame at
-// all (Candidate), does it continue that flow (Fits).
+// Handles a frame in three steps: finds its open flow, decides whether a frame like it may be part
+// of a super-frame (Candidate), and whether it continues that flow (Fits).
 
 #include "plugin/offload/coalesce.h"
 
@@ -41,8 +41,8 @@ uint64_t PseudoHeader(const uint8_t* ip, const PacketView& view, uint32_t length
   return PseudoHeaderSum({ip + 8, 16}, {ip + 24, 16}, protocol, length);
 }
 
-// May hold a piece of a flow that the headers do not let us see: a fragment, or what is behind
-// IPv6 extension headers.
+// May hold a piece of a flow that the headers do not show: it is a fragment, or has IPv6 extension
+// headers.
 bool MayBeHiddenFlow(std::span<const uint8_t> frame, const PacketView& view) {
   if (view.l4 != PacketView::L4::kOther) return false;
   if (view.l3 == PacketView::L3::kIpv4) {
@@ -60,7 +60,7 @@ void PassAsItIs(std::span<const uint8_t> frame, Coalescer::Sink sink) {
 
 }  // namespace
 
-// A frame that by itself (R3, R4, and R1's "without") may be part of a super-frame.
+// A frame that may be part of a super-frame by R3, R4, and the "without" of R1.
 struct Coalescer::Candidate {
   std::span<const uint8_t> frame;
   PacketView view;
@@ -140,7 +140,7 @@ void Coalescer::Flush(Sink sink) {
   }
 }
 
-// The flow is named by what stays for a connection's life; all else is the business of Fits().
+// Compares the fields that stay the same during a connection. Fits() compares the others.
 Coalescer::Flow* Coalescer::FindFlow(std::span<const uint8_t> frame, const PacketView& view) {
   const size_t addresses = view.l3 == PacketView::L3::kIpv4 ? 12 : 8;
   const size_t addresses_end = view.l3 == PacketView::L3::kIpv4 ? 20 : 40;
@@ -254,7 +254,7 @@ void Coalescer::Emit(Flow& flow, Sink sink) {
   } else {
     StoreBe16(l4 + kUdpLength, static_cast<uint16_t>(length));
   }
-  // CHECKSUM_PARTIAL: whoever needs the checksum finishes it.
+  // CHECKSUM_PARTIAL: the receiver finishes the checksum if it needs it.
   const size_t checksum = IsTcp(view) ? kTcpChecksum : kUdpChecksum;
   StoreBe16(l4 + checksum, ChecksumFold(PseudoHeader(ip, view, static_cast<uint32_t>(length))));
   flow.parts[0] = {flow.headers.data(), view.payload};

@@ -3,16 +3,16 @@
 //
 // Rules (Linux net/ipv4/tcp_offload.c and udp_offload.c are the models of behaviour):
 //   R1  Same MACs, VLAN tags, IP addresses, ports, TOS and TTL; IPv4 without options or fragments,
-//       its id counting up by one, or with DF standing still. TCP: same ack, window and options;
-//       sequence numbers in a row.
-//   R2  All segments of one size but the last, which may be shorter and closes.
-//   R3  No SYN, RST or URG; FIN or PSH closes; CWR and ECE are not merged.
-//   R4  The inner IPv4 header checksum and TCP or UDP checksum were found right: a frame
-//       that is wrong, or UDP without one, passes alone and untouched, its receiver will count it.
+//       with an id that counts up by one, or with DF and a constant id. TCP: same ack, window and
+//       options; consecutive sequence numbers.
+//   R2  All segments have one size but the last, which may be shorter and closes the super-frame.
+//   R3  No SYN, RST or URG. FIN or PSH closes the super-frame. CWR and ECE are not merged.
+//   R4  The inner IPv4 header checksum and the TCP or UDP checksum are right. A frame with a wrong
+//       one, or UDP without one, passes alone and untouched, and its receiver counts it.
 //   R5  Within a flow, frames leave in the order in which they came.
 //   R6  At most kMaxSegments and 65,535 bytes of IP packet.
 // Frames of other kinds pass through at once, after the open flow that they belong to. A segment
-// that stayed alone passes as it came; of those merged, Ethernet padding is left out.
+// that remains alone passes as it came; merged segments lose their Ethernet padding.
 
 #ifndef VXVDE_PLUGIN_OFFLOAD_COALESCE_H_
 #define VXVDE_PLUGIN_OFFLOAD_COALESCE_H_
@@ -32,18 +32,18 @@ namespace vxvde {
 class Coalescer {
  public:
   static constexpr size_t kMaxSegments = 64;  // parts of one OutFrame stay below kMaxParts
-  static constexpr size_t kMaxFlows = 8;      // open at a time; the oldest is closed for a new one
-  // Gets each finished frame. Its parts are valid during the call only.
+  static constexpr size_t kMaxFlows = 8;      // open at a time; a further one closes the oldest
+  // Receives each finished frame. Its parts are valid only during the call.
   using Sink = absl::FunctionRef<void(const OutFrame&)>;
 
   Coalescer() = default;
 
-  // `frame` is one whole Ethernet frame with finished checksums; its bytes must live and stay
-  // as they are until Flush(). Calls `sink` for what is finished by its arrival.
+  // `frame` is one whole Ethernet frame with finished checksums; its bytes must stay unchanged
+  // until Flush(). Calls `sink` for frames that its arrival finishes.
   void Add(std::span<const uint8_t> frame, Sink sink);
-  // Hands out all that is open, in the order in which the flows were opened.
+  // Finishes all open flows, in the order in which they were opened.
   void Flush(Sink sink);
-  // From now on datagrams of UDP pass alone: the port takes no super-frames of them.
+  // From now on UDP datagrams pass alone: the port accepts no super-frames of UDP.
   void LeaveUdpAlone() { udp_ = false; }
 
  private:

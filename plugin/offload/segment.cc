@@ -1,4 +1,4 @@
-// Headers are summed once per super-frame, payload is read once per segment.
+// Sums the headers once a super-frame, and reads the payload once a segment.
 // Model of behaviour: Linux tcp_gso_segment, __udp_gso_segment, skb_checksum_help.
 
 #include "plugin/offload/segment.h"
@@ -12,10 +12,11 @@
 namespace vxvde {
 namespace {
 
-// What one UDP datagram over IPv4 carries; 20 bytes less than over IPv6.
+// The largest payload of a UDP datagram over IPv4; 20 bytes less than over IPv6.
 constexpr size_t kMaxDatagram = 65535 - 20 - 8;
 
-// Like kMinTcpSegment a bound on how many frames one read from a pod may become (UDP_MAX_SEGMENTS).
+// Bounds, as kMinTcpSegment does, the frames that one read from a pod can become
+// (UDP_MAX_SEGMENTS).
 constexpr size_t kMaxUdpSegments = 128;
 
 constexpr size_t kTcpSequence = 4;
@@ -34,13 +35,13 @@ constexpr size_t kIpv6Length = 4;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// Do headers and marks of a super-frame tell one story?
+// kNone: headers and marks of a super-frame agree.
 Drop CheckSuperFrame(const Frame& frame, const PacketView& view) {
   const Offload& offload = frame.offload;
   const bool tcp = offload.gso != Gso::kUdp;
   if (view.l3 == PacketView::L3::kIpv6 && view.l4 == PacketView::L4::kOther &&
       offload.gso != Gso::kTcp4) {
-    return Drop::kUnsupportedOffload;  // extension headers, or a fragment: we do not look behind
+    return Drop::kUnsupportedOffload;  // extension headers, or a fragment
   }
   if (view.l4 != (tcp ? PacketView::L4::kTcp : PacketView::L4::kUdp)) return Drop::kBadOffload;
   if (offload.gso == Gso::kTcp4 && view.l3 != PacketView::L3::kIpv4) return Drop::kBadOffload;
@@ -57,12 +58,12 @@ Drop CheckSuperFrame(const Frame& frame, const PacketView& view) {
   return Drop::kNone;
 }
 
-// The headers of one segment after the other, from those of the super-frame. All that does not
-// change is summed once; per segment, only what changes and its payload.
+// Makes the headers of one segment after the other from those of the super-frame. Sums constant
+// fields once; for each segment only the fields that change, and the payload.
 class HeaderWriter {
  public:
-  // `headers`: of the super-frame. What its length and checksum fields say is not looked at: a
-  // length of 0 or of something else is usual at and above 64 KiB.
+  // `headers`: of the super-frame. Ignores its length and checksum fields: at and above 64 KiB the
+  // length is usually 0 or otherwise wrong.
   HeaderWriter(std::span<const uint8_t> headers, const PacketView& view, const Offload& offload)
       : view_(view), gso_size_(offload.gso_size), ecn_(offload.ecn), size_(headers.size()) {
     std::memcpy(headers_, headers.data(), size_);
@@ -157,8 +158,8 @@ Drop Segmenter::Split(Frame& frame, std::vector<Segment>& out) {
   if (!ParsePacket(frame.bytes, view)) return Drop::kBadOffload;
   if (const Drop drop = CheckSuperFrame(frame, view); drop != Drop::kNone) return drop;
 
-  // offload.header_size is not asked: in what the kernel hands out it is no more than a hint
-  // (skb_headlen, which may reach into the payload).
+  // Ignores offload.header_size: from the kernel it is only a hint (skb_headlen, which may reach
+  // into the payload).
   const auto headers = frame.bytes.first(view.payload);
   const auto payload = frame.bytes.subspan(view.payload);
   const size_t gso_size = frame.offload.gso_size;
@@ -212,7 +213,7 @@ void FinishChecksum(std::span<uint8_t> bytes, Offload& offload) {
   if (!offload.needs_checksum) return;
   const auto summed = bytes.subspan(offload.checksum_start);
   const uint16_t checksum = ChecksumFinish(ChecksumAdd(summed));
-  // For UDP, 0 would mean "none" (RFC 768); for all others 0xffff is as good as 0.
+  // For UDP, 0 would mean "no checksum" (RFC 768); for others 0xffff equals 0.
   StoreBe16(summed.data() + offload.checksum_offset, checksum == 0 ? 0xffff : checksum);
   offload.needs_checksum = false;
   offload.checksum_start = 0;

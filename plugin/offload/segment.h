@@ -1,8 +1,8 @@
-// Segmenter: a super-frame becomes the frames that it stands for, each with its
-// own headers and finished checksums; a plain frame gets its checksum finished. Pure.
+// Segmenter: cuts a super-frame into the frames that it stands for, each with its own headers and
+// finished checksums; finishes the checksum of a plain frame. Pure.
 //
-// Payload is never copied: a segment is (own headers, slice of the original). A plain frame is
-// not copied at all: its `headers` are the prefix alone and its `payload` is the whole frame.
+// It never copies payload: a segment is (own headers, slice of the original). Of a plain frame it
+// copies nothing: `headers` is the prefix alone, and `payload` the whole frame.
 
 #ifndef VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_
 #define VXVDE_PLUGIN_OFFLOAD_SEGMENT_H_
@@ -17,7 +17,7 @@
 
 namespace vxvde {
 
-// The least gso_size of a TCP super-frame: that of the kernel (TCP_MIN_GSO_SIZE).
+// The smallest gso_size of a TCP super-frame, as in the kernel (TCP_MIN_GSO_SIZE).
 inline constexpr uint16_t kMinTcpSegment = 8;
 
 struct Segment {
@@ -28,7 +28,7 @@ struct Segment {
 
 class Segmenter {
  public:
-  // `prefix` is put in front of every segment (the 8 bytes of vxvde); copied. At most 1 KiB.
+  // Copies `prefix`, at most 1 KiB (the 8 bytes of vxvde), to the front of every segment.
   explicit Segmenter(std::span<const uint8_t> prefix);
 
   // Appends the segments of `frame` to `out`. A super-frame's segments carry: IPv4
@@ -43,7 +43,7 @@ class Segmenter {
   // segment exceeds a UDP datagram. Safe on any frame, checked by FromVnet or not.
   Drop Split(Frame& frame, std::vector<Segment>& out);
 
-  // Forgets all segments handed out; keeps the memory.
+  // Forgets all segments, and keeps the memory.
   void Clear();
 
  private:
@@ -62,8 +62,8 @@ class Segmenter {
 // `offload` was checked against `bytes` (FromVnet).
 void FinishChecksum(std::span<uint8_t> bytes, Offload& offload);
 
-// How many frames `offload` stands for in a frame of `size` bytes; 1 without GSO. For statistics:
-// where header_size was not said, the usual TCP options are assumed.
+// The number of frames that a frame of `size` bytes with `offload` stands for; 1 without GSO. For
+// statistics: without header_size it assumes the usual TCP options.
 uint32_t SegmentCount(const Offload& offload, size_t size);
 
 }  // namespace vxvde

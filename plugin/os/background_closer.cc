@@ -27,39 +27,42 @@ absl::StatusOr<std::unique_ptr<BackgroundCloser>> BackgroundCloser::Start() {
 
 BackgroundCloser::~BackgroundCloser() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(&mutex_);
     ending_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void BackgroundCloser::CloseLater(Task close) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(&mutex_);
     tasks_.push_back(std::move(close));
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 void BackgroundCloser::Wait() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return tasks_.empty() && running_ == 0; });
+  const MutexLock lock(&mutex_);
+  while (!tasks_.empty() || running_ != 0) changed_.Wait(&mutex_);
+}
+
+BackgroundCloser::Task BackgroundCloser::Next() {
+  const MutexLock lock(&mutex_);
+  while (!ending_ && tasks_.empty()) changed_.Wait(&mutex_);
+  if (tasks_.empty()) return nullptr;
+  Task task = std::move(tasks_.front());
+  tasks_.pop_front();
+  ++running_;
+  return task;
 }
 
 void BackgroundCloser::Work() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [this] { return ending_ || !tasks_.empty(); });
-    if (tasks_.empty()) return;
-    Task task = std::move(tasks_.front());
-    tasks_.pop_front();
-    ++running_;
-    lock.unlock();
+  while (Task task = Next()) {
     task();
     task = nullptr;
-    lock.lock();
-    if (--running_ == 0 && tasks_.empty()) changed_.notify_all();
+    const MutexLock lock(&mutex_);
+    if (--running_ == 0 && tasks_.empty()) changed_.NotifyAll();
   }
 }
 

@@ -6,16 +6,16 @@
 #ifndef VXVDE_PLUGIN_OS_BACKGROUND_CLOSER_H_
 #define VXVDE_PLUGIN_OS_BACKGROUND_CLOSER_H_
 
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "plugin/os/mutex.h"
 
 namespace vxvde {
 
@@ -39,12 +39,14 @@ class BackgroundCloser {
  private:
   BackgroundCloser() = default;
   void Work();
+  // Waits for a task. None: the threads end.
+  Task Next();
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Task> tasks_;  // guarded by mutex_
-  size_t running_ = 0;      // guarded by mutex_
-  bool ending_ = false;     // guarded by mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
+  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 

@@ -39,6 +39,7 @@ absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create() {
 EventLoop::~EventLoop() = default;
 
 absl::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
+  CheckOnLoop();
   if (generation_of_.contains(fd)) {
     return absl::AlreadyExistsError(absl::StrCat("descriptor ", fd, " is watched already"));
   }
@@ -57,6 +58,7 @@ absl::Status EventLoop::Watch(int fd, uint32_t events, Handler handler) {
 }
 
 void EventLoop::Unwatch(int fd) {
+  CheckOnLoop();
   const auto found = generation_of_.find(fd);
   if (found == generation_of_.end()) return;
   (void)epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
@@ -65,6 +67,7 @@ void EventLoop::Unwatch(int fd) {
 }
 
 EventLoop::TimerId EventLoop::AddTimer(Duration delay, Duration period, Task task) {
+  CheckOnLoop();
   const TimerId id{next_timer_++};
   // From the clock: now_ is outdated before Run and late in a long turn.
   const Instant due = Clock::now() + std::max(delay, Duration::zero());
@@ -83,6 +86,7 @@ EventLoop::TimerId EventLoop::Every(Duration period, Task task) {
 }
 
 void EventLoop::Cancel(TimerId timer) {
+  CheckOnLoop();
   const auto is_it = [timer](const auto& entry) { return entry.second.id == timer; };
   const auto found = std::find_if(timers_.begin(), timers_.end(), is_it);
   if (found != timers_.end()) timers_.erase(found);
@@ -90,7 +94,7 @@ void EventLoop::Cancel(TimerId timer) {
 
 bool EventLoop::Enqueue(Task task) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     if (ended_) return false;
     posted_.push_back(std::move(task));
   }
@@ -102,7 +106,7 @@ void EventLoop::Post(Task task) { (void)Enqueue(std::move(task)); }
 
 void EventLoop::Stop() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     stopping_ = true;
   }
   Wake();
@@ -146,7 +150,7 @@ void EventLoop::Run() {
 bool EventLoop::RunPosted() {
   std::deque<Task> tasks;
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     if (stopping_ && posted_.empty()) {
       ended_ = true;
       return true;
@@ -158,7 +162,7 @@ bool EventLoop::RunPosted() {
     task();
     task = nullptr;  // destroys its captures now rather than with the batch
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const MutexLock lock(&mutex_);
   if (!stopping_ || !posted_.empty()) return false;  // I3
   ended_ = true;
   return true;
@@ -184,7 +188,7 @@ void EventLoop::RunTimers() {
 
 int EventLoop::EpollTimeoutMs() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const MutexLock lock(&mutex_);
     if (stopping_ || !posted_.empty()) return 0;
   }
   if (timers_.empty()) return -1;

@@ -21,16 +21,17 @@
 #include <future>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "plugin/base/time.h"
 #include "plugin/os/fd.h"
+#include "plugin/os/mutex.h"
 
 namespace vxvde {
 
@@ -103,10 +104,11 @@ class EventLoop {
   std::multimap<Instant, Timer> timers_;
   uint64_t next_timer_ = 1;
 
-  std::mutex mutex_;
-  std::deque<Task> posted_;  // guarded by mutex_
-  bool stopping_ = false;    // guarded by mutex_
-  bool ended_ = false;       // guarded by mutex_: Run has returned, and no task runs any more
+  Mutex mutex_;
+  std::deque<Task> posted_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // Run has returned, and no task runs any more.
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 template <typename Function, typename Result>

@@ -1,4 +1,4 @@
-// SnoopState: what a Snooper knows, for people. Plain values.
+// SnoopState: the state of a Snooper, for people. Plain values.
 
 #ifndef VXVDE_PLUGIN_SNOOP_SNOOP_STATE_H_
 #define VXVDE_PLUGIN_SNOOP_SNOOP_STATE_H_
@@ -34,9 +34,9 @@ struct SnoopState {
 
   std::array<Querier, 2> querier;  // of IGMP, of MLD
   std::vector<GroupRow> groups;    // by address
-  std::vector<PortId> routers;     // ports with a router behind them: they get every group
-  std::vector<PortId> unsure;      // ports whose wishes are not known yet: they get every group
-  uint64_t withheld = 0;           // copies of frames that were not sent to a port
+  std::vector<PortId> routers;     // ports with a router behind them: they receive every group
+  std::vector<PortId> unsure;      // ports with unknown memberships: they receive every group
+  uint64_t withheld = 0;           // copies of frames that a port did not receive
 };
 
 }  // namespace vxvde

@@ -22,7 +22,7 @@ bool IsAllHosts(const IpAddress& group) {
                        : group == IpAddress::V4(224, 0, 0, 1);
 }
 
-// Agents that heard the same last query do not all send the next one at once.
+// Keeps agents that heard the same last query from sending the next one at once.
 Duration JitterOf(const MacAddress& self) {
   const int number = self.bytes()[4] << 8 | self.bytes()[5];
   return std::chrono::milliseconds(number % 10'000);
@@ -69,8 +69,8 @@ Snooper::Recipients Snooper::Hear(std::span<const uint8_t> frame, bool checksum,
   out.v6 = to->is_v6();
   if (ParseMembership(frame, checksum, message_)) {
     Learn(*to, MacAddress::FromWire(frame.data() + MacAddress::kSize), from);
-    // RFC 4541, section 2.1.1 (1): a host that hears a report of an old version suppresses its own,
-    // and each of many reports would go to all hosts.
+    // RFC 4541, section 2.1.1 (1): a host that hears a report of an old version suppresses its own.
+    // Many reports would also go to all hosts.
     if (message_.kind == Membership::Kind::kReport) out.kind = Recipients::Kind::kRouters;
     return out;
   }
@@ -116,9 +116,9 @@ void Snooper::Learn(const IpAddress& to, const MacAddress& mac, const Location& 
   }
 }
 
-// Of two agents that send queries, the one with the lower address goes on. Any other querier is a
-// router, and all agents leave it to that. Only a query that reaches all hosts, and that they
-// answer soon, counts: I4.
+// Of two agents that send queries, the one with the lower address continues. Any other querier is a
+// router, for which all agents stop. Counts only a query that reaches all hosts and that they
+// answer soon: I4.
 void Snooper::OnQuery(const IpAddress& to, const MacAddress& mac, const Location& from) {
   const Membership& query = message_;
   if (mac == self_) return;
@@ -160,7 +160,7 @@ void Snooper::OnRecord(const Membership::Record& record, const Location& from) {
   if (!record.joined) return;
   auto group = groups_.find(record.group);
   if (group == groups_.end()) {
-    // The other half is for the ports: a group that is not noted here only reaches too many.
+    // The other half is for the ports: a group that is not recorded only reaches more of them.
     if (groups_.size() >= kMaxGroups / 2) return;
     group = groups_.try_emplace(record.group).first;
   }
@@ -191,7 +191,7 @@ void Snooper::OnJoin(Port& port, PortId id, const IpAddress& address) {
   ++memberships_;
 }
 
-// Another host behind the port may still want it: a general query asks for all groups at once.
+// Another host behind the port may still want the group: a general query covers all groups.
 void Snooper::OnLeave(Port& port, PortId id, const IpAddress& address) {
   const auto group = groups_.find(address);
   if (group == groups_.end()) return;
@@ -215,7 +215,7 @@ std::vector<Snooper::Query> Snooper::Tick(Instant now) {
 void Snooper::QueryPort(Port& port, PortId id, std::vector<Query>& out) {
   if (port.queries_left == 0 || now_ < port.next_query) return;
   for (const bool v6 : {false, true}) {
-    // It gets everything anyway, and in MLD this agent's address might win the election.
+    // A router receives everything anyway, and in MLD this agent's address might win the election.
     if (port.router[v6] > now_) continue;
     out.push_back({.v6 = v6, .port = id, .response = kQuickResponse});
   }

@@ -1,20 +1,21 @@
-// Snooper: which ports of one cloud want which multicast group. It snoops IGMP and MLD (RFC 4541),
-// and decides when to send queries. Pure: frames and time in, recipients and queries out. Its clock
-// is that of Tick(): a second more or less does not matter here.
+// Snooper: knows the ports of one cloud that want a multicast group. It snoops IGMP and MLD (RFC
+// 4541), and decides when to send queries. Pure: frames and time in, recipients and queries out.
+// Its clock is that of Tick(), to a second.
 //
-// It decides about the ports of this node. Other members get every group: plain ones hear the one
-// group of the underlay and know nothing of snooping.
+// It decides about the ports of this node. Other members receive every group, because all of them
+// are in the one group of the underlay.
 //
 // Invariants:
-//   I1  A port is left out only when its memberships are known: it was sent kQueries queries since
-//       it was added and had time to answer, all its reports found room, and no router is behind
-//       it.
+//   I1  A group is withheld from a port only when the port's memberships are known: it has been
+//   sent
+//       kQueries queries and had time to answer, all its reports found room, and no router is
+//       behind it.
 //   I2  A group is withheld from a port only when a host, here or elsewhere, has reported it: hosts
 //       that do not speak IGMP or MLD still get groups that no host reports.
-//   I3  Every port gets 224.0.0.0/24, IPv6 groups of link-local scope, and frames that are not IP
-//       multicast.
+//   I3  Every port receives 224.0.0.0/24, IPv6 groups of link-local scope, and frames that are not
+//       IP multicast.
 //   I4  Each port is queried at least every kQuiet + kJitter, and a report counts for longer.
-//   I5  Tables are bounded. Where there is no room, the port concerned gets everything.
+//   I5  Tables are bounded. A port whose reports find no room receives everything.
 
 #ifndef VXVDE_PLUGIN_SNOOP_SNOOPER_H_
 #define VXVDE_PLUGIN_SNOOP_SNOOPER_H_
@@ -43,22 +44,22 @@ class Snooper {
   // RFC 3376, section 8, and RFC 3810, section 9.
   static constexpr Duration kQueryInterval = std::chrono::seconds(125);
   static constexpr Duration kResponse = std::chrono::seconds(10);
-  // After this long without a query the querier is taken for gone, the RFCs' 255 s; then agents
-  // take over, in the order of their jitter.
+  // After this long without a query (the RFCs' 255 s) the querier counts as gone, and agents take
+  // over, in the order of their jitter.
   static constexpr Duration kQuiet = std::chrono::seconds(255);
   static constexpr Duration kJitter = std::chrono::seconds(10);
-  // A querier that gives hosts more time to answer does not count: I4.
+  // A querier that gives hosts more time to answer is ignored: I4.
   static constexpr Duration kMaxResponse = std::chrono::seconds(20);
-  // A new agent waits this long for the query of another one.
+  // A new agent waits this long for another agent's query.
   static constexpr Duration kListen = std::chrono::seconds(130);
   // A membership counts for this long. More than the RFCs' 260 s: I4.
   static constexpr Duration kLife = std::chrono::seconds(280);
-  // The first queries, to one port or by a new querier, and those to a port where a host may have
-  // left a group: their number and distance, and the time to answer them.
+  // Queries to a new port, by a new querier, and to a port where a host may have left a group:
+  // their number, interval, and the time to answer them.
   static constexpr int kQueries = 2;
   static constexpr Duration kBetweenQueries = std::chrono::seconds(2);
   static constexpr Duration kQuickResponse = std::chrono::seconds(1);
-  static constexpr Duration kAfterQueries = std::chrono::seconds(2);  // then the answers are there
+  static constexpr Duration kAfterQueries = std::chrono::seconds(2);  // by then all have answered
   static constexpr Duration kLeaveLife = std::chrono::seconds(8);     // unless it is reported again
 
   static constexpr size_t kMaxGroups = 4096;
@@ -72,23 +73,23 @@ class Snooper {
   };
   // A group that a host has reported (I2).
   struct Group {
-    std::vector<Member> members;  // sorted by port; some may be over
+    std::vector<Member> members;  // sorted by port; some may have expired
     Instant elsewhere{};          // until then hosts at other members want it
     Instant used;                 // last report, or last frame
 
-    // The first that is not before `port`.
+    // The first member whose port is not below `port`.
     std::vector<Member>::iterator At(PortId port);
     bool Has(PortId port, Instant now);
   };
 
  public:
-  // `self`: a station, the source of queries; agents are told apart by it.
+  // `self` is a station: the source of queries, which tells agents apart.
   Snooper(const MacAddress& self, Instant now);
 
   void AddPort(PortId port);
   void RemovePort(PortId port);
 
-  // The ports that a flooded frame is for; valid until the next call of Hear, Tick, AddPort or
+  // The ports that receive a flooded frame; valid until the next call of Hear, Tick, AddPort or
   // RemovePort.
   class Recipients {
    private:
@@ -98,13 +99,13 @@ class Snooper {
     bool v6 = false;
     Group* group = nullptr;
   };
-  // `frame` came from `from`, and is to be flooded. Learns from it if it is IGMP or MLD.
-  // `checksum`: its checksums are complete.
+  // Returns the recipients of `frame`, which came from `from`, and learns from it if it is IGMP or
+  // MLD. `checksum`: its checksums are complete.
   Recipients Hear(std::span<const uint8_t> frame, bool checksum, const Location& from);
-  // Whether the port is one of them. Counts a frame as withheld if not.
+  // The port is one of them. If not, counts a frame as withheld.
   bool IsFor(const Recipients& recipients, PortId port);
 
-  // A general query to be sent.
+  // A general query to send.
   struct Query {
     bool v6 = false;
     std::optional<PortId> port;  // nullopt: to all ports and all members
@@ -126,10 +127,10 @@ class Snooper {
   };
   struct Querier {
     bool ours = false;
-    Instant next;        // ours: when to ask; else when the other has been silent for too long
-    int quick_left = 0;  // of ours
+    Instant next;        // own: the time to query; otherwise the end of patience with the other
+    int quick_left = 0;  // own queries at the short interval
     std::optional<SnoopState::Querier> other;
-    Instant heard;  // the other
+    Instant heard;  // the other's last query
   };
 
   void Learn(const IpAddress& to, const MacAddress& mac, const Location& from);

@@ -1,5 +1,5 @@
-// For tests of a cloud with a fake fast path. No thread and no clock: the loop never runs,
-// ReadNow() reads what was pushed in, and Tick() is told the time.
+// For tests of a cloud with a fake fast path. There is no thread and no clock: the loop never runs,
+// ReadNow() reads the pushed frames, and Tick() receives the time.
 
 #ifndef VXVDE_PLUGIN_CLOUD_TESTING_CLOUD_FIXTURE_H_
 #define VXVDE_PLUGIN_CLOUD_TESTING_CLOUD_FIXTURE_H_

@@ -1,5 +1,5 @@
-// A fast path without a kernel, for tests: it keeps its table, and hands over frames that a test
-// pushes in.
+// A fast path without a kernel, for tests. It records its table, and hands over the frames that a
+// test pushes in.
 
 #ifndef VXVDE_PLUGIN_CLOUD_TESTING_FAKE_FASTPATH_H_
 #define VXVDE_PLUGIN_CLOUD_TESTING_FAKE_FASTPATH_H_
@@ -37,15 +37,15 @@ class FakeFastCloud : public FastCloud {
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
-    // Of an agent before.
+    // Of an earlier agent.
     std::set<IfIndex> inherited_ports;
     std::set<MacAddress> inherited_taps;
     std::vector<InheritedPeer> inherited_peers;
     std::map<Location, std::vector<InheritedStation>> inherited_stations;
     SlowCounters slow = {};
     FastLost lost = {};
-    absl::Status no_port, no_peer, no_uplink;  // what AddPort, SetPeer and MoveTo answer
-    absl::Status not_now;                      // what CheckPort answers
+    absl::Status no_port, no_peer, no_uplink;  // the results of AddPort, SetPeer and MoveTo
+    absl::Status not_now;                      // the result of CheckPort
     uint32_t flood_limit = 0;
     std::string obstacle;                     // at the uplink
     std::map<PortId, std::string> obstacles;  // at ports
@@ -61,7 +61,7 @@ class FakeFastCloud : public FastCloud {
     std::deque<Punted> punted;
     ReadyFd ready;
     std::vector<std::pair<PortId, std::vector<uint8_t>>> relayed;
-    Drop no_relay = Drop::kNone;  // what Relay answers
+    Drop no_relay = Drop::kNone;  // the result of Relay
     void Punt(PortId from, FakePort::Item frame) {
       Push({PuntedFrame::Way::kFrom, from, std::move(frame)});
     }
@@ -193,7 +193,7 @@ class FakeFastCloud : public FastCloud {
 
 class FakeFastPath : public FastPath {
  public:
-  absl::Status refuse;  // what Join answers
+  absl::Status refuse;  // the result of Join
   std::vector<FastCloudOptions> joined;
   std::vector<IpAddress> local;
   std::shared_ptr<FakeFastCloud::State> cloud = std::make_shared<FakeFastCloud::State>();

@@ -1,5 +1,5 @@
-// Sockets and ports without a kernel, for tests: the event loop reads frames that a test pushes in,
-// and frames that the switch writes are kept.
+// Sockets and ports without a kernel, for tests. The event loop reads the frames that a test pushes
+// in, and the fakes record the frames that the switch writes.
 
 #ifndef VXVDE_PLUGIN_CLOUD_TESTING_FAKES_H_
 #define VXVDE_PLUGIN_CLOUD_TESTING_FAKES_H_
@@ -67,8 +67,8 @@ class FakeSocket : public DatagramIo {
     uint16_t port = 0;
     std::deque<In> in;
     std::vector<Out> out;
-    IfIndex uplink = IfIndex::kNone;  // as SetUplink said last
-    absl::Status no_uplink;           // what SetUplink answers
+    IfIndex uplink = IfIndex::kNone;  // the last SetUplink
+    absl::Status no_uplink;           // the result of SetUplink
     int joins = 0;                    // Rejoin calls
     ReadyFd ready;
     void Push(In datagram) {
@@ -119,11 +119,11 @@ class FakePort : public FrameIo {
   struct State {
     std::deque<Item> in;
     std::vector<Item> out;
-    absl::Status broken;        // what Receive answers, once it is not OK
-    Drop refuse = Drop::kNone;  // what Send answers
-    bool receiving = true;      // as SetReceiving said last; else what is pushed is lost
-    absl::Status no_switch;     // what SetReceiving answers
-    bool reopens = true;        // whether Reopen can
+    absl::Status broken;        // the result of Receive, once it is not OK
+    Drop refuse = Drop::kNone;  // the result of Send
+    bool receiving = true;      // the last SetReceiving; if false, pushed frames are lost
+    absl::Status no_switch;     // the result of SetReceiving
+    bool reopens = true;        // Reopen succeeds
     ReadyFd ready;
     void Push(Item frame) {
       if (!receiving) return;
