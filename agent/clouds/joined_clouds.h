@@ -85,9 +85,6 @@ class JoinedClouds {
   UnicastPorts recalled_;                  // as they were, until the cloud is left
 };
 
-// What people call a cloud: the configured name, else `vnl`.
-std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
-
 }  // namespace vxvde
 
 #endif  // VXVDE_AGENT_CLOUDS_JOINED_CLOUDS_H_

@@ -75,6 +75,9 @@ absl::StatusOr<Config> LoadConfig(const std::string& path, const GroupLookup& gr
 // May pods of `pod_namespace` use `cloud`? Empty: a caller outside Kubernetes, who may.
 bool MayUse(const NamedCloud& cloud, const std::string& pod_namespace);
 
+// For people: the name of `cloud` in the configuration, else its locator.
+std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
+
 }  // namespace vxvde
 
 #endif  // VXVDE_AGENT_CONFIG_CONFIG_H_

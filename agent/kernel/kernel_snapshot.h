@@ -1,5 +1,5 @@
 // KernelSnapshot: the kernel as it was seen for a comparison with what is attached
-// (Attachments::Reconcile).
+// (agent/attach/orphan_collector.h).
 
 #ifndef VXVDE_AGENT_KERNEL_KERNEL_SNAPSHOT_H_
 #define VXVDE_AGENT_KERNEL_KERNEL_SNAPSHOT_H_
