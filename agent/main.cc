@@ -97,7 +97,7 @@ absl::Status Run(const CommandLine& flags, const Log& log, const UniqueFd& signa
   RETURN_IF_ERROR(node.Restore());
   ASSIGN_OR_RETURN(UniqueFd listener,
                    OpenHandoff(std::move(inherited), absl::StrCat(flags.run_dir, "/handoff.sock")));
-  node.attachments().DetachQueued();
+  node.attachments().orphans().DetachQueued();
   kept.DropUnused();
   node.DropInherited();
   ASSIGN_OR_RETURN(

@@ -1,5 +1,5 @@
-// AttachService: what the handoff server asks of the agent, in values that have been checked.
-// Attachments implements it; tests and fuzz targets give their own.
+// AttachService: the operations on attachments that the handoff server calls, with values that it
+// has checked. Attachments implements it; tests and fuzz targets have a fake.
 
 #ifndef VXVDE_AGENT_ATTACH_ATTACH_SERVICE_H_
 #define VXVDE_AGENT_ATTACH_ATTACH_SERVICE_H_
@@ -38,13 +38,13 @@ struct PlanRequest {
   std::string main_ifname;     // empty: key.ifname
   bool by_annotation = false;
   std::vector<IpAddress> addresses;
-  std::vector<IpPrefix> brought;  // with addresses_by_caller: those that are known already
+  std::vector<IpPrefix> brought;  // with addresses_by_caller: those that the caller knows already
   std::vector<PortMapping> port_mappings;
   std::vector<Allowed> allow;
   std::vector<Allowed> allow_by_annotation;
 };
 
-// One plan, which is rolled back or committed once; never used again.
+// Names one plan. A ticket is never used again.
 enum class PlanTicket : uint64_t {};
 
 // attach.proto, Planned.
@@ -58,11 +58,7 @@ struct PlannedAttachment {
   uint32_t gso_max_size = 0;
   std::string cloud;
   std::string vnl;
-};
-
-// What a plan had to wait for: addresses and gateways of attach.proto, Planned.
-struct SettledPlan {
-  std::vector<IpPrefix> addresses;
+  std::vector<IpPrefix> addresses;  // that the agent allocated
   std::vector<IpAddress> gateways;
 };
 
@@ -82,7 +78,7 @@ struct ListedAttachment {
   std::string netns;
   bool tap = false;
   bool planned = false;
-  bool ended = false;
+  bool ended = false;  // without a DEL
 };
 
 // Errors carry a Refusal (refusal.h).
@@ -90,30 +86,31 @@ class AttachService {
  public:
   virtual ~AttachService() = default;
 
-  virtual absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) = 0;
-  // Once for each plan, before Commit. `done` is called once, in this turn or a later one; never
-  // after Rollback. An error leaves the plan to be rolled back.
-  using Settled = std::function<void(absl::StatusOr<SettledPlan>)>;
-  virtual void Settle(PlanTicket ticket, Settled done) = 0;
-  // `tap` holds a descriptor exactly when the plan is for a tap. The plan is over, whatever
-  // the answer: an error leaves nothing behind.
+  // Calls `done` once with the plan's result, in this call or in a later turn of the loop. An error
+  // ends the plan and leaves nothing behind. After Rollback `done` is not called any more. `done`
+  // may call the service.
+  using PlanDone = std::function<void(absl::StatusOr<PlannedAttachment>)>;
+  virtual PlanTicket Plan(const PlanRequest& request, PlanDone done) = 0;
+  // After a plan's result. `tap` holds a descriptor exactly when the plan is for a tap. Ends the
+  // plan in any case; an error leaves nothing behind.
   virtual absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
                                         UniqueFd tap) = 0;
-  // Does nothing when the plan is over already.
+  // Cancels a plan that waits for its result, and undoes one that has it. Does nothing if the plan
+  // has ended.
   virtual void Rollback(PlanTicket ticket) = 0;
-  // True when there was something to detach.
+  // False: there was nothing to detach.
   virtual absl::StatusOr<bool> Detach(const AttachmentKey& key) = 0;
-  // The same, of all attachments of its ADD: those with `key.ifname` as their main_ifname. Tries
-  // each; the error is the first one.
+  // Detaches all attachments of one ADD, those with `key.ifname` as their main_ifname. Tries each
+  // of them, and returns the first error.
   virtual absl::StatusOr<bool> DetachAll(const AttachmentKey& key) = 0;
-  // Forgets what has ended without a DEL; false: there is no such, or it lives.
+  // Forgets an attachment that ended without a DEL. False: there is none, or it is attached.
   virtual absl::StatusOr<bool> ForgetEnded(const AttachmentKey& key) = 0;
 
   // attach.proto, Check.
   virtual absl::StatusOr<CheckedAttachment> Check(const AttachmentKey& key) = 0;
-  // attach.proto, List: all of one network, or of every one when it is empty; by id.
+  // attach.proto, List: all attachments of `network`, or of all networks if it is empty, by id.
   virtual std::vector<ListedAttachment> ListNetwork(const std::string& network) const = 0;
-  // attach.proto, Ping: a refusal with code 50 or 51 when an ADD to that cloud could not be served.
+  // attach.proto, Ping: a refusal with code 50 or 51 if an ADD to that cloud would fail.
   virtual absl::Status Ready(const std::string& cloud, const std::string& vnl) = 0;
 };
 

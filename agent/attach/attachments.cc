@@ -1,34 +1,65 @@
+// Theory of operation
+//
+// An ADD is a transaction, and the plugin's connection is its scope: if the connection ends before
+// Commit, the agent undoes everything (Rollback).
+//
+//   1. Plan checks the request and reserves names and values: the cloud is joined, the MAC is
+//      chosen, and a note in the run-dir says that a link may be made. Then it waits for what needs
+//      other nodes or the kernel: addresses on the cloud (AddressClaims) and the node's own port
+//      (NodePorts). The result goes to the plugin by a callback.
+//   2. The plugin makes the link: a veth pair with the name and alias of the result, or a tap. It
+//      runs the IPAM plugin, if there is one, and configures addresses.
+//   3. Commit opens the link as a port of the switch, publishes ports, and writes the record. The
+//      record comes last, so that each record stands for a complete attachment. From then on the
+//      attachment survives the agent. Its addresses are announced.
+//
+// The states of an attachment:
+//
+//   from       event                                     to
+//   none       Plan                                      planned
+//   planned    Commit                                    attached
+//   planned    Rollback, DEL, or an error                none
+//   attached   the agent restarts                        waiting
+//   waiting    Restorer opens its port                   attached
+//   attached or waiting:
+//              DEL                                       none
+//              its interface is gone without a DEL       ended
+//   ended      DEL, GC, or a new ADD                     none
+//
+// Plan is the only operation that takes more than one turn of the loop. What may happen meanwhile:
+//   - The connection ends: Rollback cancels the claim and the opening of the node's port, and their
+//     callbacks never run.
+//   - A DEL of the same key comes: it ends the plan, and the caller of Plan gets a refusal.
+//   - A second ADD of the same key comes: it is refused until the first has ended.
+//   - The agent dies: the next one finds the note, deletes the link if there is one, and removes
+//     the note (OrphanCollector).
+//
+// A plan that ends without a commit may leave a link behind, because the plugin may be dead or be
+// making the link at this very moment. The plan is then abandoned: OrphanCollector looks for the
+// link until it is gone, and removes the note last.
+//
+// DEL removes the record first. If that fails, nothing has changed and the runtime tries again. The
+// steps after it happen in memory or in the background, and cannot fail.
+
 #include "agent/attach/attachments.h"
 
 #include <algorithm>
+#include <cassert>
+#include <memory>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/api/attachment_id.h"
-#include "agent/attach/confinement.h"
+#include "agent/attach/admission.h"
 #include "agent/base/refusal.h"
+#include "agent/clouds/uplink.h"
 #include "agent/model/mtu.h"
 #include "plugin/base/status.h"
-#include "plugin/wire/announce.h"
 
 namespace vxvde {
 namespace {
-
-// A neighbour may have missed the first announcement: a switch below that had just seen its
-// port come up, say (RFC 5227 announces twice as well, section 2.3).
-constexpr std::chrono::seconds kSecondAnnouncement{1};
-
-absl::Status PlanEnded() {
-  return Refuse(kCniTryAgainLater, "the plan was ended by a DEL before it was committed",
-                "run ADD again if the container is still wanted");
-}
-
-bool InOneOf(const std::vector<IpPrefix>& subnets, const IpAddress& address) {
-  return std::any_of(subnets.begin(), subnets.end(),
-                     [&](const IpPrefix& subnet) { return subnet.Contains(address); });
-}
 
 std::string AddressList(const AttachmentRecord& record) {
   return absl::StrJoin(record.addresses, ",", [](std::string* out, const IpPrefix& address) {
@@ -36,59 +67,10 @@ std::string AddressList(const AttachmentRecord& record) {
   });
 }
 
-}  // namespace
-
-Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config)
-    : loop_(parts.loop),
-      switch_(parts.the_switch),
-      store_(parts.store),
-      log_(parts.log),
-      links_(*parts.links),
-      clouds_(*parts.clouds),
-      claims_(parts.claims),
-      node_ports_(parts.node_ports),
-      group_id_(std::move(group_id)),
-      config_(std::move(config)) {}
-
-Attachments::~Attachments() {
-  if (retry_.has_value()) loop_->Cancel(*retry_);
-  if (left_timer_.has_value()) loop_->Cancel(*left_timer_);
-  for (auto& [id, entry] : entries_) {
-    if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);
-  }
-}
-
-std::string Attachments::MainId(const AttachmentRecord& record) {
-  return AttachmentId(record.network, record.container_id, record.main_ifname);
-}
-
-void Attachments::LeaveIfUnused(const CloudKey& cloud) {
-  const bool used = std::any_of(entries_.begin(), entries_.end(),
-                                [&](const auto& entry) { return entry.second.cloud.key == cloud; });
-  if (!used) clouds_.Leave(kHolder, cloud);
-}
-
-absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) {
+// What the request alone says; the agent's choices are still missing.
+AttachmentRecord RecordOf(const PlanRequest& request, const std::string& id) {
   const AttachmentKey& key = request.key;
-  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
-  ASSIGN_OR_RETURN(const CloudConfig cloud, ChooseCloud(request.cloud, request.vnl));
-  RETURN_IF_ERROR(CheckPolicy(request, cloud));
-  // A DEL of an earlier life must not end this one.
-  RETURN_IF_ERROR(store_->queue().Remove(id));
-  // In the end a cloud is left that nobody is on: this one after an error, or that of a stale
-  // attachment which this plan replaces.
-  const auto before = entries_.find(id);
-  const CloudKey cloud_before = before != entries_.end() ? before->second.cloud.key : cloud.key;
-  const absl::Cleanup leave = [&] {
-    LeaveIfUnused(cloud.key);
-    LeaveIfUnused(cloud_before);
-  };
-  RETURN_IF_ERROR(CheckNotAttached(request, id));
-  ASSIGN_OR_RETURN(const CloudOptions* joined, clouds_.Join(kHolder, cloud, config_));
-
-  Entry entry;
-  entry.cloud = joined->config;
-  AttachmentRecord& record = entry.record;
+  AttachmentRecord record;
   record.id = id;
   record.network = key.network;
   record.container_id = key.container_id;
@@ -101,246 +83,300 @@ absl::StatusOr<PlannedAttachment> Attachments::Plan(const PlanRequest& request) 
   record.tap = request.tap;
   record.netns = request.netns;
   record.host_ifname = request.tap ? "" : HostIfName(id);
-  record.vnl = FormatVnl(joined->config);
-  record.unicast_port = joined->unicast_port;
-  const NamedCloud* named = config_.FindByKey(cloud.key);
-  ASSIGN_OR_RETURN(record.mtu, PodMtu(request.mtu, named != nullptr ? named->mtu : 0,
-                                      joined->uplink_mtu, cloud.key.group));
-  if (IsConfined(config_, request.pod_namespace)) {
-    ASSIGN_OR_RETURN(const int most, PodMtu(0, named != nullptr ? named->mtu : 0,
-                                            joined->uplink_mtu, cloud.key.group));
-    RETURN_IF_ERROR(
-        CheckConfinedMtu(request.pod_namespace, CloudName(cloud.key), record.mtu, most));
-  }
-  ASSIGN_OR_RETURN(record.mac, ChooseMac(request, cloud.key, id));
-  RETURN_IF_ERROR(node_ports_->CheckFree(id, request.port_mappings));
-  if (!request.addresses.empty() && (named == nullptr || named->subnets.empty())) {
-    return Refuse(
-        kCniInvalidConfig,
-        absl::StrCat("address ", request.addresses[0].ToString(), " is requested, but cloud ",
-                     CloudName(cloud.key), " has no subnets"),
-        "name them under `subnets:` in the agent's configuration, or set \"ipam\": {} in "
-        "the network configuration for addresses that the caller chooses; in an annotation, write "
-        "the prefix length");
-  }
-  // What the caller brings is claimed like what the agent chooses, where it is the agent that keeps
-  // order: another may have it.
-  std::vector<IpAddress> wanted = request.addresses;
-  for (const IpPrefix& brought : request.brought) {
-    if (named != nullptr && InOneOf(named->subnets, brought.address)) {
-      wanted.push_back(brought.address);
-    }
-  }
-  if (named != nullptr && (!request.addresses_by_caller || !wanted.empty())) {
-    entry.wish = {.lease = id,
-                  .cloud = cloud.key,
-                  .subnets = named->subnets,
-                  // podman starts a container again under its id.
-                  .owner = request.pod_name.empty()
-                               ? absl::StrCat("container/", request.key.container_id)
-                               : absl::StrCat(request.pod_namespace, "/", request.pod_name),
-                  .mac = record.mac,
-                  .wanted = std::move(wanted)};
-  }
   record.port_mappings = request.port_mappings;
   record.allow = request.allow;
   record.allow.insert(record.allow.end(), request.allow_by_annotation.begin(),
                       request.allow_by_annotation.end());
-  entry.brought = request.brought;
-  entry.ticket = static_cast<PlanTicket>(next_ticket_++);
+  return record;
+}
 
+}  // namespace
+
+Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config)
+    : switch_(parts.the_switch),
+      store_(parts.store),
+      log_(parts.log),
+      links_(*parts.links),
+      clouds_(*parts.clouds),
+      claims_(parts.claims),
+      node_ports_(parts.node_ports),
+      group_id_(std::move(group_id)),
+      config_(std::move(config)),
+      table_(parts.store, parts.log),
+      resources_({.loop = parts.loop,
+                  .the_switch = parts.the_switch,
+                  .log = parts.log,
+                  .links = parts.links,
+                  .clouds = parts.clouds,
+                  .claims = parts.claims,
+                  .node_ports = parts.node_ports,
+                  .table = &table_,
+                  .config = &config_,
+                  .reconciled = &reconciled_}),
+      restorer_({.loop = parts.loop,
+                 .log = parts.log,
+                 .links = parts.links,
+                 .clouds = parts.clouds,
+                 .table = &table_,
+                 .resources = &resources_,
+                 .config = &config_}),
+      orphans_({.loop = parts.loop,
+                .log = parts.log,
+                .links = parts.links,
+                .queue = &parts.store->queue(),
+                .claims = parts.claims,
+                .table = &table_,
+                .resources = &resources_,
+                .service = this,
+                .reconciled = &reconciled_}) {}
+
+// ---- Start and configuration ----
+
+absl::Status Attachments::Restore() {
+  ASSIGN_OR_RETURN(const AttachmentTable::Loaded loaded, table_.Load(group_id_));
+  reconciled_.unreadable += loaded.unreadable;
+  reconciled_.records += loaded.rebuilt;
+  orphans_.CollectAbandonedPlans();
+  // Before ports are opened: no cloud is joined for an attachment that a queued DEL ends.
+  orphans_.DetachQueued();
+  restorer_.Start(loaded.ports);
+  return absl::OkStatus();
+}
+
+void Attachments::SetConfig(Config config) {
+  for (const auto& [key, joined] : clouds_.all()) {
+    const NamedCloud* old = config_.FindByKey(key);
+    if (old == nullptr) continue;
+    const NamedCloud* now = config.FindByName(old->name);
+    if (now != nullptr && FormatVnl(now->config) == FormatVnl(joined.config)) continue;
+    log_->Warn("cloud kept as joined",
+               {{"cloud", old->name},
+                {"joined", FormatVnl(joined.config)},
+                {"configured", now == nullptr ? "no more" : FormatVnl(now->config)},
+                {"reason", "it is in use; the change applies once its last port here is gone"}});
+  }
+  config_ = std::move(config);
+  for (const auto& [id, attachment] : table_.all()) {
+    if (attachment.state == Attachment::State::kAttached) resources_.UpdateGuard(attachment);
+  }
+}
+
+void Attachments::OnEvent(const SwitchEvent& event) {
+  if (event.kind != SwitchEvent::Kind::kPortFailed) return;
+  Attachment* attachment = table_.FindPort(event.cloud, event.port);
+  if (attachment == nullptr) return;  // detached meanwhile
+  resources_.EndAnyway(*attachment, "detached", "its interface is gone: the pod ended without DEL");
+}
+
+// ---- Plan ----
+
+PlanTicket Attachments::Plan(const PlanRequest& request, PlanDone done) {
+  const auto ticket = static_cast<PlanTicket>(++last_ticket_);
+  const absl::StatusOr<Attachment*> planned = Admit(request, ticket);
+  if (planned.ok()) {
+    (*planned)->plan->done = std::move(done);
+    ClaimAddresses(**planned);
+  } else {
+    done(planned.status());
+  }
+  return ticket;
+}
+
+absl::StatusOr<Attachment*> Attachments::Admit(const PlanRequest& request, PlanTicket ticket) {
+  const std::string id = IdOfKey(request.key);
+  ASSIGN_OR_RETURN(const CloudConfig cloud,
+                   ChooseCloud(config_, group_id_, request.cloud, request.vnl));
+  RETURN_IF_ERROR(CheckPolicy(config_, request, cloud));
+  // A queued DEL of an earlier container of this id must not end the new one.
+  RETURN_IF_ERROR(store_->queue().Remove(id));
+  // An error leaves this cloud, and the replacement of a stale attachment leaves the other's,
+  // unless further attachments are on them.
+  const Attachment* before = table_.Find(id);
+  const CloudKey cloud_before = before != nullptr ? before->cloud.key : cloud.key;
+  const absl::Cleanup leave = [&] {
+    resources_.LeaveIfUnused(cloud.key);
+    resources_.LeaveIfUnused(cloud_before);
+  };
+  RETURN_IF_ERROR(RemoveStale(request, id));
+  ASSIGN_OR_RETURN(const CloudOptions* joined, resources_.Join(cloud));
+
+  Attachment planned;
+  planned.cloud = joined->config;
+  planned.record = RecordOf(request, id);
+  AttachmentRecord& record = planned.record;
+  record.vnl = FormatVnl(joined->config);
+  record.unicast_port = joined->unicast_port;
+  ASSIGN_OR_RETURN(record.mtu, ChooseMtu(config_, request, cloud, joined->uplink_mtu));
+  ASSIGN_OR_RETURN(record.mac, ChooseMac(request, table_.OthersOn(cloud.key, id)));
+  RETURN_IF_ERROR(node_ports_->CheckFree(id, request.port_mappings));
+  PendingPlan& plan = planned.plan.emplace();
+  plan.ticket = ticket;
+  plan.brought = request.brought;
+  ASSIGN_OR_RETURN(plan.wish, ChooseAddresses(config_, request, cloud, id, record.mac));
   const absl::StatusOr<CloudHandle*> handle = switch_->Find(cloud.key);
   const bool offloaded = handle.ok() && (*handle)->IsOffloaded();
-  PlannedAttachment planned{.ticket = entry.ticket,
-                            .id = id,
-                            .mac = record.mac,
-                            .mtu = record.mtu,
-                            .host_ifname = record.host_ifname,
-                            .alias = LinkAlias(id, MainId(record)),
-                            .gso_max_size = GsoMaxSize(record.mtu, offloaded),
-                            .cloud = CloudName(cloud.key),
-                            .vnl = record.vnl};
-  RETURN_IF_ERROR(store_->Plan(id));
-  left_.erase(id);
-  entries_.emplace(id, std::move(entry));
-  return planned;
+  plan.result = {.ticket = ticket,
+                 .id = id,
+                 .mac = record.mac,
+                 .mtu = record.mtu,
+                 .host_ifname = record.host_ifname,
+                 .alias = LinkAlias(id, MainIdOf(record)),
+                 .gso_max_size = GsoMaxSize(record.mtu, offloaded),
+                 .cloud = CloudName(cloud.key),
+                 .vnl = record.vnl,
+                 .addresses = {},
+                 .gateways = {}};
+  return table_.AddPlan(std::move(planned));
 }
 
-void Attachments::Settle(PlanTicket ticket, Settled done) {
-  const auto found = FindPlan(ticket);
-  if (found == entries_.end()) return done(PlanEnded());
-  found->second.done = std::move(done);
-  SettleAddresses(found->second);
+absl::Status Attachments::RemoveStale(const PlanRequest& request, const std::string& id) {
+  Attachment* attachment = table_.Find(id);
+  if (attachment == nullptr) return absl::OkStatus();
+  if (attachment->state == Attachment::State::kPlanned) {
+    return Refuse(kCniTryAgainLater,
+                  absl::StrCat("another ADD of ", HolderOf(attachment->record), " is in progress"),
+                  "wait until it has ended, or end it, then try again");
+  }
+  if (!resources_.IsStale(*attachment)) {
+    return Refuse(AttachError::kAlreadyAttached,
+                  absl::StrCat(HolderOf(attachment->record), " is attached already"),
+                  "run DEL for it first");
+  }
+  RETURN_IF_ERROR(table_.RemoveRecord(id));
+  resources_.LogEnd(*attachment, "attachment replaced",
+                    absl::StrCat("its link is gone, and a new ADD came from ", request.netns));
+  resources_.Forget(*attachment);
+  return absl::OkStatus();
 }
 
-// No callback outlives its entry: Forget ends the claim and the use of the node's port.
-
-void Attachments::SettleAddresses(Entry& entry) {
-  if (entry.wish.subnets.empty()) return SettleNodePort(entry);
-  claims_->Claim(entry.wish, [this, &entry](absl::StatusOr<std::vector<IpPrefix>> addresses) {
-    if (!addresses.ok()) return EndSettling(entry, addresses.status());
-    if (entry.brought.empty()) entry.settled.addresses = *std::move(addresses);
-    SettleNodePort(entry);
-  });
+void Attachments::ClaimAddresses(Attachment& planned) {
+  if (!planned.plan->wish.has_value()) return OpenNodePort(planned);
+  claims_->Claim(*planned.plan->wish,
+                 [this, &planned](absl::StatusOr<std::vector<IpPrefix>> addresses) {
+                   if (!addresses.ok()) return FailPlan(planned, addresses.status());
+                   PendingPlan& plan = *planned.plan;
+                   // The caller configures the addresses that it brings, of any subnet.
+                   if (plan.brought.empty()) plan.result.addresses = *std::move(addresses);
+                   OpenNodePort(planned);
+                 });
 }
 
-void Attachments::SettleNodePort(Entry& entry) {
-  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
+void Attachments::OpenNodePort(Attachment& planned) {
+  const NamedCloud* named = config_.FindByKey(planned.cloud.key);
   const bool gateway = named != nullptr && named->gateway;
-  if (!gateway && entry.record.port_mappings.empty()) return EndSettling(entry, entry.settled);
-  entry.record.node_port = true;
-  node_ports_->Open(entry.record.id, entry.cloud.key, NodeSubnets(entry),
-                    [this, &entry, gateway](const absl::StatusOr<std::vector<IpPrefix>>& ours) {
-                      if (!ours.ok()) return EndSettling(entry, ours.status());
-                      std::vector<IpAddress>& gateways = entry.settled.gateways;
-                      for (const IpPrefix& one : *ours) {
-                        const auto same = [&](const IpAddress& other) {
-                          return other.family() == one.address.family();
-                        };
-                        if (!gateway || std::any_of(gateways.begin(), gateways.end(), same)) {
-                          continue;
-                        }
-                        gateways.push_back(one.address);
-                      }
-                      EndSettling(entry, entry.settled);
-                    });
+  if (!gateway && planned.record.port_mappings.empty()) return FinishPlan(planned);
+  planned.record.node_port = true;
+  resources_.OpenNodePort(
+      planned, [this, &planned, gateway](const absl::StatusOr<std::vector<IpPrefix>>& addresses) {
+        if (!addresses.ok()) return FailPlan(planned, addresses.status());
+        std::vector<IpAddress>& gateways = planned.plan->result.gateways;
+        for (const IpPrefix& prefix : *addresses) {  // one of each family
+          const bool has_one = std::any_of(
+              gateways.begin(), gateways.end(),
+              [&](const IpAddress& other) { return other.family() == prefix.address.family(); });
+          if (gateway && !has_one) gateways.push_back(prefix.address);
+        }
+        FinishPlan(planned);
+      });
 }
 
-// Where the node needs an address to be on the attachment's link. The addresses of an IPAM plugin
-// are not known before the commit: Publish tells of them.
-std::vector<IpPrefix> Attachments::NodeSubnets(const Entry& entry) const {
-  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
-  std::vector<IpPrefix> subnets = named != nullptr ? named->subnets : std::vector<IpPrefix>();
-  // Whoever wants a port published must be reached there by the node.
-  if (!entry.record.port_mappings.empty()) {
-    subnets.insert(subnets.end(), entry.brought.begin(), entry.brought.end());
-  }
-  return subnets;
+void Attachments::FinishPlan(Attachment& planned) {
+  const PlanDone done = std::exchange(planned.plan->done, nullptr);
+  done(planned.plan->result);  // may end the plan
 }
 
-absl::Status Attachments::Publish(const Entry& entry) {
-  const AttachmentRecord& record = entry.record;
-  if (record.port_mappings.empty()) return absl::OkStatus();
-  return node_ports_->Publish({.id = record.id,
-                               .holder = Holder(record),
-                               .cloud = entry.cloud.key,
-                               .addresses = record.addresses,
-                               .mappings = record.port_mappings});
-}
-
-void Attachments::EndSettling(Entry& entry, absl::StatusOr<SettledPlan> settled) {
-  const Settled done = std::exchange(entry.done, nullptr);
-  done(std::move(settled));  // which may end the plan
-}
-
-Attachments::Entries::iterator Attachments::FindPlan(PlanTicket ticket) {
-  return std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
-    return entry.second.state == State::kPlanned && entry.second.ticket == ticket;
-  });
-}
-
-absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
-                                           const std::vector<IpPrefix>& addresses, UniqueFd tap) {
-  const auto found = FindPlan(ticket);
-  if (found == entries_.end()) return PlanEnded();
-  Entry& entry = found->second;
-  absl::Cleanup forget = [&] {
-    const CloudKey cloud = found->second.cloud.key;
-    const std::string id = found->first;
-    Forget(found);  // removes the port too
-    LeaveIfUnused(cloud);
-    EndPlanLater(id);  // the plugin gets the error, and deletes its link
-  };
-
-  const NamedCloud* named = config_.FindByKey(entry.cloud.key);
-  if (named != nullptr && IsConfined(config_, entry.record.pod_namespace)) {
-    std::vector<IpAddress> claimed = entry.wish.wanted;
-    for (const IpPrefix& given : entry.settled.addresses) claimed.push_back(given.address);
-    RETURN_IF_ERROR(CheckConfinedAddresses(entry.record.pod_namespace, *named, addresses, claimed));
-  }
-  RETURN_IF_ERROR(CheckAddressesFree(entry, addresses));
-  entry.record.addresses = addresses;
-  absl::StatusOr<std::unique_ptr<FrameIo>> io = OpenPort(entry, std::move(tap));
-  if (absl::IsNotFound(io.status())) {
-    return Refuse(
-        kCniInvalidConfig,
-        absl::StrCat("the agent does not find what the plugin made: ", io.status().message()),
-        "agent and runtime must be in one network namespace; where they cannot be, as with "
-        "rootless containers, set \"mode\": \"tap\"");
-  }
-  RETURN_IF_ERROR(io.status());
-  ASSIGN_OR_RETURN(entry.port, AddPort(entry, *std::move(io)));
-  if (entry.wish.subnets.empty() && !addresses.empty()) {
-    claims_->RegisterExternal(entry.record.id, entry.cloud.key, entry.record.mac, addresses);
-  }
-  RETURN_IF_ERROR(Publish(entry));
-  entry.record.netns_id = entry.netns.id;
-  // Last, so that a record never stands for less than a whole attachment.
-  RETURN_IF_ERROR(store_->Save(entry.record));
-
-  std::move(forget).Cancel();
-  entry.state = State::kAttached;
-  if (ended_.erase(entry.record.id) != 0) {
-    if (const absl::Status status = store_->RemoveEnded(entry.record.id); !status.ok()) {
-      log_->Warn("ended record not removed",
-                 {{"id", entry.record.id}, {"error", std::string(status.message())}});
-    }
-  }
-  log_->Info("attached", {{"id", entry.record.id},
-                          {"cloud", CloudName(entry.cloud.key)},
-                          {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
-                          {"container", entry.record.container_id},
-                          {"ifname", entry.record.ifname},
-                          {"mode", entry.record.tap ? "tap" : "veth"},
-                          {"mac", entry.record.mac.ToString()},
-                          {"mtu", absl::StrCat(entry.record.mtu)},
-                          {"addresses", AddressList(entry.record)}});
-  AnnounceNowAndSoon(entry, /*to_ports=*/true);
-  return entry.port;
+void Attachments::FailPlan(Attachment& planned, const absl::Status& error) {
+  const std::string id = planned.record.id;
+  const PlanDone done = std::exchange(planned.plan->done, nullptr);
+  resources_.Drop(planned, "plan rolled back", error.message());
+  orphans_.AbandonPlan(id);
+  done(error);
 }
 
 void Attachments::Rollback(PlanTicket ticket) {
-  const auto found = FindPlan(ticket);
-  if (found == entries_.end()) return;
-  found->second.done = nullptr;
-  const std::string id = found->first;
-  Drop(found, "plan rolled back", "its connection ended before the commit");
-  EndPlan(id);
+  Attachment* planned = table_.FindPlan(ticket);
+  if (planned == nullptr) return;
+  planned->plan->done = nullptr;
+  const std::string id = planned->record.id;
+  resources_.Drop(*planned, "plan rolled back", "its connection ended before the commit");
+  orphans_.AbandonPlan(id);
 }
 
+// ---- Commit ----
+
+absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
+                                           const std::vector<IpPrefix>& addresses, UniqueFd tap) {
+  Attachment* planned = table_.FindPlan(ticket);
+  if (planned == nullptr) return PlanEnded();
+  if (const absl::Status status = CommitPlan(*planned, addresses, std::move(tap)); !status.ok()) {
+    const std::string id = planned->record.id;
+    const CloudKey cloud = planned->cloud.key;
+    resources_.Forget(*planned);
+    resources_.LeaveIfUnused(cloud);
+    orphans_.AbandonPlanLater(id);
+    return status;
+  }
+  const AttachmentRecord& record = planned->record;
+  log_->Info("attached", {{"id", record.id},
+                          {"cloud", CloudName(planned->cloud.key)},
+                          {"port", absl::StrCat(static_cast<uint32_t>(planned->port))},
+                          {"container", record.container_id},
+                          {"ifname", record.ifname},
+                          {"mode", record.tap ? "tap" : "veth"},
+                          {"mac", record.mac.ToString()},
+                          {"mtu", absl::StrCat(record.mtu)},
+                          {"addresses", AddressList(record)}});
+  resources_.Announce(*planned, /*to_ports=*/true);
+  return planned->port;
+}
+
+absl::Status Attachments::CommitPlan(Attachment& planned, const std::vector<IpPrefix>& addresses,
+                                     UniqueFd tap) {
+  const PendingPlan& plan = *planned.plan;
+  assert(!plan.done);
+  AttachmentRecord& record = planned.record;
+  std::vector<IpAddress> claimed;
+  if (plan.wish.has_value()) claimed = plan.wish->wanted;
+  for (const IpPrefix& address : plan.result.addresses) claimed.push_back(address.address);
+  RETURN_IF_ERROR(CheckCommit(config_, record, planned.cloud, addresses, claimed));
+  RETURN_IF_ERROR(CheckAddressesFree(config_, planned.cloud, addresses,
+                                     table_.OthersOn(planned.cloud.key, record.id),
+                                     node_ports_->List()));
+  record.addresses = addresses;
+  absl::StatusOr<std::unique_ptr<FrameIo>> io = resources_.OpenInterface(planned, std::move(tap));
+  if (absl::IsNotFound(io.status())) {
+    return Refuse(kCniInvalidConfig,
+                  absl::StrCat("the agent cannot find the plugin's link: ", io.status().message()),
+                  "run agent and runtime in one network namespace; where that is impossible, as "
+                  "with rootless containers, set \"mode\": \"tap\"");
+  }
+  RETURN_IF_ERROR(io.status());
+  RETURN_IF_ERROR(resources_.AddPort(planned, *std::move(io)));
+  if (!plan.wish.has_value() && !addresses.empty()) resources_.RegisterExternal(planned);
+  RETURN_IF_ERROR(resources_.Publish(planned));
+  record.netns_id = planned.netns.id;
+  return table_.Commit(planned);
+}
+
+// ---- Detach ----
+
 absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {
-  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
-  const auto found = entries_.find(id);
-  const bool ended = ended_.contains(id);
-  if (found == entries_.end() && !ended && !left_.contains(id)) return false;
-  // First: if it cannot be removed, the port stays and DEL is tried again.
-  RETURN_IF_ERROR(store_->Remove(id));
-  ended_.erase(id);
-  left_.erase(id);  // a DEL deletes the link itself
-  if (found == entries_.end()) return ended;
-  RemovePort(found->second, /*with_link=*/true);
-  Drop(found, "detached", "DEL");
+  const std::string id = IdOfKey(key);
+  Attachment* attachment = table_.Find(id);
+  const bool ended = table_.ended().contains(id);
+  // The plugin's DEL deletes the link of an abandoned plan itself.
+  if (attachment == nullptr && !ended && !table_.abandoned_plans().contains(id)) return false;
+  RETURN_IF_ERROR(table_.RemoveRecord(id));
+  if (attachment == nullptr) return ended;
+  resources_.RemovePort(*attachment, /*with_link=*/true);
+  resources_.Drop(*attachment, "detached", "DEL");
   return true;
 }
 
 absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
-  std::vector<AttachmentKey> keys = {key};
-  for (const auto& [id, entry] : entries_) {
-    const AttachmentRecord& record = entry.record;
-    if (record.network == key.network && record.container_id == key.container_id &&
-        record.main_ifname == key.ifname && record.ifname != key.ifname) {
-      keys.push_back({record.network, record.container_id, record.ifname});
-    }
-  }
-  for (const auto& [id, record] : ended_) {
-    if (record.network == key.network && record.container_id == key.container_id &&
-        record.main_ifname == key.ifname && record.ifname != key.ifname) {
-      keys.push_back({record.network, record.container_id, record.ifname});
-    }
-  }
   bool found = false;
   absl::Status first = absl::OkStatus();
-  for (const AttachmentKey& one : keys) {
+  for (const AttachmentKey& one : table_.KeysOfAdd(key)) {
     const absl::StatusOr<bool> detached = Detach(one);
     first.Update(detached.status());
     found = found || detached.value_or(false);
@@ -350,122 +386,91 @@ absl::StatusOr<bool> Attachments::DetachAll(const AttachmentKey& key) {
 }
 
 absl::StatusOr<bool> Attachments::ForgetEnded(const AttachmentKey& key) {
-  const std::string id = AttachmentId(key.network, key.container_id, key.ifname);
-  const auto found = ended_.find(id);
-  if (found == ended_.end()) return false;
-  RETURN_IF_ERROR(store_->RemoveEnded(id));
-  log_->Info("ended attachment forgotten",
-             {{"id", id}, {"container", key.container_id}, {"ifname", key.ifname}});
-  ended_.erase(found);
-  return true;
-}
-
-absl::StatusOr<std::unique_ptr<FrameIo>> Attachments::OpenPort(Entry& entry, UniqueFd tap) {
-  const AttachmentRecord& record = entry.record;
-  if (record.tap) {
-    entry.netns = links_.netns_of_tap(tap, record.netns);
-    return links_.tap_port(record.id, std::move(tap));
+  const std::string id = IdOfKey(key);
+  ASSIGN_OR_RETURN(const bool found, table_.ForgetEnded(id));
+  if (found) {
+    log_->Info("ended attachment forgotten",
+               {{"id", id}, {"container", key.container_id}, {"ifname", key.ifname}});
   }
-  ASSIGN_OR_RETURN(const LinkInfo link, links_.by_name(record.host_ifname));
-  if (IdOfAlias(link.alias) != record.id) {
-    return absl::NotFoundError(
-        absl::StrCat("interface ", record.host_ifname, " has alias \"", link.alias,
-                     "\" instead of ", LinkAlias(record.id, MainId(record)), ": it is not ours"));
+  return found;
+}
+
+// ---- Check and lists ----
+
+absl::StatusOr<CheckedAttachment> Attachments::Check(const AttachmentKey& key) {
+  const Attachment* attachment = table_.Find(IdOfKey(key));
+  if (attachment == nullptr || attachment->state == Attachment::State::kPlanned) {
+    return Refuse(
+        AttachError::kNotAttached,
+        absl::StrCat("container ", key.container_id, " interface ", key.ifname, " of network ",
+                     key.network, " is not attached on node ", config_.node),
+        "run DEL and ADD for it; the agent's log says when it ended");
   }
-  entry.host_end = link.index;
-  return links_.packet_port(link.index);
-}
-
-absl::StatusOr<PortId> Attachments::AddPort(const Entry& entry, std::unique_ptr<FrameIo> io) {
-  const AttachmentRecord& record = entry.record;
-  const std::string name =
-      record.tap ? absl::StrCat(record.container_id, "/", record.ifname) : record.host_ifname;
-  ASSIGN_OR_RETURN(CloudHandle * handle, switch_->Find(entry.cloud.key));
-  absl::StatusOr<PortId> port = handle->AddPort({.name = name,
-                                                 .mac = record.mac,
-                                                 .mtu = record.mtu,
-                                                 .host_end = entry.host_end,
-                                                 .guard = GuardOf(entry)},
-                                                std::move(io));
-  if (absl::IsAlreadyExists(port.status())) {
-    return Refuse(AttachError::kMacInUse, port.status().message(), "ask for another MAC");
+  const AttachmentRecord& record = attachment->record;
+  const auto not_forwarding = [&](absl::string_view reason, absl::string_view remedy) {
+    return Refuse(AttachError::kNotForwarding,
+                  absl::StrCat(HolderOf(record), " does not forward: ", reason), remedy);
+  };
+  if (attachment->state == Attachment::State::kWaiting) {
+    return not_forwarding(attachment->problem,
+                          absl::StrCat("the agent tries again every ", Restorer::kRetry.count(),
+                                       " s; `vxvdectl ports` shows the state"));
   }
-  return port;
-}
-
-void Attachments::Announce(const Entry& entry, bool to_ports) {
-  const absl::StatusOr<CloudHandle*> handle = switch_->Find(entry.cloud.key);
-  if (!handle.ok()) return;  // its ports are gone
-  for (const IpPrefix& address : entry.record.addresses) {
-    const auto frame = BuildAnnouncement(entry.record.mac, address.address);
-    const absl::Status status = to_ports ? (*handle)->Inject(entry.port, frame)
-                                         : (*handle)->InjectToGroup(entry.port, frame);
-    if (!status.ok()) {
-      log_->Warn("not announced", {{"id", entry.record.id},
-                                   {"address", address.address.ToString()},
-                                   {"error", std::string(status.message())}});
-    }
+  if (resources_.IsStale(*attachment)) {
+    return not_forwarding(absl::StrCat("its interface ", record.host_ifname, " is gone"),
+                          "run DEL and ADD for it");
   }
+  if (const absl::Status uplink = CheckUplink(attachment->cloud); !uplink.ok()) {
+    return not_forwarding(uplink.message(), RefusalOf(uplink).remedy);
+  }
+  return CheckedAttachment{.mac = record.mac, .mtu = record.mtu, .tap = record.tap};
 }
 
-void Attachments::AnnounceNowAndSoon(Entry& entry, bool to_ports) {
-  if (entry.record.addresses.empty()) return;
-  Announce(entry, to_ports);
-  entry.announcement = loop_->After(kSecondAnnouncement, [this, to_ports, id = entry.record.id] {
-    Entry& later = entries_.at(id);  // RemovePort() cancels the timer.
-    later.announcement.reset();
-    Announce(later, to_ports);
-  });
-}
-
-void Attachments::RemovePort(Entry& entry, bool with_link) {
-  if (entry.announcement.has_value()) loop_->Cancel(*entry.announcement);
-  entry.announcement.reset();
-  const PortId port = std::exchange(entry.port, PortId::kNone);
-  if (port == PortId::kNone) return;
-  const absl::StatusOr<CloudHandle*> handle = switch_->Find(entry.cloud.key);
-  absl::StatusOr<std::unique_ptr<FrameIo>> io =
-      handle.ok() ? (*handle)->TakePort(port) : handle.status();
-  if (io.ok()) {
-    links_.close_later({.io = *std::move(io), .with_link = with_link, .host_end = entry.host_end});
+absl::Status Attachments::CheckUplink(const CloudConfig& cloud) const {
+  Uplink uplink;
+  if (const CloudOptions* joined = clouds_.Find(cloud.key)) {
+    uplink = {.index = joined->uplink, .name = joined->uplink_name};
   } else {
-    log_->Warn("port not removed",
-               {{"id", entry.record.id}, {"error", std::string(io.status().message())}});
+    ASSIGN_OR_RETURN(uplink, ChooseUplink(cloud, config_.uplink, links_));
   }
+  const absl::StatusOr<LinkInfo> link = links_.by_index(uplink.index);
+  if (link.ok() && link->up) return absl::OkStatus();
+  if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
+  return Refuse(AttachError::kCannotJoin,
+                absl::StrCat("the uplink ", uplink.name, " of cloud ", CloudName(cloud.key),
+                             link.ok() ? " is down" : " is gone"),
+                absl::StrCat("ip link set ", uplink.name,
+                             " up, or choose another (`uplink:` of the agent's configuration, "
+                             "/if= of the locator)"));
 }
 
-void Attachments::Forget(Entries::iterator found) {
-  RemovePort(found->second);
-  claims_->Release(found->first);
-  node_ports_->Unpublish(found->first);
-  node_ports_->Close(found->first);
-  const Settled done = std::move(found->second.done);
-  entries_.erase(found);
-  if (done) done(PlanEnded());
+absl::Status Attachments::Ready(const std::string& name, const std::string& vnl) {
+  const auto not_ready = [](uint32_t code, const absl::Status& reason) {
+    const Refusal refusal = RefusalOf(reason);
+    return Refuse(code, refusal.message, refusal.remedy);
+  };
+  const absl::StatusOr<CloudConfig> cloud = ChooseCloud(config_, group_id_, name, vnl);
+  if (!cloud.ok()) return not_ready(kCniNotAvailable, cloud.status());
+  if (const absl::Status uplink = CheckUplink(*cloud); !uplink.ok()) {
+    // The uplink also cuts off the attachments that there are. A plan is none yet.
+    const bool cuts_off =
+        std::any_of(table_.all().begin(), table_.all().end(), [&](const auto& entry) {
+          return entry.second.cloud.key == cloud->key &&
+                 entry.second.state != Attachment::State::kPlanned;
+        });
+    return not_ready(cuts_off ? kCniLimitedConnectivity : kCniNotAvailable, uplink);
+  }
+  const NamedCloud* named = config_.FindByKey(cloud->key);
+  if (named == nullptr) return absl::OkStatus();
+  const absl::Status claims = claims_->Ready(cloud->key, named->subnets);
+  return claims.ok() ? claims : not_ready(kCniNotAvailable, claims);
 }
-
-void Attachments::LogEnd(const Entry& entry, absl::string_view event, absl::string_view why) const {
-  log_->Info(event, {{"id", entry.record.id},
-                     {"cloud", CloudName(entry.cloud.key)},
-                     {"container", entry.record.container_id},
-                     {"ifname", entry.record.ifname},
-                     {"reason", std::string(why)}});
-}
-
-void Attachments::Drop(Entries::iterator found, absl::string_view event, absl::string_view why) {
-  LogEnd(found->second, event, why);
-  const CloudKey cloud = found->second.cloud.key;
-  Forget(found);
-  LeaveIfUnused(cloud);
-}
-
-// ---- What is there ----
 
 std::vector<AttachmentInfo> Attachments::List() const {
   std::vector<AttachmentInfo> list;
-  for (const auto& [id, entry] : entries_) {
-    if (entry.state == State::kPlanned) continue;
-    const AttachmentRecord& record = entry.record;
+  for (const auto& [id, attachment] : table_.all()) {
+    if (attachment.state == Attachment::State::kPlanned) continue;
+    const AttachmentRecord& record = attachment.record;
     list.push_back({.id = id,
                     .network = record.network,
                     .container_id = record.container_id,
@@ -479,9 +484,9 @@ std::vector<AttachmentInfo> Attachments::List() const {
                     .netns = record.netns,
                     .addresses = record.addresses,
                     .allow = FormatAllowed(record.allow),
-                    .cloud = entry.cloud.key,
-                    .port = entry.port,
-                    .problem = entry.problem});
+                    .cloud = attachment.cloud.key,
+                    .port = attachment.port,
+                    .problem = attachment.problem});
   }
   return list;
 }
@@ -499,11 +504,11 @@ std::vector<ListedAttachment> Attachments::ListNetwork(const std::string& networ
                     .planned = planned,
                     .ended = ended});
   };
-  for (const auto& [id, entry] : entries_) {
-    add(entry.record, entry.state == State::kPlanned, /*ended=*/false);
+  for (const auto& [id, attachment] : table_.all()) {
+    add(attachment.record, attachment.state == Attachment::State::kPlanned, /*ended=*/false);
   }
-  for (const auto& [id, record] : ended_) {
-    if (!entries_.contains(id)) add(record, /*planned=*/false, /*ended=*/true);
+  for (const auto& [id, record] : table_.ended()) {
+    if (table_.Find(id) == nullptr) add(record, /*planned=*/false, /*ended=*/true);
   }
   std::sort(list.begin(), list.end(),
             [](const ListedAttachment& a, const ListedAttachment& b) { return a.id < b.id; });

@@ -1,4 +1,4 @@
-// ADD and DEL: what is asked, each step failed in turn, and what is refused.
+// ADD and DEL: requests, refusals, and the failure of each step in turn.
 
 #include "agent/attach/attachments.h"
 
@@ -45,9 +45,9 @@ TEST_F(AttachmentsTest, AddAndDelete) {
   EXPECT_EQ(SavedPorts().at(KeyOf(kVnl)), Cloud().options.unicast_port);
 
   EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), true);
-  EXPECT_EQ(kernel_.Leaves(), 1) << "the last port has gone";
+  EXPECT_EQ(kernel_.Leaves(), 1) << "the last port is gone";
   ExpectNothingLeft();
-  EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), false) << "twice is fine";
+  EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), false) << "a second time";
 }
 
 TEST_F(AttachmentsTest, ACloudIsLeftWithItsLastPortOnly) {
@@ -64,7 +64,7 @@ TEST_F(AttachmentsTest, ACloudIsLeftWithItsLastPortOnly) {
   ExpectNothingLeft();
 }
 
-TEST_F(AttachmentsTest, ThePortSaysWhatTheFastPathNeeds) {
+TEST_F(AttachmentsTest, APortHasTheHostEndOfItsLink) {
   PlanRequest tap = Request("c2");
   tap.tap = true;
   ASSERT_TRUE(Add(Request("c1")).ok());
@@ -124,29 +124,29 @@ TEST_F(AttachmentsTest, ACloudIsJoinedWithTheAgentsAddressAndDatapath) {
 }
 
 // One ADD may make several attachments, by annotation; its DEL names the first only.
-TEST_F(AttachmentsTest, DetachAllTakesWhatTheSameAddMade) {
+TEST_F(AttachmentsTest, DetachAllDetachesAllOfOneAdd) {
   PlanRequest net1 = Request("c1", "team");
   net1.key.ifname = "net1";
   net1.main_ifname = "eth0";
-  PlanRequest another_adds = Request("c1");  // the same network once more, as Multus does
+  PlanRequest another_adds = Request("c1");  // the same network again, as with Multus
   another_adds.key.ifname = "net2";
   ASSERT_TRUE(Add(Request("c1")).ok());
   ASSERT_TRUE(Add(net1).ok());
   ASSERT_TRUE(Add(another_adds).ok());
   ASSERT_TRUE(Add(Request("c2")).ok());
 
-  Restart();  // what belongs together is on disk
+  Restart();  // the records tell what one ADD made
   EXPECT_EQ(*agent_->attachments.DetachAll(Request("c1").key), true);
   std::vector<std::string> left;
   for (const AttachmentInfo& one : agent_->attachments.List()) {
     left.push_back(one.container_id + "/" + one.ifname);
   }
   EXPECT_THAT(left, UnorderedElementsAre("c1/net2", "c2/eth0"));
-  EXPECT_EQ(*agent_->attachments.DetachAll(Request("c1").key), false) << "twice is fine";
+  EXPECT_EQ(*agent_->attachments.DetachAll(Request("c1").key), false) << "a second time";
 }
 
-// Chained, the first interface is another plugin's: there is no attachment of that name.
-TEST_F(AttachmentsTest, DetachAllNeedsNoFirst) {
+// In a chain another plugin makes the first interface, and there is no attachment of that name.
+TEST_F(AttachmentsTest, DetachAllNeedsNoFirstAttachment) {
   PlanRequest net1 = Request("c1");
   net1.key.ifname = "net1";
   net1.main_ifname = "eth0";
@@ -176,7 +176,7 @@ TEST_F(AttachmentsTest, M3_AnnotationsNameLocatorsOnlyWhereAllowed) {
   request.key.ifname = "net1";
   EXPECT_TRUE(Add(request).ok());
 
-  // A locator is no way around the rule of the cloud that it names.
+  // The rule of a configured cloud also binds its locator.
   request.key.ifname = "net2";
   request.vnl = "vxvde://239.1.2.3/vni=43";
   request.pod_namespace = "shop";
@@ -184,7 +184,8 @@ TEST_F(AttachmentsTest, M3_AnnotationsNameLocatorsOnlyWhereAllowed) {
               AllOf(HasSubstr("\"shop\""), HasSubstr("[team-*]")));
 }
 
-// A NetworkAttachmentDefinition reads like the operator's configuration: the namespace tells.
+// The agent cannot tell a NetworkAttachmentDefinition from the operator's configuration, so the
+// namespace decides.
 TEST_F(AttachmentsTest, M3_NamespacesAreConfinedToWhatNamedCloudsAllow) {
   PlanRequest request = Request("c1", "");
   request.pod_namespace = "shop";
@@ -204,17 +205,17 @@ TEST_F(AttachmentsTest, M3_NamespacesAreConfinedToWhatNamedCloudsAllow) {
   EXPECT_THAT(Why(Plan(request).status()).message,
               AllOf(HasSubstr("router"), HasSubstr("allowByAnnotation: []")));
   request.allow.clear();
-  EXPECT_TRUE(Add(request, {"192.0.2.7/24"}).ok()) << "layer 2: no subnets to keep to";
+  EXPECT_TRUE(Add(request, {"192.0.2.7/24"}).ok()) << "layer 2: the cloud has no subnets";
 
-  // What an IPAM plugin gave is known at the commit only.
+  // Addresses of an IPAM plugin are known at the commit only.
   request = Request("c2", "routed");
   request.pod_namespace = "shop";
   EXPECT_EQ(Why(Add(request, {"192.0.2.8/24"}).status()).code, Code(AttachError::kForbidden));
   EXPECT_EQ(Why(Add(request, {"10.42.0.7/16"}).status()).code, Code(AttachError::kForbidden));
   request.brought = {*IpPrefix::Parse("10.42.0.7/16")};
-  EXPECT_TRUE(Add(request, {"10.42.0.7/16"}).ok()) << "asked for on the cloud";
+  EXPECT_TRUE(Add(request, {"10.42.0.7/16"}).ok()) << "claimed on the cloud";
 
-  // The operator's own word, and callers without a namespace.
+  // The rules do not bind callers without a namespace, and the operator can switch them off.
   request = Request("c3", "");
   request.vnl = "vxvde://239.1.2.9";
   EXPECT_TRUE(Add(request).ok());
@@ -228,8 +229,7 @@ TEST_F(AttachmentsTest, M3_NamespacesAreConfinedToWhatNamedCloudsAllow) {
   EXPECT_TRUE(Add(request).ok());
 }
 
-// Each call into the kernel and each write to the run-dir fails once: whatever it was, the ADD
-// fails, and nothing of it is left.
+// If any call into the kernel fails, the ADD fails and leaves nothing behind.
 TEST_F(AttachmentsTest, EachStepOfAddFailsInTurn) {
   for (const bool tap : {false, true}) {
     int failures = 0;
@@ -242,7 +242,7 @@ TEST_F(AttachmentsTest, EachStepOfAddFailsInTurn) {
       const absl::StatusOr<PortId> port = Add(request, {"192.0.2.7/24"});
       kernel_.fail_step = 0;
       if (port.ok()) {
-        ASSERT_LT(kernel_.steps, step) << "step " << step << " failed and nobody noticed";
+        ASSERT_LT(kernel_.steps, step) << "step " << step << " failed unnoticed";
         ASSERT_TRUE(agent_->attachments.Detach(request.key).ok());
         ExpectNothingLeft();
         break;
@@ -251,7 +251,7 @@ TEST_F(AttachmentsTest, EachStepOfAddFailsInTurn) {
       SCOPED_TRACE(
           absl::StrCat(tap ? "tap" : "veth", ", step ", step, ": ", port.status().message()));
       ExpectNothingLeft();
-      EXPECT_TRUE(Add(request).ok()) << "the next try works";
+      EXPECT_TRUE(Add(request).ok()) << "the next attempt";
       EXPECT_TRUE(agent_->attachments.Detach(request.key).ok());
       kernel_.links.clear();
     }
@@ -260,7 +260,7 @@ TEST_F(AttachmentsTest, EachStepOfAddFailsInTurn) {
 }
 
 TEST_F(AttachmentsTest, EachWriteOfAddFailsInTurn) {
-  // A folder stands where the file is to be written: first the ports, then the record.
+  // A folder takes the place of the file: first that of the ports, then that of the record.
   const std::string ports = run_dir_ + "/clouds.json.new";
   std::filesystem::create_directory(ports);
   EXPECT_THAT(std::string(Plan(Request("c1")).status().message()), HasSubstr("clouds.json"));
@@ -275,7 +275,7 @@ TEST_F(AttachmentsTest, EachWriteOfAddFailsInTurn) {
   EXPECT_TRUE(Add(Request("c1")).ok());
 }
 
-TEST_F(AttachmentsTest, ADetachBuriesThePortWithItsLink) {
+TEST_F(AttachmentsTest, ADetachClosesThePortAndDeletesItsLink) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   ASSERT_TRUE(*agent_->attachments.Detach(Request("c1").key));
   ASSERT_EQ(kernel_.closed_later.size(), 1);
@@ -292,8 +292,8 @@ TEST_F(AttachmentsTest, ADetachBuriesThePortWithItsLink) {
   EXPECT_EQ(kernel_.closed_later[1].host_end, IfIndex::kNone);
 }
 
-// Its interface is the plugin's, which is about to undo what it did.
-TEST_F(AttachmentsTest, AFailedCommitBuriesThePortAlone) {
+// The plugin deletes its interface itself.
+TEST_F(AttachmentsTest, AFailedCommitClosesThePortOnly) {
   const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
   ASSERT_TRUE(plan.ok()) << plan.status();
   kernel_.AddVeth(plan->id);
@@ -310,13 +310,13 @@ TEST_F(AttachmentsTest, ADetachWhoseRecordCannotBeRemovedIsTriedAgain) {
   std::filesystem::remove(path);
   std::filesystem::create_directory(path);
   EXPECT_FALSE(agent_->attachments.Detach(Request("c1").key).ok());
-  EXPECT_THAT(Cloud().ports, SizeIs(1)) << "as it was";
+  EXPECT_THAT(Cloud().ports, SizeIs(1)) << "unchanged";
   std::filesystem::remove(path);
   EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), true);
   ExpectNothingLeft();
 }
 
-TEST_F(AttachmentsTest, CommitNeedsALinkThatIsOurs) {
+TEST_F(AttachmentsTest, CommitNeedsTheAliasOfThePlan) {
   const auto refused = [&](const std::function<void(LinkInfo&)>& spoil) {
     const absl::StatusOr<PlannedAttachment> plan = Plan(Request("c1"));
     EXPECT_TRUE(plan.ok()) << plan.status();
@@ -327,8 +327,8 @@ TEST_F(AttachmentsTest, CommitNeedsALinkThatIsOurs) {
     ExpectNothingLeft();
     return std::string(status.message());
   };
-  EXPECT_THAT(refused([](LinkInfo& link) { link.alias = "someone else's"; }),
-              HasSubstr("not ours"));
+  EXPECT_THAT(refused([](LinkInfo& link) { link.alias = "other"; }),
+              HasSubstr("another program made it"));
 }
 
 TEST_F(AttachmentsTest, ClouldsAreChosenByNameLocatorOrDefault) {
@@ -340,8 +340,8 @@ TEST_F(AttachmentsTest, ClouldsAreChosenByNameLocatorOrDefault) {
   PlanRequest request = Request("c1", "");
   request.vnl = "vxvde://239.1.2.3/vni=42/ttl=9";
   const absl::StatusOr<PlannedAttachment> named = Plan(request);
-  EXPECT_EQ(named->cloud, "blue") << "it is the named cloud";
-  EXPECT_EQ(named->vnl, kVnl) << "with the named cloud's options";
+  EXPECT_EQ(named->cloud, "blue") << "the configured cloud";
+  EXPECT_EQ(named->vnl, kVnl) << "with the configured options";
 
   const absl::StatusOr<PlannedAttachment> by_default = Plan(Request("c2", ""));
   EXPECT_EQ(by_default->vnl, "vxvde://");
@@ -359,7 +359,7 @@ TEST_F(AttachmentsTest, PolicyAndAddressesAreChecked) {
   const Refusal forbidden = Why(Plan(request).status());
   EXPECT_EQ(forbidden.code, Code(AttachError::kForbidden));
   EXPECT_THAT(forbidden.message, HasSubstr("namespaces: [team-*]"));
-  // The locator is no way around the rule of the cloud that it names.
+  // The rule also binds the locator of the cloud.
   request.cloud = "";
   request.vnl = "vxvde://239.1.2.3/vni=43";
   EXPECT_EQ(Why(Plan(request).status()).code, Code(AttachError::kForbidden));
@@ -374,7 +374,7 @@ TEST_F(AttachmentsTest, PolicyAndAddressesAreChecked) {
   ASSERT_THAT(agent_->attachments.List(), IsEmpty());
 }
 
-TEST_F(AttachmentsTest, WhoAskedIsKept) {
+TEST_F(AttachmentsTest, TheCallerIsRecorded) {
   PlanRequest podman = Request("c1");
   podman.caller = "netavark";
   ASSERT_TRUE(Add(podman).ok());
@@ -389,7 +389,7 @@ TEST_F(AttachmentsTest, MacsAreKeptApart) {
   PlanRequest first = Request("c1");
   first.mac = DeriveMac("net", "c2", "eth0", 0);
   ASSERT_TRUE(Add(first).ok());
-  // What would be derived is taken: the next one is.
+  // The first derived MAC is in use, so the second one is taken.
   EXPECT_EQ(Plan(Request("c2"))->mac, DeriveMac("net", "c2", "eth0", 1));
   PlanRequest same = Request("c3");
   same.mac = first.mac;
@@ -428,13 +428,13 @@ TEST_F(AttachmentsTest, AddTwiceIsRefusedUnlessTheFirstIsDead) {
 
   kernel_.links.clear();
   EXPECT_TRUE(Plan(Request("c1", "team")).ok());
-  EXPECT_FALSE(Joined(kVnl)) << "the replaced one was the last of its cloud";
+  EXPECT_FALSE(Joined(kVnl)) << "the replaced attachment was the last on its cloud";
 }
 
 TEST_F(AttachmentsTest, APlanUnderWayKeepsItsKey) {
   const absl::StatusOr<PlannedAttachment> first = Plan(Request("c1"));
   EXPECT_EQ(Why(Plan(Request("c1")).status()).code, kCniTryAgainLater);
-  // A DEL ends it; what its own connection then does is harmless.
+  // After a DEL, the commit and rollback of the plan do nothing.
   EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), true);
   const absl::StatusOr<PlannedAttachment> second = Plan(Request("c1"));
   ASSERT_TRUE(second.ok());

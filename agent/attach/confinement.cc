@@ -24,7 +24,7 @@ std::string SubnetsOf(const NamedCloud& named) {
   });
 }
 
-// A shorter prefix would put more on the link than the cloud has.
+// With a shorter prefix, the link would have a larger subnet than the cloud.
 bool IsInside(const NamedCloud& named, const IpPrefix& address) {
   return std::any_of(named.subnets.begin(), named.subnets.end(), [&](const IpPrefix& subnet) {
     return subnet.Contains(address.address) && address.length >= subnet.length;
@@ -37,7 +37,7 @@ absl::Status CheckInside(const std::string& pod_namespace, const NamedCloud& nam
   return Forbidden(pod_namespace,
                    absl::StrCat("have the address ", address.ToString(), " on cloud \"", named.name,
                                 "\", whose subnets are [", SubnetsOf(named), "]"),
-                   "ask for an address of these subnets, or for none");
+                   "request an address of these subnets, or none");
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ absl::Status CheckConfinedPlan(const PlanRequest& request, const NamedCloud* nam
   }
   if (named->subnets.empty()) {
     if (request.port_mappings.empty()) return absl::OkStatus();
-    // The node would take an address on the link of a prefix that the caller chose.
+    // The node would have to take an address of a prefix that the caller chose.
     return Forbidden(
         pod_namespace,
         absl::StrCat("publish port ", request.port_mappings[0].host_port, " on cloud \"",
@@ -76,8 +76,8 @@ absl::Status CheckConfinedMtu(const std::string& pod_namespace, absl::string_vie
   return Forbidden(
       pod_namespace,
       absl::StrCat("have an MTU of ", mtu, " on cloud \"", cloud, "\", which gives ", most),
-      "ask for no more (\"mtu\": 0 is the cloud's), or raise `mtu:` of the cloud in the agent's "
-      "configuration");
+      "request at most that (\"mtu\": 0 is the cloud's MTU), or raise `mtu:` of the cloud in the "
+      "agent's configuration");
 }
 
 absl::Status CheckConfinedAddresses(const std::string& pod_namespace, const NamedCloud& named,
@@ -87,13 +87,13 @@ absl::Status CheckConfinedAddresses(const std::string& pod_namespace, const Name
   for (const IpPrefix& address : addresses) {
     RETURN_IF_ERROR(CheckInside(pod_namespace, named, address));
     if (std::find(claimed.begin(), claimed.end(), address.address) != claimed.end()) continue;
-    // Of an IPAM plugin: nobody on the cloud was asked whether the address is free.
+    // An IPAM plugin chose it, and no agent has tested on the cloud whether it is free.
     return Forbidden(
         pod_namespace,
         absl::StrCat("have ", address.ToString(), " from an IPAM plugin on cloud \"", named.name,
-                     "\", whose addresses the agents give out"),
-        "take \"ipam\" out of the network's configuration, or set \"ipam\": {} and ask "
-        "for the address by the capability \"ips\" or an annotation");
+                     "\", whose addresses the agents allocate"),
+        "remove \"ipam\" from the network's configuration, or set \"ipam\": {} and request "
+        "the address by the capability \"ips\" or an annotation");
   }
   return absl::OkStatus();
 }

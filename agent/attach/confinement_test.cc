@@ -79,7 +79,7 @@ TEST(ConfinementTest, AddressesThatWereClaimedOnly) {
   EXPECT_EQ(
       Message(CheckConfinedAddresses("shop", Cloud({}), {*IpPrefix::Parse("192.0.2.7/24")}, {})),
       "")
-      << "layer 2: agents keep no order there";
+      << "layer 2: agents claim no addresses there";
 }
 
 TEST(ConfinementTest, PortsOnlyWhereTheNodeChoosesItsAddress) {

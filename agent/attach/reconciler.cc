@@ -6,8 +6,8 @@
 
 namespace vxvde {
 
-Reconciler::Reconciler(EventLoop* loop, Attachments* attachments, Look look)
-    : attachments_(attachments), look_(std::move(look)), timer_(loop), tasks_(loop) {}
+Reconciler::Reconciler(EventLoop* loop, OrphanCollector* orphans, Look look)
+    : orphans_(orphans), look_(std::move(look)), timer_(loop), tasks_(loop) {}
 
 Reconciler::~Reconciler() {
   if (thread_.joinable()) thread_.join();
@@ -27,7 +27,7 @@ void Reconciler::LookNow() {
   timer_.Cancel();
   if (thread_.joinable()) thread_.join();  // it has posted its result
   try {
-    thread_ = std::thread([this, watched = attachments_->Watched()] {
+    thread_ = std::thread([this, watched = orphans_->Watched()] {
       const auto snapshot = std::make_shared<const KernelSnapshot>(look_(watched));
       tasks_.Post([this, snapshot] { OnSnapshot(*snapshot); });
     });
@@ -39,7 +39,7 @@ void Reconciler::LookNow() {
 
 void Reconciler::OnSnapshot(const KernelSnapshot& snapshot) {
   looking_ = false;
-  const bool soon = attachments_->Reconcile(snapshot);
+  const bool soon = orphans_->Reconcile(snapshot);
   if (std::exchange(once_more_, false)) return LookNow();
   LookIn(soon ? Duration(kAgain) : Duration(kPeriod));
 }

@@ -1,7 +1,7 @@
-// Reconciler: compares the attachments with the kernel at start and each minute, since runtimes die
-// without DEL, and some never request garbage collection. A separate thread takes the snapshot of
-// the kernel, because it may wait for the kernel's locks, and frames must not. Not here: the
-// snapshot (kernel_snapshot.h), and what follows from it (attachments_reconcile.cc).
+// Reconciler: has the attachments compared with the kernel at start and each minute, since runtimes
+// die without DEL, and some never request garbage collection. A separate thread takes the snapshot
+// of the kernel, because it may wait for the kernel's locks, and frames must not. Not here: the
+// snapshot (kernel_snapshot.h), and the repairs (orphan_collector.h).
 
 #ifndef VXVDE_AGENT_ATTACH_RECONCILER_H_
 #define VXVDE_AGENT_ATTACH_RECONCILER_H_
@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "agent/attach/attachments.h"
+#include "agent/attach/orphan_collector.h"
 #include "agent/kernel/kernel_snapshot.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/task_scope.h"
@@ -26,8 +26,8 @@ class Reconciler {
 
   using Look = std::function<KernelSnapshot(const std::vector<WatchedNetNs>&)>;
   // `look` is called on another thread than the loop's, one call at a time. `loop` and
-  // `attachments` outlive it.
-  Reconciler(EventLoop* loop, Attachments* attachments, Look look);
+  // `orphans` outlive it.
+  Reconciler(EventLoop* loop, OrphanCollector* orphans, Look look);
   ~Reconciler();  // waits for a snapshot in progress
   Reconciler(const Reconciler&) = delete;
   Reconciler& operator=(const Reconciler&) = delete;
@@ -41,7 +41,7 @@ class Reconciler {
   void LookIn(Duration delay);
   void OnSnapshot(const KernelSnapshot& snapshot);
 
-  Attachments* attachments_;
+  OrphanCollector* orphans_;
   Look look_;
   std::thread thread_;  // takes the current snapshot, or took the last one
   bool looking_ = false;

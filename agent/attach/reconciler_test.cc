@@ -16,11 +16,11 @@ class ReconcilerTest : public AttachmentsTest {
   uint64_t looks() { return agent_->attachments.reconciled().looks; }
 };
 
-TEST_F(ReconcilerTest, LooksAtStartOnAnotherThread) {
+TEST_F(ReconcilerTest, TakesASnapshotAtStartOnAnotherThread) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   const auto here = std::this_thread::get_id();
   std::atomic<bool> elsewhere = false;
-  Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&](const auto&) {
+  Reconciler reconciler(agent_->loop.get(), &agent_->attachments.orphans(), [&](const auto&) {
     elsewhere = std::this_thread::get_id() != here;
     return KernelSnapshot{.links = std::vector<LinkInfo>()};
   });
@@ -31,10 +31,10 @@ TEST_F(ReconcilerTest, LooksAtStartOnAnotherThread) {
   EXPECT_EQ(looks(), 1u);
 }
 
-TEST_F(ReconcilerTest, WhoAsksInTheMiddleOfALookGetsAnother) {
+TEST_F(ReconcilerTest, RequestsDuringASnapshotGetOneMore) {
   std::atomic<int> calls = 0;
   std::atomic<bool> go = false;
-  Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&](const auto&) {
+  Reconciler reconciler(agent_->loop.get(), &agent_->attachments.orphans(), [&](const auto&) {
     ++calls;
     go.wait(false);
     return KernelSnapshot{.links = std::vector<LinkInfo>()};
@@ -44,13 +44,13 @@ TEST_F(ReconcilerTest, WhoAsksInTheMiddleOfALookGetsAnother) {
   go = true;
   go.notify_all();
   agent_->RunUntil([&] { return looks() == 2; });
-  EXPECT_EQ(calls, 2) << "one for all three";
+  EXPECT_EQ(calls, 2) << "one for all three requests";
 }
 
-TEST_F(ReconcilerTest, ALookThatComesTooLateIsOfNoConsequence) {
+TEST_F(ReconcilerTest, ASnapshotAfterTheEndIsDiscarded) {
   std::atomic<bool> go = false;
   {
-    Reconciler reconciler(agent_->loop.get(), &agent_->attachments, [&](const auto&) {
+    Reconciler reconciler(agent_->loop.get(), &agent_->attachments.orphans(), [&](const auto&) {
       go.wait(false);
       return KernelSnapshot{.links = std::vector<LinkInfo>()};
     });

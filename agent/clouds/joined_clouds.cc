@@ -188,9 +188,4 @@ const CloudOptions* JoinedClouds::Find(const CloudKey& cloud) const {
   return found == joined_.end() ? nullptr : &found->second;
 }
 
-std::string NameOfCloud(const Config& config, const CloudConfig& cloud) {
-  const NamedCloud* named = config.FindByKey(cloud.key);
-  return named != nullptr ? named->name : FormatVnl(cloud);
-}
-
 }  // namespace vxvde

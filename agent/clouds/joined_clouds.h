@@ -87,9 +87,6 @@ class JoinedClouds {
   UnicastPorts recalled_;                  // unchanged until the cloud is left
 };
 
-// The name of a cloud in messages: the configured one, else `vnl`.
-std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
-
 }  // namespace vxvde
 
 #endif  // VXVDE_AGENT_CLOUDS_JOINED_CLOUDS_H_

@@ -537,4 +537,9 @@ bool MayUse(const NamedCloud& cloud, const std::string& pod_namespace) {
                      });
 }
 
+std::string NameOfCloud(const Config& config, const CloudConfig& cloud) {
+  const NamedCloud* named = config.FindByKey(cloud.key);
+  return named != nullptr ? named->name : FormatVnl(cloud);
+}
+
 }  // namespace vxvde

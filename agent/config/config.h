@@ -79,6 +79,9 @@ absl::StatusOr<Config> LoadConfig(const std::string& path, const GroupLookup& gr
 // Kubernetes, who may use any cloud.
 bool MayUse(const NamedCloud& cloud, const std::string& pod_namespace);
 
+// For people: the name of `cloud` in the configuration, else its locator.
+std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
+
 }  // namespace vxvde
 
 #endif  // VXVDE_AGENT_CONFIG_CONFIG_H_

@@ -1,7 +1,7 @@
-// A hostile conversation. Input: messages, each as flags (1 byte: the number of descriptors in
-// the low 2 bits, 4 = truncated, 8 = the answer is not delivered, 16 = the service refuses, 32 = a
-// plan settles later: 64 well, 128 badly, or never) and size (2 bytes, big endian), then so many
-// bytes.
+// A hostile connection. The input is a sequence of messages, each with flags (1 byte), its size (2
+// bytes, big endian) and its bytes. Flags: the number of descriptors in the low 2 bits; 4:
+// truncated; 8: the answer is not delivered; 16: the service refuses; 32: a plan is answered after
+// Handle, by its result (64), by an error (128) or not at all.
 
 #include <sys/eventfd.h>
 
@@ -26,15 +26,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::vector<vxvde::UniqueFd> fds;
       for (int i = 0; i < (flags & 3); ++i) fds.emplace_back(eventfd(0, EFD_CLOEXEC));
       service.fail = (flags & 16) != 0 ? absl::InternalError("refused") : absl::OkStatus();
-      service.settles_later = (flags & 32) != 0;
+      service.plan_waits = (flags & 32) != 0;
       const std::optional<std::string> answer =
           session.Handle(rest.subspan(3, n), std::move(fds), (flags & 4) != 0);
       waits = !answer.has_value();
-      if (waits != (service.settled != nullptr) || (!waits && answer->empty())) std::abort();
-      if (const auto settled = std::exchange(service.settled, nullptr); (flags & 64) != 0) {
-        if (settled) settled(service.settles_as);
-      } else if (settled && (flags & 128) != 0) {
-        settled(absl::UnavailableError("no address"));
+      if (waits != service.plan_pending() || (!waits && answer->empty())) std::abort();
+      if (waits && (flags & 64) != 0) {
+        service.AnswerPlan(absl::OkStatus());
+      } else if (waits && (flags & 128) != 0) {
+        service.AnswerPlan(absl::UnavailableError("no address"));
       }
       if ((flags & 8) != 0) session.Undelivered();
       rest = rest.subspan(3 + n);

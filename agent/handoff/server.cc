@@ -51,7 +51,7 @@ HandoffServer::~HandoffServer() {
 
 void HandoffServer::Accept() {
   UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!socket) return;  // the caller left, or no descriptor is free and the next turn tries again
+  if (!socket) return;  // the caller is gone, or no descriptor is free: the next turn tries again
   const auto refuse = [&](uint32_t code, const std::string& message, const std::string& remedy) {
     log_->Warn("handoff refused", {{"reason", message}});
     SendAnswer(socket, HandoffRefusal(code, message, remedy));
@@ -61,12 +61,12 @@ void HandoffServer::Accept() {
     refuse(kCniInvalidEnvironment,
            peer.ok() ? absl::StrCat("user ", peer->uid, " may not attach pods")
                      : std::string(peer.status().message()),
-           "call the CNI plugin as root, or as the agent's own user");
+           "run the CNI plugin as root, or as the agent's own user");
     return;
   }
   if (connections_.size() >= kMaxConnections) {
     refuse(kCniTryAgainLater,
-           absl::StrCat("the agent serves ", kMaxConnections, " CNI calls already"),
+           absl::StrCat("the agent already serves ", kMaxConnections, " CNI calls"),
            "try again later");
     return;
   }
@@ -84,7 +84,7 @@ void HandoffServer::Accept() {
 void HandoffServer::Read(int fd) {
   Connection& connection = *connections_.at(fd);
   absl::StatusOr<UnixMessage> message = ReceiveUnix(connection.socket, buffer_);
-  if (absl::IsDeadlineExceeded(message.status())) return;  // there is none
+  if (absl::IsDeadlineExceeded(message.status())) return;  // no message yet
   if (!message.ok() || message->size == 0) {
     Close(fd);
     return;

@@ -1,6 +1,6 @@
 // HandoffServer: the socket of agent/api/attach.proto (SOCK_SEQPACKET, unix). It moves bytes and
-// descriptors between connections and their HandoffSession, and lets in only root and the
-// agent's own user. Loop thread only.
+// descriptors between connections and their HandoffSession, and accepts only root and the agent's
+// own user. Loop thread only. Not here: messages (session.h).
 
 #ifndef VXVDE_AGENT_HANDOFF_SERVER_H_
 #define VXVDE_AGENT_HANDOFF_SERVER_H_
@@ -21,16 +21,16 @@
 
 namespace vxvde {
 
-// Listens at `path`, mode 0600, in place of whatever socket an earlier agent left there. The
-// caller holds the run-dir's lock, so nobody listens on that one any more.
+// Listens at `path`, mode 0600. Replaces a socket of an earlier agent: the caller holds the lock of
+// the run-dir, so that agent has ended.
 absl::StatusOr<UniqueFd> ListenForHandoff(const std::string& path);
 
 class HandoffServer {
  public:
-  // More than these at once are told to try again later.
+  // Further connections are refused with "try again later".
   static constexpr size_t kMaxConnections = 256;
 
-  // `listener` comes from ListenForHandoff or from systemd. The others outlive the server.
+  // `listener` comes from ListenForHandoff or from systemd. The other arguments outlive the server.
   static absl::StatusOr<std::unique_ptr<HandoffServer>> Start(EventLoop* loop,
                                                               AttachService* service,
                                                               const Log* log, UniqueFd listener);

@@ -26,7 +26,7 @@ namespace pb = ::vxvde::attach::v1;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// A server on a loop with a thread of its own; the test is the client.
+// A server on a loop in a thread of its own; the test is the client.
 class HandoffTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -63,7 +63,7 @@ class HandoffTest : public testing::Test {
     }
     EXPECT_TRUE(SendUnix(to, bytes, fds).ok());
   }
-  // nullopt at the connection's end.
+  // nullopt: the connection has ended.
   static std::optional<pb::Reply> Receive(const UniqueFd& from) {
     std::string bytes(65536, '\0');
     const ssize_t n = recv(from.get(), bytes.data(), bytes.size(), 0);
@@ -73,7 +73,7 @@ class HandoffTest : public testing::Test {
     EXPECT_TRUE(reply.ParseFromString(bytes));
     return reply;
   }
-  // Waits until the loop has seen what happened so far.
+  // Waits until the service has had `at_least` calls.
   std::vector<std::string> Calls(size_t at_least) {
     std::vector<std::string> calls;
     do {
@@ -128,7 +128,7 @@ TEST_F(HandoffTest, AClientThatDiesBeforeItHearsOfItsCommitIsDetached) {
   UniqueFd client = Connect();
   Send(client, Plan(pb::VETH));
   EXPECT_TRUE(Receive(client)->has_planned());
-  // The loop waits here until the client has died with its question unread.
+  // The loop waits until the client is gone and its request is still unread.
   std::promise<void> died;
   loop_->Post([&died] { died.get_future().wait(); });
   Send(client, Commit());
@@ -161,7 +161,7 @@ TEST_F(HandoffTest, TooLargeAndTooManyDescriptors) {
   Send(many, Commit(), 60);
   EXPECT_EQ(Receive(many)->error().code(), kCniDecodeFailure);
   EXPECT_EQ(Receive(many), std::nullopt);
-  EXPECT_LE(descriptors(), before) << "descriptors that nobody asked for stay open";
+  EXPECT_LE(descriptors(), before) << "unexpected descriptors stay open";
   EXPECT_THAT(Calls(2), ElementsAre("plan blue/c1/eth0", "rollback 1"));
 }
 
@@ -180,11 +180,11 @@ TEST_F(HandoffTest, TooManyConnectionsAreToldToTryAgain) {
   EXPECT_EQ(Receive(one_more), std::nullopt);
 
   clients.pop_back();
-  // Served again once the server has seen one go.
+  // The server accepts again once it has seen one end.
   std::optional<pb::Reply> pong;
   do {
     const UniqueFd again = Connect();
-    // The answer may be a refusal that came before the question: then there is no reader.
+    // The server may refuse and close before the request is sent.
     const std::string bytes = ping.SerializeAsString();
     (void)!send(again.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     pong = Receive(again);

@@ -24,7 +24,7 @@ constexpr size_t kMaxName = 253;   // of a network, a container, a pod ...
 constexpr size_t kMaxPath = 4095;  // PATH_MAX without the NUL
 constexpr int kMaxAddresses = 64;
 constexpr int kMaxPortMappings = 1024;
-constexpr char kSpeakAttach[] = "use the vxvde CNI plugin of the agent's version";
+constexpr char kUseOneVersion[] = "use the vxvde CNI plugin of the agent's version";
 
 void SetError(const absl::Status& error, pb::Error& message) {
   const Refusal refusal = RefusalOf(error);
@@ -40,7 +40,7 @@ std::string Serialized(const absl::Status& error) {
 }
 
 absl::Status NotUnderstood(absl::string_view what) {
-  return Refuse(kCniDecodeFailure, absl::StrCat("handoff: ", what), kSpeakAttach);
+  return Refuse(kCniDecodeFailure, absl::StrCat("handoff: ", what), kUseOneVersion);
 }
 
 bool IsAlnum(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)); }
@@ -59,7 +59,7 @@ absl::Status CheckName(absl::string_view what, const std::string& name, uint32_t
 absl::Status CheckIfName(const std::string& ifname) {
   if (IsInterfaceName(ifname)) return absl::OkStatus();
   return Refuse(kCniInvalidEnvironment,
-                absl::StrCat("interface name \"", ifname.substr(0, kMaxName), "\" is impossible"),
+                absl::StrCat("interface name \"", ifname.substr(0, kMaxName), "\" is not valid"),
                 "use 1 to 15 bytes without '/', ':', spaces and control characters");
 }
 
@@ -87,7 +87,7 @@ absl::StatusOr<PortMapping> CheckPortMapping(const pb::PortMapping& message) {
   };
   for (const uint32_t port : {message.host_port(), message.container_port()}) {
     if (port < 1 || port > 65535) {
-      return refuse(absl::StrCat("port ", port, " is impossible"), "use 1 to 65535");
+      return refuse(absl::StrCat("port ", port, " is out of range"), "use 1 to 65535");
     }
   }
   PortMapping mapping{.host_port = static_cast<uint16_t>(message.host_port()),
@@ -112,7 +112,7 @@ absl::StatusOr<std::vector<Allowed>> CheckAllowed(
   absl::StatusOr<std::vector<Allowed>> list = ParseAllowed({texts.begin(), texts.end()});
   if (list.ok()) return list;
   return Refuse(kCniInvalidConfig, absl::StrCat("allow: ", list.status().message()),
-                "correct the entry, or take it out");
+                "correct the entry, or remove it");
 }
 
 absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
@@ -137,7 +137,7 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   RETURN_IF_ERROR(CheckText("network namespace", request.netns, kMaxPath));
   if (!absl::StartsWith(request.netns, "/")) {
     return Refuse(kCniInvalidEnvironment,
-                  absl::StrCat("network namespace \"", request.netns, "\" is no absolute path"),
+                  absl::StrCat("network namespace \"", request.netns, "\" is not an absolute path"),
                   "set CNI_NETNS to the path of the pod's network namespace");
   }
   request.pod_namespace = message.pod().namespace_();
@@ -149,13 +149,13 @@ absl::StatusOr<PlanRequest> CheckPlan(const pb::Plan& message) {
   if (!message.mac().empty()) {
     if (message.mac().size() != MacAddress::kSize) {
       return Refuse(kCniInvalidConfig,
-                    absl::StrCat("a MAC of ", message.mac().size(), " bytes is impossible"),
+                    absl::StrCat("a MAC of ", message.mac().size(), " bytes is not valid"),
                     "give 6 bytes, or none to have one derived");
     }
     request.mac = MacAddress::FromWire(reinterpret_cast<const uint8_t*>(message.mac().data()));
     if (!request.mac->IsStation()) {
       return Refuse(kCniInvalidConfig,
-                    absl::StrCat("MAC ", request.mac->ToString(), " cannot be a pod's: it is ",
+                    absl::StrCat("MAC ", request.mac->ToString(), " is not valid for a pod: it is ",
                                  request.mac->IsGroup() ? "a group address" : "zero"),
                     "use a unicast address, for example 02:00:00:00:00:01");
     }
@@ -215,7 +215,7 @@ absl::StatusOr<std::vector<IpPrefix>> CheckAddresses(const pb::Commit& message, 
     }
     const IpAddress& ip = address->address;
     if (ip.IsMulticast() || ip.IsUnspecified() || ip.IsLoopback()) {
-      return Refuse(kCniInvalidConfig, absl::StrCat("address ", text, " cannot be a pod's"),
+      return Refuse(kCniInvalidConfig, absl::StrCat("address ", text, " is not valid for a pod"),
                     "give a unicast address");
     }
     if (ip.is_v6() && mtu < kMinPodMtuWithIpv6) {
@@ -234,14 +234,14 @@ absl::Status CheckPing(const pb::Ping& message, AttachService& service) {
   return service.Ready(message.cloud(), message.vnl());
 }
 
-// Those that are wanted, as many as fit a message with certainty.
-pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& wanted) {
-  constexpr size_t kEnough = kMaxHandoffMessage / 2;  // one entry has at most a path and some names
+// The listed attachments after `request.after()`, as many as certainly fit one message.
+pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& request) {
+  constexpr size_t kEnough = kMaxHandoffMessage / 2;  // an entry is at most a path and some names
   pb::Listed page;
   size_t size = 0;
   for (const ListedAttachment& one : all) {
-    if (one.id <= wanted.after()) continue;
-    if (!wanted.container_id().empty() && one.key.container_id != wanted.container_id()) continue;
+    if (one.id <= request.after()) continue;
+    if (!request.container_id().empty() && one.key.container_id != request.container_id()) continue;
     if (size > kEnough) {
       page.set_more(true);
       break;
@@ -262,7 +262,7 @@ pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& wanted
   return page;
 }
 
-std::string Planned(const PlannedAttachment& plan, const SettledPlan& settled) {
+std::string PlannedReply(const PlannedAttachment& plan) {
   pb::Reply reply;
   pb::Planned& planned = *reply.mutable_planned();
   planned.set_id(plan.id);
@@ -273,8 +273,8 @@ std::string Planned(const PlannedAttachment& plan, const SettledPlan& settled) {
   planned.set_gso_max_size(plan.gso_max_size);
   planned.set_cloud(plan.cloud);
   planned.set_vnl(plan.vnl);
-  for (const IpPrefix& address : settled.addresses) planned.add_addresses(address.ToString());
-  for (const IpAddress& gateway : settled.gateways) planned.add_gateways(gateway.ToString());
+  for (const IpPrefix& address : plan.addresses) planned.add_addresses(address.ToString());
+  for (const IpAddress& gateway : plan.gateways) planned.add_gateways(gateway.ToString());
   return reply.SerializeAsString();
 }
 
@@ -292,7 +292,7 @@ HandoffSession::~HandoffSession() { End(); }
 
 void HandoffSession::End() {
   const State was = std::exchange(state_, State::kOver);
-  if (was == State::kSettling || was == State::kPlanned) service_->Rollback(ticket_);
+  if (was == State::kPlanning || was == State::kPlanned) service_->Rollback(ticket_);
 }
 
 std::string HandoffSession::Over(const absl::Status& error) {
@@ -300,33 +300,39 @@ std::string HandoffSession::Over(const absl::Status& error) {
   return Serialized(error);
 }
 
-std::optional<std::string> HandoffSession::Settle(const PlannedAttachment& planned) {
-  state_ = State::kSettling;
+std::optional<std::string> HandoffSession::Plan(const PlanRequest& request) {
+  state_ = State::kPlanning;
+  key_ = request.key;
+  tap_ = request.tap;
   std::optional<std::string> at_once;
-  auto in_this_turn = std::make_shared<bool>(true);
-  service_->Settle(
-      ticket_, [this, planned, &at_once, in_this_turn](const absl::StatusOr<SettledPlan>& settled) {
-        std::string answer;
-        if (settled.ok()) {
-          state_ = State::kPlanned;
-          answer = Planned(planned, *settled);
-        } else {
-          answer = Over(settled.status());
-        }
-        if (*in_this_turn) {
+  const auto in_this_call = std::make_shared<bool>(true);
+  ticket_ = service_->Plan(
+      request, [this, &at_once, in_this_call](const absl::StatusOr<PlannedAttachment>& planned) {
+        std::string answer = OnPlanned(planned);
+        if (*in_this_call) {
           at_once = std::move(answer);
         } else {
-          const Later later = later_;  // which may destroy this
+          const Later later = later_;  // which may destroy this session
           later(std::move(answer));
         }
       });
-  *in_this_turn = false;
+  *in_this_call = false;
   return at_once;
+}
+
+std::string HandoffSession::OnPlanned(const absl::StatusOr<PlannedAttachment>& planned) {
+  if (!planned.ok()) {
+    state_ = State::kOver;  // the service has ended the plan
+    return Serialized(planned.status());
+  }
+  state_ = State::kPlanned;
+  mtu_ = planned->mtu;
+  return PlannedReply(*planned);
 }
 
 void HandoffSession::Undelivered() {
   if (state_ == State::kCommitted) {
-    // Best effort, with the error logged by the service: the runtime's DEL comes as well.
+    // An error is not fatal, since the runtime sends a DEL as well.
     service_->Detach(key_).IgnoreError();
   }
   End();
@@ -335,9 +341,9 @@ void HandoffSession::Undelivered() {
 std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> message,
                                                   std::vector<UniqueFd> fds, bool truncated) {
   const auto over = [this](const absl::Status& error) { return Over(error); };
-  if (state_ == State::kOver) return over(NotUnderstood("the conversation is over"));
+  if (state_ == State::kOver) return over(NotUnderstood("a message after the last answer"));
   if (truncated || message.size() > kMaxHandoffMessage) {
-    return over(NotUnderstood(absl::StrCat("a message of more than ", kMaxHandoffMessage,
+    return over(NotUnderstood(absl::StrCat("the message has more than ", kMaxHandoffMessage,
                                            " bytes, or too many descriptors")));
   }
   pb::Request request;
@@ -348,8 +354,8 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
     return over(
         Refuse(AttachError::kVersionMismatch,
                absl::StrCat("the CNI plugin speaks protocol ", request.protocol(),
-                            ", the agent (vxvde ", kVersion, ") protocol ", kAttachProtocol),
-               "install the plugin and the agent of one version"));
+                            ", and the agent (vxvde ", kVersion, ") protocol ", kAttachProtocol),
+               "install plugin and agent of one version"));
   }
   greeted_ = true;
 
@@ -373,13 +379,7 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
       if (state_ != State::kFresh) return over(NotUnderstood("Plan must be the first message"));
       const absl::StatusOr<PlanRequest> plan = CheckPlan(request.plan());
       if (!plan.ok()) return over(plan.status());
-      const absl::StatusOr<PlannedAttachment> planned = service_->Plan(*plan);
-      if (!planned.ok()) return over(planned.status());
-      ticket_ = planned->ticket;
-      tap_ = plan->tap;
-      mtu_ = planned->mtu;
-      key_ = plan->key;
-      return Settle(*planned);
+      return Plan(*plan);
     }
 
     case pb::Request::kCommit: {
@@ -397,7 +397,7 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
     }
 
     case pb::Request::kDetach: {
-      if (state_ != State::kFresh) return over(NotUnderstood("Detach on another's connection"));
+      if (state_ != State::kFresh) return over(NotUnderstood("Detach on the connection of a plan"));
       const absl::StatusOr<AttachmentKey> key = CheckKey(request.detach().key());
       if (!key.ok()) return over(key.status());
       const absl::StatusOr<bool> found = request.detach().only_ended() ? service_->ForgetEnded(*key)
@@ -410,7 +410,7 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
     }
 
     case pb::Request::kCheck: {
-      if (state_ != State::kFresh) return over(NotUnderstood("Check on another's connection"));
+      if (state_ != State::kFresh) return over(NotUnderstood("Check on the connection of a plan"));
       const absl::StatusOr<AttachmentKey> key = CheckKey(request.check().key());
       if (!key.ok()) return over(key.status());
       const absl::StatusOr<CheckedAttachment> checked = service_->Check(*key);
@@ -423,7 +423,7 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
     }
 
     case pb::Request::kList: {
-      if (state_ != State::kFresh) return over(NotUnderstood("List on another's connection"));
+      if (state_ != State::kFresh) return over(NotUnderstood("List on the connection of a plan"));
       const std::string& network = request.list().network();
       if (!network.empty()) {
         const absl::Status good = CheckName("network name", network, kCniInvalidConfig);
@@ -436,7 +436,7 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
     case pb::Request::KIND_NOT_SET:
       break;
   }
-  return over(NotUnderstood("the message asks for nothing that this agent knows"));
+  return over(NotUnderstood("the message has no request that this agent knows"));
 }
 
 }  // namespace vxvde

@@ -1,9 +1,9 @@
-// HandoffSession: one connection of the handoff, without its socket. Bytes and descriptors in,
-// bytes out; every message of agent/api/attach.proto is checked here, whatever it holds.
+// HandoffSession: one connection of the handoff without its socket. It takes bytes and descriptors
+// and gives bytes, and checks every field of every message of agent/api/attach.proto.
 //
-// States: kFresh --Plan--> kSettling --> kPlanned --Commit--> kCommitted, or kOver after an error
-// or an end.
-// Invariant: in every other state than kSettling and kPlanned no plan of this connection is open.
+// States: kFresh --Plan--> kPlanning --> kPlanned --Commit--> kCommitted; an error or the end of
+// the connection leads to kOver from each of them.
+// Invariant: this connection has an open plan exactly in kPlanning and kPlanned.
 
 #ifndef VXVDE_AGENT_HANDOFF_SESSION_H_
 #define VXVDE_AGENT_HANDOFF_SESSION_H_
@@ -26,45 +26,47 @@ inline constexpr size_t kMaxHandoffMessage = 64 * 1024;
 
 class HandoffSession {
  public:
-  // An answer that Handle could not give yet comes through `later`, which may destroy the session.
+  // Gets the answers that Handle could not give at once. It may destroy the session.
   using Later = std::function<void(std::string answer)>;
   HandoffSession(AttachService* service, Later later)
       : service_(service), later_(std::move(later)) {}
-  // The end of the connection: rolls an open plan back.
+  // Ends the connection: rolls back an open plan.
   ~HandoffSession();
   HandoffSession(const HandoffSession&) = delete;
   HandoffSession& operator=(const HandoffSession&) = delete;
 
-  // Answers one message; `fds` came with it. `truncated`: message or descriptors were more than
-  // the reader had room for. The answer is to be sent also when Ended() is true afterwards. None:
-  // it comes later.
+  // Handles one message and the descriptors that came with it. `truncated`: the reader had not
+  // enough room for the message or for its descriptors. Returns the answer, which is to be sent
+  // even if Ended() is true afterwards; nullopt: it comes later.
   std::optional<std::string> Handle(std::span<const uint8_t> message, std::vector<UniqueFd> fds,
                                     bool truncated);
 
-  // Nothing more is to be read: close the connection.
+  // The session reads no more messages: close the connection.
   bool Ended() const { return state_ == State::kOver; }
 
-  // The last answer did not reach the caller, who is gone: what it could not learn of is undone.
+  // The caller is gone and did not get the last answer: undoes the operation that it answered.
   void Undelivered();
 
  private:
-  enum class State { kFresh, kSettling, kPlanned, kCommitted, kOver };
+  enum class State { kFresh, kPlanning, kPlanned, kCommitted, kOver };
 
+  std::optional<std::string> Plan(const PlanRequest& request);
+  std::string OnPlanned(const absl::StatusOr<PlannedAttachment>& planned);
   void End();
-  std::optional<std::string> Settle(const PlannedAttachment& planned);
   std::string Over(const absl::Status& error);
 
   AttachService* service_;
   Later later_;
   State state_ = State::kFresh;
-  bool greeted_ = false;  // the first message's protocol number was ours
-  bool tap_ = false;      // of the open plan
-  int mtu_ = 0;           // of the open plan
+  bool greeted_ = false;  // the first message had the right protocol number
+  // Of the plan:
   PlanTicket ticket_{};
   AttachmentKey key_;
+  bool tap_ = false;
+  int mtu_ = 0;
 };
 
-// An answer by which a connection is turned away before it says anything.
+// The answer to a connection that is refused before its first message.
 std::string HandoffRefusal(uint32_t code, const std::string& message, const std::string& remedy);
 
 }  // namespace vxvde

@@ -62,6 +62,11 @@ class HandoffSessionTest : public testing::Test {
     EXPECT_TRUE(answer.has_value() && reply.ParseFromString(*answer));
     return reply;
   }
+  std::optional<std::string> HandlePlan() {
+    const std::string bytes = GoodPlan().SerializeAsString();
+    return session_->Handle({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, {},
+                            false);
+  }
   HandoffSession::Later KeepLater() {
     return [this](std::string answer) { later_.push_back(std::move(answer)); };
   }
@@ -138,7 +143,7 @@ TEST_F(HandoffSessionTest, PingAnswersWithTheVersion) {
   ping.set_protocol(1);
   ping.mutable_ping();
   EXPECT_FALSE(Ask(ping).pong().version().empty());
-  EXPECT_TRUE(Ask(GoodPlan()).has_planned()) << "and the conversation goes on";
+  EXPECT_TRUE(Ask(GoodPlan()).has_planned()) << "the connection stays usable";
 }
 
 // S1.
@@ -177,7 +182,7 @@ TEST_F(HandoffSessionTest, WrongOrderIsRefused) {
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   ASSERT_TRUE(Ask(CommitOf({})).has_committed());
   EXPECT_TRUE(Ask(CommitOf({})).has_error());
-  EXPECT_TRUE(Ask(GoodPlan()).has_error()) << "nothing is heard after an error";
+  EXPECT_TRUE(Ask(GoodPlan()).has_error()) << "no message is handled after an error";
   EXPECT_EQ(service_.open, 0);
 }
 
@@ -369,7 +374,7 @@ TEST_F(HandoffSessionTest, CheckAnswersOrSaysWhy) {
   EXPECT_EQ(Ask(request).error().code(), 4u);
 }
 
-// G1: more than fits one message comes in pages.
+// G1. A list that is too long for one message comes in pages.
 TEST_F(HandoffSessionTest, AListIsReadInPages) {
   std::vector<std::string> ids;
   for (int i = 0; i < 60; ++i) {
@@ -408,45 +413,60 @@ TEST_F(HandoffSessionTest, ACommitThatNobodyHearsOfIsUndone) {
   EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0", "commit 1", "detach blue/c1/eth0"));
 }
 
-TEST_F(HandoffSessionTest, AnAnswerThatComesLater) {
-  service_.settles_later = true;
-  const std::string plan = GoodPlan().SerializeAsString();
-  const auto say = [&](const std::string& bytes) {
-    return session_->Handle({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, {},
-                            false);
-  };
-  EXPECT_EQ(say(plan), std::nullopt);
-  service_.settles_as = {.addresses = {*IpPrefix::Parse("10.42.0.7/16")},
-                         .gateways = {*IpAddress::Parse("10.42.0.1")}};
-  service_.settled(service_.settles_as);
+TEST_F(HandoffSessionTest, APlanMayBeAnsweredLater) {
+  service_.plan_waits = true;
+  service_.plan_addresses = {*IpPrefix::Parse("10.42.0.7/16")};
+  service_.plan_gateways = {*IpAddress::Parse("10.42.0.1")};
+  EXPECT_EQ(HandlePlan(), std::nullopt);
+  service_.AnswerPlan(absl::OkStatus());
   ASSERT_EQ(later_.size(), 1u);
   pb::Reply reply;
   ASSERT_TRUE(reply.ParseFromString(later_[0]));
   EXPECT_THAT(reply.planned().addresses(), ElementsAre("10.42.0.7/16"));
   EXPECT_THAT(reply.planned().gateways(), ElementsAre("10.42.0.1"));
   EXPECT_TRUE(Ask(CommitOf({"10.42.0.7/16"})).has_committed());
+}
 
-  // A refusal ends the plan.
-  session_.emplace(&service_, KeepLater());
-  EXPECT_EQ(say(plan), std::nullopt);
-  service_.settled(Refuse(AttachError::kAddressInUse, "10.42.0.7 is taken", "ask for another"));
-  ASSERT_EQ(later_.size(), 2u);
-  ASSERT_TRUE(reply.ParseFromString(later_[1]));
+TEST_F(HandoffSessionTest, ALaterRefusalEndsThePlan) {
+  service_.plan_waits = true;
+  EXPECT_EQ(HandlePlan(), std::nullopt);
+  service_.AnswerPlan(Refuse(AttachError::kAddressInUse, "10.42.0.7 is taken", "ask for another"));
+  ASSERT_EQ(later_.size(), 1u);
+  pb::Reply reply;
+  ASSERT_TRUE(reply.ParseFromString(later_[0]));
   EXPECT_EQ(reply.error().code(), static_cast<uint32_t>(AttachError::kAddressInUse));
   EXPECT_TRUE(session_->Ended());
-  EXPECT_EQ(service_.open, 0);
-
-  // So does anything that is said before the answer.
-  session_.emplace(&service_, KeepLater());
-  EXPECT_EQ(say(plan), std::nullopt);
-  EXPECT_TRUE(Ask(CommitOf({})).has_error());
-  EXPECT_EQ(service_.open, 0);
-
-  // And the caller's end.
-  session_.emplace(&service_, KeepLater());
-  EXPECT_EQ(say(plan), std::nullopt);
   session_.reset();
-  EXPECT_EQ(service_.open, 0);
+  EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0")) << "there is nothing to roll back";
+}
+
+TEST_F(HandoffSessionTest, AMessageBeforeTheAnswerCancelsThePlan) {
+  service_.plan_waits = true;
+  EXPECT_EQ(HandlePlan(), std::nullopt);
+  EXPECT_TRUE(Ask(CommitOf({})).has_error());
+  EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0", "rollback 1"));
+  EXPECT_FALSE(service_.plan_pending());
+}
+
+TEST_F(HandoffSessionTest, TheEndOfTheConnectionCancelsThePlan) {
+  service_.plan_waits = true;
+  EXPECT_EQ(HandlePlan(), std::nullopt);
+  session_.reset();
+  EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0", "rollback 1"));
+  EXPECT_FALSE(service_.plan_pending());
+}
+
+// The server closes the connection, and so destroys the session, if the answer cannot be sent.
+TEST_F(HandoffSessionTest, ALaterAnswerMayDestroyTheSession) {
+  service_.plan_waits = true;
+  session_.emplace(&service_, [this](const std::string&) {
+    session_->Undelivered();
+    session_.reset();
+  });
+  EXPECT_EQ(HandlePlan(), std::nullopt);
+  service_.AnswerPlan(absl::OkStatus());
+  EXPECT_FALSE(session_.has_value());
+  EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0", "rollback 1"));
 }
 
 TEST_F(HandoffSessionTest, PortMappingsAndAddresses) {

@@ -1,5 +1,5 @@
-// KernelSnapshot: the state of the kernel with which Attachments::Reconcile compares the
-// attachments.
+// KernelSnapshot: the kernel as it was seen for a comparison with what is attached
+// (agent/attach/orphan_collector.h).
 
 #ifndef VXVDE_AGENT_KERNEL_KERNEL_SNAPSHOT_H_
 #define VXVDE_AGENT_KERNEL_KERNEL_SNAPSHOT_H_

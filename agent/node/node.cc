@@ -45,7 +45,7 @@ Node::Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Conf
                    system_.group_id, std::move(config)),
       view_(loop_.get(), &switch_, &attachments_, &claims_, &node_ports_, system_.group_id,
             system_.fast_path.why_not, [this] { return Warning(); }),
-      reconciler_(loop_.get(), &attachments_, system_.snapshot),
+      reconciler_(loop_.get(), &attachments_.orphans(), system_.snapshot),
       uplink_timer_(loop_.get()),
       tasks_(loop_.get()) {
   clouds_.SetWatcher({.joined = [this](const CloudOptions& cloud) { OnJoined(cloud); },

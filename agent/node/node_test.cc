@@ -148,8 +148,15 @@ class NodeTest : public testing::Test {
     request.tap = true;
     return request;
   }
+  // Of a plan that waits for nothing.
+  absl::StatusOr<PlannedAttachment> Plan() {
+    absl::StatusOr<PlannedAttachment> result = absl::InternalError("the plan has no result");
+    node_->attachments().Plan(
+        Request(), [&](absl::StatusOr<PlannedAttachment> planned) { result = std::move(planned); });
+    return result;
+  }
   void Add() {
-    const absl::StatusOr<PlannedAttachment> plan = node_->attachments().Plan(Request());
+    const absl::StatusOr<PlannedAttachment> plan = Plan();
     ASSERT_TRUE(plan.ok()) << plan.status();
     const absl::StatusOr<PortId> port =
         node_->attachments().Commit(plan->ticket, {}, UniqueFd(eventfd(0, EFD_CLOEXEC)));
@@ -224,7 +231,7 @@ TEST_F(NodeTest, ANewConfigurationReachesThePartsAndARefusedOneDoesNot) {
   EXPECT_THAT(lines_, Contains(HasSubstr("event=\"configuration reloaded\" clouds=1")));
   EXPECT_EQ(node_->view().Snapshot().clouds.at(0).name, "azure");
   EXPECT_FALSE(node_->view().Snapshot().clouds.at(0).state.options.snooping);
-  EXPECT_FALSE(node_->attachments().Plan(Request()).ok()) << "there is no blue any more";
+  EXPECT_FALSE(Plan().ok()) << "cloud blue is not configured any more";
 
   lines_.clear();
   node_->Reload(absl::InvalidArgumentError("agent.yaml:3: no such key"));

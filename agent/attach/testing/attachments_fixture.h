@@ -1,6 +1,6 @@
-// The agent's attachments with everything around them faked: a kernel whose every call can be made
-// to fail, claims and node's ports that answer when the test says so, and lives that follow one
-// another.
+// The agent's attachments with a real switch and run-dir, and with fakes of everything else: a
+// kernel whose calls can be made to fail, and claims and node's ports whose answers the test gives.
+// An agent can be restarted on the same kernel and run-dir.
 
 #ifndef VXVDE_AGENT_ATTACH_TESTING_ATTACHMENTS_FIXTURE_H_
 #define VXVDE_AGENT_ATTACH_TESTING_ATTACHMENTS_FIXTURE_H_
@@ -30,8 +30,8 @@
 
 namespace vxvde {
 
-// The kernel as the agent sees it: interfaces, taps and UDP ports that are taken. It goes on
-// living when an agent is restarted. Every call of it is a step that can be made to fail.
+// The kernel as the agent sees it: interfaces, taps and UDP ports that are taken. It outlives a
+// restart of the agent. Each call is a step that can be made to fail.
 struct Kernel {
   std::map<std::string, LinkInfo> links;
   std::set<std::pair<std::string, std::string>> taps;             // netns and name
@@ -68,8 +68,8 @@ struct Kernel {
     return absl::NotFoundError(absl::StrCat("no interface ", name));
   }
 
-  // As the agent's own look at it.
-  KernelSnapshot AsSight() const {
+  // As the Reconciler sees it.
+  KernelSnapshot AsSnapshot() const {
     std::vector<LinkInfo> list;
     for (const auto& [name, link] : links) list.push_back(link);
     return {.links = std::move(list)};
@@ -285,14 +285,29 @@ clouds:
   static std::string IdOf(const PlanRequest& request) {
     return AttachmentId(request.key.network, request.key.container_id, request.key.ifname);
   }
+  // Starts a plan, whose result goes to `result`.
+  PlanTicket StartPlan(const PlanRequest& request,
+                       std::optional<absl::StatusOr<PlannedAttachment>>* result) {
+    return agent_->attachments.Plan(request, [result](absl::StatusOr<PlannedAttachment> planned) {
+      EXPECT_FALSE(result->has_value()) << "answered twice";
+      *result = std::move(planned);
+    });
+  }
+  // A plan whose claim, if it has one, is granted at once.
   absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) {
-    return agent_->attachments.Plan(request);
+    std::optional<absl::StatusOr<PlannedAttachment>> result;
+    StartPlan(request, &result);
+    if (const std::string id = IdOf(request); agent_->claims.waiting.contains(id)) {
+      agent_->claims.Answer(id, FirstAddresses(agent_->claims.wishes.back().subnets));
+    }
+    if (!result.has_value()) return absl::InternalError("the plan has no result");
+    return *std::move(result);
   }
   absl::StatusOr<PortId> Commit(const PlannedAttachment& plan,
                                 const std::vector<IpPrefix>& with = {}) {
     return agent_->attachments.Commit(plan.ticket, with, UniqueFd());
   }
-  // What the CNI program does: plan, link, commit.
+  // The steps of the CNI plugin: plan, link, commit.
   absl::StatusOr<PortId> Add(const PlanRequest& request,
                              const std::vector<std::string>& with = {}) {
     absl::StatusOr<PlannedAttachment> plan = Plan(request);
@@ -315,6 +330,23 @@ clouds:
   UnicastPorts SavedPorts() { return Store::Open(run_dir_)->Load()->ports; }
   bool Joined(const std::string& vnl) { return agent_->the_switch.IsJoined(KeyOf(vnl)); }
   CloudSnapshot Cloud() { return agent_->the_switch.Snapshot().clouds.at(0); }
+  // Container ids of attached and waiting attachments, sorted.
+  std::vector<std::string> Containers() {
+    std::vector<std::string> list;
+    for (const AttachmentInfo& info : agent_->attachments.List()) list.push_back(info.container_id);
+    std::sort(list.begin(), list.end());
+    return list;
+  }
+  // The number of announcements that a cloud's socket sent to the group: header, then a broadcast
+  // frame with EtherType ARP (0x0806).
+  static int Announced(const FakeSocket::State& socket) {
+    int n = 0;
+    for (const FakeSocket::Out& out : socket.out) {
+      n += out.bytes.size() >= 8 + 42 && out.bytes[8] == 0xff && out.bytes[8 + 12] == 0x08 &&
+           out.bytes[8 + 13] == 0x06 && out.to.address == IpAddress::V4(239, 1, 2, 3);
+    }
+    return n;
+  }
 
   void ExpectNothingLeft() {
     EXPECT_THAT(agent_->the_switch.Snapshot().clouds, testing::IsEmpty());

@@ -1,4 +1,4 @@
-// An AttachService that keeps a list of what it was asked and can be told to fail.
+// An AttachService that lists its calls and can be told to fail or to answer plans later.
 
 #ifndef VXVDE_AGENT_ATTACH_TESTING_FAKE_ATTACH_SERVICE_H_
 #define VXVDE_AGENT_ATTACH_TESTING_FAKE_ATTACH_SERVICE_H_
@@ -14,40 +14,38 @@ namespace vxvde {
 
 class FakeAttachService : public AttachService {
  public:
-  absl::Status fail;                // what Plan, Commit and Detach answer unless it is OK
+  absl::Status fail;                // the result of each operation, unless it is OK
   std::vector<std::string> calls;   // "plan blue/c1/eth0", "commit 1", "rollback 1", "detach ..."
   PlanRequest plan;                 // the last one
   std::vector<IpPrefix> addresses;  // of the last commit
   int tap = -1;                     // the last commit's descriptor number
   std::vector<ListedAttachment> listed;
-  int open = 0;  // plans neither committed nor rolled back
-  SettledPlan settles_as;
-  bool settles_later = false;  // then the test calls `settled`
-  Settled settled;
+  int open = 0;  // plans that have neither ended with an error nor been committed or rolled back
+  std::vector<IpPrefix> plan_addresses;  // of a plan's result
+  std::vector<IpAddress> plan_gateways;  // of a plan's result
+  bool plan_waits = false;               // a plan waits for AnswerPlan
 
-  absl::StatusOr<PlannedAttachment> Plan(const PlanRequest& request) override {
+  bool plan_pending() const { return pending_ != nullptr; }
+  // Answers the pending plan with its result, or with an error.
+  void AnswerPlan(const absl::Status& status) {
+    const PlanDone done = std::exchange(pending_, nullptr);
+    if (status.ok()) return done(Result());
+    --open;
+    done(status);
+  }
+
+  PlanTicket Plan(const PlanRequest& request, PlanDone done) override {
     calls.push_back(absl::StrCat("plan ", Text(request.key)));
     plan = request;
-    if (!fail.ok()) return fail;
-    ++open;
-    PlannedAttachment planned;
-    planned.ticket = static_cast<PlanTicket>(++tickets_);
-    planned.id = "0123456789abc";
-    planned.mac = MacAddress({2, 0, 0x5e, 0x10, 0, 1});
-    planned.mtu = request.mtu != 0 ? static_cast<int>(request.mtu) : 1450;
-    planned.host_ifname = request.tap ? "" : "vx0123456789abc";
-    planned.alias = "vxvde:0123456789abc";
-    planned.gso_max_size = 60632;
-    planned.cloud = "blue";
-    planned.vnl = "vxvde://239.1.2.3";
-    return planned;
-  }
-  void Settle(PlanTicket, Settled done) override {
-    if (settles_later) {
-      settled = std::move(done);
-    } else {
-      done(settles_as);
+    const PlanTicket ticket = static_cast<PlanTicket>(++tickets_);
+    if (!fail.ok()) {
+      done(fail);
+      return ticket;
     }
+    ++open;
+    pending_ = std::move(done);
+    if (!plan_waits) AnswerPlan(absl::OkStatus());
+    return ticket;
   }
   absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& with,
                                 UniqueFd fd) override {
@@ -60,6 +58,7 @@ class FakeAttachService : public AttachService {
   }
   void Rollback(PlanTicket ticket) override {
     calls.push_back(absl::StrCat("rollback ", static_cast<uint64_t>(ticket)));
+    pending_ = nullptr;
     --open;
   }
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override {
@@ -89,10 +88,26 @@ class FakeAttachService : public AttachService {
   }
 
  private:
+  PlannedAttachment Result() const {
+    PlannedAttachment planned;
+    planned.ticket = static_cast<PlanTicket>(tickets_);
+    planned.id = "0123456789abc";
+    planned.mac = MacAddress({2, 0, 0x5e, 0x10, 0, 1});
+    planned.mtu = plan.mtu != 0 ? static_cast<int>(plan.mtu) : 1450;
+    planned.host_ifname = plan.tap ? "" : "vx0123456789abc";
+    planned.alias = "vxvde:0123456789abc";
+    planned.gso_max_size = 60632;
+    planned.cloud = "blue";
+    planned.vnl = "vxvde://239.1.2.3";
+    planned.addresses = plan_addresses;
+    planned.gateways = plan_gateways;
+    return planned;
+  }
   static std::string Text(const AttachmentKey& key) {
     return absl::StrCat(key.network, "/", key.container_id, "/", key.ifname);
   }
   uint64_t tickets_ = 0;
+  PlanDone pending_;
 };
 
 }  // namespace vxvde

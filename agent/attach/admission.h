@@ -1,0 +1,74 @@
+// Admission: the policy for ADDs. Which cloud a request leads to, whether it may use it, which MAC,
+// MTU and addresses it gets, and what its port may send. Pure: no system calls, no switch; what
+// other attachments have is an argument.
+//
+// Errors are refusals (refusal.h). The limits of callers with a Kubernetes namespace have a file of
+// their own (confinement.h).
+
+#ifndef VXVDE_AGENT_ATTACH_ADMISSION_H_
+#define VXVDE_AGENT_ATTACH_ADMISSION_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/attach/attach_service.h"
+#include "agent/config/config.h"
+#include "agent/ipam/address_claims.h"
+#include "agent/model/attachment.h"
+#include "agent/store/store.h"
+#include "plugin/base/ip_address.h"
+#include "plugin/base/mac_address.h"
+#include "plugin/vnl/vnl.h"
+
+namespace vxvde {
+
+// The configured cloud `name`, or the cloud of the locator `vnl`, or the default cloud if both are
+// empty. A locator of a configured cloud leads to that one, with its policy and options.
+absl::StatusOr<CloudConfig> ChooseCloud(const Config& config, const GroupLookup& group_id,
+                                        const std::string& name, const std::string& vnl);
+
+// May the request join `cloud`, a result of ChooseCloud, and allow its port what it lists?
+// kForbidden names the rule.
+absl::Status CheckPolicy(const Config& config, const PlanRequest& request,
+                         const CloudConfig& cloud);
+
+// The MTU of the pod's interface on a cloud that is joined over an uplink of `uplink_mtu`.
+absl::StatusOr<int> ChooseMtu(const Config& config, const PlanRequest& request,
+                              const CloudConfig& cloud, int uplink_mtu);
+
+// The requested MAC, or one that is derived from the request. `others` are the other attachments of
+// this node on the cloud.
+absl::StatusOr<MacAddress> ChooseMac(const PlanRequest& request,
+                                     const std::vector<const AttachmentRecord*>& others);
+
+// The addresses that the agents of `cloud` are to allocate for the attachment `id`, or to claim
+// for its caller. nullopt: none, because the cloud has no subnets or the caller brings addresses
+// that no agent claims.
+absl::StatusOr<std::optional<AddressWish>> ChooseAddresses(const Config& config,
+                                                           const PlanRequest& request,
+                                                           const CloudConfig& cloud,
+                                                           const std::string& id,
+                                                           const MacAddress& mac);
+
+// May the attachment commit with `addresses`? In a cloud with subnets, those of a confined
+// attachment must be among `claimed`.
+absl::Status CheckCommit(const Config& config, const AttachmentRecord& record,
+                         const CloudConfig& cloud, const std::vector<IpPrefix>& addresses,
+                         const std::vector<IpAddress>& claimed);
+
+// Does no other attachment on `cloud` and no port of this node (`node_ports`, on any cloud) have
+// one of `addresses`?
+absl::Status CheckAddressesFree(const Config& config, const CloudConfig& cloud,
+                                const std::vector<IpPrefix>& addresses,
+                                const std::vector<const AttachmentRecord*>& others,
+                                const std::vector<AttachmentInfo>& node_ports);
+
+// What the port of an attachment may send.
+PortGuard GuardFor(const Config& config, const CloudKey& cloud, const AttachmentRecord& record);
+
+}  // namespace vxvde
+
+#endif  // VXVDE_AGENT_ATTACH_ADMISSION_H_
