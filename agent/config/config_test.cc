@@ -159,7 +159,7 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadConfig,
     testing::Values(
         Case{"[1, 2]", "1: the configuration: must be a map"}, Case{"a: [b", "not YAML"},
-        Case{"node: a\n---\nnode: b\n", "several documents"}, Case{",", "one document"},
+        Case{"node: a\n---\nnode: b\n", "several documents"}, Case{",", "several documents"},
         Case{"node: a\n,", "2: not YAML"}, Case{"node: a\nnode: b\n", "2: node: given twice"},
         Case{"node: [a]\n", "node: must be a string"},
         Case{"node: \"a b\"\n", "node: must be at most 253"},

@@ -206,7 +206,7 @@ absl::Status ReadId(const Options& options, absl::string_view name, const GroupL
   if (*id > Vni::kMax) {
     return Wrong(name, *text,
                  absl::StrCat("the id of that group, ", *id, ", does not fit 24 bits; write ",
-                              *id & Vni::kMax, ", the value that other members derive from it"));
+                              *id & Vni::kMax, " as other members do, which keep 24 bits of it"));
   }
   out = *id;
   return absl::OkStatus();
