@@ -28,7 +28,7 @@ absl::Status PlanEnded() {
 }
 
 absl::StatusOr<const CloudOptions*> AttachmentResources::Join(const CloudConfig& cloud) {
-  return parts_.clouds->Join(kHolder, cloud, *parts_.config);
+  return parts_.clouds->Join(kHolder, cloud);
 }
 
 void AttachmentResources::LeaveIfUnused(const CloudKey& cloud) {

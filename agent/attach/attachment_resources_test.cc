@@ -26,7 +26,7 @@ TEST_F(AttachmentResourcesTest, ACloudFollowsItsUplink) {
       return line.find("no uplink") != std::string::npos;
     });
   };
-  agent_->clouds.FollowUplinks(config_);
+  agent_->clouds.FollowUplinks();
   EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{2});
 
   kernel_.uplink = IfIndex{7};  // the interface was made again
@@ -34,12 +34,12 @@ TEST_F(AttachmentResourcesTest, ACloudFollowsItsUplink) {
   for (int i = 0; i < 3; ++i) {
     kernel_.steps = 0;
     kernel_.fail_step = 4;
-    agent_->clouds.FollowUplinks(config_);
+    agent_->clouds.FollowUplinks();
     EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{2});
     EXPECT_EQ(warnings(), 1) << "reported once";
   }
   kernel_.fail_step = 0;
-  agent_->clouds.FollowUplinks(config_);
+  agent_->clouds.FollowUplinks();
   EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{7});
   EXPECT_EQ(Cloud().options.uplink, IfIndex{7});
   EXPECT_EQ(Cloud().options.unicast_port, port);
@@ -78,9 +78,9 @@ TEST_F(AttachmentResourcesTest, APortSendsFromItsAddressesAndAllowedOnes) {
 
   Config off = config_;
   off.clouds[2].port_security = false;
-  agent_->attachments.SetConfig(off);
+  agent_->config.Set(off);
   EXPECT_EQ(guard(), PortGuard{}) << "applies at once";
-  agent_->attachments.SetConfig(config_);
+  agent_->config.Set(config_);
   EXPECT_EQ(guard(), bound);
 }
 

@@ -92,7 +92,7 @@ AttachmentRecord RecordOf(const PlanRequest& request, const std::string& id) {
 
 }  // namespace
 
-Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config)
+Attachments::Attachments(const Parts& parts, GroupLookup group_id)
     : switch_(parts.the_switch),
       store_(parts.store),
       log_(parts.log),
@@ -101,7 +101,7 @@ Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config
       claims_(parts.claims),
       node_ports_(parts.node_ports),
       group_id_(std::move(group_id)),
-      config_(std::move(config)),
+      config_(parts.config->Get()),
       table_(parts.store, parts.log),
       resources_({.loop = parts.loop,
                   .the_switch = parts.the_switch,
@@ -128,7 +128,8 @@ Attachments::Attachments(const Parts& parts, GroupLookup group_id, Config config
                 .table = &table_,
                 .resources = &resources_,
                 .service = this,
-                .reconciled = &reconciled_}) {}
+                .reconciled = &reconciled_}),
+      subscription_(parts.config->Subscribe([this](const Config& before) { OnConfig(before); })) {}
 
 // ---- Start and configuration ----
 
@@ -143,11 +144,11 @@ absl::Status Attachments::Restore() {
   return absl::OkStatus();
 }
 
-void Attachments::SetConfig(Config config) {
+void Attachments::OnConfig(const Config& before) {
   for (const auto& [key, joined] : clouds_.all()) {
-    const NamedCloud* old = config_.FindByKey(key);
+    const NamedCloud* old = before.FindByKey(key);
     if (old == nullptr) continue;
-    const NamedCloud* now = config.FindByName(old->name);
+    const NamedCloud* now = config_.FindByName(old->name);
     if (now != nullptr && FormatVnl(now->config) == FormatVnl(joined.config)) continue;
     log_->Warn("cloud kept as joined",
                {{"cloud", old->name},
@@ -155,7 +156,6 @@ void Attachments::SetConfig(Config config) {
                 {"configured", now == nullptr ? "no more" : FormatVnl(now->config)},
                 {"reason", "it is in use; the change applies once its last port here is gone"}});
   }
-  config_ = std::move(config);
   for (const auto& [id, attachment] : table_.all()) {
     if (attachment.state == Attachment::State::kAttached) resources_.UpdateGuard(attachment);
   }
@@ -222,7 +222,7 @@ absl::StatusOr<Attachment*> Attachments::Admit(const PlanRequest& request, PlanT
                  .host_ifname = record.host_ifname,
                  .alias = LinkAlias(id, MainIdOf(record)),
                  .gso_max_size = GsoMaxSize(record.mtu, offloaded),
-                 .cloud = CloudName(cloud.key),
+                 .cloud = clouds_.NameOf(cloud.key),
                  .vnl = record.vnl,
                  .addresses = {},
                  .gateways = {}};
@@ -318,7 +318,7 @@ absl::StatusOr<PortId> Attachments::Commit(PlanTicket ticket,
   }
   const AttachmentRecord& record = planned->record;
   log_->Info("attached", {{"id", record.id},
-                          {"cloud", CloudName(planned->cloud.key)},
+                          {"cloud", clouds_.NameOf(planned->cloud.key)},
                           {"port", absl::StrCat(static_cast<uint32_t>(planned->port))},
                           {"container", record.container_id},
                           {"ifname", record.ifname},
@@ -437,7 +437,7 @@ absl::Status Attachments::CheckUplink(const CloudConfig& cloud) const {
   if (link.ok() && link->up) return absl::OkStatus();
   if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
   return Refuse(AttachError::kCannotJoin,
-                absl::StrCat("the uplink ", uplink.name, " of cloud ", CloudName(cloud.key),
+                absl::StrCat("the uplink ", uplink.name, " of cloud ", clouds_.NameOf(cloud.key),
                              link.ok() ? " is down" : " is gone"),
                 absl::StrCat("ip link set ", uplink.name,
                              " up, or choose another (`uplink:` of the agent's configuration, "
@@ -513,19 +513,6 @@ std::vector<ListedAttachment> Attachments::ListNetwork(const std::string& networ
   std::sort(list.begin(), list.end(),
             [](const ListedAttachment& a, const ListedAttachment& b) { return a.id < b.id; });
   return list;
-}
-
-std::string Attachments::CloudName(const CloudKey& key) const {
-  const NamedCloud* named = config_.FindByKey(key);
-  return named != nullptr ? named->name : CloudVnl(key);
-}
-
-std::string Attachments::CloudVnl(const CloudKey& key) const {
-  if (const CloudOptions* joined = clouds_.Find(key)) return FormatVnl(joined->config);
-  if (const NamedCloud* named = config_.FindByKey(key)) return FormatVnl(named->config);
-  CloudConfig config;
-  config.key = key;
-  return FormatVnl(config);
 }
 
 }  // namespace vxvde

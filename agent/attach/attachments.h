@@ -26,6 +26,7 @@
 #include "agent/base/log.h"
 #include "agent/clouds/joined_clouds.h"
 #include "agent/config/config.h"
+#include "agent/config/current_config.h"
 #include "agent/ipam/address_claims.h"
 #include "agent/kernel/links.h"
 #include "agent/model/node_snapshot.h"
@@ -48,18 +49,13 @@ class Attachments final : public AttachService {
     JoinedClouds* clouds;
     AddressClaims* claims;
     NodePorts* node_ports;
+    CurrentConfig* config;
   };
-  // `config.node` is not empty. The destructor leaves no cloud and removes no port: the next agent
-  // takes them over.
-  Attachments(const Parts& parts, GroupLookup group_id, Config config);
+  // The destructor leaves no cloud and removes no port: the next agent takes them over.
+  Attachments(const Parts& parts, GroupLookup group_id);
 
   // Takes over what the run-dir records, once, before the first call of AttachService.
   absl::Status Restore();
-
-  // For plans from now on, and for port security of all ports. A joined cloud stays as it was
-  // joined; a line of the log says so where the configuration now differs.
-  void SetConfig(Config config);
-  const Config& config() const { return config_; }
 
   PlanTicket Plan(const PlanRequest& request, PlanDone done) override;
   absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
@@ -80,11 +76,12 @@ class Attachments final : public AttachService {
 
   // Attached and waiting attachments, by id.
   std::vector<AttachmentInfo> List() const;
-  // The configured name, else the locator.
-  std::string CloudName(const CloudKey& key) const;
-  std::string CloudVnl(const CloudKey& key) const;
 
  private:
+  // Port security of all ports follows the configuration. A joined cloud stays as it was joined; a
+  // line of the log says so where the configuration now differs.
+  void OnConfig(const Config& before);
+
   // The steps of Plan.
   absl::StatusOr<Attachment*> Admit(const PlanRequest& request, PlanTicket ticket);
   absl::Status RemoveStale(const PlanRequest& request, const std::string& id);
@@ -107,13 +104,14 @@ class Attachments final : public AttachService {
   AddressClaims* claims_;
   NodePorts* node_ports_;
   GroupLookup group_id_;
-  Config config_;
+  const Config& config_;  // the current one
   Reconciled reconciled_;
   uint64_t last_ticket_ = 0;
   AttachmentTable table_;
   AttachmentResources resources_;
   Restorer restorer_;
   OrphanCollector orphans_;
+  CurrentConfig::Subscription subscription_;
 };
 
 }  // namespace vxvde

@@ -120,7 +120,7 @@ TEST_F(AttachmentsTest, AReloadAppliesToLaterPlans) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   Config changed = config_;
   changed.clouds[0].config.key.vni = *Vni::Make(99);
-  agent_->attachments.SetConfig(changed);
+  agent_->config.Set(changed);
   EXPECT_THAT(agent_->lines, testing::Contains(HasSubstr("cloud kept as joined")));
   EXPECT_TRUE(Joined(kVnl));
   EXPECT_EQ(Plan(Request("c2"))->vnl, "vxvde://239.1.2.3/vni=99");

@@ -78,7 +78,7 @@ TEST_F(AttachmentsTest, APortHasTheHostEndOfItsLink) {
 TEST_F(AttachmentsTest, AnAnnotationAllowsNoMoreThanTheCloudLets) {
   config_.clouds[0].allow_by_annotation = {*Allowed::Parse("00:00:5e:00:01:00/40"),
                                            *Allowed::Parse("10.42.0.200")};
-  agent_->attachments.SetConfig(config_);
+  agent_->config.Set(config_);
   PlanRequest request = Request("c1");
   request.allow = {*Allowed::Parse("router")};  // the operator's
   request.allow_by_annotation = {*Allowed::Parse("00:00:5e:00:01:0a"),
@@ -171,7 +171,7 @@ TEST_F(AttachmentsTest, M3_AnnotationsNameLocatorsOnlyWhereAllowed) {
   request.by_annotation = false;  // the operator's configuration
   EXPECT_TRUE(Add(request).ok());
   config_.allow_vnl = true;
-  agent_->attachments.SetConfig(config_);
+  agent_->config.Set(config_);
   request.by_annotation = true;
   request.key.ifname = "net1";
   EXPECT_TRUE(Add(request).ok());
@@ -220,7 +220,7 @@ TEST_F(AttachmentsTest, M3_NamespacesAreConfinedToWhatNamedCloudsAllow) {
   request.vnl = "vxvde://239.1.2.9";
   EXPECT_TRUE(Add(request).ok());
   config_.confine_namespaces = false;
-  agent_->attachments.SetConfig(config_);
+  agent_->config.Set(config_);
   request = Request("c4", "");
   request.vnl = "vxvde://239.1.2.9";
   request.pod_namespace = "shop";

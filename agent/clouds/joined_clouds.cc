@@ -22,25 +22,33 @@ StormLimits StormOf(const Config& config, const CloudKey& key) {
 
 }  // namespace
 
+JoinedClouds::JoinedClouds(Switch* the_switch, Store* store, const Log* log, const Links* links,
+                           CurrentConfig* config)
+    : switch_(the_switch),
+      store_(store),
+      log_(log),
+      links_(links),
+      config_(config->Get()),
+      subscription_(config->Subscribe([this](const Config&) { OnConfig(); })) {}
+
 absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder,
-                                                       const CloudConfig& cloud,
-                                                       const Config& config) {
+                                                       const CloudConfig& cloud) {
   if (const CloudOptions* options = Find(cloud.key)) {
     holders_.at(cloud.key).insert(holder);
     return options;
   }
-  ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config.uplink, *links_));
-  const NamedCloud* named = config.FindByKey(cloud.key);
+  ASSIGN_OR_RETURN(const Uplink uplink, ChooseUplink(cloud, config_.uplink, *links_));
+  const NamedCloud* named = config_.FindByKey(cloud.key);
   CloudOptions options{.config = cloud,
                        .uplink = uplink.index,
                        .uplink_name = uplink.name,
                        .uplink_mtu = uplink.mtu,
-                       .datapath = config.datapath,
-                       .agent_mac = DeriveMac("vxvde-agent", config.node, cloud.key.ToString(),
+                       .datapath = config_.datapath,
+                       .agent_mac = DeriveMac("vxvde-agent", config_.node, cloud.key.ToString(),
                                               /*attempt=*/0),
-                       .storm = StormOf(config, cloud.key),
+                       .storm = StormOf(config_, cloud.key),
                        .snooping = named == nullptr || named->snooping};
-  RETURN_IF_ERROR(JoinOnFreePort(options, config));
+  RETURN_IF_ERROR(JoinOnFreePort(options));
 
   UnicastPorts ports = ports_;
   ports[cloud.key] = options.unicast_port;
@@ -52,13 +60,13 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
     // A restart reads the port from the file. Leaving the cloud now would send a leave to the
     // members and stop the kernel datapath, which is worse than a new port after a restart.
     log_->Warn("unicast port not saved",
-               {{"cloud", NameOfCloud(config, cloud)}, {"error", std::string(status.message())}});
+               {{"cloud", NameOfCloud(config_, cloud)}, {"error", std::string(status.message())}});
   }
   if (const auto before = ports_.find(cloud.key);
       before != ports_.end() && before->second != options.unicast_port) {
     log_->Warn(
         "unicast port changed",
-        {{"cloud", NameOfCloud(config, cloud)},
+        {{"cloud", NameOfCloud(config_, cloud)},
          {"was", absl::StrCat(before->second)},
          {"is", absl::StrCat(options.unicast_port)},
          {"reason", "the old port is in use; members learn the new one from the next frames"}});
@@ -70,14 +78,14 @@ absl::StatusOr<const CloudOptions*> JoinedClouds::Join(const std::string& holder
   return &joined;
 }
 
-absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& config) {
+absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options) {
   const CloudKey& key = options.config.key;
   std::vector<uint16_t> candidates;
   if (const auto recalled = ports_.find(key); recalled != ports_.end()) {
     candidates.push_back(recalled->second);
   }
-  const PortRange range = config.unicast_ports;
-  const int start = FirstUnicastPort(key, config.node, range) - range.first;
+  const PortRange range = config_.unicast_ports;
+  const int start = FirstUnicastPort(key, config_.node, range) - range.first;
   for (int i = 0; i < range.size(); ++i) {
     candidates.push_back(static_cast<uint16_t>(range.first + (start + i) % range.size()));
   }
@@ -94,7 +102,7 @@ absl::Status JoinedClouds::JoinOnFreePort(CloudOptions& options, const Config& c
     if (!absl::IsAlreadyExists(joined)) break;
   }
   if (joined.ok()) return joined;
-  const std::string what = absl::StrCat("cannot join cloud ", NameOfCloud(config, options.config),
+  const std::string what = absl::StrCat("cannot join cloud ", NameOfCloud(config_, options.config),
                                         " on ", options.uplink_name, ": ");
   if (absl::IsAlreadyExists(joined)) {
     return Refuse(AttachError::kCannotJoin,
@@ -138,7 +146,7 @@ void JoinedClouds::ForgetPort(const CloudKey& cloud) {
   }
 }
 
-void JoinedClouds::FollowUplinks(const Config& config) {
+void JoinedClouds::FollowUplinks() {
   std::set<IfIndex> there;  // most clouds share one
   for (auto& [key, options] : joined_) {
     if (there.contains(options.uplink)) continue;
@@ -146,10 +154,10 @@ void JoinedClouds::FollowUplinks(const Config& config) {
       there.insert(options.uplink);
       continue;
     }
-    const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config.uplink, *links_);
+    const absl::StatusOr<Uplink> uplink = ChooseUplink(options.config, config_.uplink, *links_);
     if (!uplink.ok()) continue;  // retried later
     const absl::Status moved = switch_->Move(key, uplink->index, uplink->name, uplink->mtu);
-    const std::string cloud = NameOfCloud(config, options.config);
+    const std::string cloud = NameOfCloud(config_, options.config);
     if (!moved.ok()) {
       std::string& said = stuck_[key];
       if (std::exchange(said, std::string(moved.message())) == said) continue;
@@ -171,11 +179,11 @@ void JoinedClouds::FollowUplinks(const Config& config) {
   }
 }
 
-void JoinedClouds::Follow(const Config& config) {
+void JoinedClouds::OnConfig() {
   for (auto& [key, options] : joined_) {
-    const NamedCloud* named = config.FindByKey(key);
+    const NamedCloud* named = config_.FindByKey(key);
     options.snooping = named == nullptr || named->snooping;
-    options.storm = StormOf(config, key);
+    options.storm = StormOf(config_, key);
     const absl::StatusOr<CloudHandle*> handle = switch_->Find(key);
     if (!handle.ok()) continue;
     (*handle)->SetSnooping(options.snooping);
@@ -186,6 +194,19 @@ void JoinedClouds::Follow(const Config& config) {
 const CloudOptions* JoinedClouds::Find(const CloudKey& cloud) const {
   const auto found = joined_.find(cloud);
   return found == joined_.end() ? nullptr : &found->second;
+}
+
+std::string JoinedClouds::LocatorOf(const CloudKey& cloud) const {
+  if (const CloudOptions* joined = Find(cloud)) return FormatVnl(joined->config);
+  if (const NamedCloud* named = config_.FindByKey(cloud)) return FormatVnl(named->config);
+  CloudConfig locator;
+  locator.key = cloud;
+  return FormatVnl(locator);
+}
+
+std::string JoinedClouds::NameOf(const CloudKey& cloud) const {
+  const CloudOptions* joined = Find(cloud);
+  return joined != nullptr ? NameOfCloud(config_, joined->config) : NameOfCloud(config_, cloud);
 }
 
 }  // namespace vxvde

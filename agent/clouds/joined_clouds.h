@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "agent/base/log.h"
 #include "agent/config/config.h"
+#include "agent/config/current_config.h"
 #include "agent/kernel/links.h"
 #include "agent/store/store.h"
 #include "plugin/switch.h"
@@ -28,8 +29,8 @@ namespace vxvde {
 class JoinedClouds {
  public:
   // All of these outlive it.
-  JoinedClouds(Switch* the_switch, Store* store, const Log* log, const Links* links)
-      : switch_(the_switch), store_(store), log_(log), links_(links) {}
+  JoinedClouds(Switch* the_switch, Store* store, const Log* log, const Links* links,
+               CurrentConfig* config);
 
   // Restores the unicast port that the cloud had before a restart.
   void Restore(const CloudKey& cloud, uint16_t unicast_port) {
@@ -50,10 +51,9 @@ class JoinedClouds {
 
   // Joins `cloud` unless it is joined already, and holds it for `holder`, the name of a part of the
   // agent. A joined cloud keeps its options, whatever else `cloud` says. The unicast port is the
-  // recalled one if that is free, else one of config.unicast_ports. Refused (kCannotJoin) with the
+  // recalled one if that is free, else one of `unicastPorts`. Refused (kCannotJoin) with the
   // remedy. The result is valid until the cloud is left.
-  absl::StatusOr<const CloudOptions*> Join(const std::string& holder, const CloudConfig& cloud,
-                                           const Config& config);
+  absl::StatusOr<const CloudOptions*> Join(const std::string& holder, const CloudConfig& cloud);
 
   // Ends the hold of `holder`, if there is one. After the last hold the cloud is left and its
   // unicast port forgotten.
@@ -61,24 +61,30 @@ class JoinedClouds {
 
   // Moves each cloud whose uplink is gone to the uplink that would be chosen now, if there is one:
   // an interface that was deleted and created again has another index. To be called periodically.
-  void FollowUplinks(const Config& config);
-
-  // Applies the keys of `config` that can change while a cloud is joined: `snooping` and `storm`.
-  void Follow(const Config& config);
+  void FollowUplinks();
 
   // nullptr if it is not joined.
   const CloudOptions* Find(const CloudKey& cloud) const;
   const std::map<CloudKey, CloudOptions>& all() const { return joined_; }
 
+  // For people: the locator of a cloud, as it was joined if it is, else as it is configured.
+  std::string LocatorOf(const CloudKey& cloud) const;
+  // For people: the configured name, else LocatorOf.
+  std::string NameOf(const CloudKey& cloud) const;
+
  private:
+  // Applies the keys that can change while a cloud is joined: `snooping` and `storm`.
+  void OnConfig();
   void ForgetPort(const CloudKey& cloud);
   // Joins on the first free port, and sets options.unicast_port to it.
-  absl::Status JoinOnFreePort(CloudOptions& options, const Config& config);
+  absl::Status JoinOnFreePort(CloudOptions& options);
 
   Switch* switch_;
   Store* store_;
   const Log* log_;
   const Links* links_;
+  const Config& config_;  // the current one
+  CurrentConfig::Subscription subscription_;
   Watcher watcher_;
   std::map<CloudKey, CloudOptions> joined_;
   std::map<CloudKey, std::set<std::string>> holders_;  // of joined clouds

@@ -542,4 +542,10 @@ std::string NameOfCloud(const Config& config, const CloudConfig& cloud) {
   return named != nullptr ? named->name : FormatVnl(cloud);
 }
 
+std::string NameOfCloud(const Config& config, const CloudKey& cloud) {
+  CloudConfig locator;
+  locator.key = cloud;
+  return NameOfCloud(config, locator);
+}
+
 }  // namespace vxvde

@@ -81,6 +81,8 @@ bool MayUse(const NamedCloud& cloud, const std::string& pod_namespace);
 
 // For people: the name of `cloud` in the configuration, else its locator.
 std::string NameOfCloud(const Config& config, const CloudConfig& cloud);
+// The same where only the key is known: its locator has no options.
+std::string NameOfCloud(const Config& config, const CloudKey& cloud);
 
 }  // namespace vxvde
 

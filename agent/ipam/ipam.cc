@@ -17,8 +17,12 @@ constexpr int kPortMtu = 1500;
 
 }  // namespace
 
-Ipam::Ipam(const Parts& parts, Config config, std::function<uint64_t()> random)
-    : parts_(parts), config_(std::move(config)), random_(std::move(random)), tasks_(parts.loop) {}
+Ipam::Ipam(const Parts& parts, std::function<uint64_t()> random)
+    : parts_(parts),
+      config_(parts.config->Get()),
+      random_(std::move(random)),
+      tasks_(parts.loop),
+      subscription_(parts.config->Subscribe([this](const Config&) { OnConfig(); })) {}
 
 Ipam::~Ipam() {
   for (auto& [cloud, live] : live_) live->listener->on_message = nullptr;
@@ -37,13 +41,6 @@ absl::Status Ipam::Restore() {
 }
 
 // ---- Clouds ----
-
-std::string Ipam::NameOf(const CloudKey& cloud) const {
-  if (const NamedCloud* named = config_.FindByKey(cloud)) return named->name;
-  CloudConfig config;
-  config.key = cloud;
-  return FormatVnl(config);
-}
 
 std::string Ipam::WhereIs(const CloudKey& cloud, const MacAddress& mac) const {
   const auto live = live_.find(cloud);
@@ -75,7 +72,7 @@ absl::StatusOr<std::unique_ptr<Ipam::Live>> Ipam::Open(const CloudKey& cloud) {
   };
   live->allocator = std::make_unique<Allocator>(Allocator::Options{
       .cloud = cloud,
-      .name = NameOf(cloud),
+      .name = NameOfCloud(config_, cloud),
       .mac = live->mac,
       .seed = static_cast<uint32_t>(random_()),
       .where = [this, cloud](const MacAddress& station) { return WhereIs(cloud, station); }});
@@ -105,8 +102,8 @@ void Ipam::OnJoined(const CloudKey& cloud) {
   if (named == nullptr || named->subnets.empty()) return;
   const absl::StatusOr<Live*> live = Find(cloud);
   if (!live.ok()) {
-    parts_.log->Warn("agent port not opened",
-                     {{"cloud", NameOf(cloud)}, {"error", std::string(live.status().message())}});
+    parts_.log->Warn("agent port not opened", {{"cloud", NameOfCloud(config_, cloud)},
+                                               {"error", std::string(live.status().message())}});
     return;
   }
   Drain(cloud);
@@ -122,8 +119,8 @@ void Ipam::OnLeaving(const CloudKey& cloud) {
   const absl::Status removed =
       handle.ok() ? (*handle)->TakePort(live->port).status() : handle.status();
   if (!removed.ok()) {
-    parts_.log->Warn("agent port not removed",
-                     {{"cloud", NameOf(cloud)}, {"error", std::string(removed.message())}});
+    parts_.log->Warn("agent port not removed", {{"cloud", NameOfCloud(config_, cloud)},
+                                                {"error", std::string(removed.message())}});
   }
 }
 
@@ -133,8 +130,7 @@ void Ipam::OnEvent(const SwitchEvent& event) {
   if (live != live_.end()) live->second->allocator->OnStationGone(*event.mac);
 }
 
-void Ipam::SetConfig(Config config) {
-  config_ = std::move(config);
+void Ipam::OnConfig() {
   for (const NamedCloud& named : config_.clouds) {
     if (parts_.the_switch->IsJoined(named.config.key)) OnJoined(named.config.key);
   }
@@ -274,12 +270,12 @@ void Ipam::Drain(const CloudKey& cloud) {
     const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
     const absl::Status sent = handle.ok() ? (*handle)->Inject(live.port, frame) : handle.status();
     if (!sent.ok()) {
-      parts_.log->Warn("claim frame not sent",
-                       {{"cloud", NameOf(cloud)}, {"error", std::string(sent.message())}});
+      parts_.log->Warn("claim frame not sent", {{"cloud", NameOfCloud(config_, cloud)},
+                                                {"error", std::string(sent.message())}});
     }
   }
   for (const AddressConflict& conflict : live.allocator->TakeNewConflicts()) {
-    parts_.log->Warn("address conflict", {{"cloud", NameOf(cloud)},
+    parts_.log->Warn("address conflict", {{"cloud", NameOfCloud(config_, cloud)},
                                           {"address", conflict.address.ToString()},
                                           {"lease", conflict.lease},
                                           {"mac", conflict.mac.ToString()},

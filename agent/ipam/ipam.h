@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "agent/base/log.h"
 #include "agent/config/config.h"
+#include "agent/config/current_config.h"
 #include "agent/ipam/address_claims.h"
 #include "agent/ipam/agent_port.h"
 #include "agent/ipam/allocator.h"
@@ -43,16 +44,16 @@ class Ipam final : public AddressClaims {
     Switch* the_switch;
     Store* store;
     const Log* log;
+    CurrentConfig* config;
   };
   // The agent's own MACs are derived from `random`: no two agents may share one.
-  Ipam(const Parts& parts, Config config, std::function<uint64_t()> random);
+  Ipam(const Parts& parts, std::function<uint64_t()> random);
   // Leases stay on disk for the next agent.
   ~Ipam() override;
 
   // Reads the leases. To be called before any cloud is joined.
   absl::Status Restore();
 
-  void SetConfig(Config config);
   // JoinedClouds::Watcher.
   void OnJoined(const CloudKey& cloud);
   void OnLeaving(const CloudKey& cloud);
@@ -87,7 +88,7 @@ class Ipam final : public AddressClaims {
     Claimed done;
   };
 
-  std::string NameOf(const CloudKey& cloud) const;
+  void OnConfig();
   std::string WhereIs(const CloudKey& cloud, const MacAddress& mac) const;
   // Opens the cloud if it is not live.
   absl::StatusOr<Live*> Find(const CloudKey& cloud);
@@ -103,12 +104,13 @@ class Ipam final : public AddressClaims {
   absl::Status Save(const CloudKey& cloud, const Allocator::Outcome& outcome);
 
   Parts parts_;
-  Config config_;
+  const Config& config_;  // the current one
   std::function<uint64_t()> random_;
   std::map<CloudKey, std::unique_ptr<Live>> live_;
   std::map<std::string, LeaseRecord> saved_;  // all leases on disk, by name
   std::map<std::string, PendingClaim> pending_;
   TaskScope tasks_;
+  CurrentConfig::Subscription subscription_;
 };
 
 }  // namespace vxvde

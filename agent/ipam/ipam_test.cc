@@ -37,13 +37,17 @@ struct Agent {
         the_switch(loop.get(), {.group = Socket, .unicast = Socket}),
         store(*Store::Open(run_dir)),
         log([this](LogLevel, const std::string& line) { lines.push_back(line); }),
-        ipam({.loop = loop.get(), .the_switch = &the_switch, .store = &store, .log = &log},
-             *ParseConfig(
-                 "clouds:\n"
-                 "- {name: blue, vnl: \"vxvde://239.1.2.3/vni=42\", subnets: [192.0.2.0/29, "
-                 "\"2001:db8::/125\"]}\n"
-                 "- {name: flat, vnl: \"vxvde://239.1.2.4/vni=42\"}\n",
-                 [](absl::string_view) { return std::nullopt; }),
+        config(*ParseConfig(
+            "clouds:\n"
+            "- {name: blue, vnl: \"vxvde://239.1.2.3/vni=42\", subnets: [192.0.2.0/29, "
+            "\"2001:db8::/125\"]}\n"
+            "- {name: flat, vnl: \"vxvde://239.1.2.4/vni=42\"}\n",
+            [](absl::string_view) { return std::nullopt; })),
+        ipam({.loop = loop.get(),
+              .the_switch = &the_switch,
+              .store = &store,
+              .log = &log,
+              .config = &config},
              [this] { return ++random; }) {
     EXPECT_TRUE(ipam.Restore().ok());
     for (const CloudKey& cloud : {kBlue, kFlat}) {
@@ -99,6 +103,7 @@ struct Agent {
   Switch the_switch;
   Store store;
   Log log;
+  CurrentConfig config;
   Ipam ipam;
   std::thread thread;
 };
@@ -272,7 +277,7 @@ TEST_F(IpamTest, AConfigurationIsFollowed) {
   config.clouds[0].name = "flat";
   config.clouds[0].config.key = kFlat;
   config.clouds[0].subnets = {*IpPrefix::Parse("203.0.113.0/24")};
-  agent_->On([&] { return agent_->ipam.SetConfig(config), true; });
+  agent_->On([&] { return agent_->config.Set(config), true; });
   EXPECT_EQ(agent_->Ports(kFlat), 1u) << "a joined cloud has subnets now";
   AddressWish wish = Wish(kId);
   wish.cloud = kFlat;

@@ -17,10 +17,15 @@ Node::Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Conf
     : log_(log),
       system_(std::move(system)),
       loop_(std::move(loop)),
+      config_(std::move(config)),
       store_(std::move(store)),
       switch_(loop_.get(), system_.sockets, system_.fast_path.fast.get()),
-      clouds_(&switch_, &store_, log_, &system_.links),
-      claims_({.loop = loop_.get(), .the_switch = &switch_, .store = &store_, .log = log_}, config,
+      clouds_(&switch_, &store_, log_, &system_.links, &config_),
+      claims_({.loop = loop_.get(),
+               .the_switch = &switch_,
+               .store = &store_,
+               .log = log_,
+               .config = &config_},
               system_.random),
       firewall_(loop_.get(), log_, system_.firewall),
       underlay_wall_(loop_.get(), log_, system_.underlay_rules, system_.underlay),
@@ -32,8 +37,8 @@ Node::Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Conf
                    .firewall = &firewall_,
                    .links = &system_.links,
                    .kernel = &system_.node_links,
-                   .log = log_},
-                  config),
+                   .log = log_,
+                   .config = &config_}),
       attachments_({.loop = loop_.get(),
                     .the_switch = &switch_,
                     .store = &store_,
@@ -41,10 +46,17 @@ Node::Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Conf
                     .links = &system_.links,
                     .clouds = &clouds_,
                     .claims = &claims_,
-                    .node_ports = &node_ports_},
-                   system_.group_id, std::move(config)),
-      view_(loop_.get(), &switch_, &attachments_, &claims_, &node_ports_, system_.group_id,
-            system_.fast_path.why_not, [this] { return Warning(); }),
+                    .node_ports = &node_ports_,
+                    .config = &config_},
+                   system_.group_id),
+      view_({.loop = loop_.get(),
+             .the_switch = &switch_,
+             .config = &config_,
+             .clouds = &clouds_,
+             .attachments = &attachments_,
+             .claims = &claims_,
+             .node_ports = &node_ports_},
+            system_.group_id, system_.fast_path.why_not, [this] { return Warning(); }),
       reconciler_(loop_.get(), &attachments_.orphans(), system_.snapshot),
       uplink_timer_(loop_.get()),
       tasks_(loop_.get()) {
@@ -100,7 +112,7 @@ void Node::Apply(absl::StatusOr<Config> config) {
                 {{"error", std::string(config.status().message())}, {"running", "the one before"}});
     return;
   }
-  const Config& was = attachments_.config();
+  const Config& was = config_.Get();
   if (config->metrics != was.metrics) {
     log_->Warn("metrics address kept", {{"was", was.metrics},
                                         {"configured", config->metrics},
@@ -112,12 +124,9 @@ void Node::Apply(absl::StatusOr<Config> config) {
                                     {"for", "clouds that are joined from now on"},
                                     {"kernel", HasFastPath() ? "can" : system_.fast_path.why_not}});
   }
-  claims_.SetConfig(*config);
-  attachments_.SetConfig(*std::move(config));
-  node_ports_.SetConfig(attachments_.config());
-  clouds_.Follow(attachments_.config());
-  log_->Info("configuration reloaded",
-             {{"clouds", absl::StrCat(attachments_.config().clouds.size())}});
+  config_.Set(*std::move(config));
+  FollowClouds();  // with its `unicastPorts`
+  log_->Info("configuration reloaded", {{"clouds", absl::StrCat(config_.Get().clouds.size())}});
 }
 
 bool Node::TapsWait() const {
@@ -128,7 +137,7 @@ bool Node::TapsWait() const {
 }
 
 void Node::OnEvent(const SwitchEvent& event) {
-  const std::string cloud = attachments_.CloudName(event.cloud);
+  const std::string cloud = clouds_.NameOf(event.cloud);
   LogEvent(*log_, event, cloud);
   claims_.OnEvent(event);
   attachments_.OnEvent(event);
@@ -172,7 +181,7 @@ absl::Status Node::ReadLocalAddresses() {
 }
 
 void Node::FollowUplinks() {
-  clouds_.FollowUplinks(attachments_.config());
+  clouds_.FollowUplinks();
   FollowClouds();
 }
 
@@ -186,7 +195,7 @@ void Node::FollowClouds() {
                     .unicast_port = options.unicast_port,
                     .fast_port = handle.ok() ? (*handle)->FastPort() : uint16_t{0}});
   }
-  underlay_wall_.Follow(std::move(list), attachments_.config().unicast_ports);
+  underlay_wall_.Follow(std::move(list), config_.Get().unicast_ports);
 }
 
 std::string Node::Warning() const {

@@ -21,6 +21,7 @@
 #include "agent/base/log.h"
 #include "agent/clouds/joined_clouds.h"
 #include "agent/config/config.h"
+#include "agent/config/current_config.h"
 #include "agent/ipam/ipam.h"
 #include "agent/node/node_system.h"
 #include "agent/node_port/firewall.h"
@@ -91,6 +92,7 @@ class Node {
   const Log* log_;
   NodeSystem system_;
   std::unique_ptr<EventLoop> loop_;
+  CurrentConfig config_;
   Store store_;
   Switch switch_;
   JoinedClouds clouds_;

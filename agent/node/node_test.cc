@@ -221,14 +221,17 @@ TEST_F(NodeTest, EventsAreLoggedAndPublishedWithTheNameOfTheirCloud) {
 TEST_F(NodeTest, ANewConfigurationReachesThePartsAndARefusedOneDoesNot) {
   Start(Blue());
   Add();
+  RunUntil([&] { return !world_.underlay_rules.empty(); });
+  EXPECT_THAT(world_.underlay_rules, Not(HasSubstr("20000-20010")));
   node_->Reload(
-      ConfigOf("node: n1\nmetrics: \"\"\ndatapath: user\n"
+      ConfigOf("node: n1\nmetrics: \"\"\ndatapath: user\nunicastPorts: 20000-20010\n"
                "clouds: [{name: azure, vnl: \"vxvde://239.1.2.3/vni=42\", "
                "snooping: false}]\n"));
   EXPECT_THAT(lines_, Contains(HasSubstr("event=\"metrics address kept\"")));
   EXPECT_THAT(lines_, Contains(AllOf(HasSubstr("event=\"datapath changed\""),
                                      HasSubstr("kernel=\"no eBPF here\""))));
   EXPECT_THAT(lines_, Contains(HasSubstr("event=\"configuration reloaded\" clouds=1")));
+  EXPECT_THAT(world_.underlay_rules, HasSubstr("20000-20010"));
   EXPECT_EQ(node_->view().Snapshot().clouds.at(0).name, "azure");
   EXPECT_FALSE(node_->view().Snapshot().clouds.at(0).state.options.snooping);
   EXPECT_FALSE(Plan().ok()) << "cloud blue is not configured any more";

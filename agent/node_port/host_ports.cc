@@ -26,22 +26,20 @@ void AddSubnet(const IpPrefix& subnet, std::vector<IpPrefix>& subnets) {
 
 }  // namespace
 
-HostPorts::HostPorts(const Parts& parts, Config config)
-    : parts_(parts), config_(std::move(config)) {}
-
-HostPorts::~HostPorts() {
-  *alive_ = false;
-  if (retry_.has_value()) parts_.loop->Cancel(*retry_);
-  for (auto& [cloud, entry] : entries_) {
-    if (entry.announcement.has_value()) parts_.loop->Cancel(*entry.announcement);
-  }
-}
+HostPorts::HostPorts(const Parts& parts)
+    : parts_(parts),
+      config_(parts.config->Get()),
+      retry_(parts.loop),
+      tasks_(parts.loop),
+      subscription_(parts.config->Subscribe([this](const Config&) {
+        if (started_) OnConfig();
+      })) {}
 
 // ---- Who wants a port ----
 
 void HostPorts::Start() {
   started_ = true;
-  SetConfig(config_);
+  OnConfig();
   // Whose link it is the leases say: another agent of this namespace has the same aliases. There is
   // no link without a lease, as addresses are claimed before.
   for (const auto& [lease, cloud] : parts_.claims->Leases()) {
@@ -56,8 +54,11 @@ void HostPorts::Start() {
   }
 }
 
-void HostPorts::SetConfig(Config config) {
-  config_ = std::move(config);
+HostPorts::Entry& HostPorts::EntryOf(const CloudKey& cloud) {
+  return entries_.try_emplace(cloud, parts_.loop).first->second;
+}
+
+void HostPorts::OnConfig() {
   std::set<CloudKey> changed;
   for (auto& [cloud, entry] : entries_) {
     const NamedCloud* named = config_.FindByKey(cloud);
@@ -66,7 +67,7 @@ void HostPorts::SetConfig(Config config) {
   }
   for (const NamedCloud& named : config_.clouds) {
     if (!named.gateway) continue;
-    entries_[named.config.key].configured = true;
+    EntryOf(named.config.key).configured = true;
     changed.insert(named.config.key);
   }
   for (const CloudKey& cloud : changed) Advance(cloud);
@@ -80,7 +81,7 @@ void HostPorts::SetConfig(Config config) {
 
 void HostPorts::Open(const std::string& user, const CloudKey& cloud,
                      const std::vector<IpPrefix>& subnets, Opened done) {
-  entries_[cloud].users[user] = {.subnets = subnets, .done = std::move(done)};
+  EntryOf(cloud).users[user] = {.subnets = subnets, .done = std::move(done)};
   Advance(cloud);
 }
 
@@ -100,8 +101,8 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   if (entry.configured || !entry.users.empty()) return false;
   const bool was_open = entry.port != PortId::kNone;
   RemovePort(cloud, entry);
-  const Entry last = std::move(entry);
-  entries_.erase(found);
+  const auto node = entries_.extract(found);
+  const Entry& last = node.mapped();
   if (was_open) KeepFirewall();  // before the link: its rules name it
   if (const absl::Status status = parts_.kernel->remove(NodeAlias(cloud)); !status.ok()) {
     // Its leases stay: by them the next start knows it.
@@ -110,7 +111,7 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   } else {
     if (was_open) {
       parts_.log->Info("node port closed",
-                       {{"cloud", NameOf(cloud)}, {"interface", last.link.ifname}});
+                       {{"cloud", parts_.clouds->NameOf(cloud)}, {"interface", last.link.ifname}});
     }
     for (const auto& [subnet, address] : last.addresses) {
       parts_.claims->Release(LeaseOf(cloud, subnet));
@@ -120,17 +121,10 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   return true;
 }
 
-std::string HostPorts::NameOf(const CloudKey& cloud) const {
-  const NamedCloud* named = config_.FindByKey(cloud);
-  if (named != nullptr) return named->name;
-  CloudConfig locator;
-  locator.key = cloud;
-  return FormatVnl(locator);
-}
-
-// An interface in use keeps its name, whatever the cloud is called by now.
+// An interface in use keeps its name, whatever the cloud is called by now. The name does not depend
+// on the options with which a cloud was joined, so that a restarted agent makes the same one.
 std::string HostPorts::IfNameOf(const CloudKey& cloud, const Entry& entry) const {
-  return entry.link.ifname.empty() ? NodeIfName(NameOf(cloud)) : entry.link.ifname;
+  return entry.link.ifname.empty() ? NodeIfName(NameOfCloud(config_, cloud)) : entry.link.ifname;
 }
 
 std::string HostPorts::LeaseOf(const CloudKey& cloud, const IpPrefix& subnet) {
@@ -188,8 +182,7 @@ absl::Status HostPorts::Join(const CloudKey& cloud, Entry& entry) {
     return absl::UnavailableError("the cloud is not joined");
   }
   RETURN_IF_ERROR(
-      parts_.clouds->Join(kHolder, named != nullptr ? named->config : joined->config, config_)
-          .status());
+      parts_.clouds->Join(kHolder, named != nullptr ? named->config : joined->config).status());
   entry.joined = true;
   return absl::OkStatus();
 }
@@ -291,7 +284,7 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   TurnForwardingOn(entry);
   RETURN_IF_ERROR(SyncFirewall());
   parts_.log->Info("node port open",
-                   {{"cloud", NameOf(cloud)},
+                   {{"cloud", parts_.clouds->NameOf(cloud)},
                     {"interface", entry.link.ifname},
                     {"port", absl::StrCat(static_cast<uint32_t>(entry.port))},
                     {"mac", entry.link.mac.ToString()},
@@ -336,7 +329,8 @@ void HostPorts::Fail(const CloudKey& cloud, const absl::Status& why) {
   Entry& entry = entries_.at(cloud);
   if (entry.problem != why.message()) {
     entry.problem = std::string(why.message());
-    parts_.log->Warn("node port waits", {{"cloud", NameOf(cloud)}, {"problem", entry.problem}});
+    parts_.log->Warn("node port waits",
+                     {{"cloud", parts_.clouds->NameOf(cloud)}, {"problem", entry.problem}});
   }
   RetrySoon();
   Answer(cloud, AsRefusal(why));
@@ -351,11 +345,7 @@ void HostPorts::Answer(const CloudKey& cloud, const absl::StatusOr<std::vector<I
 }
 
 void HostPorts::RetrySoon() {
-  if (retry_.has_value()) return;
-  retry_ = parts_.loop->After(kRetry, [this] {
-    retry_.reset();
-    RetryNow();
-  });
+  if (!retry_.pending()) retry_.After(kRetry, [this] { RetryNow(); });
 }
 
 void HostPorts::RetryNow() {
@@ -368,8 +358,7 @@ void HostPorts::RetryNow() {
 }
 
 void HostPorts::RemovePort(const CloudKey& cloud, Entry& entry) {
-  if (entry.announcement.has_value()) parts_.loop->Cancel(*entry.announcement);
-  entry.announcement.reset();
+  entry.announcement.Cancel();
   const PortId port = std::exchange(entry.port, PortId::kNone);
   if (port == PortId::kNone) return;
   const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
@@ -383,12 +372,11 @@ void HostPorts::RemovePort(const CloudKey& cloud, Entry& entry) {
 void HostPorts::OnEvent(const SwitchEvent& event) {
   if (event.kind != SwitchEvent::Kind::kPortFailed) return;
   // Not now: the switch is in the middle of that port.
-  parts_.loop->Post([this, alive = alive_, cloud = event.cloud, port = event.port] {
-    if (!*alive) return;
+  tasks_.Post([this, cloud = event.cloud, port = event.port] {
     const auto found = entries_.find(cloud);
     if (found == entries_.end() || found->second.port != port) return;
-    parts_.log->Warn("node port lost",
-                     {{"cloud", NameOf(cloud)}, {"interface", found->second.link.ifname}});
+    parts_.log->Warn("node port lost", {{"cloud", parts_.clouds->NameOf(cloud)},
+                                        {"interface", found->second.link.ifname}});
     RemovePort(cloud, found->second);
     Advance(cloud);
   });
@@ -411,12 +399,8 @@ void HostPorts::Announce(const CloudKey& cloud, const Entry& entry) {
 
 void HostPorts::AnnounceNowAndSoon(const CloudKey& cloud, Entry& entry) {
   Announce(cloud, entry);
-  if (entry.announcement.has_value()) parts_.loop->Cancel(*entry.announcement);
-  entry.announcement = parts_.loop->After(kSecondAnnouncement, [this, cloud] {
-    Entry& later = entries_.at(cloud);  // RemovePort cancels the timer
-    later.announcement.reset();
-    Announce(cloud, later);
-  });
+  // RemovePort cancels it.
+  entry.announcement.After(kSecondAnnouncement, [this, cloud, &entry] { Announce(cloud, entry); });
 }
 
 std::vector<AttachmentInfo> HostPorts::List() const {

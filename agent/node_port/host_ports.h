@@ -18,7 +18,6 @@
 
 #include <chrono>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +27,7 @@
 #include "agent/base/log.h"
 #include "agent/clouds/joined_clouds.h"
 #include "agent/config/config.h"
+#include "agent/config/current_config.h"
 #include "agent/ipam/address_claims.h"
 #include "agent/kernel/links.h"
 #include "agent/model/attachment.h"
@@ -35,6 +35,7 @@
 #include "agent/node_port/node_link.h"
 #include "agent/node_port/node_ports.h"
 #include "plugin/os/event_loop.h"
+#include "plugin/os/task_scope.h"
 #include "plugin/switch.h"
 
 namespace vxvde {
@@ -51,17 +52,15 @@ class HostPorts final : public NodePorts {
     const Links* links;
     const NodeLinkKernel* kernel;
     const Log* log;
+    CurrentConfig* config;
   };
-  HostPorts(const Parts& parts, Config config);
-  // Closes nothing: a restarted agent takes everything over.
-  ~HostPorts() override;
+  // Its end closes nothing: a restarted agent takes everything over.
+  explicit HostPorts(const Parts& parts);
 
   // Opens what the configuration wants and removes links that nobody wants. Once, after the
   // attachments have opened and published theirs. What fails is tried again every kRetry.
   void Start();
   static constexpr std::chrono::seconds kRetry{2};
-
-  void SetConfig(Config config);
 
   void Open(const std::string& user, const CloudKey& cloud, const std::vector<IpPrefix>& subnets,
             Opened done) override;
@@ -83,6 +82,8 @@ class HostPorts final : public NodePorts {
     Opened done;  // while it waits
   };
   struct Entry {
+    explicit Entry(EventLoop* loop) : announcement(loop) {}
+
     bool configured = false;
     std::map<std::string, User> users;
     // By subnet; nullopt while it is being claimed.
@@ -95,8 +96,12 @@ class HostPorts final : public NodePorts {
     std::optional<bool> localnet;  // is 127.0.0.1 let through to the link?
     std::string warning;           // it works, but
     std::string problem;           // why it is not open
-    std::optional<EventLoop::TimerId> announcement;
+    Timer announcement;            // the second one
   };
+
+  // Made if there is none yet.
+  Entry& EntryOf(const CloudKey& cloud);
+  void OnConfig();
 
   // Goes on with what is missing for `cloud`, up to the first step that has to be waited for.
   void Advance(const CloudKey& cloud);
@@ -120,7 +125,6 @@ class HostPorts final : public NodePorts {
   // Calls and forgets those that wait.
   void Answer(const CloudKey& cloud, const absl::StatusOr<std::vector<IpPrefix>>& answer);
 
-  std::string NameOf(const CloudKey& cloud) const;
   std::string IfNameOf(const CloudKey& cloud, const Entry& entry) const;
   MacAddress MacOf(const CloudKey& cloud) const;
   std::vector<IpPrefix> WantedSubnets(const CloudKey& cloud, const Entry& entry) const;
@@ -144,14 +148,14 @@ class HostPorts final : public NodePorts {
   void AnnounceNowAndSoon(const CloudKey& cloud, Entry& entry);
 
   Parts parts_;
-  Config config_;
+  const Config& config_;  // the current one
   std::map<CloudKey, Entry> entries_;
   std::map<std::string, Publication> publications_;  // by attachment
   bool started_ = false;
   std::string firewall_problem_;  // why I2 waits for a retry
-  std::optional<EventLoop::TimerId> retry_;
-  // Posted tasks look at it: they may outlive us in the loop's queue.
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  Timer retry_;
+  TaskScope tasks_;
+  CurrentConfig::Subscription subscription_;
 };
 
 }  // namespace vxvde

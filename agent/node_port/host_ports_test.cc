@@ -12,6 +12,7 @@
 
 #include "agent/base/derive.h"
 #include "agent/base/refusal.h"
+#include "agent/testing/agent_base.h"
 #include "agent/testing/fakes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -152,14 +153,9 @@ struct WorldClaims : FakeClaims {
   World* world;
 };
 
-struct Agent {
-  Agent(World* world, const std::string& run_dir, const Config& config)
-      : loop(*EventLoop::Create()),
-        the_switch(loop.get(), World::AsSockets()),
-        store(*Store::Open(run_dir)),
-        log([this](LogLevel, const std::string& line) { lines.push_back(line); }),
-        links(world->AsLinks()),
-        clouds(&the_switch, &store, &log, &links),
+struct Agent : AgentBase {
+  Agent(World* world, const std::string& run_dir, const Config& first_config)
+      : AgentBase(World::AsSockets(), world->AsLinks(), run_dir, first_config),
         claims(world),
         firewall(loop.get(), &log, world->AsFirewall()),
         node_links(world->AsNodeLinks()),
@@ -170,18 +166,11 @@ struct Agent {
                .firewall = &firewall,
                .links = &links,
                .kernel = &node_links,
-               .log = &log},
-              config) {
+               .log = &log,
+               .config = &config}) {
     the_switch.SetListener([this](const SwitchEvent& event) { ports.OnEvent(event); });
   }
 
-  std::vector<std::string> lines;
-  std::unique_ptr<EventLoop> loop;
-  Switch the_switch;
-  Store store;
-  Log log;
-  Links links;
-  JoinedClouds clouds;
   WorldClaims claims;
   Firewall firewall;
   NodeLinkKernel node_links;
@@ -205,13 +194,7 @@ class HostPortsTest : public testing::Test {
   }
   HostPorts& ports() { return agent_->ports; }
 
-  void RunUntil(const std::function<bool()>& done) {
-    const EventLoop::TimerId poll = agent_->loop->Every(std::chrono::milliseconds(1), [&] {
-      if (done()) agent_->loop->Stop();
-    });
-    agent_->loop->Run();
-    agent_->loop->Cancel(poll);
-  }
+  void RunUntil(const std::function<bool()>& done) { agent_->RunUntil(done); }
   size_t SwitchPorts() {
     size_t count = 0;
     for (const CloudSnapshot& cloud : agent_->the_switch.Snapshot().clouds) {
@@ -286,7 +269,7 @@ TEST_F(HostPortsTest, TheConfigurationsPortIsOpenWithoutPods) {
   ports().Open("a", KeyOf(kVnl), subnets_, Note());
   Config nothing;
   nothing.node = "n1";
-  ports().SetConfig(nothing);
+  agent_->config.Set(nothing);
   EXPECT_EQ(world_.links.begin()->second.ifname, "vx-blue");
   EXPECT_THAT(world_.table, AllOf(HasSubstr("vx-blue"), Not(HasSubstr("saddr 10.42"))));
   ports().Close("a");
@@ -320,7 +303,7 @@ TEST_F(HostPortsTest, AnAnswerWaitsForTheClaims) {
   EXPECT_EQ(answers_, 1) << "of b: a has closed";
   EXPECT_EQ(*answer_, ours_);
 
-  ASSERT_TRUE(agent_->clouds.Join("attachments", *ParseVnl(kOther, NoGroups), ConfigWith("")).ok());
+  ASSERT_TRUE(agent_->clouds.Join("attachments", *ParseVnl(kOther, NoGroups)).ok());
   ports().Open("c", KeyOf(kOther), {Prefix("10.43.0.0/16")}, Note());
   ports().Close("c");
   agent_->clouds.Leave("attachments", KeyOf(kOther));
@@ -494,7 +477,7 @@ TEST_F(HostPortsTest, CloudsAreApartUnlessTheConfigurationSaysOtherwise) {
   Start(config("")).Start();
   EXPECT_THAT(world_.table,
               HasSubstr("oifname { \"vx-blue\" . \"vx-blue\", \"vx-green\" . \"vx-green\" } acc"));
-  ports().SetConfig(config(", reaches: [green], routed: true"));
+  agent_->config.Set(config(", reaches: [green], routed: true"));
   EXPECT_THAT(world_.table, AllOf(HasSubstr("\"vx-blue\" . \"vx-green\""),
                                   Not(HasSubstr("\"vx-green\" . \"vx-blue\"")),
                                   HasSubstr("oifname { \"vx-blue\" } accept")));
@@ -506,7 +489,7 @@ TEST_F(HostPortsTest, ThePortIsOnTheLinkOfWhatIsPublished) {
   Start(config).Start();
   // The attachment has joined it: how, only its locator says.
   const CloudConfig cloud = *ParseVnl(kVnl, NoGroups);
-  ASSERT_TRUE(agent_->clouds.Join("attachments", cloud, config).ok());
+  ASSERT_TRUE(agent_->clouds.Join("attachments", cloud).ok());
   ports().Open("a", KeyOf(kVnl), {}, Note());
   EXPECT_THAT(*answer_, IsEmpty());
   EXPECT_THAT(world_.links.begin()->second.ifname, AllOf(HasSubstr("vx-"), SizeIs(15)));
@@ -523,7 +506,7 @@ TEST_F(HostPortsTest, ARestartedAgentTakesThemOver) {
   Start(Gateway()).Start();
   ports().Open("a", KeyOf(kVnl), subnets_, Note());
   ASSERT_EQ(ports().Publish(Web("a")), absl::OkStatus());
-  ASSERT_TRUE(agent_->clouds.Join("attachments", *ParseVnl(kOther, NoGroups), Gateway()).ok());
+  ASSERT_TRUE(agent_->clouds.Join("attachments", *ParseVnl(kOther, NoGroups)).ok());
   ports().Open("b", KeyOf(kOther), {Prefix("10.43.0.0/16")}, Note());
   ASSERT_THAT(world_.links, SizeIs(2));
   const std::string table = world_.table;
@@ -567,7 +550,7 @@ TEST_F(HostPortsTest, WhatIsLeftIsKnownByItsLease) {
 TEST_F(HostPortsTest, ALinkThatCannotBeRemovedGoesWithTheNextStart) {
   Start(Gateway()).Start();
   world_.no_removal = absl::UnavailableError("busy");
-  ports().SetConfig(ConfigWith(""));
+  agent_->config.Set(ConfigWith(""));
   EXPECT_THAT(world_.links, SizeIs(1));
   world_.no_removal = absl::OkStatus();
   Start(ConfigWith("")).Start();

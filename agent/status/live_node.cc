@@ -9,18 +9,13 @@
 
 namespace vxvde {
 
-LiveNode::LiveNode(const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-                   const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
-                   std::string why_not_fast, std::function<std::string()> warning)
-    : loop_(loop),
-      switch_(the_switch),
-      attachments_(attachments),
-      claims_(claims),
-      node_ports_(node_ports),
+LiveNode::LiveNode(const Parts& parts, GroupLookup group_id, std::string why_not_fast,
+                   std::function<std::string()> warning)
+    : parts_(parts),
       group_id_(std::move(group_id)),
       why_not_fast_(std::move(why_not_fast)),
       warning_(std::move(warning)),
-      started_(loop->now()) {}
+      started_(parts.loop->now()) {}
 
 // The reason why the agent forwards the frames of `cloud` itself; empty if the kernel does.
 std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
@@ -32,21 +27,22 @@ std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
 }
 
 NodeSnapshot LiveNode::Snapshot() const {
-  NodeSnapshot node{.node = attachments_->config().node,
+  NodeSnapshot node{.node = parts_.config->Get().node,
                     .version = kVersion,
-                    .uptime = loop_->now() - started_,
+                    .uptime = parts_.loop->now() - started_,
                     .clouds = {},
-                    .attachments = attachments_->List(),
-                    .ipam = claims_->Snapshot(),
-                    .reconciled = attachments_->reconciled(),
+                    .attachments = parts_.attachments->List(),
+                    .ipam = parts_.claims->Snapshot(),
+                    .reconciled = parts_.attachments->reconciled(),
                     .warning = warning_()};
-  for (AttachmentInfo& port : node_ports_->List()) node.attachments.push_back(std::move(port));
-  SwitchSnapshot snapshot = switch_->Snapshot();
+  for (AttachmentInfo& port : parts_.node_ports->List())
+    node.attachments.push_back(std::move(port));
+  SwitchSnapshot snapshot = parts_.the_switch->Snapshot();
   for (CloudSnapshot& state : snapshot.clouds) {
     const CloudKey key = state.options.config.key;
     CloudInfo cloud;
-    cloud.name = attachments_->CloudName(key);
-    cloud.vnl = attachments_->CloudVnl(key);
+    cloud.name = parts_.clouds->NameOf(key);
+    cloud.vnl = parts_.clouds->LocatorOf(key);
     cloud.datapath = state.fast_port != 0 ? "kernel" : "user";
     cloud.datapath_reason = WhyNotFast(state);
     cloud.state = std::move(state);
@@ -60,7 +56,7 @@ NodeSnapshot LiveNode::Snapshot() const {
 absl::StatusOr<Explanation> LiveNode::Explain(const std::string& cloud, const MacAddress& source,
                                               const MacAddress& destination) const {
   CloudKey key;
-  if (const NamedCloud* named = attachments_->config().FindByName(cloud); named != nullptr) {
+  if (const NamedCloud* named = parts_.config->Get().FindByName(cloud); named != nullptr) {
     key = named->config.key;
   } else {
     const absl::StatusOr<CloudConfig> config = ParseVnl(cloud, group_id_);
@@ -70,7 +66,7 @@ absl::StatusOr<Explanation> LiveNode::Explain(const std::string& cloud, const Ma
     }
     key = config->key;
   }
-  const absl::StatusOr<CloudHandle*> handle = switch_->Find(key);
+  const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(key);
   if (!handle.ok()) {
     return absl::NotFoundError(
         absl::StrCat("cloud \"", cloud, "\" is not joined: this node has no port on it"));

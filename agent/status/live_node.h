@@ -6,6 +6,8 @@
 #include <string>
 
 #include "agent/attach/attachments.h"
+#include "agent/clouds/joined_clouds.h"
+#include "agent/config/current_config.h"
 #include "agent/ipam/address_claims.h"
 #include "agent/node_port/node_ports.h"
 #include "agent/status/node_view.h"
@@ -15,19 +17,27 @@ namespace vxvde {
 
 class LiveNode final : public NodeView {
  public:
-  // All of these outlive it. `why_not_fast`: why this node has no kernel datapath; empty if it has
-  // one. `warning`: a problem of the node as a whole; empty if there is none.
+  // All of these outlive it.
+  struct Parts {
+    const EventLoop* loop;
+    const Switch* the_switch;
+    const CurrentConfig* config;
+    const JoinedClouds* clouds;
+    const Attachments* attachments;
+    const AddressClaims* claims;
+    const NodePorts* node_ports;
+  };
+  // `why_not_fast`: why this node has no kernel datapath; empty if it has one. `warning`: a problem
+  // of the node as a whole; empty if there is none.
   LiveNode(
-      const EventLoop* loop, const Switch* the_switch, const Attachments* attachments,
-      const AddressClaims* claims, const NodePorts* node_ports, GroupLookup group_id,
-      std::string why_not_fast,
+      const Parts& parts, GroupLookup group_id, std::string why_not_fast,
       std::function<std::string()> warning = [] { return std::string(); });
 
   NodeSnapshot Snapshot() const override;
   std::vector<StationSnapshot> Stations(const CloudKey& cloud,
                                         const std::optional<MacAddress>& after,
                                         size_t limit) const override {
-    const absl::StatusOr<CloudHandle*> handle = switch_->Find(cloud);
+    const absl::StatusOr<CloudHandle*> handle = parts_.the_switch->Find(cloud);
     return handle.ok() ? (*handle)->Stations(after, limit) : std::vector<StationSnapshot>();
   }
   absl::StatusOr<Explanation> Explain(const std::string& cloud, const MacAddress& source,
@@ -36,11 +46,7 @@ class LiveNode final : public NodeView {
  private:
   std::string WhyNotFast(const CloudSnapshot& cloud) const;
 
-  const EventLoop* loop_;
-  const Switch* switch_;
-  const Attachments* attachments_;
-  const AddressClaims* claims_;
-  const NodePorts* node_ports_;
+  Parts parts_;
   GroupLookup group_id_;
   std::string why_not_fast_;
   std::function<std::string()> warning_;

@@ -15,10 +15,17 @@ class LiveNodeTest : public AttachmentsTest {
  protected:
   ~LiveNodeTest() override { agent_.reset(); }  // before the kernel datapath
 
+  LiveNode::Parts Parts() {
+    return {.loop = agent_->loop.get(),
+            .the_switch = &agent_->the_switch,
+            .config = &agent_->config,
+            .clouds = &agent_->clouds,
+            .attachments = &agent_->attachments,
+            .claims = &agent_->claims,
+            .node_ports = &agent_->node_ports};
+  }
   CloudInfo Shown() {
-    const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
-                        &agent_->claims, &agent_->node_ports, NoGroups,
-                        kernel_.fast == nullptr ? "no eBPF here" : "");
+    const LiveNode node(Parts(), NoGroups, kernel_.fast == nullptr ? "no eBPF here" : "");
     const NodeSnapshot snapshot = node.Snapshot();
     EXPECT_THAT(snapshot.clouds, SizeIs(1));
     return snapshot.clouds.at(0);
@@ -74,9 +81,7 @@ TEST_F(LiveNodeTest, OneThatMustBeFastIsNotJoinedWithoutIt) {
 }
 
 TEST_F(LiveNodeTest, TheNodeIsShown) {
-  const LiveNode node(agent_->loop.get(), &agent_->the_switch, &agent_->attachments,
-                      &agent_->claims, &agent_->node_ports, NoGroups,
-                      /*why_not_fast=*/"");
+  const LiveNode node(Parts(), NoGroups, /*why_not_fast=*/"");
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());
   PlanRequest unnamed = Request("c2", "");
   unnamed.vnl = "vxvde://239.9.9.9";

@@ -22,6 +22,7 @@
 #include "agent/api/attachment_id.h"
 #include "agent/attach/attachments.h"
 #include "agent/base/refusal.h"
+#include "agent/testing/agent_base.h"
 #include "agent/testing/fakes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -198,14 +199,9 @@ struct FakeNodePorts : NodePorts {
 };
 
 // One life of the agent.
-struct Agent {
-  Agent(Kernel* kernel, const std::string& run_dir, const Config& config)
-      : loop(*EventLoop::Create()),
-        the_switch(loop.get(), kernel->AsSockets(), kernel->fast),
-        store(*Store::Open(run_dir)),
-        log([this](LogLevel, const std::string& line) { lines.push_back(line); }),
-        links(kernel->AsLinks()),
-        clouds(&the_switch, &store, &log, &links),
+struct Agent : AgentBase {
+  Agent(Kernel* kernel, const std::string& run_dir, const Config& first_config)
+      : AgentBase(kernel->AsSockets(), kernel->AsLinks(), run_dir, first_config, kernel->fast),
         attachments({.loop = loop.get(),
                      .the_switch = &the_switch,
                      .store = &store,
@@ -213,27 +209,12 @@ struct Agent {
                      .links = &links,
                      .clouds = &clouds,
                      .claims = &claims,
-                     .node_ports = &node_ports},
-                    NoGroups, config) {
+                     .node_ports = &node_ports,
+                     .config = &config},
+                    NoGroups) {
     the_switch.SetListener([this](const SwitchEvent& event) { attachments.OnEvent(event); });
   }
 
-  // One turn after another, until `done`.
-  void RunUntil(const std::function<bool()>& done) {
-    const EventLoop::TimerId poll = loop->Every(std::chrono::milliseconds(1), [&] {
-      if (done()) loop->Stop();
-    });
-    loop->Run();
-    loop->Cancel(poll);
-  }
-
-  std::vector<std::string> lines;
-  std::unique_ptr<EventLoop> loop;
-  Switch the_switch;
-  Store store;
-  Log log;
-  Links links;
-  JoinedClouds clouds;
   FakeClaims claims;
   FakeNodePorts node_ports;
   Attachments attachments;
