@@ -178,7 +178,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"allowVnl: true\nconfineNamespaces: true\n", "2: confineNamespaces: true contradicts"},
         Case{"clouds: blue\n", "must be a list"},
         Case{"clouds: [blue]\n", "a cloud: must be a map"},
-        Case{"clouds: [{name: blue}]\n", "vnl: cloud \"blue\" has none"},
+        Case{"clouds: [{name: blue}]\n", "vnl: cloud \"blue\" has no locator"},
         Case{"clouds: [{vnl: \"vxvde://\"}]\n", "name: \"\" cannot name a cloud"},
         Case{"clouds: [{name: ../x, vnl: \"vxvde://\"}]\n", "cannot name a cloud"},
         Case{"clouds: [{name: b, vnl: \"vxlan://\"}]\n", "1: vnl: "},
