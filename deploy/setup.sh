@@ -4,8 +4,8 @@ set -euo pipefail
 
 build=(
   bazel-bootstrap g++ clang-14 libclang-rt-14-dev bpftool protobuf-compiler protobuf-compiler-grpc
-  libabsl-dev libbenchmark-dev libbpf-dev libcap-dev libcli11-dev libelf-dev libgmock-dev libgrpc++-dev libgtest-dev libnftables-dev
-  libnl-route-3-dev libprotobuf-dev libseccomp-dev libspdlog-dev libsystemd-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev zlib1g-dev
+  libabsl-dev libbenchmark-dev libbpf-dev libcap-dev libcli11-dev libelf-dev libgmock-dev libgrpc++-dev libgtest-dev libmnl-dev
+  libnftnl-dev libnl-route-3-dev libprotobuf-dev libseccomp-dev libspdlog-dev libsystemd-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev zlib1g-dev
 )
 # Real members, traffic generators and runtimes for the tests and the demonstration.
 play=(

@@ -460,6 +460,10 @@ absl::Status Attachments::Ready(const std::string& name, const std::string& vnl)
         });
     return not_ready(cuts_off ? kCniLimitedConnectivity : kCniNotAvailable, uplink);
   }
+  if (const absl::Status rules = node_ports_->Ready(cloud->key); !rules.ok()) {
+    return Refuse(kCniNotAvailable, rules.message(),
+                  "remedy what the message names; the agent tries again every 2 s");
+  }
   const NamedCloud* named = config_.FindByKey(cloud->key);
   if (named == nullptr) return absl::OkStatus();
   const absl::Status claims = claims_->Ready(cloud->key, named->subnets);

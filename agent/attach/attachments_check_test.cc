@@ -29,6 +29,10 @@ TEST_F(AttachmentsTest, ReadyTellsWhetherAnAddWouldSucceed) {
   kernel_.no_route = true;
   EXPECT_EQ(Why(attachments.Ready("blue", "")).code, 50u);
   kernel_.no_route = false;
+  agent_->node_ports.ready = absl::FailedPreconditionError("table inet vxvde: not permitted");
+  EXPECT_EQ(Why(attachments.Ready("blue", "")).code, 50u);
+  EXPECT_THAT(Why(attachments.Ready("blue", "")).message, HasSubstr("inet vxvde"));
+  agent_->node_ports.ready = absl::OkStatus();
 
   ASSERT_TRUE(Add(Request("c1")).ok());
   EXPECT_TRUE(attachments.Ready("blue", "").ok());

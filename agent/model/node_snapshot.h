@@ -35,6 +35,13 @@ struct Reconciled {
   uint64_t unknown_links = 0;  // a gauge: links that exist now and are left alone
 };
 
+// nftables of one purpose.
+struct RulesState {
+  std::string part;          // "firewall"
+  std::string problem = {};  // why they are not as they should be; empty when they are
+  bool blocks_pods = false;  // until then the node must not get new pods
+};
+
 struct NodeSnapshot {
   std::string node;
   std::string version;
@@ -43,7 +50,9 @@ struct NodeSnapshot {
   std::vector<AttachmentInfo> attachments;  // by id
   std::vector<AllocatorSnapshot> ipam;      // of joined clouds
   Reconciled reconciled = {};
-  std::string warning = {};  // a problem of the node as a whole; empty if there is none
+  std::vector<RulesState> rules = {};
+  std::string warning = {};    // a problem of the node as a whole; empty if there is none
+  std::string not_ready = {};  // the part of it that keeps new pods from the node
 };
 
 }  // namespace vxvde

@@ -30,11 +30,13 @@ Node::Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Conf
       firewall_(loop_.get(), log_, system_.firewall),
       underlay_wall_(loop_.get(), log_, system_.underlay_rules, system_.underlay),
       host_end_wall_(loop_.get(), log_, system_.host_end_rules, system_.host_ends),
+      rule_watch_(loop_.get(), log_, system_.open_rule_monitor, [this] { OnRulesChange(); }),
       node_ports_({.loop = loop_.get(),
                    .the_switch = &switch_,
                    .clouds = &clouds_,
                    .claims = &claims_,
                    .firewall = &firewall_,
+                   .walls = [this] { return WallProblem(); },
                    .links = &system_.links,
                    .kernel = &system_.node_links,
                    .log = log_,
@@ -56,7 +58,7 @@ Node::Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Conf
              .attachments = &attachments_,
              .claims = &claims_,
              .node_ports = &node_ports_},
-            system_.group_id, system_.fast_path.why_not, [this] { return Warning(); }),
+            system_.group_id, system_.fast_path.why_not, [this] { return RulesStates(); }),
       reconciler_(loop_.get(), &attachments_.orphans(), system_.snapshot),
       uplink_timer_(loop_.get()),
       tasks_(loop_.get()) {
@@ -72,12 +74,7 @@ absl::Status Node::Watch() {
       if (system_.link_monitor->Drain()) OnLinkChange();
     }));
   }
-  if (system_.rule_monitor.has_value()) {
-    RETURN_IF_ERROR(loop_->Watch(system_.rule_monitor->fd(), EPOLLIN, [this](uint32_t) {
-      system_.rule_monitor->Drain();
-      OnRulesChange();
-    }));
-  }
+  rule_watch_.Start();
   uplink_timer_.Every(kUplinkTick, [this] { FollowUplinks(); });
   return absl::OkStatus();
 }
@@ -198,9 +195,25 @@ void Node::FollowClouds() {
   underlay_wall_.Follow(std::move(list), config_.Get().unicast_ports);
 }
 
-std::string Node::Warning() const {
-  const std::string of_underlay = underlay_wall_.problem();
-  return of_underlay.empty() ? host_end_wall_.problem() : of_underlay;
+std::vector<RulesState> Node::RulesStates() const {
+  std::vector<RulesState> states;
+  const auto add = [&](const char* part, const absl::Status& problem, bool blocks_pods) {
+    states.push_back({.part = part,
+                      .problem = std::string(problem.message()),
+                      .blocks_pods = blocks_pods && BlocksPods(problem)});
+  };
+  add("underlay-wall", underlay_wall_.problem(), true);
+  add("host-end-wall", host_end_wall_.problem(), true);
+  add("firewall", node_ports_.FirewallProblem(), true);
+  add("watch", rule_watch_.problem(), false);
+  return states;
+}
+
+absl::Status Node::WallProblem() const {
+  for (const absl::Status& problem : {underlay_wall_.problem(), host_end_wall_.problem()}) {
+    if (BlocksPods(problem)) return problem;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace vxvde

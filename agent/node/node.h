@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,6 +28,7 @@
 #include "agent/node_port/firewall.h"
 #include "agent/node_port/host_end_wall.h"
 #include "agent/node_port/host_ports.h"
+#include "agent/node_port/nft_watch.h"
 #include "agent/node_port/underlay_wall.h"
 #include "agent/status/live_node.h"
 #include "agent/store/store.h"
@@ -86,8 +88,9 @@ class Node {
   void FollowUplinks();
   // The walls follow the clouds that are joined.
   void FollowClouds();
-  // For people: what is wrong with the node as a whole.
-  std::string Warning() const;
+  std::vector<RulesState> RulesStates() const;
+  // What of the walls keeps all pods from the node.
+  absl::Status WallProblem() const;
 
   const Log* log_;
   NodeSystem system_;
@@ -100,6 +103,7 @@ class Node {
   Firewall firewall_;
   UnderlayWall underlay_wall_;
   HostEndWall host_end_wall_;
+  NftWatch rule_watch_;
   HostPorts node_ports_;
   Attachments attachments_;
   LiveNode view_;

@@ -51,19 +51,10 @@ absl::StatusOr<NodeSystem> OpenNodeSystem(FdStore* kept, Datapath datapath,
       .unicast =
           [kept](const UdpOptions& options) { return OpenKeptUnicastSocket(kept, options); }};
 
-  absl::StatusOr<NftMonitor> rules = NftMonitor::Open();
-  if (rules.ok()) {
-    system.firewall = KernelFirewall();
-    system.underlay_rules = KernelUnderlayRules();
-    system.host_end_rules = KernelHostEndRules();
-    system.rule_monitor = *std::move(rules);
-  } else {
-    log.Info("no nftables", {{"error", std::string(rules.status().message())},
-                             {"without", "gateways and published ports"}});
-    system.firewall = FirewallKernel{.rules = NoFirewall(rules.status())};
-    system.underlay_rules = NoFirewall(rules.status());
-    system.host_end_rules = NoFirewall(rules.status());
-  }
+  system.firewall = KernelFirewall();
+  system.underlay_rules = KernelNft();
+  system.host_end_rules = KernelNft();
+  system.open_rule_monitor = NftMonitor::Open;
   ASSIGN_OR_RETURN(system.underlay, KernelUnderlayView());
   ASSIGN_OR_RETURN(system.host_ends, KernelHostEndLinks());
   system.snapshot = TakeSnapshot;

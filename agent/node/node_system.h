@@ -44,12 +44,11 @@ struct NodeSystem {
   std::function<uint64_t()> random;
   // Tell of changes of links and addresses, and of rules.
   std::optional<NetlinkMonitor> link_monitor;
-  std::optional<NftMonitor> rule_monitor;
+  std::function<absl::StatusOr<NftMonitor>()> open_rule_monitor;
 };
 
 // The system of the calling thread's network namespace. Descriptors of ports and sockets are kept
-// in `kept`, which outlives it. `proc_sys`: see KernelNodeLinks. Without nftables it lacks rules
-// only, with a line in the log.
+// in `kept`, which outlives it. `proc_sys`: see KernelNodeLinks.
 absl::StatusOr<NodeSystem> OpenNodeSystem(FdStore* kept, Datapath datapath,
                                           const std::string& proc_sys, const Log& log);
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/node_port/testing/fake_nft.h"
 #include "agent/testing/fakes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -24,6 +25,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -47,20 +49,11 @@ struct World {
     World* world;
   };
 
-  std::string firewall_rules, underlay_rules, host_end_rules;  // empty: the table is gone
+  FakeNft firewall_rules, underlay_rules, host_end_rules;
   bool with_fast_path = false;
   int dropped = 0;
   int kept = 0;
   absl::Status no_tap;
-
-  static NftKernel Rules(std::string* table) {
-    return {.run =
-                [table](const std::string& commands) {
-                  *table = commands.find('{') == std::string::npos ? "" : commands;
-                  return absl::OkStatus();
-                },
-            .list = [table]() -> absl::StatusOr<std::string> { return *table; }};
-  }
 
   NodeSystem AsSystem() {
     NodeSystem system;
@@ -101,13 +94,16 @@ struct World {
         .remove = [](const std::string&) { return absl::OkStatus(); },
         .get = [](const std::string&) { return std::string("1"); },
         .set = [](const std::string&, const std::string&) { return absl::OkStatus(); }};
-    system.firewall = {.rules = Rules(&firewall_rules)};
-    system.underlay_rules = Rules(&underlay_rules);
+    system.firewall = {.rules = firewall_rules.AsKernel()};
+    system.underlay_rules = underlay_rules.AsKernel();
     system.underlay = {.links = [] { return std::vector<LinkInfo>{FakeUplink(IfIndex{2})}; },
                        .addresses = [] { return std::vector<AddressInfo>(); }};
-    system.host_end_rules = Rules(&host_end_rules);
+    system.host_end_rules = host_end_rules.AsKernel();
     system.host_ends = {.list = [] { return std::vector<LinkInfo>(); },
                         .mark = [](IfIndex) { return absl::OkStatus(); }};
+    system.open_rule_monitor = []() -> absl::StatusOr<NftMonitor> {
+      return absl::UnimplementedError("no notifications here");
+    };
     system.local_addresses = [] { return std::vector<IpAddress>(); };
     system.snapshot = [](const auto&) { return KernelSnapshot{.links = std::vector<LinkInfo>()}; };
     system.group_id = NoGroups;
@@ -129,6 +125,7 @@ class NodeTest : public testing::Test {
 
   Node& Start(const Config& config) {
     node_.reset();
+    ran_ = false;
     node_ = std::make_unique<Node>(world_.AsSystem(), *EventLoop::Create(), *Store::Open(run_dir_),
                                    config, &log_);
     node_->SetListener([this](const SwitchEvent&, const std::string& cloud) {
@@ -163,16 +160,26 @@ class NodeTest : public testing::Test {
     ASSERT_TRUE(port.ok()) << port.status();
   }
 
-  // Runs the loop until `done`.
-  void RunUntil(const std::function<bool()>& done) {
+  struct Step {
+    std::function<bool()> until;
+    std::function<void()> then = [] {};
+  };
+  // Runs the loop until the condition of the last step holds. A loop that was stopped does not run
+  // again, so there is one call for each node.
+  void Run(const std::vector<Step>& steps) {
+    ASSERT_FALSE(std::exchange(ran_, true));
     EventLoop& loop = node_->loop();
+    auto step = steps.begin();
     const EventLoop::TimerId poll = loop.Every(std::chrono::milliseconds(1), [&] {
-      if (done()) loop.Stop();
+      if (step == steps.end() || !step->until()) return;
+      step->then();
+      if (++step == steps.end()) loop.Stop();
     });
     loop.Run();
     loop.Cancel(poll);
   }
 
+  bool ran_ = false;  // since Start()
   std::string run_dir_;
   World world_;
   std::vector<std::string> lines_;
@@ -183,28 +190,63 @@ class NodeTest : public testing::Test {
 
 TEST_F(NodeTest, TheWallsStandWhileACloudIsJoined) {
   Start(Blue());
-  EXPECT_EQ(world_.underlay_rules, "");
-  EXPECT_EQ(world_.host_end_rules, "");
+  EXPECT_EQ(world_.underlay_rules.text, "");
+  EXPECT_EQ(world_.host_end_rules.text, "");
   Add();
-  EXPECT_NE(world_.host_end_rules, "") << "before there is a host end";
+  EXPECT_NE(world_.host_end_rules.text, "") << "before there is a host end";
   const std::string port =
       absl::StrCat(node_->view().Snapshot().clouds.at(0).state.options.unicast_port);
-  RunUntil([&] { return !world_.underlay_rules.empty(); });
-  EXPECT_THAT(world_.underlay_rules, HasSubstr(port));
+  Run({{.until = [&] { return !world_.underlay_rules.text.empty(); },
+        .then =
+            [&] {
+              EXPECT_THAT(world_.underlay_rules.text, HasSubstr(port));
+              EXPECT_TRUE(*node_->attachments().Detach(Request().key));
+              EXPECT_THAT(node_->view().Snapshot().clouds, IsEmpty());
+            }},
+       {.until = [&] {
+         return world_.underlay_rules.text.empty() && world_.host_end_rules.text.empty();
+       }}});
+}
 
-  ASSERT_TRUE(*node_->attachments().Detach(Request().key));
-  EXPECT_THAT(node_->view().Snapshot().clouds, IsEmpty());
-  RunUntil([&] { return world_.underlay_rules.empty() && world_.host_end_rules.empty(); });
+TEST_F(NodeTest, ARefusedWallKeepsPodsFromTheNode) {
+  Start(Blue());
+  world_.underlay_rules.refuses = absl::FailedPreconditionError("a program owns inet x");
+  Add();
+  NodeSnapshot snapshot;
+  std::string ready;
+  Run({{.until = [&] { return !node_->view().WhyNotReady().empty(); },
+        .then =
+            [&] {
+              snapshot = node_->view().Snapshot();
+              ready = std::string(node_->attachments().Ready("blue", "").message());
+              world_.underlay_rules.refuses = absl::OkStatus();
+            }},
+       {.until = [&] { return node_->view().WhyNotReady().empty(); }}});
+  EXPECT_THAT(snapshot.warning, HasSubstr("owns inet x"));
+  EXPECT_THAT(ready, HasSubstr("owns inet x"));
+  std::vector<std::string> parts;
+  for (const RulesState& state : snapshot.rules) {
+    if (!state.problem.empty()) parts.push_back(state.part);
+  }
+  EXPECT_THAT(parts, ElementsAre("underlay-wall"));
+  EXPECT_EQ(node_->view().Snapshot().warning, "");
+  EXPECT_EQ(node_->attachments().Ready("blue", ""), absl::OkStatus());
+  // Without permission the node works without walls, and says so.
+  world_.underlay_rules.refuses = absl::PermissionDeniedError("not permitted");
+  Start(Blue());
+  EXPECT_THAT(node_->view().Snapshot().warning, HasSubstr("not permitted"));
+  EXPECT_EQ(node_->view().WhyNotReady(), "");
+  EXPECT_EQ(node_->attachments().Ready("blue", ""), absl::OkStatus());
 }
 
 TEST_F(NodeTest, ARestartedNodeHasItsWallsAtOnce) {
   Start(Blue());
   Add();
-  world_.underlay_rules = "";
-  world_.host_end_rules = "";
+  world_.underlay_rules.text = "";
+  world_.host_end_rules.text = "";
   Start(Blue());
-  EXPECT_NE(world_.underlay_rules, "");
-  EXPECT_NE(world_.host_end_rules, "");
+  EXPECT_NE(world_.underlay_rules.text, "");
+  EXPECT_NE(world_.host_end_rules.text, "");
   EXPECT_THAT(node_->attachments().List(), SizeIs(1));
 }
 
@@ -221,8 +263,8 @@ TEST_F(NodeTest, EventsAreLoggedAndPublishedWithTheNameOfTheirCloud) {
 TEST_F(NodeTest, ANewConfigurationReachesThePartsAndARefusedOneDoesNot) {
   Start(Blue());
   Add();
-  RunUntil([&] { return !world_.underlay_rules.empty(); });
-  EXPECT_THAT(world_.underlay_rules, Not(HasSubstr("20000-20010")));
+  Run({{.until = [&] { return !world_.underlay_rules.text.empty(); }}});
+  EXPECT_THAT(world_.underlay_rules.text, Not(HasSubstr("20000-20010")));
   node_->Reload(
       ConfigOf("node: n1\nmetrics: \"\"\ndatapath: user\nunicastPorts: 20000-20010\n"
                "clouds: [{name: azure, vnl: \"vxvde://239.1.2.3/vni=42\", "
@@ -231,7 +273,7 @@ TEST_F(NodeTest, ANewConfigurationReachesThePartsAndARefusedOneDoesNot) {
   EXPECT_THAT(lines_, Contains(AllOf(HasSubstr("event=\"datapath changed\""),
                                      HasSubstr("kernel=\"no eBPF here\""))));
   EXPECT_THAT(lines_, Contains(HasSubstr("event=\"configuration reloaded\" clouds=1")));
-  EXPECT_THAT(world_.underlay_rules, HasSubstr("20000-20010"));
+  EXPECT_THAT(world_.underlay_rules.text, HasSubstr("20000-20010"));
   EXPECT_EQ(node_->view().Snapshot().clouds.at(0).name, "azure");
   EXPECT_FALSE(node_->view().Snapshot().clouds.at(0).state.options.snooping);
   EXPECT_FALSE(Plan().ok()) << "cloud blue is not configured any more";

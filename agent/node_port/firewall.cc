@@ -1,12 +1,13 @@
 #include "agent/node_port/firewall.h"
 
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <map>
 #include <tuple>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "plugin/base/status.h"
 #include "plugin/os/netlink.h"
 #include "plugin/os/nftables.h"
@@ -14,84 +15,148 @@
 namespace vxvde {
 namespace {
 
-constexpr char kTable[] = "inet vxvde";
+constexpr char kTable[] = "vxvde";
+constexpr char kPublished[] = "published";
 
-const char* FamilyWord(int family) { return family == AF_INET6 ? "ip6" : "ip"; }
-
-std::string Quoted(absl::string_view ifname) { return absl::StrCat("\"", ifname, "\""); }
-
-std::string SetOf(const std::vector<std::string>& elements) {
-  return absl::StrCat("{ ", absl::StrJoin(elements, ", "), " }");
+std::vector<NftValue> Names(const std::vector<FirewallPort>& ports) {
+  std::vector<NftValue> names;
+  for (const FirewallPort& port : ports) names.push_back(NftName(port.ifname));
+  return names;
 }
 
-std::string NameSet(const std::vector<FirewallPort>& ports) {
-  std::vector<std::string> names;
-  for (const FirewallPort& port : ports) names.push_back(Quoted(port.ifname));
-  return SetOf(names);
+uint8_t ProtocolNumber(absl::string_view protocol) {
+  return protocol == "udp" ? IPPROTO_UDP : protocol == "sctp" ? IPPROTO_SCTP : IPPROTO_TCP;
+}
+
+// 127.0.0.1 reaches published ports, too, which takes route_localnet on the node's port. Packets
+// from the cloud to or from 127.0.0.0/8 must go nowhere (CVE-2020-8558). Connection tracking,
+// which gives answers to masqueraded connections of 127.0.0.1 that address, comes after this.
+NftChain FromClouds(const std::vector<NftValue>& names) {
+  NftChain chain{
+      .name = "from_clouds",
+      .hook = NftHook{.type = "filter", .point = NftHookPoint::kPrerouting, .priority = kNftRaw}};
+  for (const NftField field : {NftField::kDestinationV4, NftField::kSourceV4}) {
+    chain.rules.push_back(NftRule()
+                              .In(NftField::kInputName, names)
+                              .Is(NftField::kFamily, NftByte(AF_INET))
+                              .Within(field, {{IpAddress::V4(127, 0, 0, 0), 8}})
+                              .Drop());
+  }
+  return chain;
+}
+
+// For a Service the node forwards from a cloud back into it. A redirect would make the pod send
+// to the backend directly, which does not know the Service's address.
+NftChain NoRedirects(const std::vector<NftValue>& names) {
+  constexpr uint8_t kRedirect4 = 5;
+  constexpr uint8_t kRedirect6 = 137;
+  const auto rule = [&](int family, uint8_t protocol, uint8_t type) {
+    return NftRule()
+        .In(NftField::kOutputName, names)
+        .Is(NftField::kFamily, NftByte(static_cast<uint8_t>(family)))
+        .Is(NftField::kProtocol, NftByte(protocol))
+        .Is(NftField::kIcmpType, NftByte(type))
+        .Drop();
+  };
+  return {.name = "no_redirects",
+          .hook = NftHook{.type = "filter", .point = NftHookPoint::kOutput},
+          .rules = {rule(AF_INET, IPPROTO_ICMP, kRedirect4),
+                    rule(AF_INET6, IPPROTO_ICMPV6, kRedirect6)}};
 }
 
 // A chain of DNAT rules. Those that name an address of the node come first and win.
-void AppendPublished(std::vector<FirewallMapping> mappings, std::string& out) {
-  using Rule = std::tuple<bool, int, std::optional<IpAddress>, std::string>;
-  std::map<Rule, std::vector<std::string>> rules;  // elements of each rule's map
-  std::sort(mappings.begin(), mappings.end());
+NftChain Published(const std::vector<FirewallMapping>& mappings) {
+  using Key = std::tuple<bool, int, std::optional<IpAddress>, std::string>;
+  std::map<Key, std::map<uint16_t, std::pair<IpAddress, uint16_t>>> targets;  // of each rule
   for (const FirewallMapping& mapping : mappings) {
     const int family = mapping.target.family();
-    rules[{!mapping.host_ip.has_value(), family, mapping.host_ip, mapping.protocol}].push_back(
-        absl::StrCat(mapping.host_port, " : ", mapping.target.ToString(), " . ",
-                     mapping.target_port));
+    targets[{!mapping.host_ip.has_value(), family, mapping.host_ip, mapping.protocol}]
+           [mapping.host_port] = {mapping.target, mapping.target_port};
   }
-  absl::StrAppend(&out, "  chain published {\n");
-  for (const auto& [rule, elements] : rules) {
-    const auto& [any, family, host_ip, protocol] = rule;
-    const char* ip = FamilyWord(family);
-    absl::StrAppend(&out, "    ",
-                    any ? absl::StrCat("meta nfproto ", family == AF_INET6 ? "ipv6" : "ipv4")
-                        : absl::StrCat(ip, " daddr ", host_ip->ToString()),
-                    " dnat ", ip, " to ", protocol, " dport map { ", absl::StrJoin(elements, ", "),
-                    " }\n");
+  NftChain chain{.name = kPublished};
+  for (const auto& [key, map] : targets) {
+    const auto& [any, family, host_ip, protocol] = key;
+    NftRule rule;
+    rule.Is(NftField::kFamily, NftByte(static_cast<uint8_t>(family)));
+    if (!any) rule.Is(DestinationField(family), NftIp(*host_ip));
+    rule.Is(NftField::kProtocol, NftByte(ProtocolNumber(protocol))).Dnat(family, map);
+    chain.rules.push_back(std::move(rule));
   }
-  absl::StrAppend(&out, "  }\n");
+  return chain;
 }
 
 // Packets that the node routes into a cloud. `accept` ends this table's look at a packet, and no
 // other table's.
-void AppendIntoClouds(const FirewallState& state, const std::string& names, std::string& out) {
-  std::vector<std::string> pairs;
-  std::vector<std::string> routed;
+NftChain IntoClouds(const FirewallState& state, const std::vector<NftValue>& names) {
+  std::vector<std::vector<NftValue>> pairs;
+  std::vector<NftValue> routed;
   for (const FirewallPort& port : state.ports) {
-    pairs.push_back(absl::StrCat(Quoted(port.ifname), " . ", Quoted(port.ifname)));
-    for (const std::string& other : port.reaches) {
-      pairs.push_back(absl::StrCat(Quoted(port.ifname), " . ", Quoted(other)));
-    }
-    if (port.routed) routed.push_back(Quoted(port.ifname));
+    const NftValue name = NftName(port.ifname);
+    pairs.push_back({name, name});
+    for (const std::string& other : port.reaches) pairs.push_back({name, NftName(other)});
+    if (port.routed) routed.push_back(name);
   }
-  std::map<int, std::vector<std::string>> targets;  // of published ports, by family
+  std::map<int, std::set<std::vector<NftValue>>> targets;  // of published ports, by family
   for (const FirewallMapping& mapping : state.mappings) {
-    std::string target = absl::StrCat(mapping.target.ToString(), " . ", mapping.protocol, " . ",
-                                      mapping.target_port);
-    std::vector<std::string>& known = targets[mapping.target.family()];
-    if (std::find(known.begin(), known.end(), target) == known.end()) {
-      known.push_back(std::move(target));
-    }
+    targets[mapping.target.family()].insert({NftIp(mapping.target),
+                                             NftByte(ProtocolNumber(mapping.protocol)),
+                                             NftPort(mapping.target_port)});
   }
-  absl::StrAppend(&out, "  chain into_clouds {\n",
-                  "    type filter hook forward priority filter; policy accept;\n",
-                  "    oifname != ", names, " accept\n",
-                  "    ct state established,related accept\n", "    iifname . oifname ",
-                  SetOf(pairs), " accept\n");
+  NftChain chain{.name = "into_clouds",
+                 .hook = NftHook{.type = "filter", .point = NftHookPoint::kForward}};
+  chain.rules = {
+      NftRule().NotIn(NftField::kOutputName, names).Accept(),
+      NftRule().HasAny(NftField::kConntrackState, kNftEstablished | kNftRelated).Accept(),
+      NftRule().In({NftField::kInputName, NftField::kOutputName}, pairs).Accept()};
   if (!routed.empty()) {
-    absl::StrAppend(&out, "    iifname != ", names, " oifname ", SetOf(routed), " accept\n");
+    chain.rules.push_back(
+        NftRule().NotIn(NftField::kInputName, names).In(NftField::kOutputName, routed).Accept());
   }
   // Ports of the node that lead into a cloud are open to hosts outside the clouds, by whatever
   // program's rules. To another cloud only those that the agent was asked to publish are: a Service
   // would be a way round `namespaces`.
-  absl::StrAppend(&out, "    iifname != ", names, " ct status dnat accept\n");
+  chain.rules.push_back(NftRule()
+                            .NotIn(NftField::kInputName, names)
+                            .HasAny(NftField::kConntrackStatus, kNftDestinationTranslated)
+                            .Accept());
   for (const auto& [family, elements] : targets) {
-    absl::StrAppend(&out, "    ct status dnat ", FamilyWord(family),
-                    " daddr . meta l4proto . th dport ", SetOf(elements), " accept\n");
+    chain.rules.push_back(
+        NftRule()
+            .HasAny(NftField::kConntrackStatus, kNftDestinationTranslated)
+            .Is(NftField::kFamily, NftByte(static_cast<uint8_t>(family)))
+            .In({DestinationField(family), NftField::kProtocol, NftField::kDestinationPort},
+                {elements.begin(), elements.end()})
+            .Accept());
   }
-  absl::StrAppend(&out, "    counter drop\n", "  }\n");
+  chain.rules.push_back(NftRule().Count().Drop());
+  return chain;
+}
+
+NftRule JumpToPublished() {
+  return NftRule().Is(NftField::kDestinationKind, NftNumber(RTN_LOCAL)).Jump(kPublished);
+}
+
+NftChain Leaving(const FirewallState& state, const std::vector<NftValue>& names) {
+  NftChain chain{
+      .name = "leaving",
+      .hook = NftHook{.type = "nat", .point = NftHookPoint::kPostrouting, .priority = kNftSrcnat}};
+  // Answers must come back through the node that translates.
+  chain.rules.push_back(NftRule()
+                            .In(NftField::kOutputName, names)
+                            .HasAny(NftField::kConntrackStatus, kNftDestinationTranslated)
+                            .Masquerade());
+  for (const FirewallPort& port : state.ports) {
+    if (!port.masquerade) continue;
+    for (const IpPrefix& subnet : port.subnets) {
+      const int family = subnet.address.family();
+      chain.rules.push_back(NftRule()
+                                .NotIn(NftField::kOutputName, {NftName(port.ifname), NftName("lo")})
+                                .Is(NftField::kFamily, NftByte(static_cast<uint8_t>(family)))
+                                .Within(SourceField(family), {subnet})
+                                .Masquerade());
+    }
+  }
+  return chain;
 }
 
 const FirewallMapping* FindMapping(const std::vector<FirewallMapping>& mappings,
@@ -126,54 +191,30 @@ absl::Status ForgetUdpFlows(const std::set<uint16_t>& ports,
 
 }  // namespace
 
-std::string FirewallRules(const FirewallState& state) {
-  // The first line gives the second something to delete.
-  std::string out = absl::StrCat("add table ", kTable, "\ndelete table ", kTable, "\n");
-  if (state.ports.empty()) return out;
-  const std::string names = NameSet(state.ports);
-  absl::StrAppend(&out, "table ", kTable, " {\n");
-
-  // 127.0.0.1 reaches published ports, too, which takes route_localnet on the node's port. Packets
-  // from the cloud to or from 127.0.0.0/8 must go nowhere (CVE-2020-8558). Connection tracking,
-  // which gives answers to masqueraded connections of 127.0.0.1 that address, comes after this.
-  absl::StrAppend(&out, "  chain from_clouds {\n",
-                  "    type filter hook prerouting priority raw; policy accept;\n", "    iifname ",
-                  names, " ip daddr 127.0.0.0/8 drop\n", "    iifname ", names,
-                  " ip saddr 127.0.0.0/8 drop\n", "  }\n");
-  // For a Service the node forwards from a cloud back into it. A redirect would make the pod send
-  // to the backend directly, which does not know the Service's address.
-  absl::StrAppend(&out, "  chain no_redirects {\n",
-                  "    type filter hook output priority filter; policy accept;\n", "    oifname ",
-                  names, " icmp type redirect drop\n", "    oifname ", names,
-                  " icmpv6 type nd-redirect drop\n", "  }\n");
-  AppendIntoClouds(state, names, out);
-
+NftTable FirewallRules(const FirewallState& state) {
+  NftTable table{.name = kTable};
+  if (state.ports.empty()) return table;
+  const std::vector<NftValue> names = Names(state.ports);
+  table.chains = {FromClouds(names), NoRedirects(names), IntoClouds(state, names)};
   if (!state.mappings.empty()) {
-    AppendPublished(state.mappings, out);
-    absl::StrAppend(&out, "  chain published_to_others {\n",
-                    "    type nat hook prerouting priority dstnat; policy accept;\n",
-                    "    fib daddr type local jump published\n", "  }\n");
+    table.chains.push_back(Published(state.mappings));
+    table.chains.push_back(
+        {.name = "published_to_others",
+         .hook = NftHook{.type = "nat", .point = NftHookPoint::kPrerouting, .priority = kNftDstnat},
+         .rules = {JumpToPublished()}});
     // IPv6 has no route_localnet: nothing from ::1 leaves the node.
-    absl::StrAppend(&out, "  chain published_to_node {\n",
-                    "    type nat hook output priority -100; policy accept;\n",
-                    "    ip6 daddr ::1 return\n", "    fib daddr type local jump published\n",
-                    "  }\n");
+    const NftValue loopback = NftIp(*IpAddress::Parse("::1"));
+    const NftRule not_from_loopback = NftRule()
+                                          .Is(NftField::kFamily, NftByte(AF_INET6))
+                                          .Is(NftField::kDestinationV6, loopback)
+                                          .Return();
+    table.chains.push_back(
+        {.name = "published_to_node",
+         .hook = NftHook{.type = "nat", .point = NftHookPoint::kOutput, .priority = kNftDstnat},
+         .rules = {not_from_loopback, JumpToPublished()}});
   }
-
-  absl::StrAppend(&out, "  chain leaving {\n",
-                  "    type nat hook postrouting priority srcnat; policy accept;\n");
-  // Answers must come back through the node that translates.
-  absl::StrAppend(&out, "    oifname ", names, " ct status dnat masquerade\n");
-  for (const FirewallPort& port : state.ports) {
-    if (!port.masquerade) continue;
-    for (const IpPrefix& subnet : port.subnets) {
-      const char* ip = FamilyWord(subnet.address.family());
-      absl::StrAppend(&out, "    oifname != { \"", port.ifname, "\", \"lo\" } ", ip, " saddr ",
-                      subnet.Network().ToString(), " masquerade\n");
-    }
-  }
-  absl::StrAppend(&out, "  }\n}\n");
-  return out;
+  table.chains.push_back(Leaving(state, names));
+  return table;
 }
 
 bool IsStale(const UdpFlow& flow, const std::vector<FirewallMapping>& before,
@@ -186,25 +227,17 @@ bool IsStale(const UdpFlow& flow, const std::vector<FirewallMapping>& before,
   return was != nullptr && leads(*was);
 }
 
-FirewallKernel KernelFirewall() {
-  return {.rules = {.run = RunNft, .list = [] { return ListNftTable(kTable); }},
-          .forget = ForgetUdpFlows};
-}
-
-NftKernel NoFirewall(const absl::Status& why) {
-  return {.run = [why](const std::string&) { return why; },
-          .list = [why]() -> absl::StatusOr<std::string> { return why; }};
-}
+FirewallKernel KernelFirewall() { return {.rules = KernelNft(), .forget = ForgetUdpFlows}; }
 
 Firewall::Firewall(EventLoop* loop, const Log* log, FirewallKernel kernel)
     : log_(log),
       kernel_(std::move(kernel)),
-      table_(loop, log, kTable,
-             {.run = [this](const std::string& commands) { return Run(commands); },
-              .list = [this] { return kernel_.rules.list(); }}) {}
+      table_(loop, log, FirewallRules({}).ToString(),
+             {.replace = [this](const std::vector<NftTable>& tables) { return Replace(tables); },
+              .read = kernel_.rules.read}) {}
 
-absl::Status Firewall::Run(const std::string& commands) {
-  RETURN_IF_ERROR(kernel_.rules.run(commands));
+absl::Status Firewall::Replace(const std::vector<NftTable>& tables) {
+  RETURN_IF_ERROR(kernel_.rules.replace(tables));
   if (next_ != nullptr) {
     ForgetFlows(state_.mappings, next_->mappings);
   } else {
@@ -237,7 +270,7 @@ void Firewall::ForgetFlows(const std::vector<FirewallMapping>& before,
 
 absl::Status Firewall::Set(FirewallState state) {
   next_ = &state;
-  const absl::Status status = table_.Set(FirewallRules(state), /*none=*/state.ports.empty());
+  const absl::Status status = table_.Set({FirewallRules(state)});
   next_ = nullptr;
   if (status.ok()) state_ = std::move(state);
   return status;

@@ -1,11 +1,11 @@
 // Firewall: the nftables table "inet vxvde". It decides about packets between the node's own ports
 // in clouds and everything else: published ports (DNAT), masquerading, which cloud may be entered
-// from where, and the node's loopback, which no cloud reaches. A pure function makes the rules, as
-// text, from FirewallState.
+// from where, and the node's loopback, which no cloud reaches. A pure function makes the rules from
+// FirewallState.
 //
 // Invariants:
 //   I1  After Set(), until the next, the table is what FirewallRules() made of the state.
-//       NftTable keeps it so.
+//       NftKeeper keeps it so.
 //
 //   I2  No UDP flow that connection tracking remembers goes on by rules that are gone: NAT rules
 //       are read for the first packet of a flow only.
@@ -25,7 +25,7 @@
 
 #include "absl/status/status.h"
 #include "agent/base/log.h"
-#include "agent/node_port/nft_table.h"
+#include "agent/node_port/nft_keeper.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/os/conntrack.h"
 #include "plugin/os/event_loop.h"
@@ -63,9 +63,8 @@ struct FirewallState {
   friend bool operator==(const FirewallState&, const FirewallState&) = default;
 };
 
-// Commands that replace the table, whatever it is, in one transaction. Without ports they remove
-// it.
-std::string FirewallRules(const FirewallState& state);
+// The table; without ports there is none.
+NftTable FirewallRules(const FirewallState& state);
 
 // Whether `flow`, to an address of this node, goes elsewhere than the rules of `now` would send it.
 // A port of `now` is for its target alone; the target of a port of `before` is for no flow any
@@ -73,7 +72,7 @@ std::string FirewallRules(const FirewallState& state);
 bool IsStale(const UdpFlow& flow, const std::vector<FirewallMapping>& before,
              const std::vector<FirewallMapping>& now);
 
-// What Firewall needs of the kernel: plugin/os/nftables.h and conntrack.h, or fakes of a test.
+// What Firewall needs of the kernel; KernelFirewall(), or fakes of a test.
 struct FirewallKernel {
   NftKernel rules;
   // Forgets the stale ones of the UDP flows to addresses of this node and one of `ports`.
@@ -84,9 +83,6 @@ struct FirewallKernel {
 
 // The kernel of the calling thread's network namespace.
 FirewallKernel KernelFirewall();
-// For a namespace without nftables, or without the permission to change them: everything fails with
-// `why`. (libnftables would end the process, or write to its stderr.)
-NftKernel NoFirewall(const absl::Status& why);
 
 class Firewall {
  public:
@@ -100,21 +96,21 @@ class Firewall {
   absl::Status Set(FirewallState state);
   const FirewallState& state() const { return state_; }
 
-  // Some rules of the namespace have changed: see NftTable.
+  // Some rules of the namespace have changed: see NftKeeper.
   void OnChange() { table_.OnChange(); }
 
-  // Why the table is not as it should be; empty when it is.
-  const std::string& problem() const { return table_.problem(); }
+  // Why the table is not as it should be; OK when it is.
+  const absl::Status& problem() const { return table_.problem(); }
 
  private:
-  absl::Status Run(const std::string& commands);
+  absl::Status Replace(const std::vector<NftTable>& tables);
   // `before`: the mappings that flows may have begun by.
   void ForgetFlows(const std::vector<FirewallMapping>& before,
                    const std::vector<FirewallMapping>& now);
 
   const Log* log_;
   FirewallKernel kernel_;
-  NftTable table_;
+  NftKeeper table_;
   FirewallState state_;
   const FirewallState* next_ = nullptr;  // during Set
 };

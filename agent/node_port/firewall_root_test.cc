@@ -1,6 +1,8 @@
-// The rules as the kernel takes them.
+// The rules as the kernel has them: nft prints what the model says, but for the order of elements.
 
 #include "agent/node_port/firewall.h"
+#include "agent/node_port/host_end_wall.h"
+#include "agent/node_port/testing/nft_text.h"
 #include "agent/node_port/underlay_wall.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -9,7 +11,6 @@
 namespace vxvde {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
@@ -36,51 +37,65 @@ FirewallState Everything() {
   return state;
 }
 
-TEST(FirewallKernel, TakesEveryKindOfRule) {
-  const TestNetNs netns;
-  netns.Run([&] {
-    netns.Shell("nft add table inet theirs");
-    const NftKernel kernel = KernelFirewall().rules;
-    FirewallState state = Everything();
-    ASSERT_EQ(kernel.run(FirewallRules(state)), absl::OkStatus());
-    const std::string first = ValueOrDie(kernel.list());
-    EXPECT_THAT(first, HasSubstr("2001:db8::1"));
-    ASSERT_EQ(kernel.run(FirewallRules(state)), absl::OkStatus()) << "in place of itself";
-    EXPECT_EQ(ValueOrDie(kernel.list()), first) << "one state has one listing";
-    state.mappings.clear();
-    ASSERT_EQ(kernel.run(FirewallRules(state)), absl::OkStatus());
-    ASSERT_EQ(kernel.run(FirewallRules({})), absl::OkStatus());
-    EXPECT_THAT(ValueOrDie(kernel.list()), IsEmpty());
-    ASSERT_EQ(kernel.run(FirewallRules({})), absl::OkStatus()) << "when it is not there";
-    netns.Shell("nft list table inet theirs");
-  });
+class RulesTest : public testing::Test {
+ protected:
+  // Writes the table twice, and compares it with nft's listing.
+  void Check(const NftTable& table) {
+    netns_.Run([&] {
+      ASSERT_EQ(ReplaceNftTables({table}), absl::OkStatus());
+      const std::string first = ValueOrDie(ReadNftTables({table}));
+      ASSERT_EQ(ReplaceNftTables({table}), absl::OkStatus()) << "in place of itself";
+      EXPECT_EQ(ValueOrDie(ReadNftTables({table})), first) << "one state has one text";
+      EXPECT_EQ(first.empty(), table.chains.empty());
+    });
+    if (table.chains.empty()) return;
+    EXPECT_EQ(WithSortedElements(netns_.Output("nft --stateless list table " + table.ToString())),
+              NftText(table));
+  }
+
+  const TestNetNs netns_;
+};
+
+TEST_F(RulesTest, OfTheFirewall) {
+  FirewallState state = Everything();
+  Check(FirewallRules(state));
+  state.mappings.resize(2);
+  Check(FirewallRules(state));
+  state.mappings.clear();
+  Check(FirewallRules(state));
+  state.ports.resize(1);
+  state.ports[0].reaches.clear();
+  Check(FirewallRules(state));
+  Check(FirewallRules({}));
+  EXPECT_THAT(netns_.Output("nft list tables"), IsEmpty());
 }
 
-// Lists with several elements, and with none where they may be empty.
-TEST(UnderlayKernel, TakesEveryKindOfRule) {
-  const TestNetNs netns;
-  netns.Run([&] {
-    const NftKernel kernel = KernelUnderlayRules();
-    UnderlayState state = {
-        .uplinks = {"eth0", "eth1"},
-        .lan_bridges = {"br0", "br1"},
-        .local_ports = {14789, 14790, 15814},
-        .source_ports = {14790, 15814},
-        .group_ports = {4000, 14789},
-        .member_ports = {{14000, 15813}, {15000, 16837}},
-        .networks = {*IpPrefix::Parse("192.0.2.0/24"), *IpPrefix::Parse("198.51.100.0/24"),
-                     *IpPrefix::Parse("2001:db8::/64")}};
-    ASSERT_EQ(kernel.run(UnderlayRules(state)), absl::OkStatus());
-    const std::string first = ValueOrDie(kernel.list());
-    EXPECT_THAT(first, HasSubstr("198.51.100.0/24"));
-    ASSERT_EQ(kernel.run(UnderlayRules(state)), absl::OkStatus()) << "in place of itself";
-    EXPECT_EQ(ValueOrDie(kernel.list()), first) << "one state has one listing";
-    state.networks.clear();
-    state.lan_bridges.clear();
-    ASSERT_EQ(kernel.run(UnderlayRules(state)), absl::OkStatus());
-    ASSERT_EQ(kernel.run(UnderlayRules({})), absl::OkStatus());
-    EXPECT_THAT(ValueOrDie(kernel.list()), IsEmpty());
-  });
+// Lists with several elements, with one, and with none where they may be empty.
+TEST_F(RulesTest, OfTheUnderlaysWall) {
+  UnderlayState state = {
+      .uplinks = {"eth0", "eth1"},
+      .lan_bridges = {"br0", "br1"},
+      .local_ports = {14789, 14790, 15814},
+      .source_ports = {14790, 15814},
+      .group_ports = {4000, 14789},
+      .member_ports = {{14000, 15813}, {15000, 16837}},
+      .networks = {*IpPrefix::Parse("192.0.2.0/24"), *IpPrefix::Parse("198.51.100.0/24"),
+                   *IpPrefix::Parse("2001:db8::/64")}};
+  Check(UnderlayRules(state));
+  state.networks.clear();
+  state.lan_bridges = {"br0"};
+  state.source_ports = {14790};
+  Check(UnderlayRules(state));
+  state.lan_bridges.clear();
+  state.uplinks = {"eth0"};
+  Check(UnderlayRules(state));
+  Check(UnderlayRules({}));
+}
+
+TEST_F(RulesTest, OfTheHostEndsWall) {
+  for (const bool wanted : {true, false}) {
+    for (const NftTable& table : HostEndRules(wanted)) Check(table);
+  }
 }
 
 }  // namespace

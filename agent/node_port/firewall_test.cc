@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/node_port/testing/fake_nft.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -24,36 +25,38 @@ FirewallState Blue(bool masquerade = false) {
           .mappings = {}};
 }
 
-TEST(FirewallRules, NothingIsATableRemovedIfItIsThere) {
-  EXPECT_EQ(FirewallRules({}), "add table inet vxvde\ndelete table inet vxvde\n");
+TEST(FirewallRules, WithoutPortsThereIsNoTable) {
+  EXPECT_EQ(FirewallRules({}).ToString(), "inet vxvde");
+  EXPECT_THAT(FirewallRules({}).chains, IsEmpty());
 }
 
 TEST(FirewallRules, ANodePortAlone) {
-  EXPECT_EQ(FirewallRules(Blue()), R"(add table inet vxvde
-delete table inet vxvde
-table inet vxvde {
-  chain from_clouds {
-    type filter hook prerouting priority raw; policy accept;
-    iifname { "vx-blue" } ip daddr 127.0.0.0/8 drop
-    iifname { "vx-blue" } ip saddr 127.0.0.0/8 drop
-  }
-  chain no_redirects {
-    type filter hook output priority filter; policy accept;
-    oifname { "vx-blue" } icmp type redirect drop
-    oifname { "vx-blue" } icmpv6 type nd-redirect drop
-  }
-  chain into_clouds {
-    type filter hook forward priority filter; policy accept;
-    oifname != { "vx-blue" } accept
-    ct state established,related accept
-    iifname . oifname { "vx-blue" . "vx-blue" } accept
-    iifname != { "vx-blue" } ct status dnat accept
-    counter drop
-  }
-  chain leaving {
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname { "vx-blue" } ct status dnat masquerade
-  }
+  EXPECT_EQ(NftText(FirewallRules(Blue())), R"(table inet vxvde {
+	chain from_clouds {
+		type filter hook prerouting priority raw; policy accept;
+		iifname "vx-blue" ip daddr 127.0.0.0/8 drop
+		iifname "vx-blue" ip saddr 127.0.0.0/8 drop
+	}
+
+	chain no_redirects {
+		type filter hook output priority filter; policy accept;
+		oifname "vx-blue" icmp type redirect drop
+		oifname "vx-blue" icmpv6 type nd-redirect drop
+	}
+
+	chain into_clouds {
+		type filter hook forward priority filter; policy accept;
+		oifname != "vx-blue" accept
+		ct state established,related accept
+		iifname . oifname { "vx-blue" . "vx-blue" } accept
+		iifname != "vx-blue" ct status dnat accept
+		counter drop
+	}
+
+	chain leaving {
+		type nat hook postrouting priority srcnat; policy accept;
+		oifname "vx-blue" ct status dnat masquerade
+	}
 }
 )");
 }
@@ -61,11 +64,11 @@ table inet vxvde {
 TEST(FirewallRules, MasqueradeIsForTheSubnetsThatLeaveTheCloud) {
   FirewallState state = Blue(/*masquerade=*/true);
   state.ports.push_back({.ifname = "vx-green", .subnets = {}, .masquerade = false});
-  EXPECT_THAT(FirewallRules(state), HasSubstr(R"(
-    oifname { "vx-blue", "vx-green" } ct status dnat masquerade
-    oifname != { "vx-blue", "lo" } ip saddr 10.42.0.0/16 masquerade
-    oifname != { "vx-blue", "lo" } ip6 saddr fd42::/64 masquerade
-  }
+  EXPECT_THAT(NftText(FirewallRules(state)), HasSubstr(R"(
+		oifname { "vx-blue", "vx-green" } ct status dnat masquerade
+		oifname != { "lo", "vx-blue" } ip saddr 10.42.0.0/16 masquerade
+		oifname != { "lo", "vx-blue" } ip6 saddr fd42::/64 masquerade
+	}
 )"));
 }
 
@@ -78,14 +81,14 @@ TEST(FirewallRules, MappingsOfOneAddressComeBeforeThoseOfAll) {
       {"sctp", 9, std::nullopt, Ip("fd42::7"), 9},
       {"tcp", 80, Ip("2001:db8::1"), Ip("fd42::7"), 8080},
   };
-  const std::string rules = FirewallRules(state);
+  const std::string rules = NftText(FirewallRules(state));
   EXPECT_THAT(rules, HasSubstr(R"(
-  chain published {
-    ip daddr 192.0.2.1 dnat ip to udp dport map { 53 : 10.42.0.7 . 5353 }
-    ip6 daddr 2001:db8::1 dnat ip6 to tcp dport map { 80 : fd42::7 . 8080 }
-    meta nfproto ipv4 dnat ip to tcp dport map { 8000 : 10.42.0.8 . 8000, 8080 : 10.42.0.7 . 80 }
-    meta nfproto ipv6 dnat ip6 to sctp dport map { 9 : fd42::7 . 9 }
-  }
+	chain published {
+		ip daddr 192.0.2.1 dnat ip to udp dport map { 53 : 10.42.0.7 . 5353 }
+		ip6 daddr 2001:db8::1 dnat ip6 to tcp dport map { 80 : fd42::7 . 8080 }
+		meta nfproto ipv4 dnat ip to tcp dport map { 8000 : 10.42.0.8 . 8000, 8080 : 10.42.0.7 . 80 }
+		meta nfproto ipv6 dnat ip6 to sctp dport map { 9 : fd42::7 . 9 }
+	}
 )"));
   EXPECT_THAT(rules, HasSubstr("hook prerouting priority dstnat"));
   EXPECT_THAT(rules, HasSubstr("hook output priority -100"));
@@ -98,18 +101,18 @@ TEST(FirewallRules, OneCloudEntersAnotherOnlyIfItMay) {
   state.mappings = {{"tcp", 8080, std::nullopt, Ip("10.42.0.7"), 80},
                     {"tcp", 8081, std::nullopt, Ip("10.42.0.7"), 80},
                     {"udp", 53, std::nullopt, Ip("fd42::7"), 53}};
-  EXPECT_THAT(FirewallRules(state), HasSubstr(R"(
-  chain into_clouds {
-    type filter hook forward priority filter; policy accept;
-    oifname != { "vx-blue", "vx-green" } accept
-    ct state established,related accept
-    iifname . oifname { "vx-blue" . "vx-blue", "vx-blue" . "vx-green", "vx-green" . "vx-green" } accept
-    iifname != { "vx-blue", "vx-green" } oifname { "vx-green" } accept
-    iifname != { "vx-blue", "vx-green" } ct status dnat accept
-    ct status dnat ip daddr . meta l4proto . th dport { 10.42.0.7 . tcp . 80 } accept
-    ct status dnat ip6 daddr . meta l4proto . th dport { fd42::7 . udp . 53 } accept
-    counter drop
-  }
+  EXPECT_THAT(NftText(FirewallRules(state)), HasSubstr(R"(
+	chain into_clouds {
+		type filter hook forward priority filter; policy accept;
+		oifname != { "vx-blue", "vx-green" } accept
+		ct state established,related accept
+		iifname . oifname { "vx-blue" . "vx-blue", "vx-blue" . "vx-green", "vx-green" . "vx-green" } accept
+		iifname != { "vx-blue", "vx-green" } oifname "vx-green" accept
+		iifname != { "vx-blue", "vx-green" } ct status dnat accept
+		ct status dnat ip daddr . meta l4proto . th dport { 10.42.0.7 . tcp . 80 } accept
+		ct status dnat ip6 daddr . meta l4proto . th dport { fd42::7 . udp . 53 } accept
+		counter drop
+	}
 )"));
 }
 
@@ -142,34 +145,6 @@ TEST(IsStale, AFlowThatGoesElsewhereThanTheRulesSay) {
   EXPECT_FALSE(IsStale(flow("192.0.2.1", 5141, "192.0.2.1", 5141), {}, mappings)) << "TCP's port";
 }
 
-// nftables as Firewall sees it.
-struct Nft {
-  std::string table;
-  std::vector<std::string> runs;
-  std::vector<std::set<uint16_t>> forgotten;
-  int flushes = 0;  // so many runs are undone by somebody else at once
-  absl::Status refuses;
-  absl::Status remembers;
-
-  FirewallKernel AsKernel() {
-    return {.rules = {.run =
-                          [this](const std::string& commands) {
-                            if (!refuses.ok()) return refuses;
-                            runs.push_back(commands);
-                            table = flushes-- > 0 ? "" : commands;
-                            return absl::OkStatus();
-                          },
-                      .list = [this]() -> absl::StatusOr<std::string> {
-                        if (!refuses.ok()) return refuses;
-                        return table;
-                      }},
-            .forget = [this](const std::set<uint16_t>& ports, const auto&) {
-              forgotten.push_back(ports);
-              return remembers;
-            }};
-  }
-};
-
 class FirewallTest : public testing::Test {
  protected:
   void RunFor(Duration time) {
@@ -180,8 +155,16 @@ class FirewallTest : public testing::Test {
   std::vector<std::string> lines_;
   std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
   Log log_{[this](LogLevel, const std::string& line) { lines_.push_back(line); }};
-  Nft nft_;
-  Firewall firewall_{loop_.get(), &log_, nft_.AsKernel()};
+  FakeNft nft_;
+  std::vector<std::set<uint16_t>> forgotten_;
+  absl::Status remembers_;
+  Firewall firewall_{
+      loop_.get(),
+      &log_,
+      {.rules = nft_.AsKernel(), .forget = [this](const std::set<uint16_t>& ports, const auto&) {
+         forgotten_.push_back(ports);
+         return remembers_;
+       }}};
 };
 
 TEST_F(FirewallTest, TheSameStateTwiceIsOneChange) {
@@ -189,7 +172,7 @@ TEST_F(FirewallTest, TheSameStateTwiceIsOneChange) {
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
   EXPECT_THAT(nft_.runs, SizeIs(1));
   ASSERT_EQ(firewall_.Set({}), absl::OkStatus());
-  EXPECT_THAT(nft_.runs, ElementsAre(FirewallRules(Blue()), FirewallRules({})));
+  EXPECT_THAT(nft_.runs, ElementsAre(NftText(FirewallRules(Blue())), ""));
 }
 
 TEST_F(FirewallTest, ARefusalChangesNothing) {
@@ -197,6 +180,20 @@ TEST_F(FirewallTest, ARefusalChangesNothing) {
   nft_.refuses = absl::PermissionDeniedError("Operation not permitted");
   EXPECT_TRUE(absl::IsPermissionDenied(firewall_.Set(Blue(/*masquerade=*/true))));
   EXPECT_EQ(firewall_.state(), Blue());
+}
+
+TEST_F(FirewallTest, ARefusalIsAProblemUntilTheKernelAcceptsTheRulesAgain) {
+  ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
+  nft_.refuses = absl::FailedPreconditionError("a program owns the table");
+  EXPECT_EQ(firewall_.Set(Blue(/*masquerade=*/true)), nft_.refuses);
+  EXPECT_EQ(firewall_.problem(), nft_.refuses);
+  EXPECT_EQ(firewall_.Set(Blue()), nft_.refuses) << "not taken for done";
+  nft_.refuses = absl::OkStatus();
+  loop_->Every(std::chrono::milliseconds(5), [&] {
+    if (firewall_.problem().ok()) loop_->Stop();
+  });
+  loop_->Run();
+  EXPECT_EQ(nft_.text, NftText(FirewallRules(Blue())));
 }
 
 TEST_F(FirewallTest, FlowsOfPortsThatChangeAreForgotten) {
@@ -208,77 +205,78 @@ TEST_F(FirewallTest, FlowsOfPortsThatChangeAreForgotten) {
   ASSERT_EQ(firewall_.Set(state), absl::OkStatus());
   state.mappings[1].target_port = 54;
   ASSERT_EQ(firewall_.Set(state), absl::OkStatus());
-  nft_.remembers = absl::UnavailableError("no ctnetlink");
+  remembers_ = absl::UnavailableError("no ctnetlink");
   EXPECT_EQ(firewall_.Set(Blue()), absl::OkStatus()) << "the rules are right";
-  EXPECT_THAT(nft_.forgotten, ElementsAre(std::set<uint16_t>{53, 514}, std::set<uint16_t>{53},
-                                          std::set<uint16_t>{53, 514}));
+  EXPECT_THAT(forgotten_, ElementsAre(std::set<uint16_t>{53, 514}, std::set<uint16_t>{53},
+                                      std::set<uint16_t>{53, 514}));
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("no ctnetlink")));
 }
 
-TEST_F(FirewallTest, WithoutOneOnlyNothingCanBeSet) {
-  Firewall none(loop_.get(), &log_, {NoFirewall(absl::PermissionDeniedError("not permitted"))});
-  EXPECT_EQ(none.Set({}), absl::OkStatus());
-  EXPECT_EQ(none.problem(), "");
-  EXPECT_TRUE(absl::IsPermissionDenied(none.Set(Blue())));
+TEST_F(FirewallTest, WithoutPermissionOnlyNothingCanBeSet) {
+  nft_.refuses = absl::PermissionDeniedError("not permitted");
+  EXPECT_EQ(firewall_.Set({}), absl::OkStatus());
+  EXPECT_EQ(firewall_.problem(), absl::OkStatus());
+  EXPECT_TRUE(absl::IsPermissionDenied(firewall_.Set(Blue())));
 }
 
 TEST_F(FirewallTest, ATableOfAnEarlierLifeIsRemoved) {
-  nft_.table = "table inet vxvde {}";
+  nft_.text = "table inet vxvde {}";
   ASSERT_EQ(firewall_.Set({}), absl::OkStatus());
-  EXPECT_THAT(nft_.runs, ElementsAre(FirewallRules({})));
+  EXPECT_THAT(nft_.runs, ElementsAre(""));
 }
 
 TEST_F(FirewallTest, WhatSomebodyFlushedIsMadeAgain) {
+  const std::string rules = NftText(FirewallRules(Blue()));
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
-  nft_.table.clear();
+  nft_.text.clear();
   firewall_.OnChange();
   firewall_.OnChange();
   loop_->Every(std::chrono::milliseconds(5), [&] {
-    if (!nft_.table.empty()) loop_->Stop();
+    if (!nft_.text.empty()) loop_->Stop();
   });
   loop_->Run();
-  EXPECT_THAT(nft_.runs, ElementsAre(FirewallRules(Blue()), FirewallRules(Blue())));
+  EXPECT_THAT(nft_.runs, ElementsAre(rules, rules));
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("it was gone")));
 }
 
 TEST_F(FirewallTest, WhatSomebodyFlushesRightAfterItIsMadeIsMadeAgain) {
   nft_.flushes = 1;
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
-  EXPECT_THAT(nft_.table, IsEmpty());
+  EXPECT_THAT(nft_.text, IsEmpty());
   size_t made_first = 0;
   loop_->Every(std::chrono::milliseconds(5), [&] {
-    if (nft_.table.empty()) return;
+    if (nft_.text.empty()) return;
     if (made_first != 0) return loop_->Stop();
     made_first = nft_.runs.size();
-    nft_.table.clear();
+    nft_.text.clear();
     nft_.flushes = 1;
     firewall_.OnChange();
   });
   loop_->Run();
   EXPECT_EQ(made_first, 2u);
   EXPECT_THAT(nft_.runs, SizeIs(4));
-  EXPECT_EQ(nft_.table, FirewallRules(Blue()));
+  EXPECT_EQ(nft_.text, NftText(FirewallRules(Blue())));
 }
 
 TEST_F(FirewallTest, WhatStandsAsItShouldIsLeftAlone) {
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
   firewall_.OnChange();  // our own change is told to us as well
-  RunFor(2 * NftTable::kSettle);
+  RunFor(2 * NftKeeper::kSettle);
   EXPECT_THAT(nft_.runs, SizeIs(1));
   EXPECT_THAT(lines_, IsEmpty());
 }
 
 TEST_F(FirewallTest, RestoringIsTriedUntilItWorks) {
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
-  nft_.table.clear();
+  nft_.text.clear();
   nft_.refuses = absl::InternalError("Resource busy");
   firewall_.OnChange();
   loop_->Every(std::chrono::milliseconds(5), [&] {
-    if (firewall_.problem() == "Resource busy") nft_.refuses = absl::OkStatus();
-    if (!nft_.table.empty()) loop_->Stop();
+    if (firewall_.problem().message() == "Resource busy") nft_.refuses = absl::OkStatus();
+    if (!nft_.text.empty()) loop_->Stop();
   });
   loop_->Run();
-  EXPECT_THAT(firewall_.problem(), IsEmpty());
+  EXPECT_EQ(firewall_.problem(), absl::OkStatus());
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("Resource busy"), HasSubstr("nftables restored")));
 }
 

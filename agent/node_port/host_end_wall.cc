@@ -6,54 +6,38 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/attachment_id.h"
 #include "plugin/base/status.h"
-#include "plugin/os/nftables.h"
 
 namespace vxvde {
 namespace {
 
-constexpr char kIpTable[] = "inet vxvde-wall";
-constexpr char kArpTable[] = "arp vxvde-wall";
+constexpr char kTable[] = "vxvde-wall";
 
 // Before defragmentation for connection tracking (-400) and behind everything else.
 constexpr int kFirst = -500;
 constexpr int kLast = 500;
 
 // One table: what comes in at the hook `in` and what goes out at `out`.
-std::string Table(absl::string_view table, absl::string_view in, absl::string_view out) {
-  return absl::StrCat(                                                          //
-      "table ", table, " {\n",                                                  //
-      "  chain from_host_ends {\n",                                             //
-      "    type filter hook ", in, " priority ", kFirst, "; policy accept;\n",  //
-      "    iifgroup ", kHostEndGroup, " counter drop\n",                        //
-      "  }\n",                                                                  //
-      "  chain to_host_ends {\n",                                               //
-      "    type filter hook ", out, " priority ", kLast, "; policy accept;\n",  //
-      "    oifgroup ", kHostEndGroup, " counter drop\n",                        //
-      "  }\n",                                                                  //
-      "}\n");
+NftTable Table(NftFamily family, NftHookPoint in, NftHookPoint out) {
+  const NftValue group = NftNumber(kHostEndGroup);
+  return {.family = family,
+          .name = kTable,
+          .chains = {{.name = "from_host_ends",
+                      .hook = NftHook{.type = "filter", .point = in, .priority = kFirst},
+                      .rules = {NftRule().Is(NftField::kInputGroup, group).Count().Drop()}},
+                     {.name = "to_host_ends",
+                      .hook = NftHook{.type = "filter", .point = out, .priority = kLast},
+                      .rules = {NftRule().Is(NftField::kOutputGroup, group).Count().Drop()}}}};
 }
 
 }  // namespace
 
-std::string HostEndRules(bool wanted) {
-  std::string out;
-  for (const char* table : {kIpTable, kArpTable}) {
-    // The first line, so that the second has something to delete.
-    absl::StrAppend(&out, "add table ", table, "\ndelete table ", table, "\n");
+std::vector<NftTable> HostEndRules(bool wanted) {
+  if (!wanted) {
+    return {{.family = NftFamily::kInet, .name = kTable},
+            {.family = NftFamily::kArp, .name = kTable}};
   }
-  if (wanted) {
-    absl::StrAppend(&out, Table(kIpTable, "prerouting", "postrouting"),
-                    Table(kArpTable, "input", "output"));
-  }
-  return out;
-}
-
-NftKernel KernelHostEndRules() {
-  return {.run = RunNft, .list = []() -> absl::StatusOr<std::string> {
-            ASSIGN_OR_RETURN(const std::string ip, ListNftTable(kIpTable));
-            ASSIGN_OR_RETURN(const std::string arp, ListNftTable(kArpTable));
-            return absl::StrCat(ip, arp);
-          }};
+  return {Table(NftFamily::kInet, NftHookPoint::kPrerouting, NftHookPoint::kPostrouting),
+          Table(NftFamily::kArp, NftHookPoint::kArpInput, NftHookPoint::kArpOutput)};
 }
 
 absl::StatusOr<HostEndLinks> KernelHostEndLinks() {
@@ -69,15 +53,11 @@ absl::StatusOr<HostEndLinks> KernelHostEndLinks() {
 }
 
 HostEndWall::HostEndWall(EventLoop* loop, const Log* log, NftKernel rules, HostEndLinks links)
-    : loop_(loop),
-      log_(log),
-      rules_(loop, log, "vxvde-wall", std::move(rules)),
-      links_(std::move(links)) {}
-
-HostEndWall::~HostEndWall() {
-  if (retry_.has_value()) loop_->Cancel(*retry_);
-  if (mark_.has_value()) loop_->Cancel(*mark_);
-}
+    : log_(log),
+      rules_(loop, log, kTable, std::move(rules)),
+      links_(std::move(links)),
+      retry_(loop),
+      mark_(loop) {}
 
 void HostEndWall::Want(bool wanted) {
   wanted_ = wanted;
@@ -85,36 +65,25 @@ void HostEndWall::Want(bool wanted) {
 }
 
 void HostEndWall::Apply() {
-  if (retry_.has_value()) loop_->Cancel(*retry_);
-  retry_.reset();
-  const bool wall = wanted_ || host_ends_;
-  const absl::Status status = rules_.Set(HostEndRules(wall), /*none=*/!wall);
-  if (status.ok()) {
-    rules_problem_.clear();
-    said_.clear();
-    return;
-  }
-  rules_problem_ = std::string(status.message());
-  // A rootless agent may not make rules, and has taps only. The first host end comes here again.
-  if (!host_ends_) return;
+  retry_.Cancel();
+  rules_problem_ = rules_.Set(HostEndRules(wanted_ || host_ends_));
+  if (rules_problem_.ok()) said_ = absl::OkStatus();
+  if (rules_problem_.ok() || DoesWithoutRules()) return;
   if (said_ != rules_problem_) {
     said_ = rules_problem_;
     log_->Error("no wall behind host ends",
-                {{"error", rules_problem_},
+                {{"error", std::string(said_.message())},
                  {"effect", "pods reach the node's own stack through their host ends"}});
   }
-  retry_ = loop_->After(NftTable::kRetry, [this] {
-    retry_.reset();
-    Apply();
-  });
+  retry_.After(NftKeeper::kRetry, [this] { Apply(); });
+}
+
+bool HostEndWall::DoesWithoutRules() const {
+  return !host_ends_ && (!wanted_ || !BlocksPods(rules_problem_));
 }
 
 void HostEndWall::OnLinkChange() {
-  if (mark_.has_value()) return;
-  mark_ = loop_->After(kSettle, [this] {
-    mark_.reset();
-    MarkLinks();
-  });
+  if (!mark_.pending()) mark_.After(kSettle, [this] { MarkLinks(); });
 }
 
 void HostEndWall::MarkLinks() {
@@ -130,23 +99,22 @@ void HostEndWall::MarkLinks() {
       if (!absl::IsNotFound(marked)) status.Update(marked);  // that: it has gone since
     }
   }
-  std::string problem(status.message());
-  if (!problem.empty() && problem != links_problem_) {
-    log_->Error("host ends not in their group", {{"error", problem}});
+  if (!status.ok() && status != links_problem_) {
+    log_->Error("host ends not in their group", {{"error", std::string(status.message())}});
   }
-  links_problem_ = std::move(problem);
-  if (!links_problem_.empty()) OnLinkChange();  // once more
+  links_problem_ = status;
+  if (!links_problem_.ok()) OnLinkChange();  // once more
   Apply();
 }
 
-std::string HostEndWall::problem() const {
-  if (!host_ends_ && links_problem_.empty()) return "";
-  for (const std::string* one : {&rules_problem_, &rules_.problem(), &links_problem_}) {
-    if (!one->empty()) {
-      return absl::StrCat("pods may reach the node's own stack through their host ends: ", *one);
-    }
+absl::Status HostEndWall::problem() const {
+  absl::Status why;
+  if (!DoesWithoutRules()) {
+    why.Update(rules_problem_);
+    why.Update(rules_.problem());
   }
-  return "";
+  why.Update(links_problem_);
+  return Annotate(why, "pods may reach the node's own stack through their host ends");
 }
 
 }  // namespace vxvde

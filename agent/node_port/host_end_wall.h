@@ -22,22 +22,22 @@
 
 #include <chrono>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/base/log.h"
-#include "agent/node_port/nft_table.h"
+#include "agent/node_port/nft_keeper.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/nftables.h"
+#include "plugin/os/task_scope.h"
 
 namespace vxvde {
 
-// Commands that make the tables "inet vxvde-wall" and "arp vxvde-wall" from nothing or from
-// whatever they are, in one transaction; without `wanted` they remove them.
-std::string HostEndRules(bool wanted);
+// The tables "inet vxvde-wall" and "arp vxvde-wall"; without `wanted` there are none.
+std::vector<NftTable> HostEndRules(bool wanted);
 
 // What HostEndWall needs of the kernel beside nftables.
 struct HostEndLinks {
@@ -46,24 +46,22 @@ struct HostEndLinks {
 };
 
 // The kernel of the calling thread's network namespace.
-NftKernel KernelHostEndRules();
 absl::StatusOr<HostEndLinks> KernelHostEndLinks();
 
 class HostEndWall {
  public:
-  // Both outlive it; everything happens on the loop's thread.
+  // Both outlive it; everything happens on the loop's thread. Its end leaves everything as it is:
+  // pods outlive an agent.
   HostEndWall(EventLoop* loop, const Log* log, NftKernel rules, HostEndLinks links);
-  // Leaves everything as it is: pods outlive an agent.
-  ~HostEndWall();
   HostEndWall(const HostEndWall&) = delete;
   HostEndWall& operator=(const HostEndWall&) = delete;
 
   // Whether host ends may be made. Then the rules stand before this returns, or they are tried
-  // again with the first host end, and from then on every NftTable::kRetry. They go when none is
-  // wanted and none is left.
+  // again every NftKeeper::kRetry; without the permission from the first host end on. They go when
+  // none is wanted and none is left.
   void Want(bool wanted);
 
-  // Some rules of the namespace have changed: those of the wall are back after NftTable::kSettle.
+  // Some rules of the namespace have changed: those of the wall are back after NftKeeper::kSettle.
   void OnRulesChange() { rules_.OnChange(); }
 
   // Some link of the namespace has changed. After kSettle, once for many changes, it looks which
@@ -74,23 +72,26 @@ class HostEndWall {
   // The same at once.
   void MarkLinks();
 
-  // Why frames may pass; empty when they cannot, or there is no host end.
-  std::string problem() const;
+  // Why frames may pass; OK when they cannot, or the permission is missing and no host end is
+  // there.
+  absl::Status problem() const;
 
  private:
   void Apply();
+  // Without host ends nothing is wrong with a rootless agent, which has taps only.
+  bool DoesWithoutRules() const;
 
-  EventLoop* loop_;
   const Log* log_;
-  NftTable rules_;
+  NftKeeper rules_;
   HostEndLinks links_;
   bool wanted_ = false;
   bool host_ends_ = false;  // there are some
-  std::string rules_problem_;
-  std::string said_;  // of it, in the log
-  std::string links_problem_;
-  std::optional<EventLoop::TimerId> retry_;
-  std::optional<EventLoop::TimerId> mark_;
+  // Of the last Set(), and of it in the log.
+  absl::Status rules_problem_;
+  absl::Status said_;
+  absl::Status links_problem_;
+  Timer retry_;
+  Timer mark_;
 };
 
 }  // namespace vxvde

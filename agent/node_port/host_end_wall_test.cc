@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/node_port/testing/fake_nft.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -23,6 +24,30 @@ LinkInfo Link(uint32_t index, const std::string& name, const std::string& alias,
   return link;
 }
 
+constexpr char kRules[] = R"(table inet vxvde-wall {
+	chain from_host_ends {
+		type filter hook prerouting priority -500; policy accept;
+		iifgroup 30328 counter drop
+	}
+
+	chain to_host_ends {
+		type filter hook postrouting priority 500; policy accept;
+		oifgroup 30328 counter drop
+	}
+}
+table arp vxvde-wall {
+	chain from_host_ends {
+		type filter hook input priority -500; policy accept;
+		iifgroup 30328 counter drop
+	}
+
+	chain to_host_ends {
+		type filter hook output priority 500; policy accept;
+		oifgroup 30328 counter drop
+	}
+}
+)";
+
 class HostEndWallTest : public testing::Test {
  protected:
   void RunUntil(const std::function<bool()>& done) {
@@ -30,14 +55,6 @@ class HostEndWallTest : public testing::Test {
       if (done()) loop_->Stop();
     });
     loop_->Run();
-  }
-  NftKernel Rules() {
-    return {.run =
-                [this](const std::string& commands) {
-                  if (rules_refused.ok()) tables = commands;
-                  return rules_refused;
-                },
-            .list = [this]() -> absl::StatusOr<std::string> { return tables; }};
   }
   HostEndLinks Links() {
     return {.list = [this]() -> absl::StatusOr<std::vector<LinkInfo>> {
@@ -55,56 +72,67 @@ class HostEndWallTest : public testing::Test {
                 }};
   }
 
-  absl::Status rules_refused;
   absl::Status links_refused;
-  std::string tables;
+  FakeNft nft_;
   std::vector<LinkInfo> links;
   std::vector<std::string> marked;
   std::vector<std::string> lines_;
   std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
   Log log_{[this](LogLevel, const std::string& line) { lines_.push_back(line); }};
-  HostEndWall wall_{loop_.get(), &log_, Rules(), Links()};
+  HostEndWall wall_{loop_.get(), &log_, nft_.AsKernel(), Links()};
 };
 
 TEST_F(HostEndWallTest, TheRulesAreThereWhileTheyAreWanted) {
   wall_.Want(true);
-  EXPECT_EQ(tables, HostEndRules(true));
-  EXPECT_THAT(tables, HasSubstr("iifgroup 30328"));
+  EXPECT_EQ(nft_.text, kRules);
   wall_.Want(false);
-  EXPECT_EQ(tables, HostEndRules(false));
-  EXPECT_THAT(wall_.problem(), IsEmpty());
+  EXPECT_THAT(nft_.text, IsEmpty());
+  EXPECT_EQ(wall_.problem(), absl::OkStatus());
 }
 
 TEST_F(HostEndWallTest, TheRulesStayAsLongAsAHostEnd) {
   links = {Link(3, "vx40cuhhrn1i6dk", "vxvde:40cuhhrn1i6dk", 0x7678)};
   wall_.MarkLinks();
-  EXPECT_EQ(tables, HostEndRules(true)) << "of an agent before this one";
+  EXPECT_EQ(nft_.text, kRules) << "of an agent before this one";
   wall_.Want(true);
   wall_.Want(false);
-  EXPECT_EQ(tables, HostEndRules(true));
+  EXPECT_EQ(nft_.text, kRules);
   links.clear();
   wall_.OnLinkChange();
-  RunUntil([&] { return tables == HostEndRules(false); });
+  RunUntil([&] { return nft_.text.empty(); });
 }
 
 TEST_F(HostEndWallTest, RefusedRulesAreSaidAndTriedAgain) {
-  rules_refused = absl::PermissionDeniedError("not permitted");
+  nft_.refuses = absl::PermissionDeniedError("not permitted");
   links = {Link(3, "vx40cuhhrn1i6dk", "vxvde:40cuhhrn1i6dk", 0x7678)};
   wall_.Want(true);
   wall_.MarkLinks();
-  EXPECT_THAT(wall_.problem(), HasSubstr("not permitted"));
+  EXPECT_THAT(std::string(wall_.problem().message()), HasSubstr("not permitted"));
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("not permitted")));
-  rules_refused = absl::OkStatus();
-  RunUntil([&] { return !tables.empty(); });
-  EXPECT_THAT(wall_.problem(), IsEmpty());
+  nft_.refuses = absl::OkStatus();
+  RunUntil([&] { return !nft_.text.empty(); });
+  EXPECT_EQ(wall_.problem(), absl::OkStatus());
 }
 
 TEST_F(HostEndWallTest, WithoutHostEndsNothingIsWrong) {
-  rules_refused = absl::PermissionDeniedError("not permitted");
+  nft_.refuses = absl::PermissionDeniedError("not permitted");
   wall_.Want(true);
   wall_.MarkLinks();
-  EXPECT_THAT(wall_.problem(), IsEmpty()) << "a rootless agent has taps only";
+  EXPECT_EQ(wall_.problem(), absl::OkStatus()) << "a rootless agent has taps only";
   EXPECT_THAT(lines_, IsEmpty());
+}
+
+TEST_F(HostEndWallTest, WithoutHostEndsARefusalThatCanEndIsSaidAndTriedAgain) {
+  nft_.refuses = absl::FailedPreconditionError("a program owns the table");
+  wall_.Want(true);
+  EXPECT_THAT(std::string(wall_.problem().message()), HasSubstr("owns"));
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("owns")));
+  nft_.refuses = absl::OkStatus();
+  RunUntil([&] { return !nft_.text.empty(); });
+  EXPECT_EQ(wall_.problem(), absl::OkStatus());
+  nft_.refuses = absl::FailedPreconditionError("a program owns the table");
+  wall_.Want(false);
+  EXPECT_EQ(wall_.problem(), absl::OkStatus()) << "there is no host end";
 }
 
 TEST_F(HostEndWallTest, HostEndsAndNothingElseAreMarked) {
@@ -126,10 +154,10 @@ TEST_F(HostEndWallTest, LinksThatCannotBeReadAreSaidAndTriedAgain) {
   links_refused = absl::InternalError("no buffer space");
   wall_.Want(true);
   wall_.MarkLinks();
-  EXPECT_THAT(wall_.problem(), HasSubstr("no buffer space"));
+  EXPECT_THAT(std::string(wall_.problem().message()), HasSubstr("no buffer space"));
   links_refused = absl::OkStatus();
   RunUntil([&] { return !marked.empty(); });
-  EXPECT_THAT(wall_.problem(), IsEmpty());
+  EXPECT_EQ(wall_.problem(), absl::OkStatus());
 }
 
 }  // namespace

@@ -24,6 +24,10 @@ void AddSubnet(const IpPrefix& subnet, std::vector<IpPrefix>& subnets) {
   if (!known) subnets.push_back(subnet.Network());
 }
 
+std::string LeaseOf(const CloudKey& cloud, const IpPrefix& subnet) {
+  return absl::StrCat(kLeaseBegin, cloud.ToString(), " ", subnet.Network().ToString());
+}
+
 }  // namespace
 
 HostPorts::HostPorts(const Parts& parts)
@@ -125,10 +129,6 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
 // on the options with which a cloud was joined, so that a restarted agent makes the same one.
 std::string HostPorts::IfNameOf(const CloudKey& cloud, const Entry& entry) const {
   return entry.link.ifname.empty() ? NodeIfName(NameOfCloud(config_, cloud)) : entry.link.ifname;
-}
-
-std::string HostPorts::LeaseOf(const CloudKey& cloud, const IpPrefix& subnet) {
-  return absl::StrCat(kLeaseBegin, cloud.ToString(), " ", subnet.Network().ToString());
 }
 
 std::vector<IpPrefix> HostPorts::WantedSubnets(const CloudKey& cloud, const Entry& entry) const {
@@ -354,7 +354,7 @@ void HostPorts::RetryNow() {
     if (!entry.problem.empty()) late.push_back(cloud);
   }
   for (const CloudKey& cloud : late) Advance(cloud);
-  if (!firewall_problem_.empty()) KeepFirewall();
+  if (!firewall_problem_.ok()) KeepFirewall();
 }
 
 void HostPorts::RemovePort(const CloudKey& cloud, Entry& entry) {
@@ -403,13 +403,24 @@ void HostPorts::AnnounceNowAndSoon(const CloudKey& cloud, Entry& entry) {
   entry.announcement.After(kSecondAnnouncement, [this, cloud, &entry] { Announce(cloud, entry); });
 }
 
+absl::Status HostPorts::FirewallProblem() const {
+  return Annotate(firewall_problem_.ok() ? parts_.firewall->problem() : firewall_problem_,
+                  "gateways and published ports are not as they should be");
+}
+
+absl::Status HostPorts::Ready(const CloudKey& cloud) const {
+  RETURN_IF_ERROR(parts_.walls());
+  // Its pods have a gateway or published ports.
+  return entries_.contains(cloud) ? FirewallProblem() : absl::OkStatus();
+}
+
 std::vector<AttachmentInfo> HostPorts::List() const {
   std::vector<AttachmentInfo> list;
   for (const auto& [cloud, entry] : entries_) {
     const std::string ifname = IfNameOf(cloud, entry);
     std::string problem = entry.problem;
     for (const std::string& other :
-         {entry.warning, firewall_problem_, parts_.firewall->problem(),
+         {entry.warning, std::string(FirewallProblem().message()),
           std::string(entry.port == PortId::kNone ? "its addresses are being claimed" : "")}) {
       if (problem.empty()) problem = other;
     }

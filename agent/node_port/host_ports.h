@@ -17,6 +17,7 @@
 #define VXVDE_AGENT_NODE_PORT_HOST_PORTS_H_
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,6 +50,7 @@ class HostPorts final : public NodePorts {
     JoinedClouds* clouds;
     AddressClaims* claims;
     Firewall* firewall;
+    std::function<absl::Status()> walls;  // the problem that keeps all pods from the node; OK: none
     const Links* links;
     const NodeLinkKernel* kernel;
     const Log* log;
@@ -69,7 +71,10 @@ class HostPorts final : public NodePorts {
                          const std::vector<PortMapping>& mappings) const override;
   absl::Status Publish(const Publication& publication) override;
   void Unpublish(const std::string& id) override;
+  absl::Status Ready(const CloudKey& cloud) const override;
   std::vector<AttachmentInfo> List() const override;
+  // Why gateways and published ports are not as they should be; OK when they are.
+  absl::Status FirewallProblem() const;
 
   // Of the switch's events it needs kPortFailed: somebody removed the link.
   void OnEvent(const SwitchEvent& event);
@@ -120,15 +125,14 @@ class HostPorts final : public NodePorts {
   bool DropUnwanted(const CloudKey& cloud);
   void RemovePort(const CloudKey& cloud, Entry& entry);
   void RetrySoon();
-
   void RetryNow();
+
   // Calls and forgets those that wait.
   void Answer(const CloudKey& cloud, const absl::StatusOr<std::vector<IpPrefix>>& answer);
 
   std::string IfNameOf(const CloudKey& cloud, const Entry& entry) const;
   MacAddress MacOf(const CloudKey& cloud) const;
   std::vector<IpPrefix> WantedSubnets(const CloudKey& cloud, const Entry& entry) const;
-  static std::string LeaseOf(const CloudKey& cloud, const IpPrefix& subnet);
   static std::vector<IpPrefix> AddressesOf(const Entry& entry);
 
   // The rules by which `mapping` leads to `addresses`: at most one a family.
@@ -152,7 +156,7 @@ class HostPorts final : public NodePorts {
   std::map<CloudKey, Entry> entries_;
   std::map<std::string, Publication> publications_;  // by attachment
   bool started_ = false;
-  std::string firewall_problem_;  // why I2 waits for a retry
+  absl::Status firewall_problem_;  // why I2 waits for a retry
   Timer retry_;
   TaskScope tasks_;
   CurrentConfig::Subscription subscription_;

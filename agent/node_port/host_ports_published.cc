@@ -183,20 +183,20 @@ FirewallState HostPorts::WantedRules() const {
 
 absl::Status HostPorts::SyncFirewall() {
   if (!started_) return absl::OkStatus();
-  RETURN_IF_ERROR(parts_.firewall->Set(WantedRules()));
-  firewall_problem_.clear();
+  firewall_problem_ = parts_.firewall->Set(WantedRules());
+  if (!firewall_problem_.ok()) {
+    RetrySoon();
+    return firewall_problem_;
+  }
   LetLocalhostThrough();
   return absl::OkStatus();
 }
 
 void HostPorts::KeepFirewall() {
+  const absl::Status was = firewall_problem_;
   const absl::Status status = SyncFirewall();
-  if (status.ok()) return;
-  if (firewall_problem_ != status.message()) {
-    firewall_problem_ = std::string(status.message());
-    parts_.log->Error("nftables rules not applied", {{"error", firewall_problem_}});
-  }
-  RetrySoon();
+  if (status.ok() || status == was) return;
+  parts_.log->Error("nftables rules not applied", {{"error", std::string(status.message())}});
 }
 
 // A packet from 127.0.0.1 leaves by an interface only if route_localnet of it is set

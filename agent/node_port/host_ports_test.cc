@@ -12,6 +12,7 @@
 
 #include "agent/base/derive.h"
 #include "agent/base/refusal.h"
+#include "agent/node_port/testing/nft_text.h"
 #include "agent/testing/agent_base.h"
 #include "agent/testing/fakes.h"
 #include "gmock/gmock.h"
@@ -56,6 +57,7 @@ struct World {
   int fail_step = 0;
   bool claims_wait = false;
   absl::Status no_claims;
+  absl::Status no_rules;
   absl::Status no_removal;
 
   absl::Status Step(const char* what) {
@@ -88,14 +90,16 @@ struct World {
   bool sysctls_writable = true;
 
   FirewallKernel AsFirewall() {
-    return {{.run =
-                 [this](const std::string& commands) {
-                   if (const absl::Status s = Step("nft"); !s.ok()) return s;
-                   const size_t begin = commands.find("table inet vxvde {");
-                   table = begin == std::string::npos ? "" : commands.substr(begin);
-                   return absl::OkStatus();
-                 },
-             .list = [this]() -> absl::StatusOr<std::string> { return table; }}};
+    return {.rules = {.replace =
+                          [this](const std::vector<NftTable>& tables) {
+                            if (const absl::Status s = Step("nft"); !s.ok()) return s;
+                            if (!no_rules.ok()) return no_rules;
+                            table = NftText(tables.front());
+                            return absl::OkStatus();
+                          },
+                      .read = [this](const std::vector<NftTable>&) -> absl::StatusOr<std::string> {
+                        return table;
+                      }}};
   }
 
   Links AsLinks() {
@@ -164,6 +168,7 @@ struct Agent : AgentBase {
                .clouds = &clouds,
                .claims = &claims,
                .firewall = &firewall,
+               .walls = [this] { return walls; },
                .links = &links,
                .kernel = &node_links,
                .log = &log,
@@ -173,6 +178,7 @@ struct Agent : AgentBase {
 
   WorldClaims claims;
   Firewall firewall;
+  absl::Status walls;
   NodeLinkKernel node_links;
   HostPorts ports;
 };
@@ -366,6 +372,20 @@ TEST_F(HostPortsTest, EachStepMayFail) {
   EXPECT_GE(failed, 7) << "route, two claims, link, socket, two times nft";
 }
 
+TEST_F(HostPortsTest, CloudsWithANodePortAreNotReadyWhileRulesAreRefused) {
+  world_.no_rules = absl::InternalError("injected: nft");
+  Start(Gateway()).Start();
+  EXPECT_THAT(std::string(ports().Ready(KeyOf(kVnl)).message()), HasSubstr("injected: nft"));
+  EXPECT_THAT(std::string(ports().FirewallProblem().message()), HasSubstr("injected: nft"));
+  EXPECT_EQ(ports().Ready(KeyOf("vxvde://239.9.9.9")), absl::OkStatus()) << "it needs no rules";
+  world_.no_rules = absl::OkStatus();
+  RunUntil([&] { return ports().FirewallProblem().ok(); });
+  EXPECT_EQ(ports().Ready(KeyOf(kVnl)), absl::OkStatus());
+  EXPECT_THAT(world_.table, HasSubstr("vx-blue"));
+  agent_->walls = absl::FailedPreconditionError("no wall");
+  EXPECT_EQ(ports().Ready(KeyOf("vxvde://239.9.9.9")), agent_->walls);
+}
+
 TEST_F(HostPortsTest, AConfiguredPortIsTriedUntilItIsOpen) {
   world_.fail_step = 4;  // the link
   Start(Gateway()).Start();
@@ -480,7 +500,7 @@ TEST_F(HostPortsTest, CloudsAreApartUnlessTheConfigurationSaysOtherwise) {
   agent_->config.Set(config(", reaches: [green], routed: true"));
   EXPECT_THAT(world_.table, AllOf(HasSubstr("\"vx-blue\" . \"vx-green\""),
                                   Not(HasSubstr("\"vx-green\" . \"vx-blue\"")),
-                                  HasSubstr("oifname { \"vx-blue\" } accept")));
+                                  HasSubstr("oifname \"vx-blue\" accept")));
 }
 
 TEST_F(HostPortsTest, ThePortIsOnTheLinkOfWhatIsPublished) {

@@ -45,6 +45,10 @@ class NodePorts {
   // Also when there is nothing.
   virtual void Unpublish(const std::string& id) = 0;
 
+  // Refuses while nftables keep pods of `cloud` from what they need: its node port, published
+  // ports, and the walls between pods and node. The message gives the reason.
+  virtual absl::Status Ready(const CloudKey& cloud) const = 0;
+
   // Those that are wanted, in mode "node"; by cloud.
   virtual std::vector<AttachmentInfo> List() const = 0;
 };

@@ -1,19 +1,21 @@
 #include "agent/node_port/underlay_wall.h"
 
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <memory>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "plugin/base/status.h"
-#include "plugin/os/nftables.h"
 
 namespace vxvde {
 namespace {
 
-constexpr char kTable[] = "inet vxvde-underlay";
+constexpr char kTable[] = "vxvde-underlay";
+constexpr char kFromPods[] = "from_pods";
 // A fast port is its cloud's unicast port and this much more (plugin/fastpath/cloud_devices.cc),
 // or a multiple of it where that is taken.
 constexpr int kFastPortStep = 1024;
@@ -76,18 +78,64 @@ std::vector<IpPrefix> Networks(const std::vector<UnderlayCloud>& clouds,
   return outer;
 }
 
-std::string SetOf(const std::vector<std::string>& elements) {
-  return absl::StrCat("{ ", absl::StrJoin(elements, ", "), " }");
+std::vector<NftValue> Names(const std::vector<std::string>& names) {
+  std::vector<NftValue> values;
+  for (const std::string& name : names) values.push_back(NftName(name));
+  return values;
 }
 
-std::string Names(const std::vector<std::string>& names) {
-  std::vector<std::string> quoted;
-  for (const std::string& name : names) quoted.push_back(absl::StrCat("\"", name, "\""));
-  return SetOf(quoted);
+std::vector<NftValue> Ports(const std::vector<uint16_t>& ports) {
+  std::vector<NftValue> values;
+  for (const uint16_t port : ports) values.push_back(NftPort(port));
+  return values;
 }
 
-std::string Ports(const std::vector<uint16_t>& ports) {
-  return absl::StrCat("{ ", absl::StrJoin(ports, ", "), " }");
+// Drops what comes in by an interface of pods.
+NftChain FromPods(const UnderlayState& state) {
+  std::vector<std::string> not_pods = state.uplinks;
+  not_pods.push_back("lo");
+  const std::vector<std::string> kinds(std::begin(kPodKinds), std::end(kPodKinds));
+  NftRule bridges;
+  bridges.Is(NftField::kInputKind, NftName("bridge"));
+  if (!state.lan_bridges.empty()) bridges.NotIn(NftField::kInputName, Names(state.lan_bridges));
+  return {.name = kFromPods,
+          .rules = {NftRule().In(NftField::kInputName, Names(Sorted(not_pods))).Return(),
+                    NftRule().In(NftField::kInputKind, Names(kinds)).Count().Drop(),
+                    bridges.Count().Drop()}};
+}
+
+NftRule ToPort(NftRule rule, const std::vector<uint16_t>& ports) {
+  return rule.Is(NftField::kProtocol, NftByte(IPPROTO_UDP))
+      .In(NftField::kDestinationPort, Ports(ports))
+      .Jump(kFromPods);
+}
+
+NftChain ToOtherMembers(const UnderlayState& state) {
+  const NftRule by_uplink = NftRule().In(NftField::kOutputName, Names(state.uplinks));
+  NftChain chain{.name = "to_other_members",
+                 .hook = NftHook{.type = "filter", .point = NftHookPoint::kForward},
+                 .rules = {ToPort(by_uplink, state.group_ports)}};
+  const auto drop = [&](const NftRule& to) {
+    for (const PortRange& range : state.member_ports) {
+      NftRule rule = to;
+      rule.Is(NftField::kProtocol, NftByte(IPPROTO_UDP))
+          .Between(NftField::kDestinationPort, NftPort(range.first), NftPort(range.last))
+          .Jump(kFromPods);
+      chain.rules.push_back(std::move(rule));
+    }
+  };
+  if (state.networks.empty()) drop(by_uplink);
+  for (const int family : {AF_INET, AF_INET6}) {
+    std::vector<IpPrefix> networks;
+    for (const IpPrefix& network : state.networks) {
+      if (network.address.family() == family) networks.push_back(network);
+    }
+    if (networks.empty()) continue;
+    NftRule to = by_uplink;
+    drop(to.Is(NftField::kFamily, NftByte(static_cast<uint8_t>(family)))
+             .Within(DestinationField(family), networks));
+  }
+  return chain;
 }
 
 }  // namespace
@@ -123,53 +171,25 @@ UnderlayState MakeUnderlayState(const std::vector<UnderlayCloud>& clouds,
   return state;
 }
 
-std::string UnderlayRules(const UnderlayState& state) {
-  // The first line gives the second something to delete.
-  std::string out = absl::StrCat("add table ", kTable, "\ndelete table ", kTable, "\n");
-  if (state.uplinks.empty()) return out;
-  const std::string uplinks = Names(state.uplinks);
-  std::vector<std::string> not_pods = state.uplinks;
-  not_pods.push_back("lo");
-  std::vector<std::string> kinds(std::begin(kPodKinds), std::end(kPodKinds));
-  absl::StrAppend(
-      &out, "table ", kTable, " {\n",                        //
-      "  chain from_pods {\n",                               //
-      "    iifname ", Names(Sorted(not_pods)), " return\n",  //
-      "    meta iifkind ", Names(kinds), " counter drop\n",  //
-      "    meta iifkind \"bridge\" ",
-      state.lan_bridges.empty() ? "" : absl::StrCat("iifname != ", Names(state.lan_bridges), " "),
-      "counter drop\n  }\n");
-  absl::StrAppend(&out, "  chain to_this_member {\n",
-                  "    type filter hook input priority filter; policy accept;\n", "    udp dport ",
-                  Ports(state.local_ports), " jump from_pods\n  }\n");
-
-  absl::StrAppend(&out, "  chain to_other_members {\n",
-                  "    type filter hook forward priority filter; policy accept;\n", "    oifname ",
-                  uplinks, " udp dport ", Ports(state.group_ports), " jump from_pods\n");
-  const auto drop = [&](const std::string& where) {
-    for (const PortRange& range : state.member_ports) {
-      absl::StrAppend(&out, "    oifname ", uplinks, " ", where, "udp dport ", range.first, "-",
-                      range.last, " jump from_pods\n");
-    }
-  };
-  if (state.networks.empty()) drop("");
-  for (const int family : {AF_INET, AF_INET6}) {
-    std::vector<std::string> networks;
-    for (const IpPrefix& network : state.networks) {
-      if (network.address.family() == family) networks.push_back(network.ToString());
-    }
-    if (networks.empty()) continue;
-    drop(absl::StrCat(family == AF_INET6 ? "ip6" : "ip", " daddr ", SetOf(networks), " "));
-  }
-  absl::StrAppend(&out, "  }\n", "  chain as_this_member {\n",
-                  "    type filter hook postrouting priority srcnat + 10; policy accept;\n",
-                  "    oifname ", uplinks, " udp sport ", Ports(state.source_ports),
-                  " fib saddr type local jump from_pods\n  }\n}\n");
-  return out;
-}
-
-NftKernel KernelUnderlayRules() {
-  return {.run = RunNft, .list = [] { return ListNftTable(kTable); }};
+NftTable UnderlayRules(const UnderlayState& state) {
+  NftTable table{.name = kTable};
+  if (state.uplinks.empty()) return table;
+  const NftChain to_this_member{.name = "to_this_member",
+                                .hook = NftHook{.type = "filter", .point = NftHookPoint::kInput},
+                                .rules = {ToPort(NftRule(), state.local_ports)}};
+  // Behind masquerading.
+  const NftChain as_this_member{.name = "as_this_member",
+                                .hook = NftHook{.type = "filter",
+                                                .point = NftHookPoint::kPostrouting,
+                                                .priority = kNftSrcnat + 10},
+                                .rules = {NftRule()
+                                              .In(NftField::kOutputName, Names(state.uplinks))
+                                              .Is(NftField::kProtocol, NftByte(IPPROTO_UDP))
+                                              .In(NftField::kSourcePort, Ports(state.source_ports))
+                                              .Is(NftField::kSourceKind, NftNumber(RTN_LOCAL))
+                                              .Jump(kFromPods)}};
+  table.chains = {FromPods(state), to_this_member, ToOtherMembers(state), as_this_member};
+  return table;
 }
 
 absl::StatusOr<UnderlayView> KernelUnderlayView() {
@@ -180,11 +200,10 @@ absl::StatusOr<UnderlayView> KernelUnderlayView() {
 }
 
 UnderlayWall::UnderlayWall(EventLoop* loop, const Log* log, NftKernel rules, UnderlayView view)
-    : loop_(loop), log_(log), table_(loop, log, kTable, std::move(rules)), view_(std::move(view)) {}
-
-UnderlayWall::~UnderlayWall() {
-  if (update_.has_value()) loop_->Cancel(*update_);
-}
+    : log_(log),
+      table_(loop, log, UnderlayRules({}).ToString(), std::move(rules)),
+      view_(std::move(view)),
+      update_(loop) {}
 
 void UnderlayWall::Follow(std::vector<UnderlayCloud> clouds, const PortRange& unicast_ports) {
   if (known_ && clouds == clouds_ && unicast_ports == unicast_ports_) return;
@@ -195,15 +214,11 @@ void UnderlayWall::Follow(std::vector<UnderlayCloud> clouds, const PortRange& un
 }
 
 void UnderlayWall::OnLinkChange() {
-  if (!clouds_.empty() && !update_.has_value()) UpdateIn(kSettle);
+  if (!clouds_.empty() && !update_.pending()) UpdateIn(kSettle);
 }
 
 void UnderlayWall::UpdateIn(Duration delay) {
-  if (update_.has_value()) loop_->Cancel(*update_);
-  update_ = loop_->After(delay, [this] {
-    update_.reset();
-    Update();
-  });
+  update_.After(delay, [this] { Update(); });
 }
 
 void UnderlayWall::Update() {
@@ -220,28 +235,21 @@ void UnderlayWall::Update() {
     if (addresses_now.ok()) addresses = *std::move(addresses_now);
   }
   const UnderlayState state = MakeUnderlayState(clouds_, unicast_ports_, links, addresses);
-  status.Update(table_.Set(UnderlayRules(state), /*none=*/clouds_.empty()));
-  if (status.ok()) {
-    problem_.clear();
-    return;
-  }
-  if (problem_ != status.message()) {
-    problem_ = std::string(status.message());
+  status.Update(table_.Set({UnderlayRules(state)}));
+  if (!status.ok() && problem_ != status) {
     log_->Error("no wall before the clouds' UDP ports",
-                {{"error", problem_}, {"effect", "pods can pose as members of clouds"}});
+                {{"error", std::string(status.message())},
+                 {"effect", "pods can pose as members of clouds"}});
   }
+  problem_ = status;
   // Nobody gives the permission to a running agent.
-  if (!absl::IsPermissionDenied(status)) UpdateIn(NftTable::kRetry);
+  if (!status.ok() && !absl::IsPermissionDenied(status)) UpdateIn(NftKeeper::kRetry);
 }
 
-std::string UnderlayWall::problem() const {
-  if (clouds_.empty()) return "";
-  for (const std::string* one : {&problem_, &table_.problem()}) {
-    if (!one->empty()) {
-      return absl::StrCat("pods can send datagrams to the UDP ports of clouds: ", *one);
-    }
-  }
-  return "";
+absl::Status UnderlayWall::problem() const {
+  if (clouds_.empty()) return absl::OkStatus();
+  const absl::Status& why = problem_.ok() ? table_.problem() : problem_;
+  return Annotate(why, "pods can send datagrams to the UDP ports of clouds");
 }
 
 }  // namespace vxvde

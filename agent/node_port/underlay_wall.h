@@ -24,7 +24,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,10 +31,12 @@
 #include "absl/status/statusor.h"
 #include "agent/base/derive.h"
 #include "agent/base/log.h"
-#include "agent/node_port/nft_table.h"
+#include "agent/node_port/nft_keeper.h"
 #include "plugin/base/ip_address.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/netlink.h"
+#include "plugin/os/nftables.h"
+#include "plugin/os/task_scope.h"
 
 namespace vxvde {
 
@@ -68,11 +69,10 @@ UnderlayState MakeUnderlayState(const std::vector<UnderlayCloud>& clouds,
                                 const PortRange& unicast_ports, const std::vector<LinkInfo>& links,
                                 const std::vector<AddressInfo>& addresses);
 
-// Commands that replace the table, whatever it is, in one transaction.
-std::string UnderlayRules(const UnderlayState& state);
+// The table; without uplinks there is none.
+NftTable UnderlayRules(const UnderlayState& state);
 
 // The kernel of the calling thread's network namespace.
-NftKernel KernelUnderlayRules();
 struct UnderlayView {
   std::function<absl::StatusOr<std::vector<LinkInfo>>()> links;
   std::function<absl::StatusOr<std::vector<AddressInfo>>()> addresses;
@@ -81,40 +81,38 @@ absl::StatusOr<UnderlayView> KernelUnderlayView();
 
 class UnderlayWall {
  public:
-  // Loop and log outlive it. It belongs to the loop's thread.
+  // Loop and log outlive it. It belongs to the loop's thread. Its end leaves the rules: what the
+  // kernel forwards needs them while there is no agent.
   UnderlayWall(EventLoop* loop, const Log* log, NftKernel rules, UnderlayView view);
-  // Leaves the rules: what the kernel forwards needs them while there is no agent.
-  ~UnderlayWall();
   UnderlayWall(const UnderlayWall&) = delete;
   UnderlayWall& operator=(const UnderlayWall&) = delete;
 
   // These clouds are joined now. Makes the rules before it returns, or problem() says why not and
-  // they are tried again every NftTable::kRetry.
+  // they are tried again every NftKeeper::kRetry.
   void Follow(std::vector<UnderlayCloud> clouds, const PortRange& unicast_ports);
 
   // Some link or address of the namespace has changed: the rules follow after kSettle, once for
   // many changes.
   void OnLinkChange();
   static constexpr std::chrono::milliseconds kSettle{200};
-  // Some rules of the namespace have changed: see NftTable.
+  // Some rules of the namespace have changed: see NftKeeper.
   void OnRulesChange() { table_.OnChange(); }
 
-  // Why pods may reach the ports of clouds; empty when they cannot.
-  std::string problem() const;
+  // Why pods may reach the ports of clouds; OK when they cannot.
+  absl::Status problem() const;
 
  private:
   void Update();
   void UpdateIn(Duration delay);
 
-  EventLoop* loop_;
   const Log* log_;
-  NftTable table_;
+  NftKeeper table_;
   UnderlayView view_;
   std::vector<UnderlayCloud> clouds_;
   PortRange unicast_ports_;
   bool known_ = false;  // the table was set
-  std::string problem_;
-  std::optional<EventLoop::TimerId> update_;
+  absl::Status problem_;
+  Timer update_;
 };
 
 }  // namespace vxvde

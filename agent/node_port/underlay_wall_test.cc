@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/node_port/testing/fake_nft.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -81,41 +82,44 @@ TEST(UnderlayState, PortsBeyondTheLastAreNone) {
 }
 
 TEST(UnderlayRules, NoCloudNoTable) {
-  EXPECT_EQ(UnderlayRules(MakeUnderlayState({}, PortRange(), kLinks, kAddresses)),
-            "add table inet vxvde-underlay\ndelete table inet vxvde-underlay\n");
+  const NftTable table = UnderlayRules(MakeUnderlayState({}, PortRange(), kLinks, kAddresses));
+  EXPECT_EQ(table.ToString(), "inet vxvde-underlay");
+  EXPECT_THAT(table.chains, IsEmpty());
 }
 
 TEST(UnderlayRules, DropWhatComesFromPodsAlone) {
   const UnderlayState state = MakeUnderlayState({Blue()}, PortRange(), kLinks, kAddresses);
-  EXPECT_EQ(UnderlayRules(state), R"(add table inet vxvde-underlay
-delete table inet vxvde-underlay
-table inet vxvde-underlay {
-  chain from_pods {
-    iifname { "eth0", "lo" } return
-    meta iifkind { "veth", "tun", "netkit" } counter drop
-    meta iifkind "bridge" iifname != { "br0" } counter drop
-  }
-  chain to_this_member {
-    type filter hook input priority filter; policy accept;
-    udp dport { 14789, 14801, 15825 } jump from_pods
-  }
-  chain to_other_members {
-    type filter hook forward priority filter; policy accept;
-    oifname { "eth0" } udp dport { 14789 } jump from_pods
-    oifname { "eth0" } ip daddr { 192.0.2.0/24 } udp dport 14790-15813 jump from_pods
-    oifname { "eth0" } ip daddr { 192.0.2.0/24 } udp dport 15814-16837 jump from_pods
-    oifname { "eth0" } ip6 daddr { 2001:db8::/64 } udp dport 14790-15813 jump from_pods
-    oifname { "eth0" } ip6 daddr { 2001:db8::/64 } udp dport 15814-16837 jump from_pods
-  }
-  chain as_this_member {
-    type filter hook postrouting priority srcnat + 10; policy accept;
-    oifname { "eth0" } udp sport { 14801, 15825 } fib saddr type local jump from_pods
-  }
+  EXPECT_EQ(NftText(UnderlayRules(state)), R"(table inet vxvde-underlay {
+	chain from_pods {
+		iifname { "eth0", "lo" } return
+		meta iifkind { "netkit", "tun", "veth" } counter drop
+		meta iifkind "bridge" iifname != "br0" counter drop
+	}
+
+	chain to_this_member {
+		type filter hook input priority filter; policy accept;
+		udp dport { 14789, 14801, 15825 } jump from_pods
+	}
+
+	chain to_other_members {
+		type filter hook forward priority filter; policy accept;
+		oifname "eth0" udp dport 14789 jump from_pods
+		oifname "eth0" ip daddr 192.0.2.0/24 udp dport 14790-15813 jump from_pods
+		oifname "eth0" ip daddr 192.0.2.0/24 udp dport 15814-16837 jump from_pods
+		oifname "eth0" ip6 daddr 2001:db8::/64 udp dport 14790-15813 jump from_pods
+		oifname "eth0" ip6 daddr 2001:db8::/64 udp dport 15814-16837 jump from_pods
+	}
+
+	chain as_this_member {
+		type filter hook postrouting priority srcnat + 10; policy accept;
+		oifname "eth0" udp sport { 14801, 15825 } fib saddr type local jump from_pods
+	}
 }
 )");
-  const std::string anywhere = UnderlayRules(MakeUnderlayState({Blue()}, PortRange(), {}, {}));
+  const std::string anywhere =
+      NftText(UnderlayRules(MakeUnderlayState({Blue()}, PortRange(), {}, {})));
   EXPECT_THAT(anywhere, HasSubstr("\"bridge\" counter drop"));
-  EXPECT_THAT(anywhere, HasSubstr("oifname { \"eth0\" } udp dport 14790-15813 jump from_pods"));
+  EXPECT_THAT(anywhere, HasSubstr("oifname \"eth0\" udp dport 14790-15813 jump from_pods"));
 }
 
 class UnderlayWallTest : public testing::Test {
@@ -129,70 +133,58 @@ class UnderlayWallTest : public testing::Test {
   }
 
   std::vector<std::string> lines_;
-  std::vector<std::string> runs_;
-  std::string table_;
-  absl::Status refuses_;
+  FakeNft nft_;
   std::vector<LinkInfo> links_ = kLinks;
   std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
   Log log_{[this](LogLevel, const std::string& line) { lines_.push_back(line); }};
   UnderlayWall wall_{
       loop_.get(),
       &log_,
-      {.run =
-           [this](const std::string& commands) {
-             if (!refuses_.ok()) return refuses_;
-             runs_.push_back(commands);
-             table_ = commands;
-             return absl::OkStatus();
-           },
-       .list = [this]() -> absl::StatusOr<std::string> {
-         if (!refuses_.ok()) return refuses_;
-         return table_;
-       }},
+      nft_.AsKernel(),
       {.links = [this]() -> absl::StatusOr<std::vector<LinkInfo>> { return links_; },
        .addresses = []() -> absl::StatusOr<std::vector<AddressInfo>> { return kAddresses; }}};
 };
 
 TEST_F(UnderlayWallTest, StandsWhileACloudIsJoined) {
   wall_.Follow({Blue()}, PortRange());
-  EXPECT_THAT(table_, HasSubstr("14801"));
+  EXPECT_THAT(nft_.text, HasSubstr("14801"));
   wall_.Follow({Blue()}, PortRange());
-  EXPECT_THAT(runs_, SizeIs(1));
+  EXPECT_THAT(nft_.runs, SizeIs(1));
   wall_.Follow({}, PortRange());
-  EXPECT_THAT(table_, Not(HasSubstr("14801")));
-  EXPECT_EQ(wall_.problem(), "");
+  EXPECT_THAT(nft_.text, Not(HasSubstr("14801")));
+  EXPECT_EQ(wall_.problem(), absl::OkStatus());
 }
 
 TEST_F(UnderlayWallTest, RulesOfAnEarlierRunGo) {
-  table_ = "table inet vxvde-underlay {}";
+  nft_.text = "table inet vxvde-underlay {}";
   wall_.Follow({}, PortRange());
-  EXPECT_THAT(runs_, SizeIs(1));
+  EXPECT_THAT(nft_.runs, SizeIs(1));
 }
 
 TEST_F(UnderlayWallTest, ABridgeThatGetsAPortOfTheLanIsNoneOfPods) {
   wall_.Follow({Blue()}, PortRange());
   links_.push_back(Link(11, "eth3", "", 8));
   wall_.OnLinkChange();
-  RunUntil([&] { return table_.find("\"virbr0\"") != std::string::npos; });
-  EXPECT_THAT(table_, HasSubstr("iifname != { \"br0\", \"virbr0\" }"));
+  RunUntil([&] { return nft_.text.find("\"virbr0\"") != std::string::npos; });
+  EXPECT_THAT(nft_.text, HasSubstr("iifname != { \"br0\", \"virbr0\" }"));
 }
 
 TEST_F(UnderlayWallTest, IsTriedUntilItStands) {
-  refuses_ = absl::InternalError("busy");
+  nft_.refuses = absl::InternalError("busy");
   wall_.Follow({Blue()}, PortRange());
-  EXPECT_THAT(wall_.problem(), HasSubstr("busy"));
-  refuses_ = absl::OkStatus();
-  RunUntil([&] { return !table_.empty(); });
-  EXPECT_EQ(wall_.problem(), "");
+  EXPECT_THAT(std::string(wall_.problem().message()), HasSubstr("busy"));
+  nft_.refuses = absl::OkStatus();
+  RunUntil([&] { return !nft_.text.empty(); });
+  EXPECT_EQ(wall_.problem(), absl::OkStatus());
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("busy")));
 }
 
 TEST_F(UnderlayWallTest, WithoutPermissionItSaysSo) {
-  refuses_ = absl::PermissionDeniedError("not permitted");
+  nft_.refuses = absl::PermissionDeniedError("not permitted");
   wall_.Follow({Blue()}, PortRange());
-  EXPECT_THAT(wall_.problem(), HasSubstr("not permitted"));
+  EXPECT_THAT(std::string(wall_.problem().message()), HasSubstr("not permitted"));
   wall_.Follow({}, PortRange());
-  EXPECT_EQ(wall_.problem(), "") << "there is no cloud to protect";
+  EXPECT_EQ(wall_.problem(), absl::OkStatus()) << "there is no cloud to protect";
 }
 
 }  // namespace

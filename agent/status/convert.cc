@@ -301,7 +301,8 @@ v1::Port ToPort(const PortRow& row) {
       out.set_name(from.host_ifname.empty() ? absl::StrCat(from.container_id, "/", from.ifname)
                                             : from.host_ifname);
     }
-    if (row.port == nullptr) out.set_problem(from.problem);
+    // A node's own port may be open and its rules refused.
+    if (out.problem().empty()) out.set_problem(from.problem);
     v1::Attachment* to = out.mutable_attachment();
     to->set_id(from.id);
     to->set_network(from.network);
@@ -462,6 +463,7 @@ v1::Node ToNode(const NodeSnapshot& node, Duration loop_delay) {
   out.set_problem_count(problems);
   out.set_drop_count(drops);
   out.set_warning(node.warning);
+  out.set_not_ready(node.not_ready);
   return out;
 }
 

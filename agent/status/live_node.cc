@@ -4,17 +4,18 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "plugin/base/status.h"
 #include "plugin/base/version.h"
 
 namespace vxvde {
 
 LiveNode::LiveNode(const Parts& parts, GroupLookup group_id, std::string why_not_fast,
-                   std::function<std::string()> warning)
+                   std::function<std::vector<RulesState>()> rules)
     : parts_(parts),
       group_id_(std::move(group_id)),
       why_not_fast_(std::move(why_not_fast)),
-      warning_(std::move(warning)),
+      rules_(std::move(rules)),
       started_(parts.loop->now()) {}
 
 // The reason why the agent forwards the frames of `cloud` itself; empty if the kernel does.
@@ -26,6 +27,14 @@ std::string LiveNode::WhyNotFast(const CloudSnapshot& cloud) const {
   return why_not_fast_.empty() ? cloud.why_not_fast : why_not_fast_;
 }
 
+std::string LiveNode::ProblemsOf(const std::vector<RulesState>& rules, bool all) {
+  std::vector<std::string> problems;
+  for (const RulesState& state : rules) {
+    if (!state.problem.empty() && (all || state.blocks_pods)) problems.push_back(state.problem);
+  }
+  return absl::StrJoin(problems, "; ");
+}
+
 NodeSnapshot LiveNode::Snapshot() const {
   NodeSnapshot node{.node = parts_.config->Get().node,
                     .version = kVersion,
@@ -34,7 +43,9 @@ NodeSnapshot LiveNode::Snapshot() const {
                     .attachments = parts_.attachments->List(),
                     .ipam = parts_.claims->Snapshot(),
                     .reconciled = parts_.attachments->reconciled(),
-                    .warning = warning_()};
+                    .rules = rules_()};
+  node.warning = ProblemsOf(node.rules, /*all=*/true);
+  node.not_ready = ProblemsOf(node.rules, /*all=*/false);
   for (AttachmentInfo& port : parts_.node_ports->List())
     node.attachments.push_back(std::move(port));
   SwitchSnapshot snapshot = parts_.the_switch->Snapshot();

@@ -27,13 +27,14 @@ class LiveNode final : public NodeView {
     const AddressClaims* claims;
     const NodePorts* node_ports;
   };
-  // `why_not_fast`: why this node has no kernel datapath; empty if it has one. `warning`: a problem
-  // of the node as a whole; empty if there is none.
+  // `why_not_fast`: why this node has no kernel datapath; empty if it has one. `rules`: the
+  // state of all nftables of the agent.
   LiveNode(
       const Parts& parts, GroupLookup group_id, std::string why_not_fast,
-      std::function<std::string()> warning = [] { return std::string(); });
+      std::function<std::vector<RulesState>()> rules = [] { return std::vector<RulesState>(); });
 
   NodeSnapshot Snapshot() const override;
+  std::string WhyNotReady() const override { return ProblemsOf(rules_(), /*all=*/false); }
   std::vector<StationSnapshot> Stations(const CloudKey& cloud,
                                         const std::optional<MacAddress>& after,
                                         size_t limit) const override {
@@ -45,11 +46,13 @@ class LiveNode final : public NodeView {
 
  private:
   std::string WhyNotFast(const CloudSnapshot& cloud) const;
+  // As one text: `all`, or those that keep pods from the node.
+  static std::string ProblemsOf(const std::vector<RulesState>& rules, bool all);
 
   Parts parts_;
   GroupLookup group_id_;
   std::string why_not_fast_;
-  std::function<std::string()> warning_;
+  std::function<std::vector<RulesState>()> rules_;
   Instant started_;
 };
 

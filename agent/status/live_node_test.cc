@@ -80,6 +80,21 @@ TEST_F(LiveNodeTest, OneThatMustBeFastIsNotJoinedWithoutIt) {
   ExpectNothingLeft();
 }
 
+TEST_F(LiveNodeTest, ProblemsOfRulesAreWarningsAndMayBeAReasonForNoPods) {
+  std::vector<RulesState> rules = {{.part = "firewall"}, {.part = "watch"}};
+  const LiveNode node(Parts(), NoGroups, /*why_not_fast=*/"", [&] { return rules; });
+  EXPECT_EQ(node.Snapshot().warning, "");
+  EXPECT_EQ(node.WhyNotReady(), "");
+  rules[1].problem = "not watched";
+  EXPECT_EQ(node.Snapshot().warning, "not watched");
+  EXPECT_EQ(node.Snapshot().not_ready, "");
+  rules[0] = {.part = "firewall", .problem = "refused", .blocks_pods = true};
+  EXPECT_EQ(node.Snapshot().warning, "refused; not watched");
+  EXPECT_EQ(node.Snapshot().not_ready, "refused");
+  EXPECT_EQ(node.WhyNotReady(), "refused");
+  EXPECT_THAT(node.Snapshot().rules, SizeIs(2));
+}
+
 TEST_F(LiveNodeTest, TheNodeIsShown) {
   const LiveNode node(Parts(), NoGroups, /*why_not_fast=*/"");
   ASSERT_TRUE(Add(Request("c1"), {"192.0.2.7/24"}).ok());

@@ -87,6 +87,13 @@ void AddNode(const NodeSnapshot& node, Duration loop_delay, std::vector<MetricFa
                  "1 while the node as a whole has a problem; vxvdectl status describes it.");
   warning.Add({}, uint64_t{node.warning.empty() ? 0u : 1u});
   out.push_back(warning.Take());
+  Family rules(kGauge, "vxvde_nftables_problem",
+               "1: nftables of this part of the agent are not as they should be.");
+  for (const RulesState& state : node.rules) {
+    rules.Add({{"part", state.part}, {"reason", state.problem}},
+              uint64_t{state.problem.empty() ? 0u : 1u});
+  }
+  out.push_back(rules.Take());
 }
 
 void AddReconciled(const Reconciled& found, std::vector<MetricFamily>& out) {

@@ -63,6 +63,8 @@ TEST_F(MetricsTest, ShowsTheNode) {
            "vxvde_up 1",
            "vxvde_uptime_seconds 90061.5",
            "vxvde_attachment_problems 1",
+           "vxvde_nftables_problem{part=\"firewall\",reason=\"refused\"} 1",
+           "vxvde_nftables_problem{part=\"watch\",reason=\"\"} 0",
            "vxvde_cloud_info{cloud=\"blue\",vnl=\"vxvde://239.1.2.3/vni=42\",datapath=\"kernel\"} "
            "1",
            "vxvde_ports{cloud=\"blue\"} 2",

@@ -21,6 +21,8 @@ class NodeView {
   virtual ~NodeView() = default;
   // Of stations, contains only their number.
   virtual NodeSnapshot Snapshot() const = 0;
+  // NodeSnapshot::not_ready alone.
+  virtual std::string WhyNotReady() const = 0;
   // The first `limit` stations of a cloud by MAC, after `after`. Empty for an unknown cloud.
   virtual std::vector<StationSnapshot> Stations(const CloudKey& cloud,
                                                 const std::optional<MacAddress>& after,

@@ -171,11 +171,11 @@ class Service final : public v1::Status::WithCallbackMethod_Watch<v1::Status::Se
   std::atomic<bool> serving_{false};
 };
 
-// Measures health: whether the loop still answers.
+// Measures health: whether the loop still answers, and whether pods may come.
 class HealthProbe {
  public:
-  HealthProbe(EventLoop* loop, grpc::HealthCheckServiceInterface* health)
-      : loop_(loop), health_(health) {
+  HealthProbe(EventLoop* loop, const NodeView* view, grpc::HealthCheckServiceInterface* health)
+      : loop_(loop), view_(view), health_(health) {
     Report();
   }
   absl::Status Start() {
@@ -198,17 +198,20 @@ class HealthProbe {
   // True holds until the next measurement.
   void SetServing(bool serving) {
     const MutexLock lock(&mutex_);
-    serving_ = answered_ = serving;
+    serving_ = ready_ = serving;
     Report();
   }
 
  private:
   void Run() {
     while (true) {
-      const bool answered = loop_->Call([] { return true; }, kHealthDeadline).ok();
+      const bool ready =
+          // It may run after the deadline, and after this object is gone; the view stays.
+          loop_->Call([view = view_] { return view->WhyNotReady().empty(); }, kHealthDeadline)
+              .value_or(false);
       const Instant next = Clock::now() + kHealthPeriod;
       const MutexLock lock(&mutex_);
-      answered_ = answered;
+      ready_ = ready;
       Report();
       while (!stopping_ && wake_.WaitUntil(&mutex_, next)) continue;
       if (stopping_) return;
@@ -216,17 +219,18 @@ class HealthProbe {
   }
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (const char* service : {"", v1::Status::service_full_name()}) {
-      health_->SetServingStatus(service, serving_ && answered_);
+      health_->SetServingStatus(service, serving_ && ready_);
     }
   }
 
   EventLoop* const loop_;
+  const NodeView* const view_;
   grpc::HealthCheckServiceInterface* const health_;
   Mutex mutex_;
   CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool serving_ ABSL_GUARDED_BY(mutex_) = false;
-  bool answered_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 
@@ -294,7 +298,7 @@ absl::StatusOr<std::unique_ptr<StatusServer>> StatusServer::Start(EventLoop* loo
   if (chmod(socket_path.c_str(), 0660) != 0) {
     return absl::UnavailableError(absl::StrCat("cannot set the mode of ", socket_path, " to 0660"));
   }
-  impl->health = std::make_unique<HealthProbe>(loop, impl->server->GetHealthCheckService());
+  impl->health = std::make_unique<HealthProbe>(loop, view, impl->server->GetHealthCheckService());
   RETURN_IF_ERROR(impl->health->Start());
   return std::unique_ptr<StatusServer>(new StatusServer(std::move(impl)));
 }

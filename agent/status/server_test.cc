@@ -337,6 +337,23 @@ TEST_F(StatusServerTest, HealthIsWhatTheLoopDoes) {
   }
 }
 
+TEST_F(StatusServerTest, ANodeThatIsNotReadyIsNotServingUntilItIs) {
+  using Response = grpc::health::v1::HealthCheckResponse;
+  const auto stub = grpc::health::v1::Health::NewStub(channel_);
+  Patient context(60s);
+  const auto stream = stub->Watch(&context, {});
+  EXPECT_TRUE(ReadUntil(stream.get(), Response::SERVING));
+  const auto set = [&](const std::string& why) {
+    ASSERT_TRUE(loop_.loop()->Call([&] { return node_.node.not_ready = why; }, 10s).ok());
+  };
+  set("table inet vxvde: not permitted");
+  EXPECT_TRUE(ReadUntil(stream.get(), Response::NOT_SERVING));
+  set("");
+  EXPECT_TRUE(ReadUntil(stream.get(), Response::SERVING));
+  context.TryCancel();
+  stream->Finish();
+}
+
 TEST_F(StatusServerTest, SocketIsForTheGroup) {
   struct stat info;
   ASSERT_EQ(stat(path_.c_str(), &info), 0);

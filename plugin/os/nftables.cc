@@ -1,115 +1,154 @@
 #include "plugin/os/nftables.h"
 
-#include <fcntl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_arp.h>
+#include <linux/netfilter_ipv4.h>
 #include <linux/netlink.h>
-#include <nftables/libnftables.h>
+#include <net/if.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdlib>
-#include <memory>
-#include <string>
+#include <cstring>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "plugin/base/status.h"
 
 namespace vxvde {
 namespace {
 
-constexpr char kDone[] = "D";
-constexpr char kFailed[] = "F";
+static_assert(static_cast<int>(NftFamily::kInet) == NFPROTO_INET);
+static_assert(static_cast<int>(NftFamily::kArp) == NFPROTO_ARP);
+static_assert(AF_INET == NFPROTO_IPV4 && AF_INET6 == NFPROTO_IPV6);
+static_assert(static_cast<int>(NftHookPoint::kPrerouting) == NF_INET_PRE_ROUTING);
+static_assert(static_cast<int>(NftHookPoint::kInput) == NF_INET_LOCAL_IN);
+static_assert(static_cast<int>(NftHookPoint::kForward) == NF_INET_FORWARD);
+static_assert(static_cast<int>(NftHookPoint::kOutput) == NF_INET_LOCAL_OUT);
+static_assert(static_cast<int>(NftHookPoint::kPostrouting) == NF_INET_POST_ROUTING);
+static_assert(static_cast<int>(NftHookPoint::kArpInput) == NF_ARP_IN);
+static_assert(static_cast<int>(NftHookPoint::kArpOutput) == NF_ARP_OUT);
+static_assert(kNftRaw == NF_IP_PRI_RAW && kNftDstnat == NF_IP_PRI_NAT_DST);
+static_assert(kNftFilter == NF_IP_PRI_FILTER && kNftSrcnat == NF_IP_PRI_NAT_SRC);
+static_assert(kNftEstablished == NF_CT_STATE_BIT(IP_CT_ESTABLISHED));
+static_assert(kNftRelated == NF_CT_STATE_BIT(IP_CT_RELATED));
+static_assert(kNftDestinationTranslated == IPS_DST_NAT);
+static_assert(NftVerdict::kDrop == NF_DROP && NftVerdict::kAccept == NF_ACCEPT);
+static_assert(static_cast<int>(NftVerdict::kJump) == NFT_JUMP);
+static_assert(static_cast<int>(NftVerdict::kReturn) == NFT_RETURN);
 
-using Context = std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)>;
-
-// A context for each call: it caches the kernel's state, which other programs change too.
-absl::StatusOr<Context> NewContext() {
-  Context context(nft_ctx_new(NFT_CTX_DEFAULT), &nft_ctx_free);
-  if (context == nullptr || nft_ctx_buffer_output(context.get()) != 0 ||
-      nft_ctx_buffer_error(context.get()) != 0) {
-    return absl::ResourceExhaustedError("nftables: no memory for a context of libnftables");
+NftValue MaskOf(const IpPrefix& prefix) {
+  NftValue mask(prefix.address.wire().size());
+  for (size_t bit = 0; bit < prefix.length; ++bit) {
+    mask[bit / 8] = static_cast<uint8_t>(mask[bit / 8] | 0x80 >> bit % 8);
   }
-  nft_ctx_output_set_flags(context.get(), NFT_CTX_OUTPUT_STATELESS);
-  return context;
-}
-
-// `error` in the format of libnftables: "Error: WHY", then the position in the commands.
-absl::Status NftError(const std::string& what, const char* error) {
-  std::string first = error == nullptr ? "" : error;
-  first.resize(std::min(first.size(), first.find('\n')));
-  const std::string message = absl::StrCat(what, ": ", first);
-  if (absl::StrContains(first, "Operation not permitted")) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(message, " (this requires CAP_NET_ADMIN in the network namespace)"));
-  }
-  if (absl::StrContains(first, "No such file or directory")) return absl::NotFoundError(message);
-  return absl::InternalError(message);
-}
-
-// The reply to `commands`: a letter, kDone or kFailed, and the output or the error.
-std::string Said(const std::string& commands) {
-  const absl::StatusOr<Context> context = NewContext();
-  if (!context.ok()) return absl::StrCat(kFailed, context.status().message());
-  nft_ctx* const nft = context->get();
-  if (nft_run_cmd_from_buffer(nft, commands.c_str()) == 0) {
-    return absl::StrCat(kDone, nft_ctx_get_output_buffer(nft));
-  }
-  return absl::StrCat(kFailed, nft_ctx_get_error_buffer(nft));
-}
-
-// Runs in a child, because libnftables calls exit() if it cannot open a socket or read a reply
-// (netlink_io_error() and netlink_init_error() in src/netlink.c).
-absl::StatusOr<std::string> Ask(const std::string& what, const std::string& commands) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "make a pipe for nftables");
-  const UniqueFd here(ends[0]);
-  UniqueFd there(ends[1]);
-  const pid_t child = fork();
-  if (child < 0) return ErrnoStatus(errno, "start a process for nftables");
-  if (child == 0) {
-    // If libnftables calls exit(), this handler runs first and skips those of the parent.
-    std::atexit([] { _exit(1); });
-    const std::string said = Said(commands);
-    size_t written = 0;
-    while (written < said.size()) {
-      const ssize_t n = write(there.get(), said.data() + written, said.size() - written);
-      if (n > 0) written += static_cast<size_t>(n);
-      if (n <= 0 && errno != EINTR) break;
-    }
-    _exit(0);
-  }
-  there.Reset();
-  std::string said;
-  std::array<char, 4096> buffer;
-  while (true) {
-    const ssize_t n = read(here.get(), buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    said.append(buffer.data(), static_cast<size_t>(n));
-  }
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
-  if (said.empty())
-    return absl::UnavailableError(absl::StrCat(what, ": libnftables failed without a message"));
-  if (said[0] == kFailed[0]) return NftError(what, said.c_str() + 1);
-  return said.substr(1);
+  return mask;
 }
 
 }  // namespace
 
-absl::Status RunNft(const std::string& commands) {
-  return Ask("change nftables", commands).status();
+NftValue NftName(absl::string_view name) {
+  NftValue value(name.begin(), name.end());
+  value.resize(IFNAMSIZ);
+  return value;
+}
+NftValue NftByte(uint8_t value) { return {value}; }
+NftValue NftNumber(uint32_t value) {
+  NftValue bytes(sizeof(value));
+  std::memcpy(bytes.data(), &value, sizeof(value));
+  return bytes;
+}
+NftValue NftPort(uint16_t port) {
+  return {static_cast<uint8_t>(port >> 8), static_cast<uint8_t>(port & 0xff)};
+}
+NftValue NftIp(const IpAddress& address) { return {address.wire().begin(), address.wire().end()}; }
+
+NftField SourceField(int family) {
+  return family == AF_INET6 ? NftField::kSourceV6 : NftField::kSourceV4;
+}
+NftField DestinationField(int family) {
+  return family == AF_INET6 ? NftField::kDestinationV6 : NftField::kDestinationV4;
 }
 
-absl::StatusOr<std::string> ListNftTable(const std::string& table) {
-  const std::string command = absl::StrCat("list table ", table);
-  absl::StatusOr<std::string> listed = Ask(absl::StrCat("nftables: ", command), command);
-  if (absl::IsNotFound(listed.status())) return std::string();
-  return listed;
+NftRule& NftRule::Is(NftField field, NftValue value) {
+  statements.emplace_back(NftCompare{.field = field, .value = std::move(value)});
+  return *this;
+}
+
+NftRule& NftRule::In(NftField field, const std::vector<NftValue>& values) {
+  if (values.size() == 1) return Is(field, values[0]);
+  NftLookup lookup{.fields = {field}, .elements = {}};
+  for (const NftValue& value : values) lookup.elements.push_back({value});
+  statements.emplace_back(std::move(lookup));
+  return *this;
+}
+
+NftRule& NftRule::NotIn(NftField field, const std::vector<NftValue>& values) {
+  In(field, values);
+  if (auto* one = std::get_if<NftCompare>(&statements.back())) one->equal = false;
+  if (auto* several = std::get_if<NftLookup>(&statements.back())) several->inside = false;
+  return *this;
+}
+
+NftRule& NftRule::In(std::vector<NftField> fields, std::vector<std::vector<NftValue>> elements) {
+  statements.emplace_back(NftLookup{.fields = std::move(fields), .elements = std::move(elements)});
+  return *this;
+}
+
+NftRule& NftRule::Within(NftField field, std::vector<IpPrefix> prefixes) {
+  if (prefixes.size() == 1) {
+    statements.emplace_back(NftMasked{.field = field,
+                                      .mask = MaskOf(prefixes[0]),
+                                      .value = NftIp(prefixes[0].Network().address)});
+  } else {
+    statements.emplace_back(NftWithin{.field = field, .prefixes = std::move(prefixes)});
+  }
+  return *this;
+}
+
+NftRule& NftRule::Between(NftField field, NftValue first, NftValue last) {
+  statements.emplace_back(
+      NftRange{.field = field, .first = std::move(first), .last = std::move(last)});
+  return *this;
+}
+
+NftRule& NftRule::HasAny(NftField field, uint32_t bits) {
+  statements.emplace_back(
+      NftMasked{.field = field, .mask = NftNumber(bits), .equal = false, .value = NftNumber(0)});
+  return *this;
+}
+
+NftRule& NftRule::Count() {
+  statements.emplace_back(NftCounter{});
+  return *this;
+}
+NftRule& NftRule::Accept() {
+  statements.emplace_back(NftVerdict{.code = NftVerdict::kAccept});
+  return *this;
+}
+NftRule& NftRule::Drop() {
+  statements.emplace_back(NftVerdict{.code = NftVerdict::kDrop});
+  return *this;
+}
+NftRule& NftRule::Return() {
+  statements.emplace_back(NftVerdict{.code = NftVerdict::kReturn});
+  return *this;
+}
+NftRule& NftRule::Jump(absl::string_view chain) {
+  statements.emplace_back(NftVerdict{.code = NftVerdict::kJump, .chain = std::string(chain)});
+  return *this;
+}
+NftRule& NftRule::Masquerade() {
+  statements.emplace_back(NftMasquerade{});
+  return *this;
+}
+NftRule& NftRule::Dnat(int family, std::map<uint16_t, std::pair<IpAddress, uint16_t>> targets) {
+  statements.emplace_back(NftDnat{.family = family, .targets = std::move(targets)});
+  return *this;
+}
+
+std::string NftTable::ToString() const {
+  return absl::StrCat(family == NftFamily::kArp ? "arp" : "inet", " ", name);
 }
 
 absl::StatusOr<NftMonitor> NftMonitor::Open() {
@@ -129,8 +168,8 @@ absl::StatusOr<NftMonitor> NftMonitor::Open() {
 
 void NftMonitor::Drain() {
   while (true) {
-    char byte;  // the rest of a message is discarded with it
-    // ENOBUFS: messages were lost, which is also a change.
+    char byte;  // the rest of a message is thrown away with it
+    // ENOBUFS: messages were lost, which says the same.
     if (recv(fd_.get(), &byte, sizeof(byte), 0) < 0 && errno != EINTR && errno != ENOBUFS) return;
   }
 }

@@ -57,6 +57,18 @@ void TestNetNs::Shell(const std::string& command) const {
   Run([&] { EXPECT_EQ(std::system(command.c_str()), 0) << command; });
 }
 
+std::string TestNetNs::Output(const std::string& command) const {
+  std::string output;
+  Run([&] {
+    FILE* const pipe = popen(command.c_str(), "re");
+    if (pipe == nullptr) return DieOf(ErrnoStatus(errno, command));
+    char buffer[4096];
+    for (size_t n = 0; (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) output.append(buffer, n);
+    EXPECT_EQ(pclose(pipe), 0) << command;
+  });
+  return output;
+}
+
 Netlink TestNetNs::OpenNetlink() const { return ValueOrDie(Netlink::OpenIn(fd_)); }
 
 IfIndex TestNetNs::SetUp(const std::string& link, const std::string& prefix) const {

@@ -27,6 +27,8 @@ class TestNetNs {
   void Run(absl::FunctionRef<void()> function) const;
   // Runs `command` (sh) inside. Fails the test, with its output, unless it exits with 0.
   void Shell(const std::string& command) const;
+  // The same; what it prints on its standard output.
+  std::string Output(const std::string& command) const;
   Netlink OpenNetlink() const;
   // Brings the link up with an address (IPv6: usable at once) and returns its index.
   IfIndex SetUp(const std::string& link, const std::string& prefix) const;

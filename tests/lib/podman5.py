@@ -45,11 +45,11 @@ exec sleep 100000
 """
 
 
-def make_root(folder):
-    """A Debian trixie with podman 5 in `folder`, from this machine's own apt mirror; about 100 s."""
+def make_root(folder, packages=PACKAGES):
+    """A Debian trixie with podman 5, or other packages, in `folder`, from this machine's own apt mirror; about 100 s."""
     os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
     mirror = run(["sh", "-c", "cat /etc/apt/sources.list.d/*.sources | awk '/^URIs:/ {print $2; exit}'"]).stdout.strip()
-    run(["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(PACKAGES)}",
+    run(["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(packages)}",
          "--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\"",
          "--aptopt=Acquire::Check-Valid-Until \"false\"", "trixie", folder, mirror], timeout=900)
 

@@ -193,8 +193,10 @@ struct FakeNodePorts : NodePorts {
     return refuses_to_publish;
   }
   void Unpublish(const std::string& id) override { published.erase(id); }
+  absl::Status Ready(const CloudKey&) const override { return ready; }
   std::vector<AttachmentInfo> List() const override { return shown; }
 
+  absl::Status ready;
   std::vector<AttachmentInfo> shown;
 };
 

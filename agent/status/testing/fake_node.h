@@ -185,6 +185,7 @@ inline NodeSnapshot SampleNode() {
   ipam.taken = 2;
   ipam.exhausted = 1;
 
+  node.rules = {{.part = "firewall", .problem = "refused"}, {.part = "watch"}};
   node.ipam = {std::move(ipam)};
   node.clouds = {std::move(blue), std::move(green)};
   node.attachments = {std::move(first), std::move(second), std::move(broken)};
@@ -202,6 +203,7 @@ class FakeNode final : public NodeView {
     }
     return out;
   }
+  std::string WhyNotReady() const override { return node.not_ready; }
   std::vector<StationSnapshot> Stations(const CloudKey& cloud,
                                         const std::optional<MacAddress>& after,
                                         size_t limit) const override {
