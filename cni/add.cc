@@ -5,11 +5,16 @@
 // attachments before the next one begins, so that a refusal of any plan is known before any link
 // exists. The commit is last because it is the only step that other members can observe. Rollback
 // undoes the steps backwards.
+//
+// An IPAM plugin that asks on the cloud itself (dhcp) needs an interface that carries frames. For
+// it, MakeLink and a first CommitTo without addresses precede Assign, and a second CommitTo tells
+// the agent the addresses.
 
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,7 +39,8 @@ struct Work {
   LinkSpec spec;
   attach::v1::Planned planned;
   CniResult result;
-  UniqueFd tap;
+  std::optional<PodLink> link;  // once it is made
+  bool committed = false;
   std::vector<int> replaced;  // families of which it replaces all default routes of the pod
 };
 
@@ -134,7 +140,8 @@ std::string ToText(const ResultRoute& route) {
 absl::StatusOr<CniResult> Lease(const IpamDelegate& delegate, const Container& container,
                                 IpamPlugin& ipam) {
   absl::StatusOr<CniResult> lease = ipam.Add(delegate, container);
-  if (lease.ok()) return lease;
+  // A server that does not answer has cost seconds already, and replaces a lease by itself.
+  if (lease.ok() || AsksOnLink(delegate)) return lease;
   if (!ipam.Delete(delegate, container).ok()) return lease;
   return ipam.Add(delegate, container);
 }
@@ -409,10 +416,15 @@ std::vector<IpPrefix> AddressesOf(const Work& work) {
   return addresses;
 }
 
-absl::Status Link(Work& work, const Outside& outside) {
-  ASSIGN_OR_RETURN(PodLink link, outside.links.Create(work.links, work.spec));
-  if (work.spec.mode == LinkMode::kVeth) work.result.interfaces[0].mac = link.host_mac.ToString();
-  work.tap = std::move(link.tap);
+absl::Status MakeLink(Work& work, const Outside& outside) {
+  ASSIGN_OR_RETURN(work.link, outside.links.Create(work.links, work.spec));
+  return absl::OkStatus();
+}
+
+absl::Status ConfigureLink(Work& work, const Outside& outside) {
+  if (work.spec.mode == LinkMode::kVeth) {
+    work.result.interfaces[0].mac = work.link->host_mac.ToString();
+  }
   // Not undone: the ADD of a pod that fails ends the pod.
   for (const int family : work.replaced) {
     RETURN_IF_ERROR(outside.links.DeleteDefaultRoutes(work.links.netns, family));
@@ -435,10 +447,13 @@ absl::Status IfGoneTryAgain(const absl::Status& status) {
   return absl::IsNotFound(status) ? WithCode(status, kCniTryAgainLater) : status;
 }
 
-absl::Status CommitTo(AgentClient& agent, const Work& work) {
+absl::Status CommitTo(AgentClient& agent, Work& work) {
   attach::v1::Commit commit;
   for (const IpPrefix& address : AddressesOf(work)) commit.add_addresses(address.ToString());
-  return agent.Commit(IdOf(work.name), commit, work.tap);
+  RETURN_IF_ERROR(agent.Commit(IdOf(work.name), commit, work.link->tap));
+  work.link->tap.Reset();  // the agent has it
+  work.committed = true;
+  return absl::OkStatus();
 }
 
 void Append(const CniResult& more, CniResult& result) {
@@ -491,7 +506,21 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
   // Where a step can fail half-way, its undo is registered before it: the undo tolerates that there
   // is nothing to undo.
   Rollback rollback;
+  const auto make_link = [&](Work& work) {
+    rollback.Add([&] { warn(outside.links.Delete(work.links)); });
+    return MakeLink(work, outside);
+  };
+  const auto commit = [&](Work& work) {
+    // Before the commit: an answer that was lost may have been a success.
+    if (!work.committed) rollback.Add([&] { warn(outside.agent.Detach(KeyOf(work.name))); });
+    return CommitTo(outside.agent, work);
+  };
   for (Work& work : all) {
+    if (UsesIpamPlugin(work) && AsksOnLink(*request.network.ipam)) {
+      RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(make_link(work))));
+      RETURN_IF_ERROR(outside.links.BringUp(work.links, request.mode));
+      RETURN_IF_ERROR(Blame(*work.attachment, commit(work)));
+    }
     if (UsesIpamPlugin(work)) {
       rollback.Add([&] { warn(outside.ipam.Delete(*request.network.ipam, request.container)); });
     }
@@ -499,14 +528,12 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
   }
   RETURN_IF_ERROR(ChooseDefaultRoutes(request, all, outside));
   for (Work& work : all) {
-    rollback.Add([&] { warn(outside.links.Delete(work.links)); });
-    RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(Link(work, outside))));
+    if (!work.link) RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(make_link(work))));
+    RETURN_IF_ERROR(Blame(*work.attachment, IfGoneTryAgain(ConfigureLink(work, outside))));
   }
   CniResult result;
   for (Work& work : all) {
-    // Before the commit: an answer that was lost may have been a success.
-    rollback.Add([&] { warn(outside.agent.Detach(KeyOf(work.name))); });
-    RETURN_IF_ERROR(Blame(*work.attachment, CommitTo(outside.agent, work)));
+    RETURN_IF_ERROR(Blame(*work.attachment, commit(work)));
     Append(work.result, result);
   }
   RETURN_IF_ERROR(outside.output.Print(Format(request, all, result)));

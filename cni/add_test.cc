@@ -35,7 +35,7 @@ TEST(Add, CommitsLast) {
   EXPECT_EQ(outside.links.spec.gso_max_size, 60000u);
   EXPECT_EQ(outside.links.names.host_ifname, "vx" + AttachmentId("blue", "c1", "eth0"));
   EXPECT_EQ(outside.links.names.alias, "vxvde:" + AttachmentId("blue", "c1", "eth0"));
-  EXPECT_FALSE(outside.agent.got_tap);
+  EXPECT_EQ(outside.agent.taps, 0);
 }
 
 TEST(Add, A2_ResultNamesBothEnds) {
@@ -54,7 +54,7 @@ TEST(Add, TapHasOneEndAndTheCommitCarriesItsDescriptor) {
   AddRequest request = SimpleAdd();
   request.mode = LinkMode::kTap;
   ASSERT_TRUE(outside.Run(request).ok());
-  EXPECT_TRUE(outside.agent.got_tap);
+  EXPECT_EQ(outside.agent.taps, 1);
   EXPECT_EQ(outside.agent.plan.mode(), attach::v1::TAP);
   EXPECT_EQ(outside.output.printed,
             R"({"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"02:00:5e:10:00:02",)"
@@ -355,47 +355,66 @@ TEST(Add, A5_LeaseThatCannotBeReleasedIsNotTriedAgain) {
               ElementsAre("netns", "look", "plan", "ipam add", "ipam del", "ipam del"));
 }
 
-// The undo steps after `step` has begun, in their order.
-std::vector<std::string> UndoOf(const std::string& step) {
-  const std::vector<std::pair<std::string, std::string>> undo = {
+// The undo steps of `calls`, the last of which has failed, in their order.
+std::vector<std::string> UndoOf(const std::vector<std::string>& calls) {
+  const std::map<std::string, std::string> undo = {
       {"ipam add", "ipam del"}, {"create", "unlink"}, {"commit", "detach"}};
-  const std::vector<std::string> order = {"netns",  "look",      "plan",   "ipam add",
-                                          "create", "configure", "commit", "print"};
   std::vector<std::string> expected;
-  for (const std::string& one : order) {
-    for (const auto& [what, how] : undo) {
-      if (what == one) expected.insert(expected.begin(), how);
-    }
-    if (one == step) break;
+  for (const std::string& call : calls) {
+    const auto found = undo.find(call);
+    if (found == undo.end()) continue;
+    if (std::count(expected.begin(), expected.end(), found->second) != 0) continue;
+    expected.insert(expected.begin(), found->second);
   }
   return expected;
 }
 
 TEST(Add, A5_EachStepFailedInTurnIsUndoneBackwards) {
   for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
+    for (const std::string type : {"host-local", "dhcp"}) {
+      AddRequest request = SimpleAdd();
+      request.mode = mode;
+      request.network.ipam->type = type;
+      FakeOutside reference;
+      ASSERT_TRUE(reference.Run(request).ok());
+      for (size_t k = 0; k < reference.script.calls.size(); ++k) {
+        SCOPED_TRACE(type + ", " + reference.script.calls[k]);
+        FakeOutside outside;
+        outside.script.fail[k] = CniStatus(123, "failed on purpose", "remedy");
+        const bool retried = reference.script.calls[k] == "ipam add" && type == "host-local";
+        if (retried) outside.script.fail[k + 2] = outside.script.fail[k];
+        const CniError error = ToCniError(outside.Run(request));
+        EXPECT_EQ(error.code, 123u);
+        EXPECT_EQ(error.msg, "failed on purpose");
+        EXPECT_EQ(error.details, "remedy");
+        EXPECT_EQ(outside.output.printed, "");
+        std::vector<std::string> expected(reference.script.calls.begin(),
+                                          reference.script.calls.begin() + k + 1);
+        const std::vector<std::string> undo = UndoOf(expected);
+        if (retried) expected.insert(expected.end(), {"ipam del", "ipam add"});
+        expected.insert(expected.end(), undo.begin(), undo.end());
+        EXPECT_EQ(outside.script.calls, expected);
+      }
+    }
+  }
+}
+
+// dhcp: its daemon sends by the pod's interface.
+TEST(Add, AnIpamPluginThatAsksOnTheLinkRunsOnAnAttachedOne) {
+  for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
+    FakeOutside outside;
     AddRequest request = SimpleAdd();
     request.mode = mode;
-    FakeOutside reference;
-    ASSERT_TRUE(reference.Run(request).ok());
-    for (size_t k = 0; k < reference.script.calls.size(); ++k) {
-      SCOPED_TRACE(reference.script.calls[k]);
-      FakeOutside outside;
-      outside.script.fail[k] = CniStatus(123, "failed on purpose", "remedy");
-      if (reference.script.calls[k] == "ipam add")
-        outside.script.fail[k + 2] = outside.script.fail[k];
-      const CniError error = ToCniError(outside.Run(request));
-      EXPECT_EQ(error.code, 123u);
-      EXPECT_EQ(error.msg, "failed on purpose");
-      EXPECT_EQ(error.details, "remedy");
-      EXPECT_EQ(outside.output.printed, "");
-      std::vector<std::string> expected(reference.script.calls.begin(),
-                                        reference.script.calls.begin() + k + 1);
-      if (reference.script.calls[k] == "ipam add") {
-        expected.insert(expected.end(), {"ipam del", "ipam add"});
-      }
-      const std::vector<std::string> undo = UndoOf(reference.script.calls[k]);
-      expected.insert(expected.end(), undo.begin(), undo.end());
-      EXPECT_EQ(outside.script.calls, expected);
+    request.network.ipam->type = "dhcp";
+    ASSERT_TRUE(outside.Run(request).ok());
+    EXPECT_THAT(outside.script.calls,
+                ElementsAre("netns", "look", "plan", "create", "bring up", "commit", "ipam add",
+                            "configure", "commit", "print"));
+    EXPECT_THAT(outside.agent.committed, ElementsAre("192.0.2.7/24")) << "of the second";
+    EXPECT_EQ(outside.agent.taps, mode == LinkMode::kTap ? 1 : 0);
+    EXPECT_THAT(outside.output.printed, HasSubstr(R"("address":"192.0.2.7/24")"));
+    if (mode == LinkMode::kVeth) {
+      EXPECT_THAT(outside.output.printed, HasSubstr(R"("mac":"02:00:5e:10:00:01")"));
     }
   }
 }

@@ -81,7 +81,9 @@ absl::Status SocketAgentClient::Commit(const std::string& id, const attach::v1::
   attach::v1::Request request;
   *request.mutable_commit() = commit;
   ASSIGN_OR_RETURN(const attach::v1::Reply reply, Ask(request, tap));
-  return reply.has_committed() ? absl::OkStatus() : Unexpected(path_);
+  if (!reply.has_committed()) return Unexpected(path_);
+  plans_[id] = std::move(socket_);
+  return absl::OkStatus();
 }
 
 absl::Status SocketAgentClient::Detach(const attach::v1::AttachmentKey& key) {

@@ -26,10 +26,12 @@ class AgentClient {
  public:
   virtual ~AgentClient() = default;
 
-  // Opens a transaction. Commit ends it; anything else, the end of the process included, rolls it
-  // back. At most one per attachment is open.
+  // Opens a transaction. Commit makes it last; anything else, the end of the process included,
+  // rolls it back. At most one per attachment is open.
   virtual absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) = 0;
-  // `id` is the AttachmentId of the plan's key. `tap` is the tap's descriptor, or empty.
+  // `id` is the AttachmentId of the plan's key. `tap` is the tap's descriptor, or empty. A second
+  // Commit, without a descriptor, replaces the addresses: those of an IPAM plugin that asks on the
+  // link are not known before.
   virtual absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
                               const UniqueFd& tap) = 0;
   // Any attachment, on a separate connection; rolls its open transaction back first.
@@ -83,7 +85,7 @@ class SocketAgentClient : public AgentClient {
   std::string path_;
   std::chrono::milliseconds timeout_;
   AttachSocket socket_;                        // of the last call
-  std::map<std::string, AttachSocket> plans_;  // open transactions, by id
+  std::map<std::string, AttachSocket> plans_;  // open and committed transactions, by id
 };
 
 }  // namespace vxvde

@@ -118,11 +118,13 @@ TEST(AgentClient, CommitEndsItsOwnPlan) {
   EXPECT_FALSE(client.Commit(AttachmentId("blue", "c1", "net1"), commit, UniqueFd()).ok())
       << "is not planned";
   EXPECT_TRUE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok());
-  EXPECT_FALSE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok())
-      << "is over";
+  commit.set_addresses(0, "192.0.2.8/24");
+  EXPECT_TRUE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok())
+      << "of an IPAM plugin that asked on the link";
   EXPECT_TRUE(client.Detach(Key()).ok());
+  EXPECT_FALSE(client.Commit(AttachmentId("blue", "c1", "eth0"), commit, UniqueFd()).ok());
   EXPECT_TRUE(client.DetachAll(Key(), milliseconds(5000)).ok());
-  EXPECT_THAT(asked, testing::ElementsAre("192.0.2.7/24", "detach", "detach all"));
+  EXPECT_THAT(asked, testing::ElementsAre("192.0.2.7/24", "192.0.2.8/24", "detach", "detach all"));
 }
 
 TEST(AgentClient, PlanAndCommitUseOneConnectionWhichCarriesTheTap) {

@@ -42,6 +42,13 @@ absl::Status Delete(const DelRequest& request, const Outside& outside) {
   const Container& container = request.container;
   const AttachmentName main = NameOf(request.network, container);
   std::vector<absl::Status> errors;
+  const auto release = [&] {
+    absl::Status status = outside.ipam.Delete(*request.network.ipam, container);
+    if (!status.ok()) errors.push_back(std::move(status));
+  };
+  // A plugin that asks on the link (dhcp) returns the lease there, while it can.
+  const bool first = request.network.ipam && AsksOnLink(*request.network.ipam);
+  if (first) release();
   if (absl::Status status = DetachOrQueue(KeyOf(main), outside); !status.ok()) {
     errors.push_back(std::move(status));
   }
@@ -52,11 +59,7 @@ absl::Status Delete(const DelRequest& request, const Outside& outside) {
       !status.ok()) {
     errors.push_back(std::move(status));
   }
-  if (request.network.ipam) {
-    if (absl::Status status = outside.ipam.Delete(*request.network.ipam, container); !status.ok()) {
-      errors.push_back(std::move(status));
-    }
-  }
+  if (request.network.ipam && !first) release();
   return JoinErrors(errors);
 }
 

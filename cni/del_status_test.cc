@@ -55,6 +55,14 @@ TEST(Del, D1_AgentThatHangsCostsSeconds) {
   EXPECT_GE(outside.agent.waited, std::chrono::seconds(2)) << "a busy agent is given time";
 }
 
+TEST(Del, LeaseOfAServerOnTheLinkIsReturnedBeforeTheLinkGoes) {
+  FakeOutside outside;
+  DelRequest request = SimpleDel();
+  request.network.ipam->type = "dhcp";
+  EXPECT_TRUE(outside.Run(request).ok());
+  EXPECT_THAT(outside.script.calls, ElementsAre("ipam del", "detach all", "unlink all"));
+}
+
 // It read its queue before this DEL was written there.
 TEST(Del, D1_AgentThatHasJustStartedIsAskedAgain) {
   FakeOutside outside;

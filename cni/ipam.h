@@ -17,6 +17,10 @@
 
 namespace vxvde {
 
+// Does the plugin ask on the cloud, by the pod's interface? Then that has to exist and to carry
+// frames while the plugin runs.
+inline bool AsksOnLink(const IpamDelegate& delegate) { return delegate.type == "dhcp"; }
+
 // An error of the plugin keeps its code, message and details.
 class IpamPlugin {
  public:

@@ -282,6 +282,24 @@ absl::StatusOr<PodLink> KernelPodLinks::Create(const LinkNames& names, const Lin
   return CreateVeth(*host, pod->netlink, pod->netns, names, spec);
 }
 
+absl::Status KernelPodLinks::BringUp(const LinkNames& names, LinkMode mode) {
+  ASSIGN_OR_RETURN(Pod* const in, PodAt(names.netns));
+  LinkChange no_ipv6;
+  no_ipv6.no_ipv6 = true;
+  LinkChange up;
+  up.up = true;
+  if (mode == LinkMode::kVeth) {
+    ASSIGN_OR_RETURN(Netlink* const host, Host());
+    ASSIGN_OR_RETURN(const LinkInfo host_end, host->GetLink(names.host_ifname));
+    // The host end is a wire, not a station: the host must not send on the cloud.
+    RETURN_IF_ERROR(host->ChangeLink(host_end.index, no_ipv6));
+    RETURN_IF_ERROR(host->ChangeLink(host_end.index, up));
+  }
+  ASSIGN_OR_RETURN(const LinkInfo link, in->netlink.GetLink(names.ifname));
+  if (link.ipv6) RETURN_IF_ERROR(in->netlink.ChangeLink(link.index, no_ipv6));
+  return in->netlink.ChangeLink(link.index, up);
+}
+
 absl::StatusOr<std::vector<ResultRoute>> KernelPodLinks::Configure(
     const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
     const std::vector<ResultRoute>& routes) {
@@ -304,18 +322,7 @@ absl::StatusOr<std::vector<ResultRoute>> KernelPodLinks::Configure(
     RETURN_IF_ERROR(pod.AddAddress(link.index, prefix));
   }
 
-  LinkChange up;
-  up.up = true;
-  if (mode == LinkMode::kVeth) {
-    ASSIGN_OR_RETURN(Netlink* const host, Host());
-    ASSIGN_OR_RETURN(const LinkInfo host_end, host->GetLink(names.host_ifname));
-    // The host end is a wire, not a station: the host must not send on the cloud.
-    LinkChange no_ipv6;
-    no_ipv6.no_ipv6 = true;
-    RETURN_IF_ERROR(host->ChangeLink(host_end.index, no_ipv6));
-    RETURN_IF_ERROR(host->ChangeLink(host_end.index, up));
-  }
-  RETURN_IF_ERROR(pod.ChangeLink(link.index, up));
+  RETURN_IF_ERROR(BringUp(names, mode));
   return AddRoutes(pod, link.index, routes);
 }
 

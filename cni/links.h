@@ -70,6 +70,8 @@ class PodLinks {
   virtual absl::StatusOr<bool> HasLeftovers(const LinkNames& names) = 0;
   // Creates both ends, down. Delete undoes it, even after a failure.
   virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
+  // Brings both ends up without an address, for an IPAM plugin that asks on the link.
+  virtual absl::Status BringUp(const LinkNames& names, LinkMode mode) = 0;
   // Brings both ends up and adds addresses, which are usable at once, and routes (A6). Returns the
   // routes that the pod has now: without those whose place another route has, because the first one
   // wins.
@@ -96,6 +98,7 @@ class KernelPodLinks : public PodLinks {
   absl::Status CheckNetNs(const std::string& netns, bool own_allowed) override;
   absl::StatusOr<bool> HasLeftovers(const LinkNames& names) override;
   absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) override;
+  absl::Status BringUp(const LinkNames& names, LinkMode mode) override;
   absl::StatusOr<std::vector<ResultRoute>> Configure(
       const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
       const std::vector<ResultRoute>& routes) override;

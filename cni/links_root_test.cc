@@ -325,6 +325,29 @@ TEST_F(LinksTest, RoutersConfigureOnlyInterfacesWithoutAnIpv6Address) {
   }
 }
 
+TEST_F(LinksTest, BroughtUpFirstAndConfiguredLater) {
+  for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
+    spec_.mode = mode;
+    const absl::StatusOr<PodLink> made = links_.Create(names_, spec_);
+    ASSERT_TRUE(made.ok()) << made.status();
+    ASSERT_TRUE(links_.BringUp(names_, mode).ok());
+    const IfIndex index = Pod().GetLink("eth0")->index;
+    EXPECT_TRUE(Pod().GetLink("eth0")->up);
+    EXPECT_THAT(Addresses(index, false), testing::IsEmpty());
+    EXPECT_THAT(Addresses(index, true), testing::IsEmpty());
+    const absl::Status status =
+        links_
+            .Configure(names_, mode,
+                       {*IpPrefix::Parse("192.0.2.7/24"), *IpPrefix::Parse("2001:db8::7/64")}, {})
+            .status();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_THAT(
+        Addresses(index, false),
+        testing::UnorderedElementsAre("192.0.2.7/24", "2001:db8::7/64", "fe80::5eff:fe10:2/64"));
+    ASSERT_TRUE(links_.Delete(names_).ok());
+  }
+}
+
 TEST_F(LinksTest, Ipv6SwitchedOffByTheRuntime) {
   SetPodSysctl("ipv6/conf/default/disable_ipv6", "1");
   ASSERT_TRUE(links_.Create(names_, spec_).ok());

@@ -95,6 +95,9 @@ class AttachService {
   // plan in any case; an error leaves nothing behind.
   virtual absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
                                         UniqueFd tap) = 0;
+  // Replaces the addresses of an attached attachment. An error leaves it attached.
+  virtual absl::Status SetAddresses(const AttachmentKey& key,
+                                    const std::vector<IpPrefix>& addresses) = 0;
   // Cancels a plan that waits for its result, and undoes one that has it. Does nothing if the plan
   // has ended.
   virtual void Rollback(PlanTicket ticket) = 0;

@@ -358,6 +358,32 @@ absl::Status Attachments::CommitPlan(Attachment& planned, const std::vector<IpPr
   return table_.Commit(planned);
 }
 
+absl::Status Attachments::SetAddresses(const AttachmentKey& key,
+                                       const std::vector<IpPrefix>& addresses) {
+  Attachment* attachment = table_.Find(IdOfKey(key));
+  if (attachment == nullptr || attachment->state != Attachment::State::kAttached) {
+    return Refuse(kCniTryAgainLater,
+                  absl::StrCat("container ", key.container_id, " interface ", key.ifname,
+                               " was detached before its addresses were known"),
+                  "run ADD again if the container is still wanted");
+  }
+  RETURN_IF_ERROR(
+      CheckCommit(config_, attachment->record, attachment->cloud, addresses, /*claimed=*/{}));
+  RETURN_IF_ERROR(CheckAddressesFree(config_, attachment->cloud, addresses,
+                                     table_.OthersOn(attachment->cloud.key, attachment->record.id),
+                                     node_ports_->List()));
+  AttachmentRecord record = attachment->record;
+  record.addresses = addresses;
+  RETURN_IF_ERROR(table_.Renew(*attachment, std::move(record)));
+  resources_.RegisterExternal(*attachment);
+  resources_.UpdateGuard(*attachment);
+  log_->Info("addresses", {{"id", attachment->record.id},
+                           {"cloud", clouds_.NameOf(attachment->cloud.key)},
+                           {"addresses", AddressList(attachment->record)}});
+  resources_.Announce(*attachment, /*to_ports=*/true);
+  return absl::OkStatus();
+}
+
 // ---- Detach ----
 
 absl::StatusOr<bool> Attachments::Detach(const AttachmentKey& key) {

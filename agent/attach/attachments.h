@@ -60,6 +60,8 @@ class Attachments final : public AttachService {
   PlanTicket Plan(const PlanRequest& request, PlanDone done) override;
   absl::StatusOr<PortId> Commit(PlanTicket ticket, const std::vector<IpPrefix>& addresses,
                                 UniqueFd tap) override;
+  absl::Status SetAddresses(const AttachmentKey& key,
+                            const std::vector<IpPrefix>& addresses) override;
   void Rollback(PlanTicket ticket) override;
   absl::StatusOr<bool> Detach(const AttachmentKey& key) override;
   absl::StatusOr<bool> DetachAll(const AttachmentKey& key) override;

@@ -50,6 +50,23 @@ TEST_F(AttachmentsTest, AddAndDelete) {
   EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), false) << "a second time";
 }
 
+// An IPAM plugin that asks on the cloud.
+TEST_F(AttachmentsTest, AddressesMayBeKnownAfterTheCommit) {
+  ASSERT_TRUE(Add(Request("c1")).ok());
+  const IpPrefix address = *IpPrefix::Parse("192.0.2.7/24");
+  ASSERT_TRUE(agent_->attachments.SetAddresses(Request("c1").key, {address}).ok());
+  EXPECT_THAT(agent_->attachments.List()[0].addresses, testing::ElementsAre(address));
+  Restart();
+  EXPECT_THAT(agent_->attachments.List()[0].addresses, testing::ElementsAre(address));
+
+  ASSERT_TRUE(Add(Request("c2")).ok());
+  const absl::Status taken = agent_->attachments.SetAddresses(Request("c2").key, {address});
+  EXPECT_EQ(RefusalOf(taken).code, static_cast<uint32_t>(AttachError::kAddressInUse)) << taken;
+  EXPECT_THAT(agent_->attachments.List(), SizeIs(2)) << "it stays attached";
+  EXPECT_EQ(RefusalOf(agent_->attachments.SetAddresses(Request("c3").key, {address})).code,
+            kCniTryAgainLater);
+}
+
 TEST_F(AttachmentsTest, ACloudIsLeftWithItsLastPortOnly) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   ASSERT_TRUE(Add(Request("c2")).ok());

@@ -383,16 +383,25 @@ std::optional<std::string> HandoffSession::Handle(std::span<const uint8_t> messa
     }
 
     case pb::Request::kCommit: {
-      if (state_ != State::kPlanned) return over(NotUnderstood("Commit without a Plan"));
+      if (state_ != State::kPlanned && state_ != State::kCommitted) {
+        return over(NotUnderstood("Commit without a Plan"));
+      }
       const absl::StatusOr<std::vector<IpPrefix>> addresses =
           CheckAddresses(request.commit(), mtu_);
       if (!addresses.ok()) return over(addresses.status());
+      if (state_ == State::kCommitted) {
+        const absl::Status set = service_->SetAddresses(key_, *addresses);
+        if (!set.ok()) return over(set);
+        reply.mutable_committed()->set_port(port_);
+        return reply.SerializeAsString();
+      }
       state_ = State::kOver;  // The plan ends with Commit, whatever the answer.
       const absl::StatusOr<PortId> port =
           service_->Commit(ticket_, *addresses, tap_ ? std::move(fds[0]) : UniqueFd());
       if (!port.ok()) return over(port.status());
       state_ = State::kCommitted;
-      reply.mutable_committed()->set_port(static_cast<uint32_t>(*port));
+      port_ = static_cast<uint32_t>(*port);
+      reply.mutable_committed()->set_port(port_);
       return reply.SerializeAsString();
     }
 

@@ -64,6 +64,7 @@ class HandoffSession {
   AttachmentKey key_;
   bool tap_ = false;
   int mtu_ = 0;
+  uint32_t port_ = 0;  // once committed
 };
 
 // The answer to a connection that is refused before its first message.

@@ -98,6 +98,22 @@ TEST_F(HandoffSessionTest, PlanThenCommit) {
   EXPECT_THAT(service_.calls, ElementsAre("plan blue/c1/eth0", "commit 1"));
 }
 
+TEST_F(HandoffSessionTest, ASecondCommitReplacesTheAddresses) {
+  ASSERT_TRUE(Ask(GoodPlan(pb::TAP)).has_planned());
+  ASSERT_TRUE(Ask(CommitOf({}), 1).has_committed());
+  const pb::Reply again = Ask(CommitOf({"192.0.2.7/24"}));
+  ASSERT_TRUE(again.has_committed()) << again.error().message();
+  EXPECT_EQ(again.committed().port(), 7u);
+  EXPECT_THAT(service_.addresses, ElementsAre(*IpPrefix::Parse("192.0.2.7/24")));
+  service_.fail = Refuse(AttachError::kAddressInUse, "192.0.2.8 is taken", "ask for another");
+  EXPECT_EQ(Ask(CommitOf({"192.0.2.8/24"})).error().code(), 102u);
+  session_.reset();
+  EXPECT_THAT(service_.calls,
+              ElementsAre("plan blue/c1/eth0", "commit 1", "set addresses blue/c1/eth0",
+                          "set addresses blue/c1/eth0"))
+      << "it stays attached: the plugin detaches it";
+}
+
 TEST_F(HandoffSessionTest, TheEndBeforeTheCommitRollsBack) {
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   session_.reset();
@@ -181,8 +197,8 @@ TEST_F(HandoffSessionTest, WrongOrderIsRefused) {
   session_.emplace(&service_, KeepLater());
   ASSERT_TRUE(Ask(GoodPlan()).has_planned());
   ASSERT_TRUE(Ask(CommitOf({})).has_committed());
-  EXPECT_TRUE(Ask(CommitOf({})).has_error());
-  EXPECT_TRUE(Ask(GoodPlan()).has_error()) << "no message is handled after an error";
+  EXPECT_TRUE(Ask(GoodPlan()).has_error());
+  EXPECT_TRUE(Ask(CommitOf({})).has_error()) << "no message is handled after an error";
   EXPECT_EQ(service_.open, 0);
 }
 

@@ -92,6 +92,9 @@ class FakePodLinks : public PodLinks {
     if (s.mode == LinkMode::kTap) link.tap = UniqueFd(dup(0));
     return link;
   }
+  absl::Status BringUp(const LinkNames& n, LinkMode) override {
+    return script_->Note("bring up", n.ifname);
+  }
   absl::StatusOr<std::vector<ResultRoute>> Configure(const LinkNames& n, LinkMode,
                                                      const std::vector<IpPrefix>& a,
                                                      const std::vector<ResultRoute>& r) override {
@@ -151,7 +154,7 @@ class FakeAgentClient : public AgentClient {
   attach::v1::Ping ping;
   std::vector<std::string> ids;  // of commits
   std::vector<std::string> committed;
-  bool got_tap = false;
+  int taps = 0;                         // descriptors that commits carried
   std::vector<std::string> detached;    // "CONTAINER/IFNAME"
   std::chrono::milliseconds waited{0};  // by DetachAll, at most
   std::vector<std::string> checks;      // interface names
@@ -173,7 +176,7 @@ class FakeAgentClient : public AgentClient {
                       const UniqueFd& tap) override {
     ids.push_back(id);
     committed = {commit.addresses().begin(), commit.addresses().end()};
-    got_tap = static_cast<bool>(tap);
+    taps += tap ? 1 : 0;
     return script_->Note(id == planned.id() ? "commit" : "commit another");
   }
   absl::Status Detach(const attach::v1::AttachmentKey& key) override {

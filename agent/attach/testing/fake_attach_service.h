@@ -56,6 +56,11 @@ class FakeAttachService : public AttachService {
     if (!fail.ok()) return fail;
     return PortId{7};
   }
+  absl::Status SetAddresses(const AttachmentKey& key, const std::vector<IpPrefix>& with) override {
+    calls.push_back(absl::StrCat("set addresses ", Text(key)));
+    addresses = with;
+    return fail;
+  }
   void Rollback(PlanTicket ticket) override {
     calls.push_back(absl::StrCat("rollback ", static_cast<uint64_t>(ticket)));
     pending_ = nullptr;
