@@ -319,9 +319,10 @@ def check_outside(world):
 def check_agent_killed(world):
     """the agent is killed: it is restarted, and the pods' links survive"""
     before = world.pods_of("node1")
-    world.kubectl("-n", "kube-system", "exec", world.agent_pod("node1"), "-c", "agent", "--", "sh", "-c",
-                  "kill -9 $(cat /proc/1/task/1/children | cut -d' ' -f1)")
     name = world.agent_pod("node1")
+    # The container's end may end the shell before it can answer; the restart below is the proof.
+    world.kubectl("-n", "kube-system", "exec", name, "-c", "agent", "--", "sh", "-c",
+                  "kill -9 $(cat /proc/1/task/1/children | cut -d' ' -f1)", check=False)
     wait_for(lambda: world.cluster.get("pod", name, "-n", "kube-system")["status"]["containerStatuses"][0]
              ["restartCount"] > 0, 60, "the container is started again")
     world.kubectl("-n", "kube-system", "wait", "--for=condition=Ready", "--timeout=60s", f"pod/{name}", timeout=70)
