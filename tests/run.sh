@@ -44,9 +44,10 @@ rooms=(//plugin/... //agent/... //cni/... //tests/fuzz/...)
 threaded=(//plugin:all //plugin/os/... //agent/...)
 
 # Compiled and run on a Bazel server of their own, at the lowest priority, hence the longer limits.
+output_base=$(bazel info output_base)  # now: it waits for other commands of that server
 sanitizers() {
   local failed=0
-  bazel=(nice -n 19 bazel "--output_base=$(bazel info output_base)-sanitizers")
+  bazel=(nice -n 19 bazel "--output_base=$output_base-sanitizers")
   local options=(--build_tests_only --test_timeout=300,900,1800,3600 "$@")
   pass asan-ubsan --config=asan --config=ubsan "${options[@]}" "${rooms[@]}" || failed=1
   pass tsan --config=tsan "${options[@]}" "${threaded[@]}" || failed=1
