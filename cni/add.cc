@@ -6,9 +6,9 @@
 // exists. The commit is last because it is the only step that other members can observe. Rollback
 // undoes the steps backwards.
 //
-// An IPAM plugin that asks on the cloud itself (dhcp) needs an interface that carries frames. For
-// it, MakeLink and a first CommitTo without addresses precede Assign, and a second CommitTo tells
-// the agent the addresses.
+// An IPAM plugin that sends its requests on the cloud (dhcp) needs an interface that carries
+// frames. For it, MakeLink and a first CommitTo without addresses precede Assign, and a second
+// CommitTo tells the agent the addresses.
 
 #include <linux/rtnetlink.h>
 
@@ -41,10 +41,10 @@ struct Work {
   CniResult result;
   std::optional<PodLink> link;  // once it is made
   bool committed = false;
-  std::vector<int> replaced;  // families of which it replaces all default routes of the pod
+  std::vector<int> replaced;  // families whose default routes in the pod it replaces
 };
 
-// Undoes in reverse order what was added to it, unless it is cancelled.
+// Runs the added undo steps in reverse order, unless it is cancelled.
 class Rollback {
  public:
   Rollback() = default;
@@ -60,7 +60,7 @@ class Rollback {
   std::vector<std::function<void()>> undo_;
 };
 
-// An error in an attachment that an annotation asks for names the annotation's entry.
+// Adds the annotation's entry to an error of an attachment that an annotation requests.
 absl::Status Blame(const Attachment& attachment, const absl::Status& status) {
   if (status.ok() || attachment.asked_by.empty()) return status;
   const CniError error = ToCniError(status);
@@ -90,14 +90,14 @@ absl::StatusOr<LinkSpec> SpecOf(const AddRequest& request, const Work& work,
 
 // ---- Prepare ----
 
-// On return, nothing of an earlier try remains and the agent holds a plan. False: the network is
-// another plugin's.
+// On return, nothing of an earlier try remains and the agent holds a plan. False: the network
+// belongs to another plugin.
 absl::StatusOr<bool> Prepare(const AddRequest& request, Work& work, const Outside& outside) {
   const Attachment& attachment = *work.attachment;
   const attach::v1::Plan plan = PlanOf(request, attachment);
   absl::StatusOr<attach::v1::Planned> planned = absl::UnknownError("");
   if (attachment.maybe_foreign) {
-    // First, because an interface of another plugin must not be inspected either.
+    // Plans first, because an interface of another plugin must not even be inspected.
     planned = outside.agent.Plan(plan);
     if (!planned.ok() &&
         ToCniError(planned.status()).code == static_cast<uint32_t>(AttachError::kUnknownCloud)) {
@@ -140,13 +140,13 @@ std::string ToText(const ResultRoute& route) {
 absl::StatusOr<CniResult> Lease(const IpamDelegate& delegate, const Container& container,
                                 IpamPlugin& ipam) {
   absl::StatusOr<CniResult> lease = ipam.Add(delegate, container);
-  // A server that does not answer has cost seconds already, and replaces a lease by itself.
+  // Waiting for a silent server has already cost seconds, and a server replaces a lease by itself.
   if (lease.ok() || AsksOnLink(delegate)) return lease;
   if (!ipam.Delete(delegate, container).ok()) return lease;
   return ipam.Add(delegate, container);
 }
 
-// A7: a different address than the requested one is an error.
+// A7: an address other than the requested one is an error.
 absl::Status CheckLease(const IpamDelegate& delegate, const Attachment& attachment,
                         const CniResult& lease) {
   if (lease.addresses.empty()) {
@@ -220,8 +220,8 @@ absl::StatusOr<CniResult> AgentsResult(const Work& work) {
   return result;
 }
 
-// Does the route need no gateway? It leads to the subnet of an address or to the gateway itself, or
-// its scope says so.
+// Returns whether the route needs no gateway: it leads to the subnet of an address or to the
+// gateway itself, or its scope says so.
 bool IsOnLink(const ResultRoute& route, const std::vector<ResultAddress>& addresses) {
   if (route.scope == RT_SCOPE_LINK) return true;
   return std::any_of(addresses.begin(), addresses.end(), [&](const ResultAddress& one) {
@@ -259,9 +259,9 @@ void Complete(const AddRequest& request, const Work& work, CniResult& result) {
   if (!attachment.dns.empty()) result.dns = attachment.dns;
 }
 
-// The kernel takes a gateway only on the link. If the addresses have no subnet (/32, /128), a route
-// to the gateway itself makes it so, as with the reference plugin ptp; elsewhere a gateway beside
-// the subnet is an error.
+// The kernel accepts only gateways on the link. If the addresses have no subnet (/32, /128), a
+// route to the gateway itself puts it there, as with the reference plugin ptp; otherwise a gateway
+// outside the subnet is an error.
 absl::Status ConnectGateways(const Work& work, CniResult& result) {
   std::vector<ResultRoute> to_gateways;
   for (const ResultRoute& route : result.routes) {
@@ -337,8 +337,8 @@ bool HasDefaultRoute(const Work& work, int family) {
                      });
 }
 
-// Keeps the default routes of `family` of the one attachment that asks to replace all others, if
-// there is one, and notes that those of other plugins have to go.
+// If one attachment asks to replace all default routes of `family`, keeps only its routes, and
+// notes that those of other plugins must be deleted.
 absl::Status ReplaceDefaultRoutes(std::vector<Work>& all, int family) {
   Work* chosen = nullptr;
   for (Work& work : all) {
@@ -363,8 +363,8 @@ absl::Status ReplaceDefaultRoutes(std::vector<Work>& all, int family) {
   return absl::OkStatus();
 }
 
-// Drops each default route for which the pod has one already, of another plugin or another network.
-// A route with a metric of its own stands beside those of other metrics.
+// Drops each default route if the pod already has one from another plugin or network. Routes of
+// different metrics coexist.
 absl::Status ChooseDefaultRoutes(const AddRequest& request, std::vector<Work>& all,
                                  const Outside& outside) {
   const auto has_any = [](const Work& work) {
@@ -425,7 +425,7 @@ absl::Status ConfigureLink(Work& work, const Outside& outside) {
   if (work.spec.mode == LinkMode::kVeth) {
     work.result.interfaces[0].mac = work.link->host_mac.ToString();
   }
-  // Not undone: the ADD of a pod that fails ends the pod.
+  // Not undone: a failed ADD ends the pod.
   for (const int family : work.replaced) {
     RETURN_IF_ERROR(outside.links.DeleteDefaultRoutes(work.links.netns, family));
   }
@@ -442,7 +442,7 @@ absl::Status ConfigureLink(Work& work, const Outside& outside) {
 }
 
 // A starting agent deletes links without an attachment. If the agent that made the plan has died
-// since, it deletes this ADD's links too.
+// meanwhile, its successor deletes this ADD's links as well.
 absl::Status IfGoneTryAgain(const absl::Status& status) {
   return absl::IsNotFound(status) ? WithCode(status, kCniTryAgainLater) : status;
 }
@@ -511,7 +511,7 @@ absl::Status Add(const AddRequest& request, const Outside& outside) {
     return MakeLink(work, outside);
   };
   const auto commit = [&](Work& work) {
-    // Before the commit: an answer that was lost may have been a success.
+    // Added before the commit: a commit whose answer is lost may have succeeded.
     if (!work.committed) rollback.Add([&] { warn(outside.agent.Detach(KeyOf(work.name))); });
     return CommitTo(outside.agent, work);
   };

@@ -41,7 +41,7 @@ AddRequest ThreeNetworks() {
   return request;
 }
 
-// After another plugin, which made eth0.
+// As when another plugin has made eth0 before.
 AddRequest Chained(AddRequest request, const std::string& previous) {
   request.attachments.erase(request.attachments.begin());
   request.network.ipam.reset();
@@ -115,7 +115,7 @@ TEST(AddSeveral, M1_DefaultRouteOfAnEntryReplacesTheOthers) {
                                                 R"({"dst":"0.0.0.0/0","gw":"203.0.113.1"}])"));
   EXPECT_TRUE(outside.output.logged.empty());
 
-  // Behind another plugin, which has installed its routes.
+  // After another plugin, which has installed its routes.
   FakeOutside chained;
   request = Chained(ThreeNetworks(), R"({"cniVersion":"1.0.0","routes":[{"dst":"0.0.0.0/0"},)"
                                      R"({"dst":"::/0"},{"dst":"10.0.0.0/8","colour":"red"}]})");

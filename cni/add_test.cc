@@ -399,7 +399,7 @@ TEST(Add, A5_EachStepFailedInTurnIsUndoneBackwards) {
   }
 }
 
-// dhcp: its daemon sends by the pod's interface.
+// The daemon of dhcp sends through the pod's interface.
 TEST(Add, AnIpamPluginThatAsksOnTheLinkRunsOnAnAttachedOne) {
   for (const LinkMode mode : {LinkMode::kVeth, LinkMode::kTap}) {
     FakeOutside outside;

@@ -30,8 +30,8 @@ class AgentClient {
   // rolls it back. At most one per attachment is open.
   virtual absl::StatusOr<attach::v1::Planned> Plan(const attach::v1::Plan& plan) = 0;
   // `id` is the AttachmentId of the plan's key. `tap` is the tap's descriptor, or empty. A second
-  // Commit, without a descriptor, replaces the addresses: those of an IPAM plugin that asks on the
-  // link are not known before.
+  // Commit, without a descriptor, replaces the addresses: those of an IPAM plugin that sends
+  // requests on the link are not known earlier.
   virtual absl::Status Commit(const std::string& id, const attach::v1::Commit& commit,
                               const UniqueFd& tap) = 0;
   // Any attachment, on a separate connection; rolls its open transaction back first.

@@ -23,7 +23,7 @@ struct AttachmentName {
   std::string main_ifname;  // of the ADD that it is part of; never empty
 };
 
-// The attachment that an ADD of `container` makes at `ifname`; and that at its own interface name.
+// Names the attachment of `container` at `ifname`, or at the interface name of the container's ADD.
 AttachmentName NameOf(const Network& network, const Container& container,
                       const std::string& ifname);
 AttachmentName NameOf(const Network& network, const Container& container);

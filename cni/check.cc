@@ -111,8 +111,8 @@ bool HasHostEnd(const CheckRequest& request, const std::string& ifname) {
                      [&](const ResultInterface& one) { return one.name == host_ifname; });
 }
 
-// Could the result contain an attachment of this network? A pair has a host end there, a tap the
-// attachment's alias in the pod.
+// Returns whether the result may contain an attachment of this network: a pair has a host end
+// there, a tap the attachment's alias in the pod.
 absl::StatusOr<bool> MayHaveAttachments(const CheckRequest& request, PodLinks& links) {
   for (const ResultInterface& one : request.previous.interfaces) {
     if (one.sandbox.empty()) continue;

@@ -114,7 +114,7 @@ TEST_F(CheckTest, C1_ChangesByLaterPluginsAreNoDifferences) {
   EXPECT_THAT(Run().msg, HasSubstr("more than the cloud's 1450"));
 }
 
-// Behind another plugin, without annotations.
+// After another plugin, without annotations.
 TEST_F(CheckTest, C1_NeedsNoAgentWhereAddNeedsNone) {
   request_.network.ipam.reset();
   request_.previous.interfaces[0].name = "veth12345678";

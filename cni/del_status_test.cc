@@ -138,7 +138,7 @@ TEST(Status, S1_Code51OfTheAgentAndCodesOfTheIpamPluginAreKept) {
   }
 }
 
-// Behind another plugin, without annotations, ADD does not need it either.
+// After another plugin, without annotations, ADD does not need it either.
 TEST(Status, S1_SectionThatAttachesNothingNeedsNoAgent) {
   FakeOutside outside;
   Network network = BlueNetwork();

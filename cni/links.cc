@@ -176,8 +176,8 @@ Route ToRoute(const ResultRoute& route) {
           .scope = route.scope};
 }
 
-// Does the pod have the route, although the kernel refuses to add it? The kernel itself adds the
-// route to an interface's own subnet.
+// Returns whether the pod has the route although the kernel refuses to add it. The kernel itself
+// adds the route to an interface's own subnet.
 absl::StatusOr<bool> IsThere(Netlink& pod, IfIndex index, const ResultRoute& route) {
   ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, pod.ListRoutes());
   return std::any_of(routes.begin(), routes.end(), [&](const RouteInfo& one) {
@@ -188,7 +188,7 @@ absl::StatusOr<bool> IsThere(Netlink& pod, IfIndex index, const ResultRoute& rou
   });
 }
 
-// An error of the kernel about a route is one of the configuration: trying again does not help.
+// Reports a kernel error about a route as an error of the configuration: a retry does not help.
 absl::Status AsConfigError(const absl::Status& status) {
   if (!absl::IsUnavailable(status) && !absl::IsInvalidArgument(status)) return status;
   return CniStatus(kCniInvalidConfig, status.message(),

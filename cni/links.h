@@ -47,7 +47,7 @@ struct LinkState {
   bool enslaved = false;  // to a VRF or a bridge of the pod
   bool host_up = false;   // the host end of a veth; true for a tap, which has none
   std::vector<IpPrefix> addresses;
-  std::vector<RouteInfo> routes;  // all of the namespace
+  std::vector<RouteInfo> routes;  // all routes of the namespace
 };
 
 struct PodLink {
@@ -62,31 +62,31 @@ class PodLinks {
  public:
   virtual ~PodLinks() = default;
 
-  // Can an attachment be made in this namespace? kCniInvalidEnvironment: it does not exist.
-  // kCniInvalidNetNs: it is the plugin's own, and `own_allowed` is false (E6).
+  // Decides whether an attachment can be made in this namespace. kCniInvalidEnvironment: it does
+  // not exist. kCniInvalidNetNs: it is the plugin's own, and `own_allowed` is false (E6).
   virtual absl::Status CheckNetNs(const std::string& netns, bool own_allowed) = 0;
-  // Do links of this attachment exist, from a killed try or an earlier ADD? Changes nothing.
-  // AlreadyExists if `ifname` exists and does not belong to the attachment (A1).
+  // Returns whether links of this attachment exist, from a killed try or an earlier ADD. Changes
+  // nothing. AlreadyExists if `ifname` exists and does not belong to the attachment (A1).
   virtual absl::StatusOr<bool> HasLeftovers(const LinkNames& names) = 0;
   // Creates both ends, down. Delete undoes it, even after a failure.
   virtual absl::StatusOr<PodLink> Create(const LinkNames& names, const LinkSpec& spec) = 0;
-  // Brings both ends up without an address, for an IPAM plugin that asks on the link.
+  // Brings both ends up without an address, for an IPAM plugin that sends requests on the link.
   virtual absl::Status BringUp(const LinkNames& names, LinkMode mode) = 0;
   // Brings both ends up and adds addresses, which are usable at once, and routes (A6). Returns the
-  // routes that the pod has now: without those whose place another route has, because the first one
+  // routes that are now in effect: a route whose place is taken is left out, because the first one
   // wins.
   virtual absl::StatusOr<std::vector<ResultRoute>> Configure(
       const LinkNames& names, LinkMode mode, const std::vector<IpPrefix>& addresses,
       const std::vector<ResultRoute>& routes) = 0;
   // All routes of the namespace.
   virtual absl::StatusOr<std::vector<RouteInfo>> ListRoutes(const std::string& netns) = 0;
-  // Those of all networks of the pod.
+  // Deletes the default routes of all networks of the pod.
   virtual absl::Status DeleteDefaultRoutes(const std::string& netns, int family) = 0;
   // OK if nothing of the attachment remains. Links of others are left alone (D1).
   virtual absl::Status Delete(const LinkNames& names) = 0;
   // NotFound: the pod does not have the interface.
   virtual absl::StatusOr<LinkState> Inspect(const LinkNames& names, LinkMode mode) = 0;
-  // Does the namespace exist and contain the attachment's interface?
+  // Returns whether the namespace exists and contains the attachment's interface.
   virtual absl::StatusOr<bool> IsInPod(const LinkNames& names) = 0;
   // Deletes all links of the ADD of `main`, which itself need not have one. `names_of` returns the
   // names of the ADD's attachment with that interface name.

@@ -133,7 +133,7 @@ absl::Status ReadNpwgDetails(const Json& entry, Attachment& attachment) {
     return absl::InvalidArgumentError(
         absl::StrCat(Show(Json(key)), " is not supported for a cloud"));
   }
-  // Arguments for any plugin (CONVENTIONS, "args.cni"): those that others know are ignored.
+  // Arguments for any plugin (CONVENTIONS, "args.cni"): those of other plugins are ignored.
   const Json none = Json::object();
   const Json* args = Find(entry, "cni-args");
   if (args == nullptr) args = &none;

@@ -1,4 +1,4 @@
-// Parses a pod's annotations into the attachments that they ask for. Pure.
+// Parses a pod's annotations into the attachments that they request. Pure.
 //
 //   vxvde.io/cloud               the cloud of the first interface: PLACE
 //   vxvde.io/allow               exceptions from port security for it: ALLOWED, ALLOWED ...

@@ -143,7 +143,7 @@ struct GcRequest {
 
 struct StatusRequest {
   Network network;
-  // nullopt: the section attaches nothing by itself. Behind another plugin only annotations ask for
+  // nullopt: the section attaches nothing by itself. After another plugin only annotations request
   // clouds, and the pods without them need no agent.
   std::optional<CloudChoice> cloud;
 };

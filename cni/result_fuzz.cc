@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const absl::string_view version : vxvde::kSpecVersions) {
       (void)vxvde::FormatResult(*result, *vxvde::ParseSpecVersion(version));
     }
-    // 1.1.0 loses nothing.
+    // Version 1.1.0 keeps every field.
     const auto again =
         vxvde::ParseIpamResult(vxvde::FormatResult(*result, vxvde::SpecVersion::k110));
     if (!again.ok() || !(*again == *result)) __builtin_trap();

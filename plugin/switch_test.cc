@@ -228,7 +228,7 @@ TEST_F(SwitchTest, DropsAreCountedByReason) {
   EXPECT_EQ(cloud.drops[Drop::kOwnEcho], 1u);
   EXPECT_EQ(cloud.drops[Drop::kBadSource], 1u);
   EXPECT_EQ(cloud.drops[Drop::kHairpin], 1u);
-  EXPECT_EQ(cloud.drops.Total(), 6u);  // the echo is no loss
+  EXPECT_EQ(cloud.drops.Total(), 6u);  // the echo is not a loss
   EXPECT_EQ(cloud.ports[0].drops[Drop::kShortFrame], 1u);
   EXPECT_EQ(cloud.ports[0].drops[Drop::kSamePort], 1u);
   EXPECT_EQ(cloud.ports[0].drops[Drop::kBadOffload], 1u);
@@ -504,7 +504,7 @@ TEST_F(SwitchTest, WhatIsInjectedToTheGroupGoesToNoPortHere) {
   });
 }
 
-// More than a batch waits everywhere, and nothing of it is left for another turn.
+// More than a batch waits at every port and socket, and one turn reads all of it.
 TEST_F(SwitchTest, ReadNowReadsAllThatIsThere) {
   AddPort(kPodA, a_);
   AddPort(kPodB, b_);

@@ -24,7 +24,7 @@ EXCEPTIONS = {}
 
 
 def tree():
-    """The root of the source tree; under Bazel, behind the link that the runfiles have to this file."""
+    """The root of the source tree; under Bazel, found by the link from the runfiles to this file."""
     return os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 

@@ -1,5 +1,5 @@
 // Names that both sides of the handoff derive from an attachment's key, so that each finds the
-// objects of the other even if that has died. Pure.
+// objects of the other even if that side has died. Pure.
 
 #ifndef VXVDE_AGENT_API_ATTACHMENT_ID_H_
 #define VXVDE_AGENT_API_ATTACHMENT_ID_H_

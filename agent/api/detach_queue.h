@@ -30,7 +30,7 @@ struct QueuedDetach {
   friend bool operator==(const QueuedDetach&, const QueuedDetach&) = default;
 };
 
-// Total functions over text. The message of InvalidArgument describes the error.
+// Total functions on text. The message of InvalidArgument describes the error.
 std::string FormatQueuedDetach(const QueuedDetach& detach);
 absl::StatusOr<QueuedDetach> ParseQueuedDetach(absl::string_view json);
 

@@ -34,7 +34,7 @@ const IpPrefix* FindCommon(const std::vector<IpPrefix>& addresses,
   return nullptr;
 }
 
-// `requester` may allow a port only what the operator lets annotations allow.
+// Allows `requester` only those entries that the operator lets annotations allow.
 absl::Status CheckCovered(const std::vector<Allowed>& entries, const NamedCloud* named,
                           absl::string_view requester, absl::string_view remedy) {
   const std::vector<Allowed> limit =
@@ -149,7 +149,7 @@ absl::StatusOr<MacAddress> ChooseMac(const PlanRequest& request,
         absl::StrCat("MAC ", request.mac->ToString(), " is in use by ", HolderOf(*holder)),
         "request another MAC, or none to have one derived");
   }
-  // A new sandbox of a pod gets the MAC of the one before.
+  // A new sandbox of a pod gets the MAC of its predecessor.
   const std::string& identity =
       request.pod_uid.empty() ? request.key.container_id : request.pod_uid;
   for (uint32_t attempt = 0; attempt < kMaxMacAttempts; ++attempt) {
@@ -178,7 +178,7 @@ absl::StatusOr<std::optional<AddressWish>> ChooseAddresses(const Config& config,
         "in the network configuration for addresses that the caller chooses; in an annotation, "
         "write the prefix length");
   }
-  // Agents claim the addresses of a caller within the subnets like those that they allocate:
+  // Addresses that a caller brings within the subnets are claimed like allocated ones, because
   // another node may have them.
   std::vector<IpAddress> wanted = request.addresses;
   for (const IpPrefix& brought : request.brought) {

@@ -1,9 +1,9 @@
-// Admission: the policy for ADDs. Which cloud a request leads to, whether it may use it, which MAC,
-// MTU and addresses it gets, and what its port may send. Pure: no system calls, no switch; what
-// other attachments have is an argument.
+// Admission: the policy for ADDs. Chooses the cloud of a request, decides whether the request may
+// use it, chooses MAC, MTU and addresses, and determines the frames that its port may send. Pure:
+// no system calls, no switch; other attachments are an argument.
 //
-// Errors are refusals (refusal.h). The limits of callers with a Kubernetes namespace have a file of
-// their own (confinement.h).
+// Errors are refusals (refusal.h). confinement.h has the limits of callers with a Kubernetes
+// namespace.
 
 #ifndef VXVDE_AGENT_ATTACH_ADMISSION_H_
 #define VXVDE_AGENT_ATTACH_ADMISSION_H_
@@ -26,12 +26,12 @@
 namespace vxvde {
 
 // The configured cloud `name`, or the cloud of the locator `vnl`, or the default cloud if both are
-// empty. A locator of a configured cloud leads to that one, with its policy and options.
+// empty. The locator of a configured cloud selects that cloud, with its policy and options.
 absl::StatusOr<CloudConfig> ChooseCloud(const Config& config, const GroupLookup& group_id,
                                         const std::string& name, const std::string& vnl);
 
-// May the request join `cloud`, a result of ChooseCloud, and allow its port what it lists?
-// kForbidden names the rule.
+// Decides whether the request may join `cloud`, a result of ChooseCloud, and allow its port the
+// listed entries. kForbidden names the rule.
 absl::Status CheckPolicy(const Config& config, const PlanRequest& request,
                          const CloudConfig& cloud);
 
@@ -53,20 +53,20 @@ absl::StatusOr<std::optional<AddressWish>> ChooseAddresses(const Config& config,
                                                            const std::string& id,
                                                            const MacAddress& mac);
 
-// May the attachment commit with `addresses`? In a cloud with subnets, those of a confined
-// attachment must be among `claimed`.
+// Decides whether the attachment may commit with `addresses`. In a cloud with subnets, those of a
+// confined attachment must be among `claimed`.
 absl::Status CheckCommit(const Config& config, const AttachmentRecord& record,
                          const CloudConfig& cloud, const std::vector<IpPrefix>& addresses,
                          const std::vector<IpAddress>& claimed);
 
-// Does no other attachment on `cloud` and no port of this node (`node_ports`, on any cloud) have
-// one of `addresses`?
+// Refuses addresses that another attachment on `cloud`, or a port of this node (`node_ports`, on
+// any cloud), already has.
 absl::Status CheckAddressesFree(const Config& config, const CloudConfig& cloud,
                                 const std::vector<IpPrefix>& addresses,
                                 const std::vector<const AttachmentRecord*>& others,
                                 const std::vector<AttachmentInfo>& node_ports);
 
-// What the port of an attachment may send.
+// The frames that the port of an attachment may send.
 PortGuard GuardFor(const Config& config, const CloudKey& cloud, const AttachmentRecord& record);
 
 }  // namespace vxvde

@@ -1,4 +1,4 @@
-// The policy for ADDs, by values alone.
+// Tests of the policy for ADDs, on plain values.
 
 #include "agent/attach/admission.h"
 

@@ -48,7 +48,7 @@ struct Attachment {
 };
 
 std::string IdOfKey(const AttachmentKey& key);
-// The id of the attachment of CNI_IFNAME, which the ADD that made this one named.
+// The id of the main attachment (that of CNI_IFNAME) of the ADD that made this one.
 std::string MainIdOf(const AttachmentRecord& record);
 // For messages: "container c1 interface eth0 of network net (pod shop/web-0)".
 std::string HolderOf(const AttachmentRecord& record);

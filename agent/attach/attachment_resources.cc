@@ -13,7 +13,7 @@
 namespace vxvde {
 namespace {
 
-// The name by which JoinedClouds knows this room.
+// The name of this room in JoinedClouds.
 constexpr char kHolder[] = "attachments";
 
 // A neighbour may miss the first announcement, for example behind a switch that has just seen its

@@ -1,7 +1,7 @@
-// AttachmentResources: what an attachment uses on this node: its cloud, its port of the switch, its
-// addresses, the node's own port and published ports. Each is acquired here and released here, for
-// the transactions of the CNI (attachments.h), after a restart (restorer.h) and when an attachment
-// ends without a DEL (orphan_collector.h).
+// AttachmentResources: the resources of an attachment on this node: its cloud, its port of the
+// switch, its addresses, the node's own port and published ports. Each is acquired and released
+// here, for the transactions of the CNI (attachments.h), after a restart (restorer.h), and when an
+// attachment ends without a DEL (orphan_collector.h).
 //
 // Invariants, between any two calls:
 //   I1  A port of the switch exists exactly for attached attachments.
@@ -64,7 +64,7 @@ class AttachmentResources {
   absl::Status AddPort(Attachment& attachment, std::unique_ptr<FrameIo> io);
   // Does nothing if there is no port. `with_link`: deletes the interface as well, for a DEL.
   void RemovePort(Attachment& attachment, bool with_link);
-  // The interface of an attached or waiting attachment is known to be gone.
+  // True: the interface of an attached or waiting attachment is known to be gone.
   bool IsStale(const Attachment& attachment) const;
   // Applies the current configuration to what the port may send.
   void UpdateGuard(const Attachment& attachment);
@@ -78,11 +78,11 @@ class AttachmentResources {
   void OpenNodePort(const Attachment& attachment, NodePorts::Opened done);
   // Publishes the ports of an attachment that has its addresses.
   absl::Status Publish(const Attachment& attachment);
-  // Registers and opens again what a restored attachment used. The parts that fail log it and try
-  // again themselves.
+  // Registers and reopens the resources of a restored attachment. A part that fails logs its error
+  // and retries by itself.
   void Restore(const Attachment& attachment);
 
-  // ---- The end. The record must be removed or ended before; `attachment` is gone afterwards ----
+  // ---- The end: the record is removed or ended first; `attachment` is gone afterwards ----
 
   // Releases everything but the cloud, and erases the attachment. A plan that waits for its result
   // is told that it has ended.
@@ -92,7 +92,7 @@ class AttachmentResources {
   // Its interface is gone without a DEL: keeps the record for GC and drops the attachment. After an
   // error the attachment is as before.
   absl::Status End(Attachment& attachment, absl::string_view event, absl::string_view reason);
-  // The same for an attachment that cannot go on: after an error its record stays, and the next
+  // The same for an attachment that cannot continue: after an error its record stays, and the next
   // start of the agent ends it.
   void EndAnyway(Attachment& attachment, absl::string_view event, absl::string_view reason);
   void LogEnd(const Attachment& attachment, absl::string_view event,

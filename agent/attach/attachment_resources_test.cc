@@ -29,7 +29,7 @@ TEST_F(AttachmentResourcesTest, ACloudFollowsItsUplink) {
   agent_->clouds.FollowUplinks();
   EXPECT_EQ(agent_->clouds.Find(KeyOf(kVnl))->uplink, IfIndex{2});
 
-  kernel_.uplink = IfIndex{7};  // the interface was made again
+  kernel_.uplink = IfIndex{7};  // the interface was recreated
   // The fourth call opens the group's socket there: old link, route, new link, socket.
   for (int i = 0; i < 3; ++i) {
     kernel_.steps = 0;

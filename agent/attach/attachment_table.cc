@@ -101,7 +101,7 @@ absl::StatusOr<AttachmentTable::Loaded> AttachmentTable::Load(const GroupLookup&
 absl::StatusOr<Attachment*> AttachmentTable::AddPlan(Attachment planned) {
   std::string id = planned.record.id;
   RETURN_IF_ERROR(store_->Plan(id));
-  abandoned_plans_.erase(id);  // the note is this plan's now
+  abandoned_plans_.erase(id);  // the note belongs to this plan now
   return &attachments_.emplace(std::move(id), std::move(planned)).first->second;
 }
 

@@ -8,8 +8,8 @@
 //       ADD of its key, so that GC can release what it has elsewhere (a lease of an IPAM plugin).
 //   I3  A plan has a note in the run-dir from before its link may exist until the link belongs to
 //       an attachment or is gone. A plan that ended while its link may exist is *abandoned*.
-// Not here: what an attachment uses (attachment_resources.h), and what is to be done with abandoned
-// plans (orphan_collector.h).
+// Not here: the resources of an attachment (attachment_resources.h), and the collection of
+// abandoned plans (orphan_collector.h).
 
 #ifndef VXVDE_AGENT_ATTACH_ATTACHMENT_TABLE_H_
 #define VXVDE_AGENT_ATTACH_ATTACHMENT_TABLE_H_
@@ -32,7 +32,7 @@ namespace vxvde {
 
 class AttachmentTable {
  public:
-  // More attachments that ended without a DEL than these are forgotten at once: a runtime that
+  // Beyond this number, an attachment that ends without a DEL is forgotten at once: a runtime that
   // sends neither DEL nor GC must not fill the disk.
   static constexpr size_t kMaxEnded = 4096;
 
@@ -51,7 +51,7 @@ class AttachmentTable {
   bool HasOn(const CloudKey& cloud) const;
   // Records of the attachments on `cloud`, in any state, except that of `id`.
   std::vector<const AttachmentRecord*> OthersOn(const CloudKey& cloud, const std::string& id) const;
-  // Keys of all attachments that the ADD of `key` made, living or ended; `key` is the first.
+  // Keys of all attachments, living or ended, of the ADD whose main attachment is `key`.
   std::vector<AttachmentKey> KeysOfAdd(const AttachmentKey& key) const;
   const std::map<std::string, AttachmentRecord>& ended() const { return ended_; }  // by id
   const std::set<std::string>& abandoned_plans() const { return abandoned_plans_; }
@@ -69,24 +69,24 @@ class AttachmentTable {
 
   // Adds a planned attachment whose id is not in the table.
   absl::StatusOr<Attachment*> AddPlan(Attachment planned);
-  // Makes an attached one of a planned one that has a port.
+  // Turns a planned attachment that has a port into an attached one.
   absl::Status Commit(Attachment& planned);
-  // Replaces the record of an attached or waiting one.
+  // Replaces the record of an attached or waiting attachment.
   absl::Status Renew(Attachment& attachment, AttachmentRecord record);
-  // Removes what the run-dir has of `id`: a record, an ended record, the note of a plan. The
-  // attachment is to be erased next.
+  // Removes the files of `id` from the run-dir: a record, an ended record, the note of a plan. The
+  // caller erases the attachment next.
   absl::Status RemoveRecord(const std::string& id);
-  // Moves the record to the ended ones (I2), or removes it if no GC will ask for it. The
-  // attachment is to be erased next.
+  // Moves the record to the ended ones (I2), or removes it if no GC will ask for it. The caller
+  // erases the attachment next.
   absl::Status End(const Attachment& attachment);
   // False: no attachment of this id ended without a DEL.
   absl::StatusOr<bool> ForgetEnded(const std::string& id);
-  // The attachment is planned, or its record is removed or ended.
+  // Requires that the attachment is planned, or that its record is removed or ended.
   void Erase(const Attachment& attachment);
 
-  // The planned attachment `id` was erased. Its note stays until ForgetPlan.
+  // Called when the planned attachment `id` was erased. Its note stays until ForgetPlan.
   void AbandonPlan(const std::string& id) { abandoned_plans_.insert(id); }
-  // No link of the abandoned plan exists.
+  // Requires that no link of the abandoned plan exists.
   absl::Status ForgetPlan(const std::string& id);
 
  private:

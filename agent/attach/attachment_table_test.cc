@@ -1,4 +1,4 @@
-// The table and its run-dir: each change in both, or in neither.
+// Tests that each change reaches both the table and its run-dir, or neither.
 
 #include "agent/attach/attachment_table.h"
 

@@ -26,7 +26,7 @@
 //              its interface is gone without a DEL       ended
 //   ended      DEL, GC, or a new ADD                     none
 //
-// Plan is the only operation that takes more than one turn of the loop. What may happen meanwhile:
+// Plan is the only operation that takes more than one turn of the loop. Events in between:
 //   - The connection ends: Rollback cancels the claim and the opening of the node's port, and their
 //     callbacks never run.
 //   - A DEL of the same key comes: it ends the plan, and the caller of Plan gets a refusal.
@@ -67,7 +67,7 @@ std::string AddressList(const AttachmentRecord& record) {
   });
 }
 
-// What the request alone says; the agent's choices are still missing.
+// A record of the request alone, without the agent's choices.
 AttachmentRecord RecordOf(const PlanRequest& request, const std::string& id) {
   const AttachmentKey& key = request.key;
   AttachmentRecord record;
@@ -138,7 +138,8 @@ absl::Status Attachments::Restore() {
   reconciled_.unreadable += loaded.unreadable;
   reconciled_.records += loaded.rebuilt;
   orphans_.CollectAbandonedPlans();
-  // Before ports are opened: no cloud is joined for an attachment that a queued DEL ends.
+  // Runs before ports are opened, so that no cloud is joined for an attachment that a queued DEL
+  // ends.
   orphans_.DetachQueued();
   restorer_.Start(loaded.ports);
   return absl::OkStatus();
@@ -189,8 +190,8 @@ absl::StatusOr<Attachment*> Attachments::Admit(const PlanRequest& request, PlanT
   RETURN_IF_ERROR(CheckPolicy(config_, request, cloud));
   // A queued DEL of an earlier container of this id must not end the new one.
   RETURN_IF_ERROR(store_->queue().Remove(id));
-  // An error leaves this cloud, and the replacement of a stale attachment leaves the other's,
-  // unless further attachments are on them.
+  // An error leaves this cloud, and replacing a stale attachment leaves that one's cloud, unless
+  // other attachments still use it.
   const Attachment* before = table_.Find(id);
   const CloudKey cloud_before = before != nullptr ? before->cloud.key : cloud.key;
   const absl::Cleanup leave = [&] {
@@ -478,7 +479,7 @@ absl::Status Attachments::Ready(const std::string& name, const std::string& vnl)
   const absl::StatusOr<CloudConfig> cloud = ChooseCloud(config_, group_id_, name, vnl);
   if (!cloud.ok()) return not_ready(kCniNotAvailable, cloud.status());
   if (const absl::Status uplink = CheckUplink(*cloud); !uplink.ok()) {
-    // The uplink also cuts off the attachments that there are. A plan is none yet.
+    // A missing uplink also cuts off existing attachments. A plan does not count.
     const bool cuts_off =
         std::any_of(table_.all().begin(), table_.all().end(), [&](const auto& entry) {
           return entry.second.cloud.key == cloud->key &&

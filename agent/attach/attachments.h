@@ -1,12 +1,12 @@
 // Attachments: the transactions of the CNI on attachments of this node: plan, commit, rollback,
-// detach, check. It owns the other parts of this room, and starts them after a restart. How an ADD
-// goes through it is told at the head of attachments.cc.
+// detach, check. It owns the other parts of this room, and starts them after a restart. The head of
+// attachments.cc describes the course of an ADD.
 //
 // Invariant, between any two calls: an operation that failed has changed nothing, except that a
-// failed Commit ends its plan. What must be true of an attachment in each state is said in
+// failed Commit ends its plan. The invariants of an attachment in each state are in
 // attachment_table.h (the run-dir) and attachment_resources.h (port, cloud, addresses).
 // Not here: messages (agent/handoff/session.h), system calls (agent/kernel/links.h), policy
-// (admission.h), and the view of the node for people (agent/status/live_node.h).
+// (admission.h), and the status of the node (agent/status/live_node.h).
 
 #ifndef VXVDE_AGENT_ATTACH_ATTACHMENTS_H_
 #define VXVDE_AGENT_ATTACH_ATTACHMENTS_H_
@@ -39,7 +39,7 @@ namespace vxvde {
 
 class Attachments final : public AttachService {
  public:
-  // All of them outlive it. Everything happens on the loop's thread.
+  // All of them outlive it. Loop thread only.
   struct Parts {
     EventLoop* loop;
     Switch* the_switch;
@@ -54,7 +54,7 @@ class Attachments final : public AttachService {
   // The destructor leaves no cloud and removes no port: the next agent takes them over.
   Attachments(const Parts& parts, GroupLookup group_id);
 
-  // Takes over what the run-dir records, once, before the first call of AttachService.
+  // Restores the attachments that the run-dir records. Called once, before AttachService is used.
   absl::Status Restore();
 
   PlanTicket Plan(const PlanRequest& request, PlanDone done) override;
@@ -80,8 +80,8 @@ class Attachments final : public AttachService {
   std::vector<AttachmentInfo> List() const;
 
  private:
-  // Port security of all ports follows the configuration. A joined cloud stays as it was joined; a
-  // line of the log says so where the configuration now differs.
+  // Applies the configuration to the port security of all ports. A joined cloud keeps the options
+  // with which it was joined; a log line reports where the configuration now differs.
   void OnConfig(const Config& before);
 
   // The steps of Plan.
@@ -95,7 +95,7 @@ class Attachments final : public AttachService {
   absl::Status CommitPlan(Attachment& planned, const std::vector<IpPrefix>& addresses,
                           UniqueFd tap);
 
-  // The uplink of a cloud exists and is up.
+  // Refuses unless the uplink of the cloud exists and is up.
   absl::Status CheckUplink(const CloudConfig& cloud) const;
 
   Switch* switch_;

@@ -1,4 +1,4 @@
-// CHECK, STATUS, lists of attachments, and a new configuration.
+// Tests of CHECK, STATUS, the lists of attachments, and a new configuration.
 
 #include <algorithm>
 #include <string>

@@ -1,5 +1,5 @@
 // The asynchronous part of a plan: addresses that the agent allocates, the node's own port,
-// published ports, and the ends of a plan that waits.
+// published ports, and the ways in which a waiting plan ends.
 
 #include <filesystem>
 #include <optional>

@@ -50,7 +50,7 @@ TEST_F(AttachmentsTest, AddAndDelete) {
   EXPECT_EQ(*agent_->attachments.Detach(Request("c1").key), false) << "a second time";
 }
 
-// An IPAM plugin that asks on the cloud.
+// As with an IPAM plugin that sends requests on the cloud (dhcp).
 TEST_F(AttachmentsTest, AddressesMayBeKnownAfterTheCommit) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   const IpPrefix address = *IpPrefix::Parse("192.0.2.7/24");
@@ -97,7 +97,7 @@ TEST_F(AttachmentsTest, AnAnnotationAllowsNoMoreThanTheCloudLets) {
                                            *Allowed::Parse("10.42.0.200")};
   agent_->config.Set(config_);
   PlanRequest request = Request("c1");
-  request.allow = {*Allowed::Parse("router")};  // the operator's
+  request.allow = {*Allowed::Parse("router")};  // set by the operator
   request.allow_by_annotation = {*Allowed::Parse("00:00:5e:00:01:0a"),
                                  *Allowed::Parse("10.42.0.200")};
   ASSERT_TRUE(Add(request).ok());
@@ -140,7 +140,7 @@ TEST_F(AttachmentsTest, ACloudIsJoinedWithTheAgentsAddressAndDatapath) {
   EXPECT_EQ(Cloud().options.datapath, Datapath::kUser);
 }
 
-// One ADD may make several attachments, by annotation; its DEL names the first only.
+// An annotation may let one ADD make several attachments; its DEL names only the first.
 TEST_F(AttachmentsTest, DetachAllDetachesAllOfOneAdd) {
   PlanRequest net1 = Request("c1", "team");
   net1.key.ifname = "net1";
@@ -224,7 +224,7 @@ TEST_F(AttachmentsTest, M3_NamespacesAreConfinedToWhatNamedCloudsAllow) {
   request.allow.clear();
   EXPECT_TRUE(Add(request, {"192.0.2.7/24"}).ok()) << "layer 2: the cloud has no subnets";
 
-  // Addresses of an IPAM plugin are known at the commit only.
+  // Addresses of an IPAM plugin are known only at the commit.
   request = Request("c2", "routed");
   request.pod_namespace = "shop";
   EXPECT_EQ(Why(Add(request, {"192.0.2.8/24"}).status()).code, Code(AttachError::kForbidden));
@@ -277,7 +277,7 @@ TEST_F(AttachmentsTest, EachStepOfAddFailsInTurn) {
 }
 
 TEST_F(AttachmentsTest, EachWriteOfAddFailsInTurn) {
-  // A folder takes the place of the file: first that of the ports, then that of the record.
+  // A folder in place of a file makes the write fail: first the file of ports, then the record.
   const std::string ports = run_dir_ + "/clouds.json.new";
   std::filesystem::create_directory(ports);
   EXPECT_THAT(std::string(Plan(Request("c1")).status().message()), HasSubstr("clouds.json"));

@@ -1,4 +1,4 @@
-// Each wish of a caller in a Kubernetes namespace, at its limit and beyond.
+// Tests each request that a caller in a Kubernetes namespace can make, at its limit and beyond.
 
 #include "agent/attach/confinement.h"
 

@@ -22,7 +22,7 @@ void OrphanCollector::AbandonPlan(const std::string& id) {
   }
   AbandonPlanLater(id);
   if (!is_of_plan) return;
-  // A plugin that is alive deletes it as well; either tolerates that it is gone.
+  // A live plugin deletes the link as well; both tolerate that it is gone.
   ++parts_.reconciled->links;
   parts_.log->Info(
       "link deleted",

@@ -1,8 +1,7 @@
-// OrphanCollector: finds and ends what no runtime asks for any more, since runtimes die between the
-// steps of an ADD or without a DEL: links of abandoned plans, attachments whose interface or
-// namespace is gone, leases without an attachment, and DELs that were queued while no agent
-// answered. It compares the table with the kernel in Reconcile, for which reconciler.h takes
-// snapshots.
+// OrphanCollector: finds and ends the leftovers of runtimes that died between the steps of an ADD
+// or without a DEL: links of abandoned plans, attachments whose interface or namespace is gone,
+// leases without an attachment, and DELs that were queued while no agent answered. Reconcile
+// compares the table with the kernel, of which reconciler.h takes snapshots.
 //
 // An object belongs to this agent if the run-dir knows it: a link by its name, which is a hash of
 // the attachment's key, and by the id in its alias, which is that of a record or of a noted plan.
@@ -48,19 +47,19 @@ class OrphanCollector {
 
   // ---- Abandoned plans: the link goes first, then the note of the plan ----
 
-  // A plan ended without a commit, and its attachment is erased: deletes its link, now and each
-  // second until it is gone.
+  // Deletes the link of a plan that ended without a commit and whose attachment is erased: now, and
+  // each second until the link is gone.
   void AbandonPlan(const std::string& id);
-  // The same, but only a second from now: the plugin is told of the end, and deletes the link
-  // itself if it can.
+  // The same, but first in a second: the plugin learns of the end, and deletes the link itself if
+  // it can.
   void AbandonPlanLater(const std::string& id);
-  // Those of an earlier run of the agent.
+  // Collects the plans of an earlier run of the agent.
   void CollectAbandonedPlans();
 
   // ---- DELs ----
 
-  // Carries out the queued DELs (D1). Before attachments are restored, and once more when the
-  // handoff socket listens: a plugin that queues a DEL after that finds an agent that answers.
+  // Carries out the queued DELs (D1). Called before attachments are restored, and again once the
+  // handoff socket listens: from then on plugins find an agent that answers.
   void DetachQueued();
 
   // ---- The kernel ----
@@ -78,7 +77,7 @@ class OrphanCollector {
   void ReportUnknownLinks(const KernelSnapshot& snapshot);
 
   Parts parts_;
-  std::set<std::string> suspects_;       // ids: their namespace was dead in the last snapshot
+  std::set<std::string> suspects_;       // ids whose namespace was dead in the last snapshot
   std::set<std::string> unknown_links_;  // aliases, as of the last snapshot; each was reported
   Timer abandoned_timer_;
 };

@@ -33,7 +33,7 @@ class OrphanCollectorTest : public AttachmentsTest {
   }
 };
 
-// D1. Before ports are opened, so that no cloud is joined and left again.
+// D1. Queued DELs run before ports are opened, so that no cloud is joined and left again.
 TEST_F(OrphanCollectorTest, QueuedDelsComeFirstAfterARestart) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   ASSERT_TRUE(Add(Request("c2", "team")).ok());
@@ -89,7 +89,7 @@ TEST_F(OrphanCollectorTest, NothingEndsWithoutEvidence) {
   kernel_.links.clear();
   orphans().Reconcile({.links = absl::InternalError("no netlink")});
   EXPECT_THAT(Containers(), ElementsAre("c1", "c2"));
-  // Another alias is no end.
+  // Another alias does not end an attachment.
   kernel_.AddVeth(IdOf(Request("c1")));
   kernel_.links.begin()->second.alias = "mine";
   Reconcile();
@@ -157,7 +157,7 @@ TEST_F(OrphanCollectorTest, ANewAgentAbandonsThePlansOfAKilledOne) {
   kernel_.AddVeth(plan->id);
   const auto without = Plan(Request("c2"));
   ASSERT_TRUE(without.ok());
-  // Killed: no connection rolls its plan back.
+  // The agent is killed, so no connection rolls its plan back.
   Restart();
   ASSERT_THAT(kernel_.closed_later, SizeIs(1));
   EXPECT_THAT(NotedPlans(), ElementsAre(plan->id));
@@ -228,7 +228,7 @@ TEST_F(OrphanCollectorTest, LeasesOfAttachmentsAndPlansAreKept) {
   EXPECT_EQ(reconciled().leases, 3u);
 }
 
-// The agent had not answered in time, though it was running.
+// The agent was running, but did not answer in time.
 TEST_F(OrphanCollectorTest, ReconcileCarriesOutQueuedDels) {
   ASSERT_TRUE(Add(Request("c1")).ok());
   ASSERT_TRUE(

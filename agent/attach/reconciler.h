@@ -1,7 +1,7 @@
-// Reconciler: has the attachments compared with the kernel at start and each minute, since runtimes
-// die without DEL, and some never request garbage collection. A separate thread takes the snapshot
-// of the kernel, because it may wait for the kernel's locks, and frames must not. Not here: the
-// snapshot (kernel_snapshot.h), and the repairs (orphan_collector.h).
+// Reconciler: triggers the comparison of the attachments with the kernel, at start and each minute,
+// because runtimes die without a DEL, and some never request garbage collection. A separate thread
+// takes the snapshot of the kernel: it may wait for the kernel's locks, and frames must not. Not
+// here: the snapshot (kernel_snapshot.h), and the repairs (orphan_collector.h).
 
 #ifndef VXVDE_AGENT_ATTACH_RECONCILER_H_
 #define VXVDE_AGENT_ATTACH_RECONCILER_H_
@@ -25,8 +25,8 @@ class Reconciler {
   static constexpr std::chrono::seconds kAgain{2};
 
   using Look = std::function<KernelSnapshot(const std::vector<WatchedNetNs>&)>;
-  // `look` is called on another thread than the loop's, one call at a time. `loop` and
-  // `orphans` outlive it.
+  // `look` is called on a thread other than the loop's, one call at a time. `loop` and `orphans`
+  // outlive it.
   Reconciler(EventLoop* loop, OrphanCollector* orphans, Look look);
   ~Reconciler();  // waits for a snapshot in progress
   Reconciler(const Reconciler&) = delete;

@@ -18,7 +18,7 @@ void Restorer::Start(const UnicastPorts& ports) {
     if (gateway || parts_.table->HasOn(cloud)) parts_.clouds->Restore(cloud, port);
   }
   RestoreWaiting();
-  // A second attempt before the agent drops the inherited descriptors that nothing uses
+  // Tries a second time before the agent drops the inherited descriptors that nothing uses
   // (docs/decisions/0020).
   if (retry_.pending()) {
     retry_.Cancel();
@@ -46,8 +46,8 @@ void Restorer::RestoreWaiting() {
                       {"port", absl::StrCat(static_cast<uint32_t>(attachment.port))},
                       {"container", attachment.record.container_id},
                       {"ifname", attachment.record.ifname}});
-    // Other nodes still know an attachment that is at the port of before, and announcements of all
-    // pods of a large node would load each of them.
+    // Other nodes still know an attachment whose unicast port is unchanged, and announcing all pods
+    // of a large node would load each of them.
     if (!parts_.clouds->IsAtRecalledPort(attachment.cloud.key)) {
       parts_.resources->Announce(attachment, /*to_ports=*/false);
     }
@@ -69,8 +69,8 @@ absl::Status Restorer::RestoreOne(Attachment& attachment) {
   const NamedCloud* named = parts_.config->FindByKey(attachment.cloud.key);
   const CloudConfig& cloud = named != nullptr ? named->config : attachment.cloud;
   absl::StatusOr<const CloudOptions*> joined = parts_.resources->Join(cloud);
-  // A second attempt while the interface is open, since closing it would drop the frames that wait
-  // in its queue (docs/decisions/0020).
+  // Tries a second time while the interface is open, because closing it would drop the frames in
+  // its queue (docs/decisions/0020).
   if (!joined.ok()) joined = parts_.resources->Join(cloud);
   if (!joined.ok()) return absl::UnavailableError(joined.status().message());
   if (const absl::Status status = parts_.resources->AddPort(attachment, std::move(io));

@@ -1,6 +1,5 @@
-// Restorer: gives attachments their ports back after a restart of the agent. An attachment whose
-// interface is gone is ended; one whose port cannot be opened now waits, and is tried again every
-// kRetry.
+// Restorer: reopens the ports of attachments after a restart of the agent. It ends an attachment
+// whose interface is gone; one whose port cannot be opened yet waits, and is retried every kRetry.
 // Not here: reading the records (attachment_table.h).
 
 #ifndef VXVDE_AGENT_ATTACH_RESTORER_H_
@@ -42,7 +41,7 @@ class Restorer {
   void Start(const UnicastPorts& ports);
 
  private:
-  // Restores all that wait.
+  // Restores all waiting attachments.
   void RestoreWaiting();
   // NotFound: its interface is gone.
   absl::Status RestoreOne(Attachment& attachment);

@@ -31,7 +31,7 @@ struct Refusal {
 absl::Status Refuse(uint32_t code, absl::string_view message, absl::string_view remedy);
 absl::Status Refuse(AttachError code, absl::string_view message, absl::string_view remedy);
 
-// The refusal for any error. An error that Refuse did not make is a failure of the agent and no
+// The refusal for any error. An error that Refuse did not make is a failure of the agent, not a
 // mistake of the caller: its code is "try again later", and its remedy points to the agent's log.
 Refusal RefusalOf(const absl::Status& error);
 

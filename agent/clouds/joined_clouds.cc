@@ -147,7 +147,7 @@ void JoinedClouds::ForgetPort(const CloudKey& cloud) {
 }
 
 void JoinedClouds::FollowUplinks() {
-  std::set<IfIndex> there;  // most clouds share one
+  std::set<IfIndex> there;  // most clouds share an uplink
   for (auto& [key, options] : joined_) {
     if (there.contains(options.uplink)) continue;
     if (!absl::IsNotFound(links_->by_index(options.uplink).status())) {

@@ -67,7 +67,7 @@ class JoinedClouds {
   const CloudOptions* Find(const CloudKey& cloud) const;
   const std::map<CloudKey, CloudOptions>& all() const { return joined_; }
 
-  // For people: the locator of a cloud, as it was joined if it is, else as it is configured.
+  // For messages: the locator of a cloud, as joined if it is joined, otherwise as configured.
   std::string LocatorOf(const CloudKey& cloud) const;
   // For people: the configured name, else LocatorOf.
   std::string NameOf(const CloudKey& cloud) const;

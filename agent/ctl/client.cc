@@ -144,7 +144,7 @@ absl::Status StatusClient::Watch(const std::string& cloud,
   const auto stream = impl_->stub->Watch(&context, request);
 
   std::atomic<bool> ended = false;        // the stream ended by itself
-  std::atomic<bool> interrupted = false;  // a signal came
+  std::atomic<bool> interrupted = false;  // a signal arrived
   std::thread signals([&] {
     sigset_t set;
     sigemptyset(&set);

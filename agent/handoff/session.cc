@@ -234,7 +234,7 @@ absl::Status CheckPing(const pb::Ping& message, AttachService& service) {
   return service.Ready(message.cloud(), message.vnl());
 }
 
-// The listed attachments after `request.after()`, as many as certainly fit one message.
+// The listed attachments after `request.after()`, as many as fit one message in any case.
 pb::Listed Page(const std::vector<ListedAttachment>& all, const pb::List& request) {
   constexpr size_t kEnough = kMaxHandoffMessage / 2;  // an entry is at most a path and some names
   pb::Listed page;

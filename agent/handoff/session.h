@@ -26,7 +26,7 @@ inline constexpr size_t kMaxHandoffMessage = 64 * 1024;
 
 class HandoffSession {
  public:
-  // Gets the answers that Handle could not give at once. It may destroy the session.
+  // Receives the answers that Handle could not give at once.
   using Later = std::function<void(std::string answer)>;
   HandoffSession(AttachService* service, Later later)
       : service_(service), later_(std::move(later)) {}

@@ -33,8 +33,8 @@ class AddressPools {
   // So many failures in a row mean a crowded subnet: spare addresses then have to wait.
   static constexpr int kMaxFailures = 8;
   static constexpr std::chrono::seconds kRest{30};
-  // For so long a search that found none makes the pool count as exhausted. After that only another
-  // search can tell.
+  // After a search that found no address, the pool counts as exhausted for this long. Then only
+  // another search can tell.
   static constexpr std::chrono::seconds kExhaustedFor{15};
 
   // Agents with different `seed`s take their spare addresses from different places of a subnet.

@@ -44,7 +44,7 @@ Drop AgentPort::Send(const OutFrame& frame) {
     listener_->on_message(message);
     return Drop::kNone;
   }
-  // The client is going to use the address: the same as its own announcement.
+  // The client is about to use the address, which counts as its own announcement.
   DhcpAck ack;
   if (ParseDhcpAck(std::span(bytes).first(size), !frame.offload.needs_checksum, ack)) {
     message.kind = Neighbour::Kind::kHas;

@@ -1,4 +1,4 @@
-// AgentTable: the other agents of one cloud, by what their frames tell: who is alive, whose
+// AgentTable: the other agents of one cloud, as their frames show them: which are alive, whose
 // announcements may have been missed, and whether this agent has heard all of them. Pure.
 
 #ifndef VXVDE_AGENT_IPAM_AGENT_TABLE_H_
@@ -22,7 +22,7 @@ class AgentTable {
   static constexpr std::chrono::seconds kAliveTimeout{4};
   static constexpr std::chrono::minutes kForgetTimeout{5};
   static constexpr uint32_t kMaxMissedBeats = 2;
-  // Any station can make agents up, so their number is bounded. A full table ignores new ones.
+  // Any station can invent agents, so their number is bounded. A full table ignores new ones.
   static constexpr size_t kMaxAgents = 4096;
 
   // A frame with `mark` came from `agent`. True: the agent is new, was silent, or skipped
@@ -33,7 +33,7 @@ class AgentTable {
   // Forgets agents and recounts the living. To be called once a heartbeat.
   void Expire(Instant now);
 
-  // The living, this agent included.
+  // The number of living agents, including this one.
   uint16_t count() const { return alive_; }
   // No living agent has heard of more agents than this one has.
   bool complete() const { return alive_ >= expected_; }

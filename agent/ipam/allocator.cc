@@ -487,7 +487,7 @@ void Allocator::OnTime(Instant now) {
   }
   for (const std::string& lease : late) {
     const auto claim = claims_.find(lease);
-    if (claim == claims_.end()) continue;  // what the one before gave back was enough for it
+    if (claim == claims_.end()) continue;  // addresses that the last one gave back sufficed
     const auto slot = std::find_if(claim->second.slots.begin(), claim->second.slots.end(),
                                    [](const Slot& one) { return !one.address.has_value(); });
     ++exhausted_total_;

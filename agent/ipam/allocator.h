@@ -113,7 +113,7 @@ class Allocator {
     std::optional<CandidateSearch> search;  // else
     std::optional<IpAddress> address;       // assigned
 
-    // For the end of a probe of another claim.
+    // Waits for the end of a probe of another claim.
     bool waiting() const { return !address && search && !search->probing(); }
     int failures() const { return search ? search->failures() : 0; }
   };

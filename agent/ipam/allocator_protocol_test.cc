@@ -171,7 +171,7 @@ TEST(Allocator, AfterAPartitionBothSidesReportEachDuplicate) {
   }
 }
 
-// A host that uses a leased address is a conflict. A spare address is given up to it.
+// A host that uses a leased address is a conflict. A spare address is released to it.
 TEST(Allocator, AHostThatUsesALeasedAddressIsAConflict) {
   FakeLan lan({P("192.0.2.0/24")});
   FakeLan::Node& node = lan.AddNode();

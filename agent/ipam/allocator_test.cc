@@ -1,4 +1,4 @@
-// Claims and releases, on a simulated cloud. Frames of others: allocator_protocol_test.cc.
+// Tests claims and releases on a simulated cloud. allocator_protocol_test.cc tests foreign frames.
 
 #include "agent/ipam/allocator.h"
 

@@ -1,5 +1,5 @@
-// Announcer: what an allocator announces by itself: a heartbeat, each held address in turn, and all
-// of them soon after another agent may have missed some (docs/decisions/0007). Pure.
+// Announcer: the announcements of an allocator on its own: a heartbeat, each held address in turn,
+// and all of them soon after another agent may have missed some (docs/decisions/0007). Pure.
 
 #ifndef VXVDE_AGENT_IPAM_ANNOUNCER_H_
 #define VXVDE_AGENT_IPAM_ANNOUNCER_H_
@@ -32,7 +32,7 @@ class Announcer {
   Announcer(Jitter* jitter, const HeldAddresses* held, Outbox* outbox)
       : jitter_(jitter), held_(held), outbox_(outbox) {}
 
-  // Heartbeats begin. Does nothing when called again.
+  // Starts the heartbeats. Does nothing when called again.
   void Start(Instant now);
   // Announces `address` now, if it is held.
   void Announce(const IpAddress& address, AgentMark::Kind kind = AgentMark::Kind::kHold);

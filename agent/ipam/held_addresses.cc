@@ -72,7 +72,7 @@ std::optional<IpAddress> HeldAddresses::TakeUnassigned(Instant now, const Assign
                                                        const IpPrefix& subnet,
                                                        const std::optional<IpAddress>& wanted,
                                                        bool any_owner) {
-  // 0: not to be taken.
+  // 0: the address must not be taken.
   const auto rank = [&](const Entry& entry) {
     if (entry.use == Use::kSpare) return 1;
     if (entry.use != Use::kKept) return 0;

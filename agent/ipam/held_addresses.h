@@ -72,9 +72,9 @@ class HeldAddresses {
 
   void AddSpare(Instant now, const IpAddress& address);
   void Assign(Instant now, const IpAddress& address, const Assignee& assignee);
-  // Assigns an unassigned address: `wanted`, else the best one of `subnet`. What is kept for this
-  // owner comes first, then what is spare; with `any_owner`, or for `wanted`, what is kept for
-  // another owner takes precedence over spare ones. The one held longest wins a tie.
+  // Assigns an unassigned address: `wanted`, else the best one of `subnet`. Addresses that are kept
+  // for this owner come first, then spare ones; with `any_owner`, or for `wanted`, those that are
+  // kept for another owner take precedence over spare ones. The one held longest wins a tie.
   std::optional<IpAddress> TakeUnassigned(Instant now, const Assignee& assignee,
                                           const IpPrefix& subnet,
                                           const std::optional<IpAddress>& wanted, bool any_owner);
@@ -85,7 +85,7 @@ class HeldAddresses {
   void GiveUp(const IpAddress& address) { entries_.erase(address); }
   // Gives up the unassigned addresses that belong to none of `pools`.
   void GiveUpOutside(const AddressPools& pools);
-  // Gives up the addresses that were kept for long enough.
+  // Releases the addresses that have been kept for long enough.
   void Expire(Instant now);
 
   // ---- Leases ----

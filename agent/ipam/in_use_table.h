@@ -16,7 +16,7 @@ namespace vxvde {
 
 class InUseTable {
  public:
-  // Any station can make entries up, so their number is bounded. A full table ignores new
+  // Any station can invent entries, so their number is bounded. A full table ignores new
   // addresses.
   static constexpr size_t kMaxEntries = 16'384;
   // An agent that probes twice within this time needs one "free" only.

@@ -12,7 +12,7 @@
 namespace vxvde {
 namespace {
 
-// Of the agent's own port, whose frames have at most 110 bytes.
+// The MTU of the agent's own port, whose frames have at most 110 bytes.
 constexpr int kPortMtu = 1500;
 
 }  // namespace

@@ -57,7 +57,7 @@ class Ipam final : public AddressClaims {
   // JoinedClouds::Watcher.
   void OnJoined(const CloudKey& cloud);
   void OnLeaving(const CloudKey& cloud);
-  // Needs kStationGone of the switch's events, and ignores the others.
+  // Handles the switch's event kStationGone, and ignores all others.
   void OnEvent(const SwitchEvent& event);
 
   void Claim(AddressWish wish, Claimed done) override;

@@ -1,6 +1,6 @@
 // Prober: the probes in progress on one cloud. It sends the probes of each address and decides
 // when their silence means that the address is free (I2 of allocator.h). Not here: which address is
-// probed, and what its answer leads to. Pure.
+// probed, and the effect of an answer. Pure.
 
 #ifndef VXVDE_AGENT_IPAM_PROBER_H_
 #define VXVDE_AGENT_IPAM_PROBER_H_
@@ -63,7 +63,7 @@ class Prober {
   // `agent` said that it does not hold `address`.
   void OnFree(const IpAddress& address, const MacAddress& agent);
 
-  // Addresses with something to do at `now`, by address.
+  // Addresses that need an action at `now`, in order.
   std::vector<IpAddress> Due(Instant now) const;
   // Does it: sends the next probe, asks silent agents again, or returns true: nobody has the
   // address. False if it is no longer probed.

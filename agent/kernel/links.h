@@ -1,4 +1,4 @@
-// Links: the operations of the kernel that attachments need, as plain functions. main() fills it
+// Links: the kernel operations that attachments need, as plain functions. main() fills it
 // with plugin/os; tests supply their own and fail each in turn.
 
 #ifndef VXVDE_AGENT_KERNEL_LINKS_H_

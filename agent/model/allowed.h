@@ -43,7 +43,7 @@ class Allowed {
   What what_;
 };
 
-// Entries of one list, at most.
+// The maximum number of entries in one list.
 inline constexpr size_t kMaxAllowed = 64;
 
 // Parses each of `texts`.

@@ -23,7 +23,7 @@ absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const FastPathKernel&
     why = std::string(fast.status().message());
     log.Info("no kernel datapath", {{"reason", why}, {"fallback", "user"}});
   }
-  // An earlier agent may have had one, and not ended well.
+  // An earlier agent may have left a kernel datapath behind.
   if (const absl::Status removed = kernel.remove(); !removed.ok()) {
     log.Warn("fast path not removed", {{"error", std::string(removed.message())}});
   }

@@ -1,5 +1,5 @@
-// The choice of the datapath of this node: the kernel's, or the agent itself. Not here: the choice
-// of each cloud (plugin/cloud).
+// Chooses the datapath of this node: the kernel's or the agent's own. Not here: the choice of each
+// cloud (plugin/cloud).
 
 #ifndef VXVDE_AGENT_NODE_FAST_PATH_H_
 #define VXVDE_AGENT_NODE_FAST_PATH_H_
@@ -17,7 +17,7 @@ namespace vxvde {
 
 struct NodeFastPath {
   std::unique_ptr<FastPath> fast;  // nullptr: the agent forwards all frames itself
-  std::string why_not;             // the reason, then; else empty
+  std::string why_not;             // the reason if `fast` is nullptr; otherwise empty
 };
 
 // OpenKernelFastPath and RemoveKernelFastPath, or fakes of a test.
@@ -26,8 +26,8 @@ struct FastPathKernel {
   std::function<absl::Status()> remove;
 };
 
-// An error only if `wanted` forbids to do without. Where the agent does without, programs of an
-// earlier agent are removed.
+// Fails only if `wanted` requires the kernel datapath. Without one, it removes the programs of an
+// earlier agent.
 absl::StatusOr<NodeFastPath> OpenFastPath(Datapath wanted, const FastPathKernel& kernel,
                                           const Log& log);
 

@@ -85,7 +85,8 @@ absl::Status Node::Restore() {
   RETURN_IF_ERROR(attachments_.Restore());
   FollowClouds();
   node_ports_.Start();
-  // It may have removed the last host end, and this agent may end before a link event is handled.
+  // Start() may have removed the last host end, and this agent may end before it handles a link
+  // event.
   host_end_wall_.MarkLinks();
   return absl::OkStatus();
 }
@@ -122,7 +123,7 @@ void Node::Apply(absl::StatusOr<Config> config) {
                                     {"kernel", HasFastPath() ? "can" : system_.fast_path.why_not}});
   }
   config_.Set(*std::move(config));
-  FollowClouds();  // with its `unicastPorts`
+  FollowClouds();  // applies the new `unicastPorts`
   log_->Info("configuration reloaded", {{"clouds", absl::StrCat(config_.Get().clouds.size())}});
 }
 
@@ -143,7 +144,7 @@ void Node::OnEvent(const SwitchEvent& event) {
 }
 
 void Node::OnJoined(const CloudOptions& cloud) {
-  tasks_.Post([this] { FollowClouds(); });  // once it is listed
+  tasks_.Post([this] { FollowClouds(); });  // after the cloud is listed
   host_end_wall_.Want(true);
   claims_.OnJoined(cloud.config.key);
 }

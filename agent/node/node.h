@@ -1,9 +1,9 @@
-// Node: the parts of the agent, built on one system (node_system.h) and one run-dir and connected
-// with each other. Events of the switch, changes of the kernel and a new configuration reach all
-// parts that need them here, in an order that suits them.
+// Node: the parts of the agent, built on one system (node_system.h) and one run-dir, and connected
+// with each other. It passes events of the switch, changes of the kernel and a new configuration to
+// all parts that need them, in the order that they require.
 //
-// Not here: sockets of clients (status, metrics, handoff), the process (agent/lifecycle), and what
-// a part does.
+// Not here: sockets of clients (status, metrics, handoff), the process (agent/lifecycle), and the
+// work of each part.
 
 #ifndef VXVDE_AGENT_NODE_NODE_H_
 #define VXVDE_AGENT_NODE_NODE_H_
@@ -44,34 +44,35 @@ class Node {
   // which belong to the loop's thread.
   Node(NodeSystem system, std::unique_ptr<EventLoop> loop, Store store, Config config,
        const Log* log);
-  // Its end leaves clouds, links and rules as they are: the next agent takes them over.
+  // The destructor leaves clouds, links and rules as they are: the next agent takes them over.
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  // `cloud` is its name for people.
+  // `cloud` is the name of the cloud in the configuration, or its locator.
   using Listener = std::function<void(const SwitchEvent&, const std::string& cloud)>;
   void SetListener(Listener listener) { listener_ = std::move(listener); }
 
-  // From now on it follows addresses, links and rules of the kernel.
+  // Starts to follow addresses, links and rules of the kernel.
   absl::Status Watch();
-  // Takes up what the run-dir records. To be called before anybody can request anything.
+  // Restores the state that the run-dir records. Called before clients can connect.
   absl::Status Restore();
-  // All that this agent could inherit has been taken up: removes the rest of the kernel datapath.
+  // Removes the inherited part of the kernel datapath that this agent has not taken over. Called
+  // last.
   void DropInherited();
   // Compares the attachments with the kernel, now and periodically.
   void StartReconciling() { reconciler_.Start(); }
-  // The process ends: the kernel datapath goes on without it.
+  // Called before the process ends: the kernel datapath continues without it.
   void KeepForNextAgent();
 
-  // A configuration that was read anew. One that cannot be used is refused whole, and the running
-  // one stays. Either way the attachments are compared with the kernel.
+  // Applies a newly read configuration. One that cannot be used is refused as a whole, and the
+  // current one stays. Either way the attachments are compared with the kernel.
   void Reload(absl::StatusOr<Config> config);
 
   EventLoop& loop() { return *loop_; }
   Attachments& attachments() { return attachments_; }
   const NodeView& view() const { return view_; }
   bool HasFastPath() const { return system_.fast_path.fast != nullptr; }
-  // Whether taps of pods are still to be opened.
+  // Returns whether taps of pods have yet to be opened.
   bool TapsWait() const;
 
  private:
@@ -86,10 +87,10 @@ class Node {
   void OnRulesChange();
   absl::Status ReadLocalAddresses();
   void FollowUplinks();
-  // The walls follow the clouds that are joined.
+  // Adapts the walls to the joined clouds.
   void FollowClouds();
   std::vector<RulesState> RulesStates() const;
-  // What of the walls keeps all pods from the node.
+  // The problem of the walls that keeps all pods off the node, if there is one.
   absl::Status WallProblem() const;
 
   const Log* log_;

@@ -42,7 +42,7 @@ struct NodeSystem {
   Reconciler::Look snapshot;
   GroupLookup group_id;
   std::function<uint64_t()> random;
-  // Tell of changes of links and addresses, and of rules.
+  // Report changes of links and addresses, and of rules.
   std::optional<NetlinkMonitor> link_monitor;
   std::function<absl::StatusOr<NftMonitor>()> open_rule_monitor;
 };

@@ -1,4 +1,4 @@
-// A whole node on a system of fakes: what has to reach which part.
+// Tests a whole node on a fake system: each event reaches the parts that need it.
 
 #include "agent/node/node.h"
 
@@ -145,7 +145,7 @@ class NodeTest : public testing::Test {
     request.tap = true;
     return request;
   }
-  // Of a plan that waits for nothing.
+  // The result of a plan that waits for nothing.
   absl::StatusOr<PlannedAttachment> Plan() {
     absl::StatusOr<PlannedAttachment> result = absl::InternalError("the plan has no result");
     node_->attachments().Plan(
@@ -164,8 +164,8 @@ class NodeTest : public testing::Test {
     std::function<bool()> until;
     std::function<void()> then = [] {};
   };
-  // Runs the loop until the condition of the last step holds. A loop that was stopped does not run
-  // again, so there is one call for each node.
+  // Runs the loop until the condition of the last step holds. A stopped loop cannot run again, so
+  // this is called once for each node.
   void Run(const std::vector<Step>& steps) {
     ASSERT_FALSE(std::exchange(ran_, true));
     EventLoop& loop = node_->loop();
@@ -231,7 +231,7 @@ TEST_F(NodeTest, ARefusedWallKeepsPodsFromTheNode) {
   EXPECT_THAT(parts, ElementsAre("underlay-wall"));
   EXPECT_EQ(node_->view().Snapshot().warning, "");
   EXPECT_EQ(node_->attachments().Ready("blue", ""), absl::OkStatus());
-  // Without permission the node works without walls, and says so.
+  // Without permission the node works without walls, and reports it.
   world_.underlay_rules.refuses = absl::PermissionDeniedError("not permitted");
   Start(Blue());
   EXPECT_THAT(node_->view().Snapshot().warning, HasSubstr("not permitted"));

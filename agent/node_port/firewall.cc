@@ -28,9 +28,10 @@ uint8_t ProtocolNumber(absl::string_view protocol) {
   return protocol == "udp" ? IPPROTO_UDP : protocol == "sctp" ? IPPROTO_SCTP : IPPROTO_TCP;
 }
 
-// 127.0.0.1 reaches published ports, too, which takes route_localnet on the node's port. Packets
-// from the cloud to or from 127.0.0.0/8 must go nowhere (CVE-2020-8558). Connection tracking,
-// which gives answers to masqueraded connections of 127.0.0.1 that address, comes after this.
+// Published ports are also reachable at 127.0.0.1, which requires route_localnet on the node's
+// port. Packets from the cloud to or from 127.0.0.0/8 must therefore be dropped (CVE-2020-8558).
+// This chain runs before connection tracking, which rewrites answers to masqueraded connections to
+// that address.
 NftChain FromClouds(const std::vector<NftValue>& names) {
   NftChain chain{
       .name = "from_clouds",
@@ -45,8 +46,8 @@ NftChain FromClouds(const std::vector<NftValue>& names) {
   return chain;
 }
 
-// For a Service the node forwards from a cloud back into it. A redirect would make the pod send
-// to the backend directly, which does not know the Service's address.
+// For a Service, the node forwards packets from a cloud back into it. After a redirect, the pod
+// would send directly to the backend, which does not know the Service's address.
 NftChain NoRedirects(const std::vector<NftValue>& names) {
   constexpr uint8_t kRedirect4 = 5;
   constexpr uint8_t kRedirect6 = 137;
@@ -85,8 +86,8 @@ NftChain Published(const std::vector<FirewallMapping>& mappings) {
   return chain;
 }
 
-// Packets that the node routes into a cloud. `accept` ends this table's look at a packet, and no
-// other table's.
+// Packets that the node routes into a cloud. `accept` ends the evaluation in this table, not in
+// others.
 NftChain IntoClouds(const FirewallState& state, const std::vector<NftValue>& names) {
   std::vector<std::vector<NftValue>> pairs;
   std::vector<NftValue> routed;
@@ -112,9 +113,9 @@ NftChain IntoClouds(const FirewallState& state, const std::vector<NftValue>& nam
     chain.rules.push_back(
         NftRule().NotIn(NftField::kInputName, names).In(NftField::kOutputName, routed).Accept());
   }
-  // Ports of the node that lead into a cloud are open to hosts outside the clouds, by whatever
-  // program's rules. To another cloud only those that the agent was asked to publish are: a Service
-  // would be a way round `namespaces`.
+  // Hosts outside the clouds may use any port of the node that leads into a cloud, whichever
+  // program's rule translates it. Other clouds may use only the ports that the agent publishes: a
+  // Service would bypass `namespaces`.
   chain.rules.push_back(NftRule()
                             .NotIn(NftField::kInputName, names)
                             .HasAny(NftField::kConntrackStatus, kNftDestinationTranslated)
@@ -162,7 +163,7 @@ NftChain Leaving(const FirewallState& state, const std::vector<NftValue>& names)
 const FirewallMapping* FindMapping(const std::vector<FirewallMapping>& mappings,
                                    const UdpFlow& flow) {
   const FirewallMapping* found = nullptr;
-  if (flow.destination.is_v6() && flow.destination.IsLoopback()) return found;  // as the rules say
+  if (flow.destination.is_v6() && flow.destination.IsLoopback()) return found;  // as in the rules
   for (const FirewallMapping& mapping : mappings) {
     if (mapping.protocol != "udp" || mapping.host_port != flow.port ||
         mapping.target.family() != flow.destination.family()) {

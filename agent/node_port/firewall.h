@@ -1,14 +1,14 @@
 // Firewall: the nftables table "inet vxvde". It decides about packets between the node's own ports
-// in clouds and everything else: published ports (DNAT), masquerading, which cloud may be entered
-// from where, and the node's loopback, which no cloud reaches. A pure function makes the rules from
-// FirewallState.
+// in clouds and everything else: published ports (DNAT), masquerading, the sources that may enter a
+// cloud, and the protection of the node's loopback from clouds. A pure function makes the rules
+// from FirewallState.
 //
 // Invariants:
-//   I1  After Set(), until the next, the table is what FirewallRules() made of the state.
-//       NftKeeper keeps it so.
+//   I1  After Set(), until its next call, the table has the rules that FirewallRules() made of the
+//       state. NftKeeper restores it.
 //
-//   I2  No UDP flow that connection tracking remembers goes on by rules that are gone: NAT rules
-//       are read for the first packet of a flow only.
+//   I2  No tracked UDP flow continues by rules that no longer exist, although the kernel evaluates
+//       NAT rules only for the first packet of a flow.
 //
 // The reasons for the rules are in docs/decisions/0008, 0009 and 0023. Not here: which ports and
 // publications there are (host_ports).
@@ -46,7 +46,7 @@ struct FirewallPort {
 struct FirewallMapping {
   std::string protocol = "tcp";  // or "udp", "sctp"
   uint16_t host_port = 0;
-  // At which of the node's addresses, of the target's family; absent: at all.
+  // The address of the node, of the target's family; absent: all of them.
   std::optional<IpAddress> host_ip;
   IpAddress target;
   uint16_t target_port = 0;
@@ -57,25 +57,26 @@ struct FirewallMapping {
 
 struct FirewallState {
   std::vector<FirewallPort> ports;
-  // Of two with one family, protocol and host_port, one names a host_ip that the other does not.
+  // Two mappings of one family, protocol and host_port differ in host_ip, which one of them may
+  // lack.
   std::vector<FirewallMapping> mappings;
 
   friend bool operator==(const FirewallState&, const FirewallState&) = default;
 };
 
-// The table; without ports there is none.
+// The table; none without ports.
 NftTable FirewallRules(const FirewallState& state);
 
-// Whether `flow`, to an address of this node, goes elsewhere than the rules of `now` would send it.
-// A port of `now` is for its target alone; the target of a port of `before` is for no flow any
-// more.
+// Returns whether `flow`, to an address of this node, has another destination than the rules of
+// `now` give it. A port of `now` leads to its target only; no flow leads to the target of a port of
+// `before` any more.
 bool IsStale(const UdpFlow& flow, const std::vector<FirewallMapping>& before,
              const std::vector<FirewallMapping>& now);
 
-// What Firewall needs of the kernel; KernelFirewall(), or fakes of a test.
+// The kernel interface of Firewall: KernelFirewall(), or a test's fakes.
 struct FirewallKernel {
   NftKernel rules;
-  // Forgets the stale ones of the UDP flows to addresses of this node and one of `ports`.
+  // Deletes the stale ones of the UDP flows to addresses of this node and one of `ports`.
   std::function<absl::Status(const std::set<uint16_t>& ports,
                              const std::function<bool(const UdpFlow&)>& stale)>
       forget = [](const auto&, const auto&) { return absl::OkStatus(); };
@@ -86,7 +87,7 @@ FirewallKernel KernelFirewall();
 
 class Firewall {
  public:
-  // Both outlive it. It belongs to the loop's thread.
+  // Both outlive it. Loop thread only.
   Firewall(EventLoop* loop, const Log* log, FirewallKernel kernel);
   Firewall(const Firewall&) = delete;
   Firewall& operator=(const Firewall&) = delete;
@@ -96,15 +97,15 @@ class Firewall {
   absl::Status Set(FirewallState state);
   const FirewallState& state() const { return state_; }
 
-  // Some rules of the namespace have changed: see NftKeeper.
+  // Called when any rules of the namespace have changed: see NftKeeper.
   void OnChange() { table_.OnChange(); }
 
-  // Why the table is not as it should be; OK when it is.
+  // The reason why the table is not as it should be; OK: it is.
   const absl::Status& problem() const { return table_.problem(); }
 
  private:
   absl::Status Replace(const std::vector<NftTable>& tables);
-  // `before`: the mappings that flows may have begun by.
+  // `before`: the mappings by which flows may have begun.
   void ForgetFlows(const std::vector<FirewallMapping>& before,
                    const std::vector<FirewallMapping>& now);
 

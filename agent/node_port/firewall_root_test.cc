@@ -1,4 +1,4 @@
-// The rules as the kernel has them: nft prints what the model says, but for the order of elements.
+// Compares nft's listing of the kernel's rules with the model, except for the order of elements.
 
 #include "agent/node_port/firewall.h"
 #include "agent/node_port/host_end_wall.h"

@@ -128,14 +128,14 @@ TEST(IsStale, AFlowThatGoesElsewhereThanTheRulesSay) {
   const UdpFlow plain = flow("192.0.2.1", 5140, "192.0.2.1", 5140);
   const UdpFlow before = flow("192.0.2.1", 5140, "10.42.0.6", 514);
   const UdpFlow right = flow("192.0.2.1", 5140, "10.42.0.7", 514);
-  // Published: nothing but its target is right.
+  // A published port: every target but its own is stale.
   EXPECT_TRUE(IsStale(plain, {}, mappings));
   EXPECT_TRUE(IsStale(before, {}, mappings));
   EXPECT_FALSE(IsStale(right, {}, mappings));
   EXPECT_TRUE(IsStale(flow("192.0.2.1", 5140, "10.42.0.7", 513), {}, mappings));
   EXPECT_FALSE(IsStale(flow("192.0.2.9", 5140, "10.42.0.8", 515), {}, mappings));
   EXPECT_TRUE(IsStale(flow("192.0.2.9", 5140, "10.42.0.7", 514), {}, mappings));
-  // Not published any more: what the agent's rules have translated.
+  // No longer published: flows that the agent's rules have translated are stale.
   EXPECT_TRUE(IsStale(right, mappings, {}));
   EXPECT_FALSE(IsStale(plain, mappings, {}));
   EXPECT_FALSE(IsStale(before, mappings, {}));
@@ -260,7 +260,7 @@ TEST_F(FirewallTest, WhatSomebodyFlushesRightAfterItIsMadeIsMadeAgain) {
 
 TEST_F(FirewallTest, WhatStandsAsItShouldIsLeftAlone) {
   ASSERT_EQ(firewall_.Set(Blue()), absl::OkStatus());
-  firewall_.OnChange();  // our own change is told to us as well
+  firewall_.OnChange();  // the firewall is notified of its own change, too
   RunFor(2 * NftKeeper::kSettle);
   EXPECT_THAT(nft_.runs, SizeIs(1));
   EXPECT_THAT(lines_, IsEmpty());

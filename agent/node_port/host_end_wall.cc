@@ -12,11 +12,11 @@ namespace {
 
 constexpr char kTable[] = "vxvde-wall";
 
-// Before defragmentation for connection tracking (-400) and behind everything else.
+// Before defragmentation for connection tracking (-400), and after everything else.
 constexpr int kFirst = -500;
 constexpr int kLast = 500;
 
-// One table: what comes in at the hook `in` and what goes out at `out`.
+// A table that drops packets from host ends at the hook `in`, and packets to them at `out`.
 NftTable Table(NftFamily family, NftHookPoint in, NftHookPoint out) {
   const NftValue group = NftNumber(kHostEndGroup);
   return {.family = family,
@@ -96,14 +96,14 @@ void HostEndWall::MarkLinks() {
       host_ends_ = true;
       if (link.group == kHostEndGroup) continue;
       const absl::Status marked = links_.mark(link.index);
-      if (!absl::IsNotFound(marked)) status.Update(marked);  // that: it has gone since
+      if (!absl::IsNotFound(marked)) status.Update(marked);  // NotFound: the link no longer exists
     }
   }
   if (!status.ok() && status != links_problem_) {
     log_->Error("host ends not in their group", {{"error", std::string(status.message())}});
   }
   links_problem_ = status;
-  if (!links_problem_.ok()) OnLinkChange();  // once more
+  if (!links_problem_.ok()) OnLinkChange();  // tries again
   Apply();
 }
 

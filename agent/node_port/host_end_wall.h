@@ -1,21 +1,21 @@
-// HostEndWall: a pod's link ends at the cloud, not at the node. A packet socket copies the frames
-// of a host end and does not take them, so the node's stack sees each of them as well: it would
-// answer ARP there and route what a pod sends. In the other direction the stack would send its own
-// on a host end: multicast listener reports, for one, where the node forwards IPv6.
+// HostEndWall: separates host ends of pods from the node's network stack. A packet socket copies
+// the frames of a host end and does not consume them, so the stack receives each of them as well:
+// it would answer ARP there and route packets of a pod. In the other direction the stack would send
+// packets of its own on a host end, for example multicast listener reports where the node forwards
+// IPv6.
 //
-// Two things keep both apart, and neither depends on a running agent:
-//   - every host end is in the interface group kHostEndGroup, from the message that creates it on
-//     (cni/links, node_link);
-//   - nftables drop all that the stack gets from or sends to that group, in their first and last
-//     hooks: IPv4, IPv6 and ARP. No other protocol is bound to a host end.
+// Two measures separate them, and neither depends on a running agent:
+//   - every host end is created in the interface group kHostEndGroup (cni/links, node_link);
+//   - nftables rules drop all packets that the stack receives from or sends to that group, in the
+//     first and last hooks: IPv4, IPv6 and ARP. No other protocol is bound to a host end.
 //
-// What passes between a pod and the cloud meets neither: packet sockets read before these hooks and
-// write behind them, and the kernel datapath redirects frames before and after them. So does a
-// program of somebody else on the interface: frames that the bandwidth plugin sends around an ifb
-// device meet the rules like all others. That, and that another plugin can still add its own
-// ingress qdisc, is why no tc filter is used here (docs/decisions/0026).
+// Frames between a pod and the cloud do not pass these hooks: packet sockets read before them and
+// write after them, and the kernel datapath redirects frames before and after them. Frames that
+// another program redirects do pass them, for example those that the bandwidth plugin sends through
+// an ifb device. For that reason, and because another plugin can still add its own ingress qdisc,
+// no tc filter is used here (docs/decisions/0026).
 //
-// Not here: who may reach what through the node's own ports (firewall.h).
+// Not here: access through the node's own ports (firewall.h).
 
 #ifndef VXVDE_AGENT_NODE_PORT_HOST_END_WALL_H_
 #define VXVDE_AGENT_NODE_PORT_HOST_END_WALL_H_
@@ -36,10 +36,10 @@
 
 namespace vxvde {
 
-// The tables "inet vxvde-wall" and "arp vxvde-wall"; without `wanted` there are none.
+// The tables "inet vxvde-wall" and "arp vxvde-wall"; none unless `wanted`.
 std::vector<NftTable> HostEndRules(bool wanted);
 
-// What HostEndWall needs of the kernel beside nftables.
+// The kernel interface of HostEndWall for links.
 struct HostEndLinks {
   std::function<absl::StatusOr<std::vector<LinkInfo>>()> list;
   std::function<absl::Status(IfIndex host_end)> mark;  // puts it into kHostEndGroup
@@ -50,35 +50,36 @@ absl::StatusOr<HostEndLinks> KernelHostEndLinks();
 
 class HostEndWall {
  public:
-  // Both outlive it; everything happens on the loop's thread. Its end leaves everything as it is:
-  // pods outlive an agent.
+  // Both outlive it. Loop thread only. The destructor changes nothing, because pods outlive an
+  // agent.
   HostEndWall(EventLoop* loop, const Log* log, NftKernel rules, HostEndLinks links);
   HostEndWall(const HostEndWall&) = delete;
   HostEndWall& operator=(const HostEndWall&) = delete;
 
-  // Whether host ends may be made. Then the rules stand before this returns, or they are tried
-  // again every NftKeeper::kRetry; without the permission from the first host end on. They go when
-  // none is wanted and none is left.
+  // `wanted`: host ends may be created. The rules are in place when this returns, or are retried
+  // every NftKeeper::kRetry; without the permission, only once there is a host end. They are
+  // removed when no host end is wanted and none is left.
   void Want(bool wanted);
 
-  // Some rules of the namespace have changed: those of the wall are back after NftKeeper::kSettle.
+  // Called when any rules of the namespace have changed. The wall's are restored after
+  // NftKeeper::kSettle.
   void OnRulesChange() { rules_.OnChange(); }
 
-  // Some link of the namespace has changed. After kSettle, once for many changes, it looks which
-  // host ends there are, and puts those into the group that are not there: an older plugin made
-  // them, or somebody has changed them.
+  // Called when any link of the namespace has changed. After kSettle, once for many changes, it
+  // lists the host ends and puts those outside the group into it: those of an older plugin, and
+  // those that another program has changed.
   void OnLinkChange();
   static constexpr std::chrono::seconds kSettle{1};
-  // The same at once.
+  // Does the same at once.
   void MarkLinks();
 
-  // Why frames may pass; OK when they cannot, or the permission is missing and no host end is
-  // there.
+  // The reason why frames may pass; OK: they cannot, or the permission is missing and there is no
+  // host end.
   absl::Status problem() const;
 
  private:
   void Apply();
-  // Without host ends nothing is wrong with a rootless agent, which has taps only.
+  // Without host ends, missing rules do no harm: a rootless agent has only taps.
   bool DoesWithoutRules() const;
 
   const Log* log_;
@@ -86,7 +87,7 @@ class HostEndWall {
   HostEndLinks links_;
   bool wanted_ = false;
   bool host_ends_ = false;  // there are some
-  // Of the last Set(), and of it in the log.
+  // The results of the last Set(): the present one, and the last one in the log.
   absl::Status rules_problem_;
   absl::Status said_;
   absl::Status links_problem_;

@@ -1,4 +1,4 @@
-// The wall as the kernel makes it, around a veth pair between a node and a pod.
+// Tests the wall in the kernel, around a veth pair between a node and a pod.
 
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +37,8 @@ class HostEndWallTest : public testing::Test {
   }
 
   LinkInfo HostEnd() { return ValueOrDie(node_.OpenNetlink().GetLink(kHostEnd)); }
-  // Is `address` of the node answered to the pod: by ARP or neighbour discovery, and then itself?
+  // Returns whether the pod gets an answer from `address` of the node: by ARP or neighbour
+  // discovery, and then from the address itself.
   bool Answered(const std::string& address) {
     return Succeeds(pod_, absl::StrCat("ping -n -q -c 1 -W 1 ", address, " > /dev/null"));
   }
@@ -46,7 +47,7 @@ class HostEndWallTest : public testing::Test {
     netns.Run([&] { succeeds = std::system(command.c_str()) == 0; });
     return succeeds;
   }
-  // Packets, since the link was made.
+  // The number of packets since the link was created.
   uint64_t ReceivedByPod() {
     uint64_t packets = 0;
     pod_.Run([&] {
@@ -110,8 +111,8 @@ TEST_F(OldHostEndTest, IsPutBehindTheWall) {
 TEST_F(HostEndWallTest, TheNodeSendsNothingOfItsOwnToThePod) {
   Build(true);
   const uint64_t before = ReceivedByPod();
-  // A node that forwards IPv6 reports the groups of routers on each link that comes up, and one
-  // that is told to announces its addresses by ARP.
+  // A node that forwards IPv6 reports the groups of routers on each link that comes up. With
+  // arp_notify it also announces its addresses by ARP.
   node_.Shell(
       "echo 1 > /proc/sys/net/ipv4/conf/vx40cuhhrn1i6dk/arp_notify; "
       "ip link set vx40cuhhrn1i6dk down; ip link set vx40cuhhrn1i6dk up");

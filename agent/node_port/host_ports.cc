@@ -39,13 +39,13 @@ HostPorts::HostPorts(const Parts& parts)
         if (started_) OnConfig();
       })) {}
 
-// ---- Who wants a port ----
+// ---- Users of ports ----
 
 void HostPorts::Start() {
   started_ = true;
   OnConfig();
-  // Whose link it is the leases say: another agent of this namespace has the same aliases. There is
-  // no link without a lease, as addresses are claimed before.
+  // The leases tell which links belong to this agent: another agent of this namespace uses the same
+  // aliases. There is no link without a lease, because addresses are claimed first.
   for (const auto& [lease, cloud] : parts_.claims->Leases()) {
     if (!absl::StartsWith(lease, kLeaseBegin) || entries_.contains(cloud)) continue;
     const absl::Status status = parts_.kernel->remove(NodeAlias(cloud));
@@ -75,8 +75,8 @@ void HostPorts::OnConfig() {
     changed.insert(named.config.key);
   }
   for (const CloudKey& cloud : changed) Advance(cloud);
-  // One that is not open yet writes the rules when it is; until then those of the agent's last
-  // life are better than none.
+  // A port that is not open yet writes the rules when it opens. Until then, the rules of the
+  // agent's previous run are better than none.
   const bool all_open = std::all_of(entries_.begin(), entries_.end(), [](const auto& entry) {
     return entry.second.port != PortId::kNone;
   });
@@ -93,7 +93,7 @@ void HostPorts::Close(const std::string& user) {
   for (auto next = entries_.begin(); next != entries_.end();) {
     const CloudKey cloud = next->first;
     Entry& entry = (next++)->second;
-    // Only the last one's going changes anything now: an address is kept while the port is.
+    // Only the last user's removal changes anything: an address is kept as long as the port.
     if (entry.users.erase(user) != 0) DropUnwanted(cloud);
   }
 }
@@ -107,9 +107,9 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   RemovePort(cloud, entry);
   const auto node = entries_.extract(found);
   const Entry& last = node.mapped();
-  if (was_open) KeepFirewall();  // before the link: its rules name it
+  if (was_open) KeepFirewall();  // before the link, which its rules name
   if (const absl::Status status = parts_.kernel->remove(NodeAlias(cloud)); !status.ok()) {
-    // Its leases stay: by them the next start knows it.
+    // Keeps the leases, by which the next start recognises the link.
     parts_.log->Warn("node port not removed",
                      {{"interface", last.link.ifname}, {"error", std::string(status.message())}});
   } else {
@@ -125,8 +125,8 @@ bool HostPorts::DropUnwanted(const CloudKey& cloud) {
   return true;
 }
 
-// An interface in use keeps its name, whatever the cloud is called by now. The name does not depend
-// on the options with which a cloud was joined, so that a restarted agent makes the same one.
+// An interface in use keeps its name even if the cloud is renamed. The name does not depend on the
+// options with which a cloud was joined, so that a restarted agent chooses the same one.
 std::string HostPorts::IfNameOf(const CloudKey& cloud, const Entry& entry) const {
   return entry.link.ifname.empty() ? NodeIfName(NameOfCloud(config_, cloud)) : entry.link.ifname;
 }
@@ -138,7 +138,7 @@ std::vector<IpPrefix> HostPorts::WantedSubnets(const CloudKey& cloud, const Entr
   for (const auto& [user, wish] : entry.users) {
     for (const IpPrefix& subnet : wish.subnets) AddSubnet(subnet, subnets);
   }
-  // The target of a published port must find us on its link.
+  // The target of a published port must reach the node on its own link.
   for (const auto& [id, publication] : publications_) {
     if (publication.cloud != cloud) continue;
     for (const PortMapping& mapping : publication.mappings) {
@@ -160,7 +160,7 @@ std::vector<IpPrefix> HostPorts::AddressesOf(const Entry& entry) {
   return addresses;
 }
 
-// ---- Opening one ----
+// ---- Opening a port ----
 
 void HostPorts::Advance(const CloudKey& cloud) {
   if (DropUnwanted(cloud)) return;
@@ -178,7 +178,7 @@ absl::Status HostPorts::Join(const CloudKey& cloud, Entry& entry) {
   const NamedCloud* named = config_.FindByKey(cloud);
   const CloudOptions* joined = parts_.clouds->Find(cloud);
   if (named == nullptr && joined == nullptr) {
-    // How, only the attachment knows that wants the port.
+    // Only the attachment that wants the port knows how to join the cloud.
     return absl::UnavailableError("the cloud is not joined");
   }
   RETURN_IF_ERROR(
@@ -189,7 +189,8 @@ absl::Status HostPorts::Join(const CloudKey& cloud, Entry& entry) {
 
 bool HostPorts::Claim(const CloudKey& cloud) {
   while (true) {
-    // Anew each time: an answer at once may have been a failure, and the last user gone with it.
+    // Looks it up each time: an immediate answer may have been a failure that removed the last
+    // user.
     const auto found = entries_.find(cloud);
     if (found == entries_.end() || found->second.claiming) return false;
     Entry& entry = found->second;
@@ -233,7 +234,7 @@ void HostPorts::ReleaseAllBut(const std::vector<IpPrefix>& wanted, const CloudKe
 
 void HostPorts::OnClaimed(const CloudKey& cloud, const IpPrefix& subnet,
                           const absl::StatusOr<std::vector<IpPrefix>>& claimed) {
-  Entry& entry = entries_.at(cloud);  // its end would have released the claim
+  Entry& entry = entries_.at(cloud);  // exists: removing it would have released the claim
   if (!claimed.ok() || claimed->size() != 1) {
     entry.addresses.erase(subnet);
     return Fail(cloud, claimed.ok() ? absl::InternalError(absl::StrCat(claimed->size(),
@@ -296,7 +297,7 @@ absl::Status HostPorts::MakePort(const CloudKey& cloud, Entry& entry) {
   return absl::OkStatus();
 }
 
-// What leaves a cloud, or comes from outside to a published port, is routed by the node.
+// The node routes packets that leave a cloud, and packets from outside to a published port.
 void HostPorts::TurnForwardingOn(Entry& entry) {
   entry.warning.clear();
   const auto turn_on = [&](const char* key) {
@@ -371,7 +372,7 @@ void HostPorts::RemovePort(const CloudKey& cloud, Entry& entry) {
 
 void HostPorts::OnEvent(const SwitchEvent& event) {
   if (event.kind != SwitchEvent::Kind::kPortFailed) return;
-  // Not now: the switch is in the middle of that port.
+  // Posted, because the switch is still handling that port.
   tasks_.Post([this, cloud = event.cloud, port = event.port] {
     const auto found = entries_.find(cloud);
     if (found == entries_.end() || found->second.port != port) return;

@@ -1,17 +1,18 @@
-// HostPorts: the node's own ports in clouds. One is there while the configuration (`gateway: true`)
-// or an attachment wants it, with an address in each subnet that they name; what attachments
-// publish leads through it. Steps of opening one: join the cloud, claim the addresses, make the
-// link, add the port, write the firewall's rules; every step may be repeated.
+// HostPorts: the node's own ports in clouds. A port exists while the configuration (`gateway:
+// true`) or an attachment wants it, with an address in each subnet that they name; published ports
+// of attachments lead through it. Opening one takes these steps: join the cloud, claim the
+// addresses, make the link, add the port, write the firewall's rules. Every step may be repeated.
 //
 // Invariants, between any two calls:
-//   I1  A port that nobody wants is gone, with its link, its claims, and the hold of its cloud.
-//   I2  The firewall's state is that of the ports that are open and of what is published through
-//       them, or a retry is on its way.
-//   I3  An Opened that was given to Open is called once, or its user has closed.
-// A restarted agent finds its links by their alias and its addresses among the leases; what has a
-// lease of this run-dir's and is wanted by nobody any more goes with Start.
+//   I1  A port without a user does not exist, nor do its link, its claims and its hold on the
+//       cloud.
+//   I2  The firewall's state is that of the open ports and the ports published through them, or a
+//       retry is scheduled.
+//   I3  The callback of Open is called once, unless its user closes first.
+// A restarted agent finds its links by their alias and its addresses among the leases. Start
+// removes ports that have a lease of this run-dir and no user.
 //
-// Not here: rules (firewall), the kernel (node_link), who publishes what (attachments).
+// Not here: rules (firewall), the kernel (node_link), the attachments that publish ports.
 
 #ifndef VXVDE_AGENT_NODE_PORT_HOST_PORTS_H_
 #define VXVDE_AGENT_NODE_PORT_HOST_PORTS_H_
@@ -43,7 +44,7 @@ namespace vxvde {
 
 class HostPorts final : public NodePorts {
  public:
-  // All of them outlive it; everything happens on the loop's thread.
+  // All of them outlive it. Loop thread only.
   struct Parts {
     EventLoop* loop;
     Switch* the_switch;
@@ -56,11 +57,12 @@ class HostPorts final : public NodePorts {
     const Log* log;
     CurrentConfig* config;
   };
-  // Its end closes nothing: a restarted agent takes everything over.
+  // The destructor closes nothing: a restarted agent takes everything over.
   explicit HostPorts(const Parts& parts);
 
-  // Opens what the configuration wants and removes links that nobody wants. Once, after the
-  // attachments have opened and published theirs. What fails is tried again every kRetry.
+  // Opens the ports that the configuration wants, and removes links without a user. Called once,
+  // after the attachments have opened and published their ports. Failed steps are retried every
+  // kRetry.
   void Start();
   static constexpr std::chrono::seconds kRetry{2};
 
@@ -73,10 +75,10 @@ class HostPorts final : public NodePorts {
   void Unpublish(const std::string& id) override;
   absl::Status Ready(const CloudKey& cloud) const override;
   std::vector<AttachmentInfo> List() const override;
-  // Why gateways and published ports are not as they should be; OK when they are.
+  // The reason why gateways or published ports do not work; OK: they do.
   absl::Status FirewallProblem() const;
 
-  // Of the switch's events it needs kPortFailed: somebody removed the link.
+  // Handles kPortFailed: another program has removed the link.
   void OnEvent(const SwitchEvent& event);
 
  private:
@@ -93,24 +95,24 @@ class HostPorts final : public NodePorts {
     std::map<std::string, User> users;
     // By subnet; nullopt while it is being claimed.
     std::map<IpPrefix, std::optional<IpPrefix>> addresses;
-    bool claiming = false;  // Advance is at it: its callbacks only take notes
+    bool claiming = false;  // Advance is running: its callbacks only record results
     bool joined = false;
-    NodeLink link;                 // as it was made last
-    IfIndex end = IfIndex::kNone;  // of it, the switch's
+    NodeLink link;                 // as last made
+    IfIndex end = IfIndex::kNone;  // the switch's end of the link
     PortId port = PortId::kNone;
-    std::optional<bool> localnet;  // is 127.0.0.1 let through to the link?
-    std::string warning;           // it works, but
+    std::optional<bool> localnet;  // whether 127.0.0.1 may reach the link
+    std::string warning;           // a limitation of a port that works
     std::string problem;           // why it is not open
     Timer announcement;            // the second one
   };
 
-  // Made if there is none yet.
+  // Adds an entry if there is none yet.
   Entry& EntryOf(const CloudKey& cloud);
   void OnConfig();
 
-  // Goes on with what is missing for `cloud`, up to the first step that has to be waited for.
+  // Carries out the missing steps for `cloud`, up to the first one that has to wait.
   void Advance(const CloudKey& cloud);
-  // The steps. Claim: true when all addresses are there; else it goes on in OnClaimed.
+  // The steps. Claim returns true when all addresses are claimed; otherwise OnClaimed continues.
   absl::Status Join(const CloudKey& cloud, Entry& entry);
   bool Claim(const CloudKey& cloud);
   void ReleaseAllBut(const std::vector<IpPrefix>& wanted, const CloudKey& cloud, Entry& entry);
@@ -121,13 +123,13 @@ class HostPorts final : public NodePorts {
 
   void Succeed(const CloudKey& cloud);
   void Fail(const CloudKey& cloud, const absl::Status& why);
-  // Closes the port if nobody wants it; true when there is none any more.
+  // Closes the port if it has no user. True: there is no port any more.
   bool DropUnwanted(const CloudKey& cloud);
   void RemovePort(const CloudKey& cloud, Entry& entry);
   void RetrySoon();
   void RetryNow();
 
-  // Calls and forgets those that wait.
+  // Calls and removes the waiting callbacks.
   void Answer(const CloudKey& cloud, const absl::StatusOr<std::vector<IpPrefix>>& answer);
 
   std::string IfNameOf(const CloudKey& cloud, const Entry& entry) const;
@@ -135,16 +137,17 @@ class HostPorts final : public NodePorts {
   std::vector<IpPrefix> WantedSubnets(const CloudKey& cloud, const Entry& entry) const;
   static std::vector<IpPrefix> AddressesOf(const Entry& entry);
 
-  // The rules by which `mapping` leads to `addresses`: at most one a family.
+  // The rules by which `mapping` leads to `addresses`: at most one for each family.
   static std::vector<FirewallMapping> RulesOf(const PortMapping& mapping,
                                               const std::vector<IpPrefix>& addresses);
-  // The caller's trouble, if it is one that trying again does not end.
+  // Turns an error that no retry can mend into a refusal.
   static absl::Status AsRefusal(const absl::Status& status);
   FirewallPort RulesOfPort(const CloudKey& cloud, const Entry& entry) const;
   FirewallState WantedRules() const;
-  // Before Start it does nothing: what the agent's last life left is better than a half of it.
+  // Does nothing before Start: the complete rules of the agent's previous run are better than
+  // incomplete ones.
   absl::Status SyncFirewall();
-  // The same, tried again when it fails.
+  // The same, with retries.
   void KeepFirewall();
   void LetLocalhostThrough();
 

@@ -1,4 +1,4 @@
-// Published ports: which may be, and the firewall's rules for them.
+// Published ports: conflicts between them, and the firewall's rules for them.
 
 #include <algorithm>
 #include <optional>
@@ -24,7 +24,7 @@ bool IsOfFamily(const PortMapping& mapping, int family) {
   return !mapping.host_ip.has_value() || mapping.host_ip->family() == family;
 }
 
-// Whether a connection could ask for both.
+// Returns whether one connection could match both.
 bool Overlap(const PortMapping& a, const PortMapping& b) {
   if (a.host_port != b.host_port || a.protocol != b.protocol) return false;
   if (!a.host_ip.has_value() || !b.host_ip.has_value()) return true;
@@ -74,8 +74,7 @@ absl::Status HostPorts::CheckFree(const std::string& id,
                                   const std::vector<PortMapping>& mappings) const {
   for (size_t i = 0; i < mappings.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
-      // podman says -p 0.0.0.0:80:80 as all addresses, beside which [::]:80:80 asks for nothing
-      // new.
+      // podman passes -p 0.0.0.0:80:80 as all addresses, which already include [::]:80:80.
       if (!Overlap(mappings[i], mappings[j]) ||
           mappings[i].container_port == mappings[j].container_port) {
         continue;
@@ -105,7 +104,7 @@ absl::Status HostPorts::Publish(const Publication& publication) {
   };
   for (const PortMapping& mapping : publication.mappings) {
     if (leads(mapping)) continue;
-    // [::]:80 beside 0.0.0.0:80, say: it is open as far as the container can answer.
+    // For example [::]:80 beside 0.0.0.0:80: the port is open for the families of the container.
     const bool other_family = std::any_of(
         publication.mappings.begin(), publication.mappings.end(), [&](const PortMapping& other) {
           return mapping.host_ip.has_value() && mapping.host_ip->IsUnspecified() &&
@@ -135,7 +134,7 @@ absl::Status HostPorts::Publish(const Publication& publication) {
     }
     return AsRefusal(status);
   }
-  if (entries_.contains(publication.cloud)) Advance(publication.cloud);  // one more subnet, maybe
+  if (entries_.contains(publication.cloud)) Advance(publication.cloud);  // maybe with a new subnet
   return absl::OkStatus();
 }
 
@@ -174,7 +173,7 @@ FirewallState HostPorts::WantedRules() const {
       }
     }
   }
-  // Two mappings of one container may say the same.
+  // Two mappings of one container may be equal.
   std::sort(state.mappings.begin(), state.mappings.end());
   state.mappings.erase(std::unique(state.mappings.begin(), state.mappings.end()),
                        state.mappings.end());
@@ -199,8 +198,9 @@ void HostPorts::KeepFirewall() {
   parts_.log->Error("nftables rules not applied", {{"error", std::string(status.message())}});
 }
 
-// A packet from 127.0.0.1 leaves by an interface only if route_localnet of it is set
-// (Documentation/networking/ip-sysctl.rst). The firewall drops packets from there to 127.0.0.0/8.
+// A packet from 127.0.0.1 leaves by an interface only if its route_localnet is set
+// (Documentation/networking/ip-sysctl.rst). The firewall drops packets from the cloud to
+// 127.0.0.0/8.
 void HostPorts::LetLocalhostThrough() {
   for (auto& [cloud, entry] : entries_) {
     if (entry.port == PortId::kNone) continue;

@@ -45,7 +45,8 @@ Config ConfigWith(const std::string& more) {
 }
 Config Gateway() { return ConfigWith(", gateway: true, masquerade: true"); }
 
-// What outlives an agent: links, rules and leases. Every call is a step that can be made to fail.
+// State that outlives an agent: links, rules and leases. Every call is a step that can be made to
+// fail.
 struct World {
   std::map<std::string, NodeLink> links;  // by alias
   std::map<std::string, std::string> sysctls = {{"net/ipv4/ip_forward", "0"},
@@ -132,7 +133,7 @@ struct World {
   }
 };
 
-// Gives the first address of each subnet, at once or when the test says so; it outlives an agent.
+// Claims the first address of each subnet, at once or on the test's command. Outlives an agent.
 struct WorldClaims : FakeClaims {
   explicit WorldClaims(World* world) : world(world) {}
   void Claim(AddressWish wish, Claimed done) override {
@@ -265,13 +266,13 @@ TEST_F(HostPortsTest, TheConfigurationsPortIsOpenWithoutPods) {
   EXPECT_NE(shown.port, PortId::kNone);
   EXPECT_EQ(shown.problem, "");
 
-  // A pod's wish is met at once, and its end changes nothing.
+  // A pod's request is met at once, and its end changes nothing.
   ports().Open("a", KeyOf(kVnl), subnets_, Note());
   EXPECT_EQ(answers_, 1);
   EXPECT_EQ(*answer_, ours_);
   ports().Close("a");
   EXPECT_EQ(SwitchPorts(), 1u);
-  // A pod that routes through it keeps it, whatever the configuration says.
+  // A pod that routes through the port keeps it, whatever the configuration says.
   ports().Open("a", KeyOf(kVnl), subnets_, Note());
   Config nothing;
   nothing.node = "n1";
@@ -341,7 +342,7 @@ TEST_F(HostPortsTest, WithoutPermissionTheRefusalSaysSo) {
   EXPECT_THAT(refusal.remedy, HasSubstr("CAP_NET_ADMIN"));
 }
 
-// Whichever step fails: the user is told, and its end leaves nothing.
+// Whichever step fails, the user gets an error, and closing the port leaves nothing behind.
 TEST_F(HostPortsTest, EachStepMayFail) {
   int failed = 0;
   for (int step = 1; step < 100; ++step) {
@@ -363,7 +364,7 @@ TEST_F(HostPortsTest, EachStepMayFail) {
     failed += !all;
     ports().Unpublish("a");
     ports().Close("a");
-    if (all) {  // the step came after, or not at all: then the rules are for a retry
+    if (all) {  // the step follows Publish(), or does not exist: the rules wait for a retry
       if (world_.steps < step) break;
       RunUntil([&] { return world_.table.empty(); });
     }
@@ -469,7 +470,7 @@ TEST_F(HostPortsTest, AnUnspecifiedHostAddressIsAFamily) {
     EXPECT_FALSE(ports().CheckFree("c", {{8080, 80, "tcp", host_ip}}).ok());
   }
 
-  // Both of one container, as podman writes -p 0.0.0.0:8080:80 -p [::]:8080:80.
+  // Both belong to one container, as podman passes -p 0.0.0.0:8080:80 -p [::]:8080:80.
   ports().Unpublish("b");
   web.mappings = {{8080, 80, "tcp", std::nullopt}, {8080, 80, "tcp", any6}};
   ASSERT_EQ(ports().Publish(web), absl::OkStatus());
@@ -507,7 +508,7 @@ TEST_F(HostPortsTest, ThePortIsOnTheLinkOfWhatIsPublished) {
   Config config;
   config.node = "n1";
   Start(config).Start();
-  // The attachment has joined it: how, only its locator says.
+  // The attachment has joined the cloud by its locator, which the configuration does not have.
   const CloudConfig cloud = *ParseVnl(kVnl, NoGroups);
   ASSERT_TRUE(agent_->clouds.Join("attachments", cloud).ok());
   ports().Open("a", KeyOf(kVnl), {}, Note());
@@ -562,7 +563,7 @@ TEST_F(HostPortsTest, WhatIsLeftIsKnownByItsLease) {
   EXPECT_THAT(world_.links, IsEmpty());
   EXPECT_THAT(world_.leases, ElementsAre(testing::Key("0123456789abc"))) << "an attachment's";
 
-  world_.leases = {{lease, KeyOf(kVnl)}};  // claimed, and killed before there was a link
+  world_.leases = {{lease, KeyOf(kVnl)}};  // the agent was killed between the claim and the link
   Start(ConfigWith("")).Start();
   ExpectNothingLeft();
 }

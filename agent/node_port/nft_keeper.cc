@@ -26,7 +26,7 @@ NftKeeper::NftKeeper(EventLoop* loop, const Log* log, std::string name, NftKerne
 
 absl::Status NftKeeper::Apply(const std::vector<NftTable>& tables) {
   RETURN_IF_ERROR(kernel_.replace(tables));
-  // Read back in the words of the kernel, for comparison.
+  // Reads the tables back in the kernel's form, for comparison.
   absl::StatusOr<std::string> read = kernel_.read(tables);
   if (!read.ok()) {
     read_.reset();
@@ -34,8 +34,8 @@ absl::Status NftKeeper::Apply(const std::vector<NftTable>& tables) {
     return absl::OkStatus();
   }
   problem_ = absl::OkStatus();
-  // Another program may have changed the tables before they were read. They are made once more
-  // then; a kernel that never has them as before is believed in the end.
+  // Another program may have changed the tables before they were read, so they are written again.
+  // After kMaxUnlike differences in a row, the kernel's form is accepted as the new one.
   const bool made_before = tables_ == tables && read_.has_value();
   const bool unlike = made_before ? *read != *read_ : read->empty() && !AreNone(tables);
   if (unlike && ++unlike_ <= kMaxUnlike) {
@@ -50,7 +50,7 @@ absl::Status NftKeeper::Apply(const std::vector<NftTable>& tables) {
 
 absl::Status NftKeeper::Set(const std::vector<NftTable>& tables) {
   if (problem_.ok() && tables_ == tables) return absl::OkStatus();
-  // An earlier agent may have left a table. A kernel that cannot tell has none.
+  // An earlier agent may have left a table. A kernel that cannot list tables has none.
   const bool nothing_to_do =
       !tables_.has_value() && AreNone(tables) && kernel_.read(tables).value_or("").empty();
   if (!nothing_to_do) {
@@ -76,7 +76,7 @@ void NftKeeper::CheckIn(Duration delay) {
 }
 
 void NftKeeper::Check() {
-  // Tables of that name that appear while there are to be none are somebody else's.
+  // While no table is wanted, tables of these names belong to another program.
   if (!tables_.has_value() || (AreNone(*tables_) && problem_.ok())) return;
   const absl::StatusOr<std::string> now = kernel_.read(*tables_);
   absl::Status status = now.status();

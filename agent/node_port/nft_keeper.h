@@ -1,9 +1,9 @@
 // NftKeeper: nftables tables of this project in one network namespace, kept as they were set.
 //
-// Invariant: after Set(), until the next, the kernel's tables are those that were set,
-// whoever flushes or changes them: within kSettle of a change they are replaced.
+// Invariant: after Set(), until its next call, the kernel has the tables that were set: if another
+// program flushes or changes them, they are replaced within kSettle.
 //
-// Not here: what the rules say (firewall.h, underlay_wall.h, host_end_wall.h).
+// Not here: the rules (firewall.h, underlay_wall.h, host_end_wall.h).
 
 #ifndef VXVDE_AGENT_NODE_PORT_NFT_KEEPER_H_
 #define VXVDE_AGENT_NODE_PORT_NFT_KEEPER_H_
@@ -23,7 +23,7 @@
 
 namespace vxvde {
 
-// What NftKeeper needs of the kernel; KernelNft(), or a test's own.
+// The kernel interface of NftKeeper: KernelNft(), or a test's fakes.
 struct NftKernel {
   std::function<absl::Status(const std::vector<NftTable>& tables)> replace;
   std::function<absl::StatusOr<std::string>(const std::vector<NftTable>& tables)> read;
@@ -31,13 +31,13 @@ struct NftKernel {
 // The kernel of the calling thread's network namespace.
 NftKernel KernelNft();
 
-// Whether a node with `problem` must not get new pods. One without the permission or a kernel for
-// nftables works without them.
+// Returns whether a node with `problem` must refuse new pods. A node without the permission, or
+// with a kernel without nftables, works without the tables.
 bool BlocksPods(const absl::Status& problem);
 
 class NftKeeper {
  public:
-  // `name` is for the log. Loop and log outlive it; everything happens on the loop's thread.
+  // `name` is for the log. Loop and log outlive it. Loop thread only.
   NftKeeper(EventLoop* loop, const Log* log, std::string name, NftKernel kernel);
   NftKeeper(const NftKeeper&) = delete;
   NftKeeper& operator=(const NftKeeper&) = delete;
@@ -48,13 +48,13 @@ class NftKeeper {
   // nftables here.
   absl::Status Set(const std::vector<NftTable>& tables);
 
-  // Some rules of the namespace have changed. Compares the tables after kSettle, once for many
-  // changes, and tries again every kRetry while that fails.
+  // Called when any rules of the namespace have changed. Compares the tables after kSettle, once
+  // for many changes, and every kRetry while that fails.
   void OnChange();
   static constexpr std::chrono::milliseconds kSettle{200};
   static constexpr std::chrono::seconds kRetry{2};
 
-  // Why the tables are not as they should be; OK when they are.
+  // The reason why the tables are not as they should be; OK: they are.
   const absl::Status& problem() const { return problem_; }
 
  private:
@@ -69,11 +69,11 @@ class NftKeeper {
   const std::string name_;
   NftKernel kernel_;
   std::optional<std::vector<NftTable>> tables_;  // nullopt: nothing was set yet
-  // What the kernel has when it has tables_; nullopt: not known for certain.
+  // The kernel's form of tables_; nullopt: not known for certain.
   std::optional<std::string> read_;
-  int unlike_ = 0;  // how often in a row it had something else right after they were made
+  int unlike_ = 0;  // how often in a row the form differed right after the tables were made
   absl::Status problem_;
-  Timer check_;  // leaves the tables as they are: a restarted agent takes them over
+  Timer check_;  // the destructor leaves the tables: a restarted agent takes them over
 };
 
 }  // namespace vxvde

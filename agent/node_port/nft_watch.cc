@@ -30,7 +30,7 @@ absl::Status NftWatch::Open() {
 void NftWatch::Start() {
   const absl::Status was = std::exchange(problem_, Open());
   if (problem_.ok()) {
-    if (!was.ok()) changed_();  // meanwhile, maybe
+    if (!was.ok()) changed_();  // rules may have changed meanwhile
     return;
   }
   const std::string error(problem_.message());

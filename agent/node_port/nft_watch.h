@@ -1,5 +1,6 @@
-// NftWatch: tells when any program changes nftables of the namespace. A kernel that cannot tell it
-// now is asked again, because what other programs destroy is not restored meanwhile.
+// NftWatch: reports changes of nftables in the namespace by any program. It asks again a kernel
+// that cannot report them now, because rules that other programs destroy are not restored
+// meanwhile.
 
 #ifndef VXVDE_AGENT_NODE_PORT_NFT_WATCH_H_
 #define VXVDE_AGENT_NODE_PORT_NFT_WATCH_H_
@@ -19,17 +20,17 @@ namespace vxvde {
 class NftWatch {
  public:
   using Opener = std::function<absl::StatusOr<NftMonitor>()>;
-  // Loop and log outlive it. `open`: NftMonitor::Open, or a test's own.
+  // Loop and log outlive it. `open`: NftMonitor::Open, or a test's fake.
   NftWatch(EventLoop* loop, const Log* log, Opener open, std::function<void()> changed);
   ~NftWatch();
   NftWatch(const NftWatch&) = delete;
   NftWatch& operator=(const NftWatch&) = delete;
 
-  // Begins, now or by a retry. Without the permission there is nothing to be watched either.
+  // Begins to watch, now or by a retry. Without the permission there is nothing to watch.
   void Start();
   static constexpr std::chrono::seconds kRetry{2};
 
-  // Why changes are not noticed; OK when they are.
+  // The reason why changes are not noticed; OK: they are.
   absl::Status problem() const;
 
  private:

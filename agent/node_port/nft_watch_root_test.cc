@@ -15,7 +15,7 @@ using ::testing::IsEmpty;
 
 class NftWatchTest : public testing::Test {
  protected:
-  // Once for each loop: one that was stopped does not run again.
+  // Called once for each loop, because a stopped loop cannot run again.
   void RunUntil(const std::function<bool()>& done) {
     const EventLoop::TimerId poll = loop_->Every(std::chrono::milliseconds(5), [&] {
       if (done()) loop_->Stop();

@@ -28,7 +28,7 @@ absl::Status IgnoreNotFound(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
-// What the pair is at the moment.
+// The current state of the pair.
 struct Ends {
   std::optional<LinkInfo> node;
   std::optional<LinkInfo> of_switch;
@@ -49,7 +49,7 @@ absl::Status RemoveByAlias(Netlink& netlink, const std::string& alias) {
   return absl::OkStatus();
 }
 
-// A whole pair that is ours and fits; else nothing of ours is left.
+// Returns a complete pair of this agent that fits `spec`, or deletes what exists of one.
 absl::StatusOr<Ends> FindOrClear(Netlink& netlink, const NodeLink& spec) {
   Ends ends;
   ASSIGN_OR_RETURN(ends.node, Find(netlink, spec.ifname));
@@ -91,7 +91,7 @@ absl::Status SetAddresses(Netlink& netlink, const std::string& proc_sys, IfIndex
     wanted.insert(LinkLocalOf(spec.mac));
     const std::string conf = absl::StrCat(proc_sys, "/net/ipv6/conf/", spec.ifname);
     RETURN_IF_ERROR(SetSysctl(absl::StrCat(conf, "/disable_ipv6"), "0"));
-    // No router of the cloud configures this node.
+    // Keeps routers of the cloud from configuring this node.
     RETURN_IF_ERROR(SetSysctl(absl::StrCat(conf, "/accept_ra"), "0"));
   }
   ASSIGN_OR_RETURN(const std::vector<AddressInfo> all, netlink.ListAddresses());
@@ -126,13 +126,13 @@ absl::StatusOr<IfIndex> Ensure(Netlink& netlink, const std::string& proc_sys,
   LinkChange node;
   node.mtu = spec.mtu;
   if (spec.gso_max_size != 0) node.gso_max_size = spec.gso_max_size;
-  node.no_ipv6 = true;  // a link-local address of the kernel's would have to be waited for
+  node.no_ipv6 = true;  // a link-local address of the kernel is tentative at first
   RETURN_IF_ERROR(netlink.ChangeLink(ends.node->index, node));
   RETURN_IF_ERROR(SetAddresses(netlink, proc_sys, ends.node->index, spec));
   LinkChange of_switch;
   of_switch.up = true;
   of_switch.mtu = spec.mtu;
-  of_switch.group = kHostEndGroup;  // of one that an older agent has made, too
+  of_switch.group = kHostEndGroup;  // also if an older agent has created it
   of_switch.no_ipv6 = true;         // a wire, not a station
   RETURN_IF_ERROR(netlink.ChangeLink(ends.of_switch->index, of_switch));
   LinkChange up;

@@ -1,9 +1,11 @@
 // The link of a node's own port in a cloud: a veth pair in the agent's namespace. The named end is
-// the node's, with addresses; the other one is the switch's. Pure names, and the kernel as plain
-// functions, as in links.h. Not here: when there is such a port (host_ports).
+// the node's, with addresses; the other one is the switch's. Names are pure functions; the
+// kernel is a set of plain functions, as in links.h. Not here: when such a port exists
+// (host_ports).
 //
-// How it is known again: the alias of both ends names the cloud. The switch's end has the name of a
-// hash of that, from the message that makes the pair, so that a pair without aliases is ours, too.
+// The alias of both ends names the cloud, by which a restarted agent recognises the pair. The
+// message that creates the pair names the switch's end by a hash of that alias, so that a pair
+// without aliases is recognised, too.
 
 #ifndef VXVDE_AGENT_NODE_PORT_NODE_LINK_H_
 #define VXVDE_AGENT_NODE_PORT_NODE_LINK_H_
@@ -23,12 +25,12 @@
 
 namespace vxvde {
 
-// "vx-" and the cloud's name; a part of it and a hash when that is too long for an interface, or
-// not a name but a locator.
+// "vx-" and the cloud's name. If the name is too long for an interface, or is a locator: a part of
+// it and a hash.
 std::string NodeIfName(absl::string_view cloud_name);
 // "vxvde-node:" and the cloud's key as text.
 std::string NodeAlias(const CloudKey& cloud);
-// Of the switch's end.
+// The name of the switch's end.
 std::string NodeSwitchIfName(const CloudKey& cloud);
 
 struct NodeLink {
@@ -44,18 +46,19 @@ struct NodeLink {
 };
 
 struct NodeLinkKernel {
-  // Makes the pair, or takes over the one with that alias and makes it so: both ends up, exactly
-  // these addresses. The switch's end. AlreadyExists: somebody else's interface has the name.
+  // Makes the pair, or takes over the pair with that alias and adapts it: both ends up, exactly
+  // these addresses. Returns the switch's end. AlreadyExists: another program's interface has the
+  // name.
   std::function<absl::StatusOr<IfIndex>(const NodeLink&)> ensure;
-  // OK when there is none.
+  // OK if there is none.
   std::function<absl::Status(const std::string& alias)> remove;
-  // "net/ipv4/ip_forward" of /proc/sys.
+  // Reads a key below /proc/sys, such as "net/ipv4/ip_forward".
   std::function<absl::StatusOr<std::string>(const std::string& key)> get;
   std::function<absl::Status(const std::string& key, const std::string& value)> set;
 };
 
-// The kernel of the calling thread's network namespace; `proc_sys`: where its /proc/sys can be
-// written, which in a container is somewhere else.
+// The kernel of the calling thread's network namespace. `proc_sys`: the path of a writable
+// /proc/sys, which differs in a container.
 absl::StatusOr<NodeLinkKernel> KernelNodeLinks(const std::string& proc_sys);
 
 }  // namespace vxvde

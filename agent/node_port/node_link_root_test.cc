@@ -1,4 +1,4 @@
-// The node's own link, in throw-away namespaces.
+// Tests the node's own link, in throw-away namespaces.
 
 #include "agent/api/attachment_id.h"
 #include "agent/node_port/node_link.h"
@@ -62,12 +62,12 @@ TEST_F(NodeLinkTest, IsMadeFoundAgainAndRemoved) {
                 UnorderedElementsAre(Prefix("10.42.0.1/16"), Prefix("fd42::1/64"), link_local));
     EXPECT_EQ(ValueOrDie(kernel.get("net/ipv6/conf/vx-blue/accept_ra")), "0");
 
-    // Once more, and as somebody else's plan has it.
+    // Ensures a link that another program has changed, with another specification.
     netns_.Shell("ip link set vx-blue down; ip addr add 192.0.2.9/24 dev vx-blue");
-    netns_.Shell("ip link set " + link_.switch_ifname + " group default");  // as of an older agent
+    netns_.Shell("ip link set " + link_.switch_ifname + " group default");  // like an older agent
     link_.addresses = {Prefix("10.43.0.1/16")};
     link_.mtu = 1400;
-    link_.gso_max_size = 0;  // the kernel's own
+    link_.gso_max_size = 0;  // the kernel's default
     EXPECT_EQ(ValueOrDie(kernel.ensure(link_)), end);
     EXPECT_TRUE(Link("vx-blue").up);
     EXPECT_EQ(Link("vx-blue").index, node.index);

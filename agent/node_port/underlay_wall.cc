@@ -16,8 +16,8 @@ namespace {
 
 constexpr char kTable[] = "vxvde-underlay";
 constexpr char kFromPods[] = "from_pods";
-// A fast port is its cloud's unicast port and this much more (plugin/fastpath/cloud_devices.cc),
-// or a multiple of it where that is taken.
+// A fast port is its cloud's unicast port plus this step (plugin/fastpath/cloud_devices.cc), or
+// plus a multiple of it if that port is taken.
 constexpr int kFastPortStep = 1024;
 // Kinds of interfaces that lead to pods, as the kernel calls them.
 constexpr const char* kPodKinds[] = {"veth", "tun", "netkit"};
@@ -45,7 +45,7 @@ std::vector<std::string> LanBridges(const std::vector<LinkInfo>& links) {
   return Sorted(std::move(bridges));
 }
 
-// Empty: members may be anywhere.
+// The networks of the members; empty: members may be anywhere.
 std::vector<IpPrefix> Networks(const std::vector<UnderlayCloud>& clouds,
                                const std::vector<LinkInfo>& links,
                                const std::vector<AddressInfo>& addresses) {
@@ -64,10 +64,10 @@ std::vector<IpPrefix> Networks(const std::vector<UnderlayCloud>& clouds,
       networks.push_back(prefix.Network());
       any = true;
     }
-    if (!any) return {};  // neighbours are found by routes alone, as on many rented machines
+    if (!any) return {};  // only routes lead to neighbours, as on many rented machines
   }
   networks = Sorted(std::move(networks));
-  // A set of prefixes must not have one inside another.
+  // The prefixes of a set must not contain one another.
   std::vector<IpPrefix> outer;
   for (const IpPrefix& network : networks) {
     const bool inner = std::any_of(networks.begin(), networks.end(), [&](const IpPrefix& other) {
@@ -90,7 +90,7 @@ std::vector<NftValue> Ports(const std::vector<uint16_t>& ports) {
   return values;
 }
 
-// Drops what comes in by an interface of pods.
+// Drops datagrams that come in by an interface of pods.
 NftChain FromPods(const UnderlayState& state) {
   std::vector<std::string> not_pods = state.uplinks;
   not_pods.push_back("lo");
@@ -177,7 +177,7 @@ NftTable UnderlayRules(const UnderlayState& state) {
   const NftChain to_this_member{.name = "to_this_member",
                                 .hook = NftHook{.type = "filter", .point = NftHookPoint::kInput},
                                 .rules = {ToPort(NftRule(), state.local_ports)}};
-  // Behind masquerading.
+  // After masquerading.
   const NftChain as_this_member{.name = "as_this_member",
                                 .hook = NftHook{.type = "filter",
                                                 .point = NftHookPoint::kPostrouting,
@@ -230,7 +230,8 @@ void UnderlayWall::Update() {
     absl::StatusOr<std::vector<AddressInfo>> addresses_now = view_.addresses();
     status.Update(links_now.status());
     status.Update(addresses_now.status());
-    // Without them the rules are the strictest: no bridge is a LAN's, members are anywhere.
+    // If links cannot be listed, the strictest rules apply: no bridge belongs to a LAN, and members
+    // may be anywhere.
     if (links_now.ok()) links = *std::move(links_now);
     if (addresses_now.ok()) addresses = *std::move(addresses_now);
   }
@@ -242,7 +243,7 @@ void UnderlayWall::Update() {
                  {"effect", "pods can pose as members of clouds"}});
   }
   problem_ = status;
-  // Nobody gives the permission to a running agent.
+  // A running agent cannot gain the permission.
   if (!status.ok() && !absl::IsPermissionDenied(status)) UpdateIn(NftKeeper::kRetry);
 }
 

@@ -1,22 +1,22 @@
-// UnderlayWall: a pod is not a member by way of the node's routing. Members believe each datagram
-// that has a cloud's header and comes to one of its UDP ports, so a process in a pod that reaches
-// such a port, on this node or by it on another one, would be a member of a cloud that its
-// namespace may not join. The table "inet vxvde-underlay" drops such datagrams. It is there while a
-// cloud is joined, with or without a node port.
+// UnderlayWall: keeps pods from becoming members through the node's routing. Members accept each
+// datagram that has a cloud's header and comes to one of its UDP ports, so a process in a pod that
+// reaches such a port, on this node or through it on another one, would be a member of a cloud that
+// its namespace may not join. The table "inet vxvde-underlay" drops such datagrams. It exists while
+// a cloud is joined, with or without a node port.
 //
-// Dropped is what comes in by an interface of pods:
+// It drops datagrams that come in by an interface of pods and go
 //   - to a port of this node's clouds, at this node;
 //   - by an uplink, to a port that another member may have;
-//   - by an uplink, with the address and port that other members know this node by, which it has
-//     after masquerading.
+//   - by an uplink, from the address and port by which other members know this node, after
+//     masquerading.
 // An interface of pods is a veth or tap device (the node's ports in clouds are veth devices, too),
-// or a bridge whose ports are such devices only. Uplinks and the loopback are none, whatever they
-// are. Datagrams of the node itself, and those that it routes from one network of the operator's to
-// another, are not touched.
+// or a bridge that has no ports but such devices. Uplinks and the loopback never count as one.
+// Datagrams of the node itself, and those that it routes between the operator's networks, are not
+// affected.
 //
-// No rule uses connection tracking: a node that has no other rules for it does without. The reasons
-// are in docs/decisions/0023.
-// Not here: what sockets take by themselves; what is forwarded into a cloud (firewall.h).
+// No rule uses connection tracking, so a node without other rules for it does not need it. The
+// reasons are in docs/decisions/0023.
+// Not here: the datagrams that sockets accept; packets forwarded into a cloud (firewall.h).
 
 #ifndef VXVDE_AGENT_NODE_PORT_UNDERLAY_WALL_H_
 #define VXVDE_AGENT_NODE_PORT_UNDERLAY_WALL_H_
@@ -51,25 +51,25 @@ struct UnderlayCloud {
   friend bool operator==(const UnderlayCloud&, const UnderlayCloud&) = default;
 };
 
-// What the rules are made of. Lists are sorted and have no element twice.
+// The input of the rules. Lists are sorted and contain no element twice.
 struct UnderlayState {
   std::vector<std::string> uplinks;      // of joined clouds; none: no rules
-  std::vector<std::string> lan_bridges;  // bridges with a port that is no pod's
-  std::vector<uint16_t> local_ports;     // where this node takes datagrams of clouds
-  std::vector<uint16_t> source_ports;    // those of them that it sends from
+  std::vector<std::string> lan_bridges;  // bridges with a port that belongs to no pod
+  std::vector<uint16_t> local_ports;     // at which this node receives datagrams of clouds
+  std::vector<uint16_t> source_ports;    // those from which it sends
   std::vector<uint16_t> group_ports;
   std::vector<PortRange> member_ports;  // unicast and fast ports of other agents
   std::vector<IpPrefix> networks;       // where members are; none: anywhere
 
   friend bool operator==(const UnderlayState&, const UnderlayState&) = default;
 };
-// `unicast_ports` as the configuration says, for this node and, since nodes are configured alike,
-// for others.
+// `unicast_ports`: the configured range, for this node and, because nodes are configured alike, for
+// others.
 UnderlayState MakeUnderlayState(const std::vector<UnderlayCloud>& clouds,
                                 const PortRange& unicast_ports, const std::vector<LinkInfo>& links,
                                 const std::vector<AddressInfo>& addresses);
 
-// The table; without uplinks there is none.
+// The table; none without uplinks.
 NftTable UnderlayRules(const UnderlayState& state);
 
 // The kernel of the calling thread's network namespace.
@@ -81,24 +81,24 @@ absl::StatusOr<UnderlayView> KernelUnderlayView();
 
 class UnderlayWall {
  public:
-  // Loop and log outlive it. It belongs to the loop's thread. Its end leaves the rules: what the
-  // kernel forwards needs them while there is no agent.
+  // Loop and log outlive it. Loop thread only. The destructor leaves the rules: the kernel forwards
+  // while there is no agent.
   UnderlayWall(EventLoop* loop, const Log* log, NftKernel rules, UnderlayView view);
   UnderlayWall(const UnderlayWall&) = delete;
   UnderlayWall& operator=(const UnderlayWall&) = delete;
 
-  // These clouds are joined now. Makes the rules before it returns, or problem() says why not and
-  // they are tried again every NftKeeper::kRetry.
+  // Sets the joined clouds. The rules are in place when it returns, or problem() gives the reason
+  // and they are retried every NftKeeper::kRetry.
   void Follow(std::vector<UnderlayCloud> clouds, const PortRange& unicast_ports);
 
-  // Some link or address of the namespace has changed: the rules follow after kSettle, once for
-  // many changes.
+  // Called when any link or address of the namespace has changed. The rules follow after kSettle,
+  // once for many changes.
   void OnLinkChange();
   static constexpr std::chrono::milliseconds kSettle{200};
-  // Some rules of the namespace have changed: see NftKeeper.
+  // Called when any rules of the namespace have changed: see NftKeeper.
   void OnRulesChange() { table_.OnChange(); }
 
-  // Why pods may reach the ports of clouds; OK when they cannot.
+  // The reason why pods may reach the ports of clouds; OK: they cannot.
   absl::Status problem() const;
 
  private:

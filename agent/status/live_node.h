@@ -46,7 +46,7 @@ class LiveNode final : public NodeView {
 
  private:
   std::string WhyNotFast(const CloudSnapshot& cloud) const;
-  // As one text: `all`, or those that keep pods from the node.
+  // The problems as one text: `all`, or only those that keep pods off the node.
   static std::string ProblemsOf(const std::vector<RulesState>& rules, bool all);
 
   Parts parts_;

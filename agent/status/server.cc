@@ -206,7 +206,8 @@ class HealthProbe {
   void Run() {
     while (true) {
       const bool ready =
-          // It may run after the deadline, and after this object is gone; the view stays.
+          // It may run after the deadline, and after this object is gone; the view still exists
+          // then.
           loop_->Call([view = view_] { return view->WhyNotReady().empty(); }, kHealthDeadline)
               .value_or(false);
       const Instant next = Clock::now() + kHealthPeriod;

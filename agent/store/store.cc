@@ -45,7 +45,8 @@ std::string DumpPlain(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-// Over all bytes before it, so that versions without checksums read the file as before.
+// The checksum covers all bytes before it, so that versions without checksums read the file as
+// before.
 absl::Status TakeChecksum(Json& json) {
   const auto found = json.find("checksum");
   if (found == json.end()) return absl::OkStatus();  // from an agent that did not write checksums

@@ -68,7 +68,7 @@ class FakePodLinks : public PodLinks {
   LinkState state;
   std::vector<RouteInfo> pod_routes;  // before the ADD
   std::vector<std::string> alive;     // namespaces that contain the attachment's interface
-  // What was asked for.
+  // The requests that were made.
   LinkNames names;
   LinkSpec spec;
   std::vector<IpPrefix> configured;
@@ -148,7 +148,7 @@ class FakeAgentClient : public AgentClient {
   std::vector<attach::v1::Listed::Attachment> listed;
   bool has_attachments = false;
   std::vector<std::string> foreign;  // clouds that the agent does not know
-  // What was asked for.
+  // The requests that were made.
   std::vector<attach::v1::Plan> plans;
   attach::v1::Plan plan;  // the last one
   attach::v1::Ping ping;

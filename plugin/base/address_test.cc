@@ -84,7 +84,7 @@ TEST(MacPrefix, RefusesAllElseAndNamesIt) {
   }
 }
 
-// RFC 5952, sections 4 and 5: the examples of the text.
+// The examples of RFC 5952, sections 4 and 5.
 TEST(IpAddress, WritesIpv6AsRfc5952Says) {
   const std::array<std::pair<const char*, const char*>, 8> cases = {{
       {"2001:0db8::0001", "2001:db8::1"},

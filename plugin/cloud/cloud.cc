@@ -1,14 +1,14 @@
 // The path of a frame through a cloud.
 //
-// The event loop tells that a descriptor is readable: a port's, the group socket's, the unicast
-// socket's, or one by which the kernel datapath hands over what it does not forward. One read takes
-// a batch, and all of the batch is done before the handler returns (I2): buffers are shared by all
-// clouds and reused by the next read.
+// The event loop reports readable descriptors: those of ports, the group socket, the unicast
+// socket, and the one by which the kernel datapath hands over frames that it does not forward. One
+// read takes a batch, and all of the batch is done before the handler returns (I2): buffers are
+// shared by all clouds and reused by the next read.
 //
 //   from a port      ReadPort, ReadPunted -> OnFrameFromPort
 //   from a peer      ReadSocket -> OnDatagram (header, VNI, echo, leave) -> OnFrameFromPeer
 //
-// Both then go the same steps, in this order:
+// Both then take the same steps, in this order:
 //
 //   1. Hello is the agents' own: to the Greeter, never to a port.
 //   2. A frame of a pod passes the port's guard (CheckFromPort), before anything is learned from
@@ -26,9 +26,8 @@
 //                    Egress finishes checksums in place.
 //        drop        counted with the port, or with the cloud.
 //
-// With a kernel datapath most frames never come here. A frame that does is one that the programs
-// cannot forward; the cloud learns from it and updates their copy, so that the next one stays in
-// the kernel.
+// With a kernel datapath, only those frames come here that the programs cannot forward. The cloud
+// learns from them and updates the programs' copy, so that the next ones stay in the kernel.
 
 #include "plugin/cloud/cloud.h"
 
@@ -57,7 +56,7 @@ absl::Status NoPort(PortId id, const CloudKey& cloud) {
       absl::StrCat("no port ", static_cast<uint32_t>(id), " in cloud ", cloud.ToString()));
 }
 
-// The guard of a port lets `source` send.
+// Returns whether the guard of a port lets `source` send.
 bool MaySendFrom(const MacAddress& source, const PortOptions& port) {
   std::array<uint8_t, kEthernetHeaderSize + 1> frame = {};  // of no protocol
   std::copy(source.bytes().begin(), source.bytes().end(), frame.begin() + source.bytes().size());
@@ -287,7 +286,7 @@ absl::Status Cloud::InjectToGroup(PortId id, std::span<const uint8_t> frame) {
 
 void Cloud::ReadNow() {
   loop_->CheckOnLoop();
-  // No queue of the kernel holds more. The bound ends the loop under a sender that is faster.
+  // No queue of the kernel holds more. The bound ends the loop if the sender is faster.
   constexpr int kMaxBatches = 64;
   const auto all = [](const auto& read) {
     for (int i = 0; i < kMaxBatches && read(); ++i) continue;
@@ -306,7 +305,7 @@ void Cloud::ReadNow() {
 // ---------------------------------------------------------------- from a peer
 
 bool Cloud::ReadSocket(DatagramIo& io, Via via) {
-  // An error is the socket's, not a datagram's, and repeats if it lasts.
+  // An error concerns the socket, not a datagram, and recurs while it lasts.
   if (!io.Receive(context_->buffers, datagrams_, drops_).ok()) return false;
   for (const InDatagram& datagram : datagrams_) OnDatagram(datagram, via);
   for (const auto& [id, port] : ports_) port->Flush();
@@ -449,7 +448,7 @@ void Cloud::OnFrameFromPort(CloudPort& port, Frame& frame, Flow& flow, bool punt
     }
     return port.drops.Add(Drop::kReserved, count);
   }
-  // Before anything is learned from it.
+  // Checked before anything is learned from the frame.
   if (const Drop refused = CheckFromPort(frame.bytes, port.options.mac, port.options.guard);
       refused != Drop::kNone) {
     return port.drops.Add(refused, count);
@@ -569,7 +568,7 @@ void Cloud::OnFdbChange(const FdbChange& change) {
 
 bool Cloud::DrainPort(PortId id) {
   CloudPort& port = *FindPort(id);
-  while (!port.failed && ReadPort(port)) continue;  // ends: nothing more comes
+  while (!port.failed && ReadPort(port)) continue;  // ends, because nothing more arrives
   return !port.failed;
 }
 
@@ -583,7 +582,7 @@ void Cloud::FailPort(PortId id) {
   loop_->Unwatch(port.io->fd());
   offload_.FailPort(id);
   port.failed = true;
-  // In a turn of its own, because the owner may remove the port in answer.
+  // In a turn of its own, because the owner may remove the port in response.
   tasks_.Post([this, id] {
     if (FindPort(id) == nullptr) return;  // removed in between
     Report({.kind = SwitchEvent::Kind::kPortFailed, .port = id});

@@ -8,7 +8,7 @@
 // Invariants:
 //   I1  Every frame that comes in is delivered, sent, or counted under one Drop.
 //   I2  A frame's bytes are read until the end of the turn in which it came and never after it.
-//   I3  Nothing is reported of a port or peer after it is gone. Its stations go with it; when a
+//   I3  Nothing is reported about a port or peer after it is gone. Its stations go with it; when a
 //       peer leaves more of them than one turn can take, the others are reported gone in later
 //       turns.
 //   I4  No turn takes longer because there are many stations (StationSweep, KernelOffload).
@@ -49,15 +49,16 @@
 
 namespace vxvde {
 
-// What the clouds of one node share.
+// The state that the clouds of one node share.
 struct CloudContext {
   explicit CloudContext(EventLoop* loop) : loop(loop) {}
 
   EventLoop* loop;
-  // Frames or datagrams of one read: enough to fill UDP_SEGMENT runs with small frames, little
+  // Frames or datagrams of one read: enough to fill UDP_SEGMENT runs with small frames, and few
   // enough that no other descriptor waits long.
   Buffers buffers{64};
-  // Of this node: a datagram from one of them and from the cloud's own port is an echo.
+  // The addresses of this node: a datagram from one of them and from the cloud's own port is an
+  // echo.
   absl::flat_hash_set<IpAddress> local;
   uint32_t last_port = 0;
   PeerProbe::Random random = RandomNumber;
@@ -77,11 +78,11 @@ class Cloud final : public CloudHandle, private OffloadHost {
 
   // Starts to read, and sends a Hello. To be called once.
   absl::Status Start();
-  // Sends the datagram by which others forget this member.
+  // Sends the datagram that makes others forget this member.
   void SendLeave();
   // Changes to another uplink, with a group socket that has joined there. Ports, stations and the
   // unicast port stay. An error leaves everything as it was. If only the kernel datapath cannot
-  // follow, the cloud ends that.
+  // follow, the cloud continues without it.
   absl::Status MoveTo(IfIndex uplink, const std::string& name, int mtu,
                       std::unique_ptr<DatagramIo> group);
   // To be called every second. `now` never runs backwards.
@@ -115,7 +116,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
 
   absl::Status Watch(DatagramIo& io, Via via);
   absl::Status Watch(CloudPort& port);
-  // These two: true when there may be more.
+  // Both return true when there may be more.
   bool ReadSocket(DatagramIo& io, Via via);
   bool ReadPort(CloudPort& port);
   void OnDatagram(const InDatagram& datagram, Via via);
@@ -163,7 +164,7 @@ class Cloud final : public CloudHandle, private OffloadHost {
   FlowCounters from_group_;
   FlowCounters to_group_;
   TaskScope tasks_;
-  // Kept for their memory.
+  // Kept to reuse their memory.
   std::vector<InDatagram> datagrams_;
   std::vector<Frame> frames_;
   std::vector<PuntedFrame> punted_;

@@ -23,7 +23,7 @@ namespace vxvde {
 // Belongs to the thread of the switch's EventLoop. Valid until the cloud is left.
 class CloudHandle {
  public:
-  // AlreadyExists when the MAC is another port's. Frames flow when it returns.
+  // AlreadyExists: another port has the MAC. Frames flow when it returns.
   virtual absl::StatusOr<PortId> AddPort(const PortOptions& options,
                                          std::unique_ptr<FrameIo> io) = 0;
   // Removes the port and returns its interface. Closing that may take the kernel some 10 ms
@@ -31,15 +31,15 @@ class CloudHandle {
   virtual absl::StatusOr<std::unique_ptr<FrameIo>> TakePort(PortId port) = 0;
   // Sets the frames that the port may send, and forgets the stations learned there.
   virtual absl::Status SetGuard(PortId port, PortGuard guard) = 0;
-  // Sends `frame` (whole, plain) as if the pod of `port` had sent it: gratuitous ARP and the like.
+  // Sends `frame` (whole, plain) as if the pod of `port` had sent it, for example a gratuitous ARP.
   virtual absl::Status Inject(PortId port, std::span<const uint8_t> frame) = 0;
-  // The same to other members alone, for news that the ports of this node know.
+  // The same to other members only, for announcements that the ports of this node already know.
   virtual absl::Status InjectToGroup(PortId port, std::span<const uint8_t> frame) = 0;
 
   virtual void SetStorm(const StormLimits& limits) = 0;
   virtual void SetSnooping(bool on) = 0;
   // Reads and forwards all frames that the cloud's sockets and ports have received, which otherwise
-  // takes several turns of the loop. Not to be called in answer to an event or a frame.
+  // takes several turns of the loop. Must not be called from the handler of an event or a frame.
   virtual void ReadNow() = 0;
 
   // The UDP port of its kernel datapath; 0: it has none.
@@ -47,8 +47,8 @@ class CloudHandle {
   bool IsOffloaded() const { return FastPort() != 0; }
   // Without stations.
   virtual CloudSnapshot Snapshot() const = 0;
-  // The first `limit` by MAC, of those behind `after`. With 200,000 stations a page of 1000 holds
-  // the loop for some milliseconds.
+  // The first `limit` by MAC after `after`. With 200,000 stations a page of 1000 holds the loop for
+  // some milliseconds.
   virtual std::vector<StationSnapshot> Stations(const std::optional<MacAddress>& after,
                                                 size_t limit) const = 0;
   // An unknown `source` is assumed behind a port of its own.

@@ -1,4 +1,4 @@
-// Who says Hello to whom, and what comes of it (docs/PROTOCOL.md).
+// Tests of the exchange of Hellos and of its results (docs/PROTOCOL.md).
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -143,14 +143,14 @@ TEST_F(CloudTest, AnEchoIsNoPeer) {
   EXPECT_THAT(TakeSent(), IsEmpty());
 }
 
-// Each way round, what one says the other hears, until both are silent.
+// Delivers the datagrams of each side to the other until both are silent.
 TEST_F(CloudTest, TwoAgentsFindEachOtherAndFallSilent) {
   for (const bool a_fast : {false, true}) {
     for (const bool b_fast : {false, true}) {
       Node a, b;
       options_.agent_mac = kAgent;
       Start(a, a_fast);
-      TakeSent(a);  // B is not there yet
+      TakeSent(a);  // B does not exist yet
       options_.agent_mac = kFarAgent;
       b.fast->fast_port = 5000;
       Start(b, b_fast);
@@ -191,7 +191,7 @@ TEST_F(CloudTest, AHelloIsNeitherLearnedNorDeliveredNorLost) {
   Start();
   const auto a = AddPort(kA, kPodA);
   Bytes unknown = MakeHello(kFarAgent, 5000, true);
-  unknown[19] = 2;  // a version of the future
+  unknown[19] = 2;  // a future version
   FromPeer(MakeHello(kFarAgent, 5000, true));
   FromPeer(unknown, kOther);
   node_.group->Push({Wrap(MakeHello(kFarAgent, 5000, true)), kPeer});
@@ -228,7 +228,7 @@ TEST_F(CloudTest, AnAgentThatIsSilentByGroupIsAskedAndReportedAndTheGroupIsJoine
   EXPECT_EQ(node_.group->joins, 0);
   cloud().Tick(now() + 96s);
   EXPECT_EQ(node_.group->joins, 1);
-  // The fake socket gives nothing back that is sent to the group.
+  // The fake socket does not return datagrams that are sent to the group.
   ASSERT_FALSE(node_.events.empty());
   EXPECT_EQ(node_.events.back().kind, SwitchEvent::Kind::kGroupUnheard);
   EXPECT_NE(node_.events.back().text, "");

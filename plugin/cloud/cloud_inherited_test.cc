@@ -1,4 +1,4 @@
-// A cloud that takes over what an agent before it has left in the fast path.
+// Tests of a cloud that takes over the state that an earlier agent left in the fast path.
 
 #include <algorithm>
 #include <memory>
@@ -44,7 +44,7 @@ TEST_F(CloudInheritedTest, PeersAndTheirStationsAreKnownAtOnce) {
   EXPECT_EQ(Station(kFar2), nullptr) << "it has expired meanwhile";
   ASSERT_EQ(snapshot_.peers.size(), 1u);
   EXPECT_EQ(snapshot_.peers[0].fast_port, 5000);
-  // I4 from the first frame on.
+  // I4 holds from the first frame on.
   const auto pod = AddPort(kA, kPodA);
   TakeSent();
   Punt(kA, MakeFrame(kFar, kPodA));
@@ -74,7 +74,7 @@ TEST_F(CloudInheritedTest, APortIsFastAtOnce) {
                                    {.mac = kNested, .seen = now() - 5s}};
   Start();
   auto pod = std::make_shared<FakePort::State>();
-  // The programs have forwarded this one already.
+  // The programs have already forwarded this frame.
   pod->Push({MakeFrame(kFar, kPodA)});
   ASSERT_TRUE(AddPort(kA, PortOptions{.name = "a", .mac = kPodA, .host_end = kHostEnd},
                       std::make_unique<FakePort>(pod))
@@ -88,7 +88,7 @@ TEST_F(CloudInheritedTest, APortIsFastAtOnce) {
   EXPECT_EQ(Station(kNested)->idle, 5s);
   EXPECT_TRUE(Station(kPodA)->is_static);
   EXPECT_TRUE(snapshot_.ports.at(0).fast);
-  // And goes on as any other.
+  // The port can be removed like any other.
   ASSERT_TRUE(cloud().TakePort(kA).ok());
   EXPECT_FALSE(fast().ports.contains(kA));
 }

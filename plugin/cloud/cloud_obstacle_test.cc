@@ -1,5 +1,5 @@
-// Another program may stand before those of the kernel datapath: the cloud then forwards by itself.
-// Frames of a port that the programs refuse count as its storm.
+// Tests of another program that runs before those of the kernel datapath: the cloud then forwards
+// the frames itself. Frames of a port that the programs refuse count as its storm.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

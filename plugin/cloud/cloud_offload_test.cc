@@ -1,5 +1,5 @@
-// A cloud with a kernel datapath: offloaded peers and ports, and the cloud as a whole. Hello has a
-// file of its own.
+// Tests of a cloud with a kernel datapath: offloaded peers and ports, and the cloud as a whole.
+// cloud_hello_test.cc has those of Hello.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -82,7 +82,7 @@ TEST_F(CloudTest, AFastPeerIsForgotten128SecondsAfterItsLastHello) {
 TEST_F(CloudTest, AFastPortThatNoLongerAnswersIsNotUsed) {
   Start();
   Hello();
-  FromPeer(MakeHello(kFarAgent, 5000, false));  // it is there, but what is sent to the port is lost
+  FromPeer(MakeHello(kFarAgent, 5000, false));  // announced, but datagrams to the port are lost
   cloud().Tick(now() + 127s);
   EXPECT_THAT(fast().peers, SizeIs(1));
   cloud().Tick(now() + 128s);
@@ -190,7 +190,7 @@ TEST_F(CloudTest, APortBecomesFastAfterASecondAndIsNoLongerRead) {
 
 TEST_F(CloudTest, AFastPortCostsNoSocketThatReceivesAndIsHeardAll) {
   for (const bool reopens : {true, false}) {
-    loop_ = *EventLoop::Create();  // one that was stopped runs no more
+    loop_ = *EventLoop::Create();  // a stopped loop cannot run again
     Start();
     const auto a = AddPort(kA, kPodA);
     a->reopens = reopens;
@@ -257,7 +257,7 @@ TEST_F(CloudTest, PuntedFramesAreThoseOfTheirPorts) {
   fast().Punt(PortId{99}, {MakeFrame(kPodA, kPodB)});
   cloud().ReadNow();
   EXPECT_THAT(TakeSent(), SizeIs(4));
-  EXPECT_THAT(a->out, SizeIs(3));  // two floods of B's, and what is for A
+  EXPECT_THAT(a->out, SizeIs(3));  // two floods of B's, and the frame for A
   EXPECT_THAT(b->out, SizeIs(2));
   const CloudSnapshot snapshot = Snapshot();
   EXPECT_EQ(snapshot.ports[0].from_pod.frames, 2u);
@@ -355,7 +355,7 @@ TEST_F(CloudTest, WhatACarriedPortSendsToAFastPeerIsCarried) {
   EXPECT_THAT(fast().relayed, SizeIs(1));
   EXPECT_EQ(Snapshot().ports[0].from_pod.frames, counted);
 
-  // What the kernel has unpacked for it.
+  // A frame that the kernel has decapsulated for it.
   tap->out.clear();
   fast().Push({PuntedFrame::Way::kTo, kA, {MakeFrame(kPodA, kFar)}});
   cloud().ReadNow();
@@ -440,7 +440,7 @@ TEST_F(CloudTest, AFastPathThatCannotFollowIsLeftBehind) {
   EXPECT_EQ(after.peers[0].from_peer.frames, before.peers[0].from_peer.frames);
   EXPECT_EQ(after.peers[0].to_peer.frames, before.peers[0].to_peer.frames + 1);
 
-  // And on it goes: from the port, to it, and through time.
+  // The cloud continues: from the port, to the port, and over time.
   FromPod(a, MakeFrame(kFar, kPodA));
   EXPECT_THAT(TakeSent(), SizeIs(1));
   FromPeer(MakeFrame(kPodA, kFar));

@@ -49,7 +49,8 @@ struct CloudPort {
     if (drop == Drop::kBadOffload && frame.offload.gso == Gso::kUdp) coalescer_.LeaveUdpAlone();
     drops.Add(drop, count);
   }
-  // The same for a frame of a member, which may wait for the next ones of its flow, until Flush().
+  // The same for a frame of a member, which may be held for the next ones of its flow, until
+  // Flush().
   void DeliverSegment(std::span<const uint8_t> frame) {
     coalescing_ = true;
     coalescer_.Add(frame, [this](const OutFrame& out) { Deliver(out); });

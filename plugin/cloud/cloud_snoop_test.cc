@@ -1,4 +1,4 @@
-// The cloud's side of snooping; what a port wants is plugin/snoop's business, and tested there.
+// Tests of the cloud's part in snooping. plugin/snoop tests the memberships of ports.
 
 #include <gmock/gmock.h>
 
@@ -10,7 +10,7 @@ namespace {
 using testing::IsEmpty;
 using testing::SizeIs;
 
-// UDP to 233.252.0.1, as far as a switch looks at it.
+// A UDP frame to 233.252.0.1, with the headers that a switch reads.
 Bytes Stream(const MacAddress& from, size_t size = 100) {
   Bytes frame = MakeFrame(MacAddress({0x01, 0, 0x5e, 0x7c, 0, 0x01}), from, size);
   frame[12] = 0x08;
@@ -22,7 +22,7 @@ Bytes Stream(const MacAddress& from, size_t size = 100) {
   return frame;
 }
 
-// IGMPv3 report of 192.0.2.7: to 233.252.0.1, all sources. By hand, from RFC 3376.
+// An IGMPv3 report of 192.0.2.7: to 233.252.0.1, all sources. Written by hand from RFC 3376.
 Bytes Join(const MacAddress& from) {
   Bytes frame = MakeFrame(MacAddress({0x01, 0, 0x5e, 0, 0, 0x16}), from, 14);
   frame[12] = 0x08;
@@ -40,7 +40,7 @@ bool IsQuery(const Bytes& frame) {
 
 class CloudSnoopTest : public CloudTest {
  protected:
-  // Of the three ports B becomes fast.
+  // Adds three ports, of which B becomes fast.
   void Begin(bool snooping = true) {
     options_.snooping = snooping;
     Start();
@@ -48,7 +48,7 @@ class CloudSnoopTest : public CloudTest {
     b_ = AddPort(kB, kPodB);
     c_ = AddPort(PortId{3}, kNested, IfIndex::kNone);
   }
-  // Time passes until all ports were asked and could answer.
+  // Lets time pass until all ports were queried and could answer.
   void Settle() {
     for (int second = 1; second <= 8; ++second) cloud().Tick(now() + second * 1s);
     for (const auto& port : {a_, b_, c_}) port->out.clear();

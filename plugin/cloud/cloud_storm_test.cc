@@ -1,5 +1,5 @@
-// Storms, loops and crowds, as a cloud with a fake fast path meets them. The loop's clock stands
-// still: a bucket gives what it holds and no more.
+// Tests of storms, loops and crowds on a cloud with a fake fast path. The loop's clock stands
+// still, so no bucket is refilled.
 
 #include "gmock/gmock.h"
 #include "plugin/cloud/testing/cloud_fixture.h"
@@ -78,7 +78,7 @@ TEST_F(CloudStormTest, PeersAreLimitedOneByOneAndTogether) {
   cloud().ReadNow();
   EXPECT_THAT(a->out, SizeIs(500 + 800)) << "of one peer, and all that is for one station";
   a->out.clear();
-  // Strangers together: half of what the cloud takes, less what the first one had.
+  // All strangers together get half of the cloud's limit, less the frames of the first one.
   for (uint16_t port = 1; port <= 1000; ++port) {
     for (int i = 0; i < 3; ++i) {
       node_.group->Push({Wrap(MakeFrame(kAll, kFar2)), {kOther.address, port}});
@@ -121,8 +121,8 @@ TEST_F(CloudStormTest, HellosOfOnePeerAndOfAllStrangersAreLimited) {
   EXPECT_EQ(Snapshot().drops[Drop::kStorm], 36u + 564u);
 }
 
-// A pod that bridges two of its interfaces in this cloud: what is flooded to one comes back from
-// the other, with the source as it was.
+// A pod that bridges two of its interfaces in this cloud: frames that are flooded to one come back
+// from the other with an unchanged source.
 TEST_F(CloudStormTest, APortThatLeadsFramesInACircleIsBlocked) {
   Start();
   const auto a = AddPort(kA, kPodA);
@@ -130,7 +130,7 @@ TEST_F(CloudStormTest, APortThatLeadsFramesInACircleIsBlocked) {
   constexpr PortId kC{3};
   const auto c = AddPort(kC, kNested);
   TakeSent();
-  // The first ones are no proof, and go nowhere.
+  // The first frames are no evidence, and are not forwarded.
   for (int i = 1; i < LoopGuard::kSigns; ++i) FromPod(b, MakeFrame(kAll, kPodA));
   EXPECT_EQ(Port(kB).blocked, Duration{});
   EXPECT_THAT(a->out, IsEmpty());
@@ -144,11 +144,11 @@ TEST_F(CloudStormTest, APortThatLeadsFramesInACircleIsBlocked) {
   EXPECT_EQ(Events(Kind::kPortBlocked), 1u);
   EXPECT_EQ(node_.events.back().port, kB);
 
-  // What is still on its way through the other end does not block that, too.
+  // Frames still on their way through the other end do not block that end, too.
   for (int i = 0; i < 50; ++i) FromPod(c, MakeFrame(kAll, kPodA));
   EXPECT_EQ(Port(kC).blocks, 0u);
 
-  // Nothing is flooded to it or from it, of whatever source, and nothing is learned of it.
+  // Nothing is flooded to it or from it, whatever the source, and nothing is learned from it.
   FromPod(a, MakeFrame(kAll, kPodA));
   EXPECT_THAT(b->out, IsEmpty());
   EXPECT_THAT(c->out, SizeIs(1));
@@ -175,12 +175,12 @@ TEST_F(CloudStormTest, APortThatLeadsFramesInACircleIsBlocked) {
   EXPECT_THAT(to_it.reasons, Contains("Not to port 2: it is in a loop."));
   EXPECT_EQ(cloud().Explain(kPodB, kPodA).verdict.port, kA);
 
-  // It goes on talking to whom it knows.
+  // It still reaches the stations that it knows.
   FromPod(b, MakeFrame(kPodA, kPodB));
   EXPECT_THAT(a->out, SizeIs(2));
   FromPod(a, MakeFrame(kPodB, kPodA));
   EXPECT_THAT(b->out, SizeIs(1));
-  // Each frame is somewhere: 8 signs, 4 from it, 2 to it.
+  // Each frame is accounted for: 8 signs, 4 from it, 2 to it.
   EXPECT_EQ(Port(kB).drops.Total(), 8u + 4u + 2u);
 }
 
@@ -194,7 +194,7 @@ TEST_F(CloudStormTest, OurOwnHelloFromAPortIsAProof) {
   EXPECT_EQ(Port(kA).drops[Drop::kReserved], 2u);
 }
 
-// No station of ours is in what circles, so nothing but its moves gives it away.
+// The circling frame has no local source, so only the moves of its station reveal the loop.
 TEST_F(CloudStormTest, APeersFrameThatCirclesBlocksOneOfTheTwo) {
   Start();
   const auto a = AddPort(kA, kPodA);
@@ -251,7 +251,7 @@ TEST_F(CloudStormTest, AStrangersLeaveTakesNothingFromOthers) {
   EXPECT_EQ(Events(Kind::kPeerGone), 0u);
 }
 
-// I4 of plugin/cloud/cloud.h: each turn of the loop reports how many stations went in it.
+// I4 of plugin/cloud/cloud.h, by the number of stations that are removed in each turn of the loop.
 class CloudCrowdTest : public CloudStormTest {
  protected:
   static constexpr uint32_t kMany = 10'000;
@@ -265,8 +265,8 @@ class CloudCrowdTest : public CloudStormTest {
     for (int i = 0; i < 4; ++i) cloud().ReadNow();
     node_.events.clear();
   }
-  // Runs the loop until nothing is left to be swept; the numbers of stations that went in each
-  // turn.
+  // Runs the loop until nothing is left to sweep. Returns the number of stations that were removed
+  // in each turn.
   std::vector<size_t> Turns() {
     std::vector<size_t> gone;
     gone.push_back(Events(Kind::kStationGone));
@@ -293,7 +293,7 @@ TEST_F(CloudCrowdTest, AMemberWithManyStationsLeavesBitByBit) {
 
   node_.unicast->Push({Wrap({}), kPeer});
   cloud().ReadNow();
-  // At once: nobody sends to it any more, and its place is still its own.
+  // Nothing is sent to it any more at once, and its slot is still reserved.
   EXPECT_LE(Events(Kind::kStationGone), kMost);
   EXPECT_GE(Events(Kind::kStationGone), kMost * 9 / 10);
   EXPECT_EQ(Events(Kind::kPeerGone), 1u);
@@ -301,8 +301,8 @@ TEST_F(CloudCrowdTest, AMemberWithManyStationsLeavesBitByBit) {
   EXPECT_THAT(fast().peers, SizeIs(1));
   EXPECT_THAT(Snapshot().stations, SizeIs(1 + kMany));
   EXPECT_EQ(cloud().Explain(kPodA, Station(9'999)).verdict.action, Verdict::Action::kFlood);
-  // It comes back before all of its stations are gone: not as a fast one, and with what it says
-  // now.
+  // It returns before all of its stations are gone: as a plain peer, and with the stations that it
+  // sends now.
   FromPeer(MakeFrame(kPodA, Station(1)), kPeer);
   Hello(kPeer);
   EXPECT_THAT(fast().stopped, ElementsAre(kPeer));
@@ -357,7 +357,7 @@ TEST_F(CloudCrowdTest, APeerWithManyStationsIsOffloadedAndStoppedBitByBit) {
   EXPECT_THAT(Snapshot().stations, SizeIs(1 + kMany)) << "the cloud knows them all the time";
 }
 
-// However many members leave at once, and whether anybody knows them.
+// Any number of members may leave at once, known or unknown.
 TEST_F(CloudCrowdTest, ManyPeersLeaveBitByBit) {
   Start();
   AddPort(kA, kPodA);

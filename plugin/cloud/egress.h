@@ -63,7 +63,7 @@ class Egress {
   Segmenter segmenter_;
   TxBatch batch_;
   DropCounters* drops_;
-  std::vector<Segment> segments_;  // kept for its memory
+  std::vector<Segment> segments_;  // kept to reuse its memory
 };
 
 }  // namespace vxvde

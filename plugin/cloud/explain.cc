@@ -40,7 +40,7 @@ bool IsIpGroup(const MacAddress& mac) {
 Explanation ExplainForward(const MacAddress& source, const MacAddress& destination, const Fdb& fdb,
                            Instant now, const Peer& group, const Obstacles& obstacles) {
   Explanation out;
-  // No switch numbers a port so high.
+  // No switch assigns so high a number.
   out.from = PortId{std::numeric_limits<uint32_t>::max()};
   const FdbEntry* from = source.IsStation() ? fdb.Find(source, now) : nullptr;
   if (from != nullptr) {

@@ -2,7 +2,7 @@
 // circle out of floods. Pure: time is passed in.
 //
 // A frame is flooded when it goes to more than one place: broadcast, multicast, unknown
-// destinations. Nothing else is limited, and nothing else circles for long: only flooding
+// destinations. Nothing else is limited, because nothing else circles for long: only flooding
 // multiplies a frame, and a known station is behind one place.
 //
 // The FDB learns from each frame, even from one that is dropped as part of a storm: it bounds the
@@ -121,13 +121,13 @@ class FloodControl {
   // circled.
   bool OnOwnHello(PortState& port, Instant now) { return loops_.OnEvidence(port.loop, now); }
 
-  // `frames` are to be flooded. nullptr: a peer beyond those in the PeerTable.
+  // Decides about a flood of `frames` frames. nullptr: a peer beyond those in the PeerTable.
   Ruling Flood(PortState& port, uint32_t frames, Instant now);
   Ruling Flood(PeerState* peer, Instant now);
   // The programs of the kernel datapath refused frames of the port, by the same limit. True: a
   // storm begins.
   static bool OnRefused(PortState& port, Instant now) { return port.storm.Refused(now); }
-  // Whether flooded frames may go to the port.
+  // Returns whether flooded frames may go to the port.
   static bool Takes(const PortState& port, Instant now) { return !port.loop.IsBlocked(now); }
 
  private:

@@ -47,7 +47,7 @@ TEST(LoopGuard, OfALoopOnlyOneEndIsBlocked) {
   for (int i = 0; i < 100; ++i) EXPECT_FALSE(guard.OnSign(other, kStart + i * 9ms));
   EXPECT_FALSE(other.IsBlocked(kStart + 900ms));
   EXPECT_FALSE(guard.OnEvidence(one, kStart + 2s)) << "it is blocked already";
-  // One that goes on is another loop.
+  // A loop that goes on after the pause is another loop.
   bool blocked = false;
   for (int i = 0; i < LoopGuard::kSigns; ++i) blocked |= guard.OnSign(other, kStart + 3s);
   EXPECT_TRUE(blocked);
@@ -74,7 +74,7 @@ class FloodControlTest : public testing::Test {
     fdb_.AddStatic(kPodA, kA);
     fdb_.AddStatic(kPodB, kB);
   }
-  // Of frames at once, how many may be flooded.
+  // Returns how many of `frames` at once may be flooded.
   int Passed(FloodControl::PeerState* peer, int frames, Instant now) {
     int passed = 0;
     for (int i = 0; i < frames; ++i) {

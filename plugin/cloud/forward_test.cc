@@ -18,7 +18,7 @@ const Peer kPeerB{IpAddress::V4(192, 0, 2, 2), 14790};
 MacAddress Mac(uint8_t n) { return MacAddress({0x02, 0, 0, 0, 0, n}); }
 const MacAddress kOnPort1 = Mac(1);  // a pod's own
 const MacAddress kOnPort2 = Mac(2);
-const MacAddress kBehindPort1 = Mac(3);  // learned: a bridge in the pod, say
+const MacAddress kBehindPort1 = Mac(3);  // learned: for example behind a bridge in the pod
 const MacAddress kAtPeerA = Mac(4);
 const MacAddress kAtPeerB = Mac(5);
 const MacAddress kUnknown = Mac(6);
@@ -67,7 +67,7 @@ struct Row {
   Verdict from_port_1, from_port_2, from_peer_a, from_peer_b;
 };
 
-// Every kind of destination from every kind of place.
+// Tests every kind of destination from every kind of location.
 TEST(Forward, IsThisTable) {
   const Verdict flood = Flood();
   const Verdict hairpin = Dropped(Drop::kHairpin);
@@ -85,7 +85,7 @@ TEST(Forward, IsThisTable) {
       {"at peer B", kAtPeerB, ToPeer(kPeerB), ToPeer(kPeerB), hairpin, hairpin},
   };
   const Fdb fdb = MakeFdb();
-  // The source matters only when it is a group: what it says is the caller's to learn.
+  // The source matters only if it is a group address: learning is the caller's task.
   for (const MacAddress& source : {kOnPort1, kAtPeerA, kUnknown, kZero}) {
     for (const Row& row : rows) {
       SCOPED_TRACE(std::string("destination is ") + row.destination_is);

@@ -40,7 +40,7 @@ class Greeter {
   void OnHello(std::span<const uint8_t> frame, const Peer& from, PeerProbe::State* peer, Via via,
                Instant now);
 
-  // To be called every second, the first one for each peer.
+  // Both are called every second, TickPeer for each peer.
   void TickPeer(const Peer& peer, PeerProbe::State& state, Instant now);
   GroupWatch::Advice TickGroup(Instant now);
 

@@ -26,7 +26,7 @@ class GroupWatchTest : public testing::Test {
     std::vector<int> joined;
     std::vector<int> changed;
   };
-  // `every_30` runs when a Hello would be said.
+  // `every_30` runs when a Hello would be sent.
   template <typename Function>
   Seen Pass(int seconds, Function every_30) {
     Seen seen;
@@ -94,7 +94,7 @@ TEST_F(GroupWatchTest, AnAgentThatIsGoneIsNone) {
   const Seen seen = Pass(2000, [&] { Said(); });
   EXPECT_THAT(seen.changed, IsEmpty());
   EXPECT_THAT(seen.asked, SizeIs(7)) << "then it is forgotten";
-  // It may be we who are deaf, so the group is joined now and then.
+  // This member may be the one that does not hear, so it joins the group again now and then.
   EXPECT_THAT(seen.joined, ElementsAre(95, 155, 275, 515, 995, 1955));
 }
 

@@ -21,7 +21,7 @@ constexpr uint16_t kVlanIdBits = 0x0fff;
 constexpr size_t kVlanTagSize = 4;
 constexpr size_t kSnapSize = 8;  // LLC aa aa 03, three bytes of organisation, EtherType
 constexpr std::array<uint8_t, 3> kSnap = {0xaa, 0xaa, 0x03};
-// Hosts skip two tags at most; a frame with more is made to be misread.
+// Hosts skip two tags at most; a frame with more is crafted to be misread.
 constexpr int kMaxLayers = 4;
 
 constexpr size_t kArpSize = 28;

@@ -21,7 +21,8 @@
 
 namespace vxvde {
 
-// The frames that a port may send, in a form for quick checks; agent/model/allowed.h is for people.
+// The frames that a port may send, in a form for quick checks; agent/model/allowed.h has the text
+// form.
 struct PortGuard {
   bool on = false;                   // false: everything
   std::vector<MacPrefix> macs = {};  // allowed sources, beside its own MAC

@@ -1,6 +1,6 @@
-// Input: a frame of the pod 02:00:5e:10:00:01 with the leases 192.0.2.7 and 2001:db8::7. Checked:
-// what a strict guard lets pass, nobody here takes for something that it should have refused; and
-// to allow more never forbids anything.
+// Input: a frame of the pod 02:00:5e:10:00:01 with the leases 192.0.2.7 and 2001:db8::7. Checks
+// that the parsers here do not recognise, in a frame that a strict guard passes, anything that the
+// guard should have refused, and that a wider permission never refuses more.
 
 #include <algorithm>
 #include <cstdint>

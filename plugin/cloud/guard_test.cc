@@ -145,7 +145,7 @@ TEST(Guard, ArpSpeaksForTheLeaseAlone) {
 
 TEST(Guard, ArpThatHostsMightReadOtherwise) {
   Bytes arp = Arp(2, kOwn, "192.0.2.1");
-  arp[3] = 6;  // IEEE 802, which Linux takes as well
+  arp[3] = 6;  // IEEE 802, which Linux accepts as well
   EXPECT_EQ(Check(arp), Drop::kSpoofedAddress);
   arp = Arp(2, kOwn, "192.0.2.7");
   arp[6] = 8;

@@ -261,7 +261,7 @@ void KernelOffload::Apply(const Peer& peer, bool remove, const MacAddress& mac) 
   if (!remove) {
     if (is_here) fast_->SetStation(mac, peer, entry->seen);
   } else if (is_here || entry == nullptr) {
-    fast_->ForgetStation(mac);  // at another place OnFdbChange() has set it
+    fast_->ForgetStation(mac);  // OnFdbChange() has already set a station that moved
   }
 }
 
@@ -336,7 +336,7 @@ void KernelOffload::OnFdbChange(const FdbChange& change) {
   }
 }
 
-// The programs see no frames of stations at places that are not offloaded.
+// The programs see no frames of stations at ports and peers that are not offloaded.
 std::optional<Instant> KernelOffload::LastSeen(const MacAddress& mac, const Location& where) const {
   return active() && IsOffloaded(where) ? fast_->LastSeen(mac) : std::nullopt;
 }

@@ -62,7 +62,7 @@ class OffloadHost {
   virtual bool DrainPort(PortId port) = 0;
   // Forwards a batch of the frames that wait at punted_fd(). True: there may be more.
   virtual bool ReadPunted() = 0;
-  // The port has another descriptor than `before`, which is to be unwatched.
+  // The descriptor of the port is no longer `before`, which must be unwatched.
   virtual void RewatchPort(PortId port, int before) = 0;
   // Nothing reads the port any more.
   virtual void FailPort(PortId port) = 0;
@@ -76,7 +76,7 @@ class OffloadHost {
 // How the offload of a cloud starts.
 struct OffloadStart {
   std::unique_ptr<FastCloud> fast = nullptr;  // of this cloud's group, VNI and unicast port
-  std::string why_not = {};                   // for people, when there is none
+  std::string why_not = {};                   // for messages, if there is none
 };
 
 class KernelOffload {
@@ -84,7 +84,7 @@ class KernelOffload {
   // The first Tick after this offloads a port: short-lived pods do not pay for it, and the creator
   // of the pair has finished.
   static constexpr Duration kStartAfter = std::chrono::seconds(1);
-  // Each takes a millisecond or so.
+  // Starting one takes about a millisecond.
   static constexpr int kMaxStartedPerTick = 16;
   // The interval of checks for the end of an obstacle at a host end.
   static constexpr Duration kCheckAgain = std::chrono::seconds(5);
@@ -102,7 +102,7 @@ class KernelOffload {
   // stops the peers.
   uint16_t fast_port() const { return active() && obstacle_.empty() ? fast_->fast_port() : 0; }
 
-  // The frames; only while it is active.
+  // The datagrams at the fast port; only while it is active.
   DatagramIo& datagrams() { return fast_->datagrams(); }
   int punted_fd() { return fast_->frames().fd(); }
   // Replaces `out` by a batch of punted frames. True: there may be more.
@@ -141,9 +141,9 @@ class KernelOffload {
   void InheritStations(const Location& where, Duration expiry,
                        absl::FunctionRef<bool(const MacAddress&)> may);
 
-  // Follows the cloud to another uplink. An error: only Abandon() may follow.
+  // Follows the cloud to another uplink. After an error only Abandon() may follow.
   absl::Status MoveTo(IfIndex uplink);
-  // Gives all ports and peers back to the cloud, and ends. `drops` gets frames that were lost.
+  // Gives all ports and peers back to the cloud, and ends. `drops` counts frames that were lost.
   void Abandon(std::string why, DropCounters& drops);
 
   // Frames that the programs forwarded count as the cloud's own.
@@ -201,18 +201,18 @@ class KernelOffload {
   std::map<PortId, Port> ports_;
   absl::flat_hash_map<Peer, OffloadedPeer> peers_;
   absl::flat_hash_set<Peer> stopped_;  // I3
-  std::vector<Peer> unswept_;          // of these: the FDB has still to report stations
+  std::vector<Peer> unswept_;          // those whose stations the FDB has yet to report
   absl::flat_hash_map<Peer, Pending> pending_;
   std::deque<Peer> queue_;  // keys of pending_
   Instant turn_{};
-  size_t left_ = 0;  // of this turn (I4)
+  size_t left_ = 0;  // the work left for this turn (I4)
   bool posted_ = false;
 
   Instant last_use_{};                   // TakeInUse()
   std::optional<Instant> tunnel_probe_;  // the last one
 
   TaskScope tasks_;
-  std::vector<Frame> frames_;  // kept for its memory
+  std::vector<Frame> frames_;  // kept to reuse its memory
 };
 
 }  // namespace vxvde

@@ -39,7 +39,7 @@ MacAddress Station(uint32_t n) {
                      static_cast<uint8_t>(n)});
 }
 
-// Notes its calls.
+// Records its calls.
 class FakeHost : public OffloadHost {
  public:
   std::map<PortId, PortOffload> ports;
@@ -194,7 +194,7 @@ TEST_F(KernelOffloadTest, APeersStationsAreCopiedInBoundedTurns) {
   // Another peer waits for its turn, too.
   offload_->StartPeer(kOther, kFastPort);
   EXPECT_FALSE(fast_->stations.contains(kFar));
-  // One that moves meanwhile is not copied to where it was.
+  // A station that moves meanwhile is not copied to its old location.
   fdb_.Learn(Station(0), PortId{9}, now());
   fdb_.Learn(Station(1), Peer{kPeer.address, 1}, now());
 

@@ -39,7 +39,7 @@ struct CloudOptions {
 };
 
 struct PortOptions {
-  std::string name;  // for people: the host interface, or CONTAINER/IFNAME
+  std::string name;  // for messages: the host interface, or CONTAINER/IFNAME
   MacAddress mac;    // static in the FDB
   int mtu = 0;       // of the pod's interface
   // This node's end of the pod's veth pair, if there is one: the kernel datapath may take it over.

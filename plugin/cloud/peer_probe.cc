@@ -69,7 +69,7 @@ std::optional<PeerProbe::Trial> PeerProbe::Tick(State& peer, Instant now) {
 void PeerProbe::Inherit(State& peer, uint16_t fast_port, Instant now) {
   peer.fast_port_ = fast_port;
   peer.hello_ = peer.answered_ = now;
-  peer.proven_ = true;  // as far as that agent demanded it
+  peer.proven_ = true;  // the earlier agent may have trusted an answer without a nonce
 }
 
 }  // namespace vxvde

@@ -2,17 +2,17 @@
 // Hellos, time and random numbers in, answers and trials out.
 //
 // An agent announces its fast port in its Hello. Datagrams there may still be lost: a firewall may
-// drop them, they may arrive at an interface without the programs, or the agent may have ended. So
-// a fast port is used only as long as trials are answered: Hellos that are sent there, probes in
-// the words of docs/PROTOCOL.md.
+// drop them, they may arrive at an interface without the programs, or the agent may have ended.
+// Therefore a fast port is used only as long as trials are answered: Hellos to that port, which
+// docs/PROTOCOL.md calls probes.
 //
 // Invariants:
-//   I1  Only an answer to an outstanding trial counts. A peer that has announced to return nonces
-//       must return that of the trial: a host that never received the trial cannot answer it,
+//   I1  Only an answer to an outstanding trial counts. A peer that has announced that it returns
+//       nonces must return the trial's: a host that never received the trial cannot answer it,
 //       whatever source address it forges. Agents of 0.1.0 return none; the answer of such a peer
-//       counts without, until one of its Hellos announces nonces.
-//   I2  Two agents never go on answering each other: an answer wants none, so it is answered only
-//       by an agent that has not heard of its sender, or that has lost its own fast path.
+//       counts without one, until one of its Hellos announces nonces.
+//   I2  Two agents never answer each other endlessly: an answer requests none, so only an agent
+//       that has not heard of its sender, or that has lost its own fast path, answers it.
 //   I3  The Hellos of one peer, and those of all peers whose fast port is not in use, are limited:
 //       each may cost an answer and a route look-up.
 
@@ -39,11 +39,11 @@ class PeerProbe {
   static constexpr Duration kTryAgain = std::chrono::seconds(1);
   static constexpr Duration kTryPeriod = std::chrono::seconds(15);
   static constexpr int kMaxTries = 5;
-  // A second.
+  // Per second.
   static constexpr uint32_t kMaxHellosOfPeer = 10;
   static constexpr uint32_t kMaxHellos = 2000;
 
-  // Of one peer; the cloud keeps it with the peer.
+  // The state of one peer, which the cloud keeps with the peer.
   class State {
    public:
     uint16_t fast_port() const { return fast_port_; }  // 0: none announced

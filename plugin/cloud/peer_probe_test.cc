@@ -14,7 +14,7 @@ constexpr uint16_t kFastPort = 5000;
 
 class PeerProbeTest : public testing::Test {
  protected:
-  // Of an agent that returns nonces, unless it is `old`.
+  // A Hello of an agent that returns nonces, unless it is `old`.
   static Hello From(uint16_t fast_port = kFastPort, bool old = false) {
     return {.source = MacAddress({0x02, 0, 0, 0, 0, 0xa1}),
             .fast_port = fast_port,

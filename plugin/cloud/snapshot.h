@@ -29,7 +29,7 @@ struct PortSnapshot {
   DropCounters drops;             // of frames from this port, and of frames to it
   bool fast = false;              // the kernel datapath forwards or relays its frames
   std::string why_not_fast = {};  // empty: it does, will soon, or there is none
-  bool obstructed = false;        // why_not_fast names a program of others that keeps frames away
+  bool obstructed = false;        // why_not_fast names another program that keeps frames away
   Duration age{};                 // since it was added
   Duration blocked{};             // time left during which it is blocked as in a loop
   uint64_t blocks = 0;            // how often that began
@@ -91,7 +91,7 @@ struct SwitchEvent {
     kStationHeld,   // it moves too often: it stays where it was before for a while
     kPortBlocked,   // it is in a loop: nothing is flooded to or from it for a while
     kStorm,         // a port or peers (`peer` is one) flood more than their limit; reported once
-    kPortFailed,    // its interface is gone or down for good; TakePort is the owner's move
+    kPortFailed,    // its interface is gone or down for good; the owner calls TakePort
     kGroupUnheard,  // multicast fails on the underlay: `text` says how
     kGroupHeard,    // and works again
   };

@@ -20,7 +20,7 @@ namespace vxvde {
 
 class StationSweep {
  public:
-  // In units of Fdb::Sweep: some 1000 stations that go, or a look at 16,000.
+  // In units of Fdb::Sweep: about 1000 removed stations, or 16,000 inspected ones.
   static constexpr size_t kWorkPerTurn = 16'384;
   static constexpr size_t kMaxPeersPerTurn = 256;
 
@@ -62,7 +62,7 @@ class StationSweep {
   PeerTable* peers_;
   const Duration expiry_;
   Instant turn_{};
-  size_t left_ = 0;  // of this turn
+  size_t left_ = 0;  // the work left for this turn
   bool expiring_ = false;
 };
 

@@ -104,7 +104,7 @@ TEST_F(StationSweepTest, StationsThatAreLearnedAgainDuringASweepStay) {
   EXPECT_FALSE(Run(kStart + 1s).more);
   EXPECT_EQ(gone_, 0u);
   EXPECT_EQ(fdb_.live(), kMany);
-  // Again and again: what is to be forgotten of one peer does not pile up.
+  // Repeated leaves of one peer do not accumulate.
   for (int i = 0; i < 100; ++i) {
     fdb_.ForgetPeer(Member(1));
     EXPECT_TRUE(fdb_.IsForgetting(Member(1)));

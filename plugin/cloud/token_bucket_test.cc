@@ -13,7 +13,7 @@ using std::chrono_literals::operator""us;
 
 constexpr Instant kStart{1'000'000s};
 
-// Of frames that come one by one, `step` apart, for `length`.
+// The number of frames that pass if they come one by one, `step` apart, for `length`.
 int Passed(TokenBucket& bucket, uint32_t rate, Instant from, Duration step, Duration length) {
   int passed = 0;
   for (Duration at{}; at < length; at += step) passed += bucket.Take(1, rate, from + at) ? 1 : 0;

@@ -47,7 +47,7 @@ class TxBatch {
 
   std::vector<iovec> parts_;
   std::vector<Run> runs_;
-  std::vector<OutDatagram> out_;  // kept for its memory
+  std::vector<OutDatagram> out_;  // kept to reuse its memory
 };
 
 }  // namespace vxvde

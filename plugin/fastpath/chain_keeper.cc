@@ -127,13 +127,14 @@ std::optional<ChainKeeper::Kept> ChainKeeper::Find(IfIndex index) const {
 
 void ChainKeeper::Wake() const {
   const uint64_t one = 1;
-  (void)!write(wake_.get(), &one, sizeof(one));  // full: it is awake
+  (void)!write(wake_.get(), &one, sizeof(one));  // full: the thread is already awake
 }
 
 // ---------------------------------------------------------------- the thread
 
 void ChainKeeper::Run() {
-  // The thread attaches and looks, and needs no more. An error leaves it with more.
+  // The thread attaches and inspects programs, and needs no other capabilities. If this fails, it
+  // keeps more.
   (void)KeepCapabilities({CAP_NET_ADMIN, CAP_BPF});
   Instant next = Clock::now() + kPeriod;
   for (uint64_t turn = 0;;) {

@@ -49,8 +49,8 @@ struct Seen {
 class ChainKeeper {
  public:
   static constexpr Duration kPeriod = std::chrono::seconds(1);
-  // It looks at host ends in turn: at each once in so many periods, and for its pod's XDP program,
-  // which the kernel announces in most cases, once in so many times that.
+  // Inspects each host end once in kHostEndTurns periods. At every kXdpTurns-th inspection it looks
+  // for an XDP program of the pod, which the kernel announces in most cases.
   static constexpr int kHostEndTurns = 3;
   static constexpr int kXdpTurns = 5;
   // A program that comes to the front a second time within this stays there.
@@ -70,7 +70,7 @@ class ChainKeeper {
   // Keeps `program`, which is attached there and outlives this object, until Release() or the end
   // of the interface. `seen`: the answer of LookNow().
   void Keep(IfIndex index, Where where, int program, const Seen& seen = {});
-  // Removes it from the tcx chain, later. The caller removes the filter after this.
+  // Removes the program from the tcx chain, later. The caller removes the filter after this.
   void Release(IfIndex index);
 
   Seen At(IfIndex index) const;
@@ -82,11 +82,11 @@ class ChainKeeper {
     Where where = Where::kHostEnd;
     int program = -1;
     Seen seen = {};
-    bool fresh = true;  // not looked at since Keep()
+    bool fresh = true;  // not inspected since Keep()
   };
   // State of an interface that only the thread uses.
   struct Memory {
-    std::vector<uint32_t> ingress = {}, egress = {};  // tcx chains as of the last look
+    std::vector<uint32_t> ingress = {}, egress = {};  // tcx chains at the last inspection
     bool was_first = false;
     std::optional<Instant> moved = {};  // the last time that another program had come to the front
     bool truce = false;                 // the program is not moved again

@@ -27,11 +27,11 @@ constexpr char kTapAlias[] = "vxvde: punted";
 constexpr uint32_t kTapQueue = 2048;  // room for the punts of several ports (FP_PUNT_ROOM)
 constexpr int kTapMtu = 65521;        // the largest that tun.c allows for a tap
 
-// A fast port is this much above the cloud's unicast port, or a multiple of it, or below.
+// A fast port is the cloud's unicast port plus or minus this step, or a multiple of it.
 constexpr int kFastPortStep = 1024;
 
-// An agent was killed between making the device and giving it its alias: the device has such a
-// name, and is down.
+// Returns whether an agent was killed between creating the device and setting its alias: such a
+// device has this name, and is down.
 bool IsHalfMade(const LinkInfo& link, absl::string_view prefix) {
   uint32_t number = 0;
   absl::string_view name = link.name;
@@ -81,7 +81,7 @@ absl::Status CloudDevices::OpenTunnel() {
     tunnel_ = found->index;
     return absl::OkStatus();
   }
-  // Also when a step fails that the kernel has done, because its answer was lost.
+  // Also undoes a failed step: the kernel may have done it, and only its answer was lost.
   const absl::Cleanup undo = [&] {
     if (tunnel_ != IfIndex::kNone) return;
     const absl::StatusOr<LinkInfo> link = netlink_->GetLink(name);
@@ -173,7 +173,7 @@ absl::Status CloudDevices::OpenTap(const std::string& name, Tap& tap) {
 absl::StatusOr<UniqueFd> CloudDevices::OpenFreshTap(const std::string& name) {
   absl::StatusOr<UniqueFd> opened = vxvde::OpenTap(name, /*persistent=*/true);
   if (!absl::IsAlreadyExists(opened.status())) return opened;
-  // Another process has it open, which is no agent.
+  // A process other than an agent has it open.
   const absl::StatusOr<LinkInfo> found = netlink_->GetLink(name);
   if (!found.ok() || !IsPuntTap(*found)) return opened;
   RETURN_IF_ERROR(netlink_->DeleteLink(found->index));

@@ -52,7 +52,7 @@ class CloudDevices {
   // The taps' descriptors, once.
   UniqueFd TakeFrames() { return std::move(frames_.fd); }
   UniqueFd TakeDatagrams() { return std::move(datagrams_.fd); }
-  // The descriptors that nobody has taken. Their taps go when they are closed.
+  // The descriptors that were not taken. Closing one removes its tap.
   std::vector<UniqueFd> Abandon();
 
  private:

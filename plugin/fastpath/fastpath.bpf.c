@@ -368,7 +368,7 @@ static __always_inline int send_to_peer(struct __sk_buff *skb, const struct fp_c
   }
   const struct fp_peer *peer = bpf_map_lookup_elem(&fp_peers, &slot);
   if (!peer || !peer->uplink) return punt_frame(skb, cloud, port, FP_SLOW_UNKNOWN);
-  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // the outer IP packet is so much larger
+  const __u32 around = (cloud->v6 ? ADDED6 : ADDED4) - ETH_HLEN;  // the outer IP packet is larger by this
   __u32 frames = 1;
   if (gso_size) {
     const __u32 headers = headers_of(skb, eth->h_proto, ETH_HLEN);

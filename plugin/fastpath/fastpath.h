@@ -126,7 +126,7 @@ class FastTraffic {
   // The same as before when an agent starts again.
   virtual uint16_t fast_port() const = 0;
   // Punted datagrams to the fast port, as if they had come to the unicast socket: the sender with
-  // the port that it sends from, the payload with finished checksums. Nothing is sent by it.
+  // the port that it sends from, the payload with finished checksums. It sends nothing.
   virtual DatagramIo& datagrams() = 0;
   virtual PuntIo& frames() = 0;
   // Sends `frame` of a relayed port to a station at a peer. When the programs cannot send it, it

@@ -38,7 +38,7 @@ std::map<std::string, UniqueFd> MapsOf(uint32_t id) {
     UniqueFd map(bpf_map_get_fd_by_id(ids[i]));
     bpf_map_info about = {};
     size = sizeof(about);
-    // libbpf would make a fresh one beside the others.
+    // libbpf would create a new map beside the inherited ones.
     if (!map || bpf_obj_get_info_by_fd(map.get(), &about, &size) != 0) return {};
     maps[about.name] = std::move(map);
   }
@@ -91,7 +91,7 @@ absl::Status ReuseMaps(const InheritedPrograms& inherited, bpf_object* programs)
   }
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, programs) {
-    // A map that the earlier version did not have is made.
+    // Creates a map that the earlier version did not have.
     const auto found = inherited.maps.find(NameOf(map));
     if (found == inherited.maps.end()) continue;
     if (!Suits(map, found->second) || bpf_map__reuse_fd(map, found->second.get()) != 0) {

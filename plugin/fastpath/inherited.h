@@ -1,7 +1,8 @@
-// What an earlier agent left in the kernel: its programs, their maps, and the entries of the maps.
+// State that an earlier agent left in the kernel: its programs, their maps, and the entries of the
+// maps.
 //
-// Its programs are attached and hold the maps, each program all of them (bpf_prog_bind_map), so
-// nothing is pinned, and what nothing refers to goes by itself.
+// Its programs are attached, and each of them holds all maps (bpf_prog_bind_map). So nothing is
+// pinned, and the kernel frees the maps with the programs.
 
 #ifndef VXVDE_PLUGIN_FASTPATH_INHERITED_H_
 #define VXVDE_PLUGIN_FASTPATH_INHERITED_H_
@@ -36,10 +37,10 @@ struct InheritedPrograms {
 };
 absl::StatusOr<InheritedPrograms> FindInheritedPrograms(Netlink& netlink);
 
-// Before `programs` are loaded: gives them the inherited maps. FailedPrecondition: the maps cannot
-// be read, or are those of a version with another FP_ABI.
+// Called before `programs` are loaded: gives them the inherited maps. FailedPrecondition: the maps
+// cannot be read, or are those of a version with another FP_ABI.
 absl::Status ReuseMaps(const InheritedPrograms& inherited, bpf_object* programs);
-// After that: marks the maps as this version's, and binds all of them to each program.
+// Called after that: marks the maps as this version's, and binds all of them to each program.
 absl::Status LeaveMapsTo(bpf_object* programs);
 
 // The entries of one cloud that have not been taken over yet.
@@ -53,7 +54,7 @@ struct InheritedCloud {
   std::map<MacAddress, uint32_t> relayed = {};  // slot of its port, by station
 
   bool Matches(const FastCloudOptions& options) const;
-  // Each takes the slot of a port, or of a relayed port, out of the entries.
+  // Take the slot of a port, or of a relayed port, out of the entries.
   std::optional<uint32_t> TakePort(IfIndex host_end);
   std::optional<uint32_t> TakeRelayed(const MacAddress& mac);
   std::vector<InheritedPeer> Peers() const;
@@ -69,7 +70,7 @@ struct InheritedEntries {
 };
 absl::StatusOr<InheritedEntries> ReadInheritedEntries(const fastpath_programs& programs);
 
-// The peer that the entry is about.
+// The peer of the entry.
 Peer PeerOf(const fp_peer& value);
 
 }  // namespace vxvde

@@ -87,7 +87,7 @@ bool Contains(const std::vector<fp_local>& keys, const fp_local& key) {
   });
 }
 
-// Its threads may do no more than to close and to delete.
+// Its threads need CAP_NET_ADMIN to close taps and delete devices, and get no other capability.
 absl::StatusOr<std::unique_ptr<BackgroundCloser>> StartCloser() {
   std::unique_ptr<BackgroundCloser> closer;
   RETURN_IF_ERROR(RunWithCapabilities({CAP_NET_ADMIN}, [&]() -> absl::Status {
@@ -103,7 +103,7 @@ KernelFastPath::KernelFastPath(fastpath_programs* programs, Netlink netlink, FdS
     : programs_(programs), netlink_(std::move(netlink)), store_(store) {}
 
 absl::StatusOr<std::unique_ptr<KernelFastPath>> KernelFastPath::Open(FdStore* store, bool tcx) {
-  libbpf_set_print(nullptr);  // its messages are in the statuses
+  libbpf_set_print(nullptr);  // the statuses contain its messages
   ASSIGN_OR_RETURN(std::unique_ptr<ChainKeeper> keeper, ChainKeeper::Start(tcx));
   ASSIGN_OR_RETURN(std::unique_ptr<BackgroundCloser> closer, StartCloser());
   absl::StatusOr<std::unique_ptr<KernelFastPath>> fast =

@@ -68,13 +68,13 @@ class KernelFastPath final : public FastPath {
   absl::Status MapPunts();
   // Attaches the program, and keeps it attached and reached.
   absl::Status Keep(IfIndex index, Where where, int program);
-  // The same for a host end. Returns what is there beside the program.
+  // The same for a host end. Returns the other programs there.
   absl::StatusOr<Seen> KeepHostEnd(IfIndex index);
 
   // Removes the entries, and gives back their slots.
   void Forget(uint32_t slot, const InheritedCloud& inherited);
 
-  // Counted: clouds share an uplink.
+  // Reference-counted, because clouds share an uplink.
   absl::Status Attach(IfIndex uplink);
   void Detach(IfIndex uplink);
   // Writes the fast ports at this node's addresses.

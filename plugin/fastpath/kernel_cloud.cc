@@ -44,7 +44,7 @@ static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKN
               Is(Slow::kSamePort, FP_SLOW_SAME_PORT) && Is(Slow::kOdd, FP_SLOW_ODD) &&
               Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
 
-// The host end of a port, or of a port to be.
+// The host end of a port, or of a future one.
 struct HostEnd {
   LinkInfo link;
   fp_where where;
@@ -80,7 +80,7 @@ std::string ObstacleAt(const Seen& seen, fp_where where) {
   return "the pod's generic XDP program would not see what passes the host end's queue or filters";
 }
 
-// What the programs need to send to `peer`, as the routes say.
+// The values that the programs need to send to `peer`, from the routes.
 absl::StatusOr<fp_peer> FindWay(Netlink& netlink, const FastCloudOptions& options,
                                 const Peer& peer) {
   if (peer.address.is_v6() != options.group.is_v6()) {
@@ -246,7 +246,7 @@ void KernelFastCloud::Tick() {
   }
 }
 
-// Takes a slot where `slot` is none.
+// Takes a new slot if `slot` is nullopt.
 absl::Status KernelFastCloud::Insert(PortId port, IfIndex host_end, std::optional<uint32_t>& slot) {
   ASSIGN_OR_RETURN(const HostEnd end, Examine(node_->netlink_, host_end));
   if (!slot.has_value()) {

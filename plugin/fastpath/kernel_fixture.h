@@ -89,7 +89,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
   Peer OtherFastPeer() const { return {Address(3), 14801}; }
   Peer PlainPeer() const { return {Address(4), 40000}; }
   static constexpr uint16_t kTheirFastPort = 15824;
-  static constexpr uint32_t kSlots = 8;  // more than the ports here have
+  static constexpr uint32_t kSlots = 8;  // more than the ports here use
 
   void SetUp() override {
     ConnectVeth(node_, "eth0", fabric_, "eth0");
@@ -212,7 +212,7 @@ class KernelFastPathTest : public ::testing::TestWithParam<bool> {
     Bytes arp(60, 0);
     StoreBe16(&arp[12], kEtherTypeArp);
     frames.push_back(arp);
-    Bytes bare(40, 0);  // an IPv4 packet that is none
+    Bytes bare(40, 0);  // an invalid IPv4 packet
     StoreBe16(&bare[12], kEtherTypeIpv4);
     frames.push_back(bare);
     for (Bytes& frame : frames) {

@@ -1,5 +1,5 @@
-// The kernel datapath of one agent after another's: the programs forward in between, and the next
-// agent takes over their state.
+// Tests that one agent's kernel datapath passes to the next: the programs forward in between, and
+// the next agent takes over their state.
 
 #include <bpf/bpf.h>
 
@@ -143,7 +143,7 @@ TEST_F(KernelInheritedTest, FramesPassWithoutAnAgentAndUnderTheNext) {
   });
   DropInherited();
   Ping();
-  // The counters have gone on.
+  // The counters continue.
   EXPECT_GE(cloud_->CountersOf(PortId{1}).from.frames, before.from.frames + 12);
   EXPECT_THAT(cloud_->Explain(mac1_, mac2_), HasSubstr("to port 2."));
 }
@@ -260,7 +260,7 @@ TEST_F(KernelInheritedTest, WhatWasPuntedMeanwhileWaitsInTheTap) {
   DropInherited();
 }
 
-// As on Kubernetes, where all processes of a container end at once: the devices are there.
+// As on Kubernetes, where all processes of a container end at once: the devices remain.
 TEST_F(KernelInheritedTest, TapsThatNobodyKeptAreOpenedAgain) {
   End();
   store_.kept.clear();
@@ -272,7 +272,7 @@ TEST_F(KernelInheritedTest, TapsThatNobodyKeptAreOpenedAgain) {
   DropInherited();
 }
 
-// An agent was killed between making them and giving them their aliases.
+// An agent was killed between creating them and setting their aliases.
 TEST_F(KernelInheritedTest, HalfMadeDevicesAreOurs) {
   node_.Shell(
       "ip link add vxf14791 type vxlan external dstport 15815; ip tuntap add vxt14791 mode tap; "

@@ -1,5 +1,5 @@
-// The programs against Forward(): the same frames through both, by BPF_PROG_TEST_RUN. The programs
-// either do what Forward() decides, and send what docs/PROTOCOL.md describes, or punt.
+// Tests the programs against Forward(): the same frames through both, by BPF_PROG_TEST_RUN. The
+// programs either do what Forward() decides, and send what docs/PROTOCOL.md describes, or punt.
 
 #include <random>
 #include <vector>
@@ -26,8 +26,8 @@ TEST_P(KernelFastPathTest, FromAPodItDoesWhatForwardSaysOrPunts) {
                                   frame.size(), " bytes of ", LoadBe16(&frame[12])));
         const Outcome outcome = Send(fast_->from_pod(), end1_, frame);
         ASSERT_EQ(outcome.run.action, TC_ACT_REDIRECT);
-        // The caller of Forward() learns first. That makes a difference only for a source that is
-        // not where the FDB has it, and for that the program may not decide.
+        // The caller of Forward() learns first. That matters only for a source that is not where
+        // the FDB has it, about which the program may not decide.
         const FdbEntry* from = fdb_.Find(source, kNow);
         const bool at_home = from != nullptr && from->where == Location(kPort1);
         const Verdict verdict = Forward(destination, source, kPort1, fdb_, kNow);
@@ -195,7 +195,7 @@ TEST_P(KernelFastPathTest, FromThePeersItDoesWhatForwardSaysOrPunts) {
             ASSERT_EQ(ParseDatagram(copy, cloud_->fast_port(), parsed), Drop::kNone);
             EXPECT_EQ(parsed.from, from);
             EXPECT_EQ(Bytes(parsed.bytes.begin() + 8, parsed.bytes.end()), frame);
-            // Before Linux 6.3 an IPv4 packet in IPv6 is taken out only if an IPv6 header would
+            // Before Linux 6.3 an IPv4 packet in IPv6 is decapsulated only if an IPv6 header would
             // fit.
             const bool plain_ip =
                 LoadBe16(&frame[12]) == kEtherTypeIpv4 && frame.size() < 1514 && frame.size() >= 54;
@@ -232,7 +232,7 @@ TEST_P(KernelFastPathTest, OfADatagramEveryBitOfTheHeadersIsLookedAt) {
   // (ip_rcv() would check it), and the outer MACs.
   const auto free_bit = [&](size_t byte, int bit) {
     if (byte < 12) return true;
-    if (byte >= udp + 16 + 14) return true;  // the inner packet is the pod's business
+    if (byte >= udp + 16 + 14) return true;  // the inner packet is not checked
     if (v6()) return (byte == ip && bit < 4) || (byte > ip && byte < ip + 4) || byte == ip + 7;
     return byte == ip + 1 || byte == ip + 4 || byte == ip + 5 || byte == ip + 8 ||
            (byte == ip + 6 && (bit == 6 || bit == 7)) || byte == ip + 10 || byte == ip + 11;

@@ -1,5 +1,5 @@
-// Everything but the verdict on one frame: the paths of taps, counters, uplinks, and the life of
-// entries and devices.
+// Tests of everything but the verdict on one frame: the paths of taps, counters, uplinks, and the
+// lifetime of entries and devices.
 
 #include <set>
 #include <string>
@@ -273,7 +273,7 @@ TEST_P(KernelFastPathTest, FramesToGroupsAreLimitedAsTheCloudLimitsThem) {
   std::copy_n(MacAddress::Broadcast().bytes().begin(), 6, group.begin());
   std::copy_n(Mac(1).bytes().begin(), 6, group.begin() + 6);
   const auto slow = [&] { return Send(fast_->from_pod(), end1_, group).slow; };
-  cloud_->SetFloodLimit(1);  // a second each, and 64 at once
+  cloud_->SetFloodLimit(1);  // one each second, with a burst of 64
   for (int i = 0; i < 64; ++i) ASSERT_TRUE(slow()) << i;
   int refused = 0;
   for (int i = 0; i < 100; ++i) refused += slow() ? 0 : 1;
@@ -367,7 +367,7 @@ TEST_P(KernelFastPathTest, DatagramsByAnotherUplinkAreNotForThisCloud) {
   ConnectVeth(node_, "eth1", fabric_, "eth1");
   fabric_.SetUp("eth1", v6() ? "2001:db8:1::fe/64" : "198.51.100.254/24");
   const IfIndex other = node_.SetUp("eth1", v6() ? "2001:db8:1::1/64" : "198.51.100.1/24");
-  // The node takes packets by any interface, whatever the routes to their source.
+  // The node accepts packets at any interface, whatever the routes to their source.
   node_.Shell("for i in all eth1; do echo 0 >/proc/sys/net/ipv4/conf/$i/rp_filter; done");
   std::unique_ptr<FastCloud> second;  // which is on the other uplink
   MacAddress other_mac;

@@ -39,7 +39,7 @@ inline IpAddress FromMapped(const uint8_t (&address)[FP_ADDR_SIZE]) {
   return IpAddress::FromWire(std::span<const uint8_t>(address).subspan(v4 ? kV4.size() : 0));
 }
 
-// The name by which the kernel knows the map, which it cuts.
+// The name of the map in the kernel, which truncates it.
 inline std::string NameOf(const bpf_map* map) {
   return std::string(bpf_map__name(map)).substr(0, BPF_OBJ_NAME_LEN - 1);
 }
@@ -55,7 +55,7 @@ absl::Status Write(const bpf_map* map, const Key& key, const Value& value) {
   return ErrnoStatus(errno, absl::StrCat("write map ", NameOf(map)));
 }
 
-// Of an array, whose elements cannot be erased.
+// For an array, whose elements cannot be erased.
 template <typename Value>
 void Zero(const bpf_map* map, uint32_t slot) {
   Write(map, slot, Value{}).IgnoreError();

@@ -41,7 +41,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
     const std::span<uint8_t> room = buffers[out.size()];
     VnetHeader header;
     std::array<uint8_t, kTagSize> tag;
-    // The tag goes elsewhere, so that the frame is in one piece without it.
+    // Reads the tag into a buffer of its own, so that the frame is contiguous without it.
     const std::array<iovec, 4> parts = {iovec{&header, sizeof(header)}, iovec{room.data(), kMacs},
                                         iovec{tag.data(), tag.size()},
                                         iovec{room.data() + kMacs, room.size() - kMacs}};
@@ -55,7 +55,7 @@ absl::Status FramesTap::Receive(Buffers& buffers, std::vector<PuntedFrame>& out,
       return TapReadError(errno);
     }
     bytes += static_cast<size_t>(size);
-    // The kernel's own packets have no tag of the programs.
+    // Packets of the kernel itself carry no tag of the programs.
     if (static_cast<size_t>(size) < sizeof(header) + kMacs + kTagSize + 2) continue;
     const uint16_t kind = LoadBe16(tag.data());
     const uint16_t slot = LoadBe16(tag.data() + 2);
@@ -159,7 +159,7 @@ Drop ParseDatagram(std::span<uint8_t> packet, uint16_t fast_port, InDatagram& ou
   const size_t address_size = v6 ? 16 : 4;
   const std::span<const uint8_t> source(ip + (v6 ? 8 : 12), address_size);
   const std::span<const uint8_t> destination(ip + (v6 ? 24 : 16), address_size);
-  // Zero: there is none, as the programs of other agents send it (IPv6: RFC 6935, section 5).
+  // Zero: no checksum, as the programs of other agents send it (IPv6: RFC 6935, section 5).
   if (LoadBe16(udp + kUdpChecksumAt) != 0) {
     const uint64_t pseudo =
         PseudoHeaderSum(source, destination, kProtocolUdp, static_cast<uint32_t>(size));

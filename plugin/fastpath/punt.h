@@ -52,7 +52,7 @@ class DatagramsTap final : public DatagramIo {
   uint16_t port() const override { return fast_port_; }
   absl::Status SetUplink(IfIndex, int) override {
     return absl::OkStatus();
-  }  // the programs' affair
+  }  // the programs handle that
   absl::Status Receive(Buffers& buffers, std::vector<InDatagram>& out,
                        DropCounters& drops) override;
   // A tap of punted datagrams cannot send: counts all of them as kSendFailed.

@@ -1,4 +1,5 @@
-// Input: a packet as it comes from the tap. What is taken for a datagram lies inside it.
+// Input: a packet as it comes from the tap. Checks that a recognised datagram lies inside the
+// packet.
 
 #include <cstdint>
 #include <cstdlib>

@@ -31,17 +31,17 @@ class PuntRoom {
   PuntRoom(const PuntRoom&) = delete;
   PuntRoom& operator=(const PuntRoom&) = delete;
 
-  // A frame of the port at `slot` was read.
+  // Called when a frame of the port at `slot` was read.
   void Read(uint32_t slot, bool group) {
     if (slot < FP_PORTS) Out(slot, group ? FP_PUNT_FLOOD : FP_PUNT_OTHER).fetch_add(1, kRelaxed);
   }
-  // No frame of the port waits.
+  // Called when no frame of the port waits.
   void Reset(uint32_t slot) {
     for (int kind = 0; kind < FP_PUNT_KINDS; ++kind) {
       Out(slot, kind).store(In(slot, kind).load(kRelaxed), kRelaxed);
     }
   }
-  // The slot has another port from now on.
+  // Called when the slot gets another port.
   void Clear(uint32_t slot) {
     Reset(slot);
     std::atomic_ref(punts_[slot].full_at).store(0, kRelaxed);

@@ -20,7 +20,7 @@ using packets::Bytes;
 
 constexpr uint16_t kFastPort = 15814;
 
-// A datagram of packets.h's sender to the fast port.
+// A datagram to the fast port, from the sender in packets.h.
 packets::Spec ToFastPort(bool ipv6) {
   packets::Spec spec;
   spec.ipv6 = ipv6;
@@ -31,7 +31,7 @@ packets::Spec ToFastPort(bool ipv6) {
   return spec;
 }
 
-// What reads a tap reads a socket that keeps the borders of messages.
+// A socket that keeps message boundaries, in place of a tap.
 struct Tap {
   Tap() {
     int ends[2];
@@ -48,7 +48,7 @@ struct Tap {
   UniqueFd kernel, ours;
 };
 
-// With an 802.1ad or other tag between MACs and EtherType.
+// `frame` with an 802.1ad or other tag between MACs and EtherType.
 Bytes Tagged(const Bytes& frame, uint16_t tci, uint16_t kind = 0x88a8) {
   Bytes out(frame.begin(), frame.begin() + 12);
   for (const int byte : {kind >> 8, kind & 0xff, tci >> 8, tci & 0xff})

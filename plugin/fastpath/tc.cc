@@ -110,7 +110,7 @@ bpf_tc_opts FilterOf(int program) {
 }
 
 // Without CAP_SYS_ADMIN, which BPF_PROG_GET_FD_BY_ID requires, only the first program of the chain
-// can be removed; the revision makes certain that it still is the first.
+// can be removed; the revision ensures that it still is the first.
 void TakeOut(IfIndex index, uint32_t id) {
   TcxChain chain;
   if (QueryTcx(index, Direction::kIngress, chain) != 0) return;

@@ -31,7 +31,7 @@ inline UniqueFd AnsweringProgram(bpf_prog_type type, int answer) {
   return program;
 }
 
-// As a filter of clsact, which is made.
+// Adds a filter of clsact, which is created.
 inline void AddFilter(IfIndex index, int program, uint32_t priority,
                       bpf_tc_attach_point where = BPF_TC_INGRESS) {
   bpf_tc_hook hook = {};
@@ -59,8 +59,8 @@ inline void RemoveFilter(IfIndex index, uint32_t priority) {
   EXPECT_EQ(bpf_tc_detach(&hook, &filter), 0);
 }
 
-// In the ingress tcx chain: at its end, or before all others. linux/bpf.h of 6.6 names what is here
-// by number.
+// Adds the program to the ingress tcx chain: at its end, or before all others. The numbers are
+// those of linux/bpf.h of 6.6.
 inline int ChangeTcx(int command, IfIndex index, int program, uint32_t flags) {
   std::array<uint32_t, 8> attr = {static_cast<uint32_t>(index), static_cast<uint32_t>(program), 46,
                                   flags};

@@ -279,7 +279,7 @@ std::string RunAgainstModel(std::span<const uint8_t> operations) {
           if (fdb.ForgetPeer(PeerAt(n)) != model.ForgetPeer(PeerAt(n))) difference = "peer";
           break;
         }
-        // Some of the remaining ones, and no expired one.
+        // Removes some of the forgotten entries, and no expired one.
         fdb.Sweep(now, /*budget=*/1 + static_cast<size_t>(n),
                   [](const MacAddress&, const Location&) { return std::nullopt; });
         std::erase_if(model.table, [&](const auto& item) {

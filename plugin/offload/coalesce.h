@@ -1,11 +1,12 @@
-// Coalescer: consecutive TCP segments or UDP datagrams of one flow become one super-frame before
-// they are written to a port (GRO in user space). Pure.
+// Coalescer: joins consecutive TCP segments or UDP datagrams of one flow into one super-frame
+// before they are written to a port (GRO in user space). Pure.
 //
 // Rules (Linux net/ipv4/tcp_offload.c and udp_offload.c are the models of behaviour):
 //   R1  Same MACs, VLAN tags, IP addresses, ports, TOS and TTL; IPv4 without options or fragments,
 //       with an id that counts up by one, or with DF and a constant id. TCP: same ack, window and
 //       options; consecutive sequence numbers.
-//   R2  All segments have one size but the last, which may be shorter and closes the super-frame.
+//   R2  All segments but the last have one size. The last may be shorter, and closes the
+//       super-frame.
 //   R3  No SYN, RST or URG. FIN or PSH closes the super-frame. CWR and ECE are not merged.
 //   R4  The inner IPv4 header checksum and the TCP or UDP checksum are right. A frame with a wrong
 //       one, or UDP without one, passes alone and untouched, and its receiver counts it.

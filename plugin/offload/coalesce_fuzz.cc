@@ -1,9 +1,9 @@
-// A sequence of frames through the Coalescer, and what was merged through the Segmenter: it must be
-// what went in, in the order of each flow. Two things may differ: Ethernet padding, and under DF
-// the IPv4 id.
+// Sends a sequence of frames through the Coalescer, and the merged ones through the Segmenter. The
+// output must be the input, in the order of each flow. Two things may differ: Ethernet padding, and
+// under DF the IPv4 id.
 //
-// Two bytes in front of each frame, big endian: its length, and in the highest bit whether its
-// checksums are to be made right first, which no mutation would find by itself.
+// Two bytes, big endian, precede each frame: its length, and in the highest bit whether its
+// checksums are corrected first, because no mutation would find correct ones.
 
 #include <algorithm>
 #include <cstddef>
@@ -67,10 +67,10 @@ void MakeChecksumsRight(Bytes& frame) {
   uint8_t* checksum = l4 + ChecksumOffset(view);
   StoreBe16(checksum, 0);
   const uint16_t sum = ChecksumFinish(ChecksumAdd({l4, stop}, pseudo));
-  StoreBe16(checksum, sum == 0 ? 0xffff : sum);  // 0 would be none, of UDP
+  StoreBe16(checksum, sum == 0 ? 0xffff : sum);  // 0 would mean no checksum in UDP
 }
 
-// A merged frame without what may change.
+// A merged frame without the fields that may change.
 Bytes Normal(Bytes frame) {
   PacketView view;
   Require(ParsePacket(frame, view) && view.l4 != PacketView::L4::kOther,
@@ -78,7 +78,7 @@ Bytes Normal(Bytes frame) {
   frame.resize(view.l3_offset + view.ip_length);
   if (view.l3 == PacketView::L3::kIpv4) {
     uint8_t* ip = frame.data() + view.l3_offset;
-    StoreBe16(ip + 10, 0);  // was verified before merging, and is another with another id
+    StoreBe16(ip + 10, 0);  // verified before merging; depends on the id
     if ((ip[6] & 0x40) != 0) StoreBe16(ip + 4, 0);
   }
   // 0 and 0xffff are the same sum.

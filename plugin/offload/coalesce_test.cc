@@ -23,7 +23,7 @@ struct Out {
   Offload offload;
 };
 
-// Takes copies of what comes out, and checks what is true of every OutFrame.
+// Copies the output, and checks the properties that every OutFrame has.
 class Collector {
  public:
   void Add(const Bytes& frame) {
@@ -80,7 +80,7 @@ void ExpectUntouched(const std::vector<Out>& out, const std::vector<Bytes>& fram
   }
 }
 
-// What follows `spec` in its flow.
+// The frame after `spec` in its flow.
 Spec Next(const Spec& spec) {
   Spec next = spec;
   next.id = static_cast<uint16_t>(spec.id + 1);
@@ -285,7 +285,8 @@ TEST(Coalesce, R1OfIpAlone) {
   ExpectUntouched(Coalesce(frames), frames);
 }
 
-// What names a flow. The second frame of the other flow shows that the first flow stays open.
+// The fields that identify a flow. The second frame of the other flow shows that the first flow
+// stays open.
 TEST(Coalesce, AnotherFlowLeavesTheFirstOpen) {
   const Difference differences[] = {
       {"source MAC and address", [](Spec& s) { s.host = 2; }},
@@ -316,7 +317,7 @@ TEST(Coalesce, AnIdMayStandStillOnlyWithDf) {
   third.id = first.id;
   EXPECT_EQ(Coalesce({packets::Build(first), packets::Build(second), packets::Build(third)}).size(),
             1u);
-  third.id++;  // first it stood still, now it counts
+  third.id++;  // the id was constant first, now it counts up
   EXPECT_EQ(Coalesce({packets::Build(first), packets::Build(second), packets::Build(third)}).size(),
             2u);
   first.fragment = second.fragment = 0;
@@ -479,8 +480,8 @@ TEST(Coalesce, APacketLargerThanItsFramePassesUntouched) {
   ExpectUntouched(Coalesce(frames), frames);
 }
 
-// Everything that goes in comes out again when super-frames are split, byte for byte and in each
-// flow's order, but for padding and, under DF, the id (RFC 6864, section 4.1).
+// The input comes out again when super-frames are split, byte for byte and in each flow's order,
+// except for padding and, under DF, the id (RFC 6864, section 4.1).
 Bytes WithoutIdAndPadding(Bytes frame, const Spec& spec) {
   frame.resize(frame.size() - spec.padding);
   if (!spec.ipv6) {

@@ -1,4 +1,4 @@
-// Sums the headers once a super-frame, and reads the payload once a segment.
+// Sums the headers once for each super-frame, and reads the payload once for each segment.
 // Model of behaviour: Linux tcp_gso_segment, __udp_gso_segment, skb_checksum_help.
 
 #include "plugin/offload/segment.h"
@@ -15,8 +15,7 @@ namespace {
 // The largest payload of a UDP datagram over IPv4; 20 bytes less than over IPv6.
 constexpr size_t kMaxDatagram = 65535 - 20 - 8;
 
-// Bounds, as kMinTcpSegment does, the frames that one read from a pod can become
-// (UDP_MAX_SEGMENTS).
+// Limits, as kMinTcpSegment does, the number of frames from one read of a pod (UDP_MAX_SEGMENTS).
 constexpr size_t kMaxUdpSegments = 128;
 
 constexpr size_t kTcpSequence = 4;
@@ -58,8 +57,8 @@ Drop CheckSuperFrame(const Frame& frame, const PacketView& view) {
   return Drop::kNone;
 }
 
-// Makes the headers of one segment after the other from those of the super-frame. Sums constant
-// fields once; for each segment only the fields that change, and the payload.
+// Makes the headers of each segment from those of the super-frame. Sums constant fields once; for
+// each segment only the fields that change, and the payload.
 class HeaderWriter {
  public:
   // `headers`: of the super-frame. Ignores its length and checksum fields: at and above 64 KiB the

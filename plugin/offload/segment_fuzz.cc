@@ -1,5 +1,5 @@
-// A vnet header and a frame, as a hostile pod could write them. What is accepted must come out
-// as segments of the right sizes with right checksums.
+// A vnet header and a frame, as a hostile pod could write them. An accepted frame must come out as
+// segments of the right sizes with right checksums.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,8 +1,8 @@
 // Operations on whole files: reading, replacing, removing, listing, and setting aside. Not here:
 // the meaning of a file.
 //
-// A replaced file is written beside and renamed, so a reader sees the old or the new one. There is
-// no fsync: run-dirs are on a tmpfs, and their content ends with a reboot.
+// A replacement is written beside the old file and renamed, so a reader sees the old or the new
+// one. There is no fsync: run-dirs are on a tmpfs, and their content ends with a reboot.
 
 #ifndef VXVDE_PLUGIN_OS_FILES_H_
 #define VXVDE_PLUGIN_OS_FILES_H_

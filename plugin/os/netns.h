@@ -14,7 +14,7 @@ namespace vxvde {
 
 // NotFound if the path is missing; InvalidArgument if it is not a network namespace.
 absl::StatusOr<UniqueFd> OpenNetNs(const std::string& path);
-// That of the calling thread.
+// The namespace of the calling thread.
 absl::StatusOr<UniqueFd> CurrentNetNs();
 // The identity of a namespace, "DEVICE:INODE". A later namespace may have the same one.
 absl::StatusOr<std::string> IdOfNetNs(const UniqueFd& netns);

@@ -168,8 +168,8 @@ absl::StatusOr<NftMonitor> NftMonitor::Open() {
 
 void NftMonitor::Drain() {
   while (true) {
-    char byte;  // the rest of a message is thrown away with it
-    // ENOBUFS: messages were lost, which says the same.
+    char byte;  // recv discards the rest of the message
+    // ENOBUFS: messages were lost, which also means a change.
     if (recv(fd_.get(), &byte, sizeof(byte), 0) < 0 && errno != EINTR && errno != ENOBUFS) return;
   }
 }

@@ -1,7 +1,7 @@
 // nftables tables of the calling thread's network namespace, written and compared by netlink: a
-// table is a value, replaced as a whole and atomically. No other table is read or touched, because
-// tables of newer programs may hold what this code, or a library below it, does not know
-// (docs/decisions/0027).
+// table is a value, and is replaced as a whole and atomically. No other table is read or touched,
+// because tables of newer programs may contain objects that this code, or a library below it, does
+// not know (docs/decisions/0027).
 //
 // Sets are anonymous, and carry the types and byte orders by which `nft list table` prints them.
 //
@@ -27,7 +27,7 @@
 
 namespace vxvde {
 
-// Numbers of linux/netfilter.h and its neighbours, which cannot be included beside netinet/in.h.
+// Numbers of linux/netfilter.h and related headers, which cannot be included beside netinet/in.h.
 enum class NftFamily : uint8_t { kInet = 1, kArp = 3 };  // NFPROTO_...
 enum class NftHookPoint : uint32_t {                     // NF_INET_..., NF_ARP_...
   kPrerouting = 0,
@@ -52,16 +52,16 @@ enum class NftField {
   kOutputName,       //
   kInputKind,        // "veth", as `ip -d link` has it: NftName
   kInputGroup,       // of the interface: NftNumber
-  kOutputGroup,      //
+  kOutputGroup,      // "veth", as `ip -d link` prints it: NftName
   kFamily,           // AF_INET or AF_INET6: NftByte
   kProtocol,         // IPPROTO_TCP ...: NftByte
-  kSourceV4,         // NftIp. Only behind Is(kFamily) of that family.
+  kSourceV4,         // NftIp. Only after Is(kFamily) of that family.
   kDestinationV4,    //
   kSourceV6,         //
   kDestinationV6,    //
   kSourcePort,       // NftPort. Of any protocol that has ports: TCP, UDP, SCTP.
   kDestinationPort,  //
-  kIcmpType,         // NftByte. Only behind Is(kProtocol).
+  kIcmpType,         // NftByte. Only after Is(kProtocol).
   kConntrackState,   // bits, kNftEstablished ...: NftNumber
   kConntrackStatus,  // bits, kNftDestinationTranslated ...: NftNumber
   kSourceKind,       // RTN_LOCAL ...: NftNumber
@@ -76,7 +76,7 @@ NftValue NftNumber(uint32_t value);
 NftValue NftPort(uint16_t port);
 NftValue NftIp(const IpAddress& address);
 
-// The field of a family's addresses.
+// The source address field of the family.
 NftField SourceField(int family);
 NftField DestinationField(int family);
 
@@ -86,7 +86,7 @@ struct NftCompare {
   NftValue value;
   friend bool operator==(const NftCompare&, const NftCompare&) = default;
 };
-// Compares the bits that the mask has.
+// Compares only the bits of the mask.
 struct NftMasked {
   NftField field;
   NftValue mask;
@@ -100,7 +100,7 @@ struct NftRange {
   NftValue last;
   friend bool operator==(const NftRange&, const NftRange&) = default;
 };
-// The fields, one after the other, are an element of a set.
+// The concatenated fields are an element of a set.
 struct NftLookup {
   std::vector<NftField> fields;
   bool inside = true;
@@ -119,7 +119,7 @@ struct NftCounter {
 struct NftMasquerade {
   friend bool operator==(const NftMasquerade&, const NftMasquerade&) = default;
 };
-// Translates the destination to what a map has for its port, if it has something.
+// Translates the destination to the map's entry for its port, if there is one.
 struct NftDnat {
   int family = AF_INET;
   std::map<uint16_t, std::pair<IpAddress, uint16_t>> targets;
@@ -138,7 +138,7 @@ struct NftRule {
   std::vector<Statement> statements = {};
 
   NftRule& Is(NftField field, NftValue value);
-  // One of the values; lists of values may be empty nowhere below.
+  // The field has one of the values. No list of values below may be empty.
   NftRule& In(NftField field, const std::vector<NftValue>& values);
   NftRule& NotIn(NftField field, const std::vector<NftValue>& values);
   NftRule& In(std::vector<NftField> fields, std::vector<std::vector<NftValue>> elements);
@@ -168,7 +168,7 @@ struct NftHook {
 
 struct NftChain {
   std::string name;
-  std::optional<NftHook> hook = {};  // absent: for jumps only. The policy is to accept.
+  std::optional<NftHook> hook = {};  // absent: only for jumps. The policy is accept.
   std::vector<NftRule> rules = {};
   friend bool operator==(const NftChain&, const NftChain&) = default;
 };
@@ -182,21 +182,21 @@ struct NftTable {
   friend bool operator==(const NftTable&, const NftTable&) = default;
 };
 
-// Makes each of the tables what its value says, whatever it was, in one transaction: all of them or
-// none. PermissionDenied without CAP_NET_ADMIN in the namespace's user namespace, Unimplemented by
-// a kernel without nf_tables; else the message names the object that the kernel refused.
+// Replaces the kernel's tables of these names by `tables`, in one transaction: all of them or none.
+// PermissionDenied: CAP_NET_ADMIN is missing in the namespace's user namespace. Unimplemented: the
+// kernel has no nf_tables. Other messages name the object that the kernel refused.
 absl::Status ReplaceNftTables(const std::vector<NftTable>& tables);
 
-// What the kernel has under the names of `tables`, without counters and handles, as text for
-// comparison: equal texts, equal tables. Empty: none of them is there.
+// Returns the kernel's tables with the names of `tables`, as text for comparison, without counters
+// and handles: equal texts mean equal tables. Empty: none of them exists.
 absl::StatusOr<std::string> ReadNftTables(const std::vector<NftTable>& tables);
 
-// Tells when anybody changes any rules of the namespace (NFNLGRP_NFTABLES).
+// Reports changes of any rules of the namespace (NFNLGRP_NFTABLES).
 class NftMonitor {
  public:
   static absl::StatusOr<NftMonitor> Open();
   int fd() const { return fd_.get(); }
-  // Throws away all that waits.
+  // Discards all queued messages.
   void Drain();
 
  private:

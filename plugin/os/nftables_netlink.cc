@@ -11,7 +11,7 @@
 namespace vxvde::nft {
 namespace {
 
-// The kernel's own words in an error, ": WORDS"; often there are none.
+// The kernel's text in an error, as ": TEXT"; often empty.
 std::string KernelText(const nlmsghdr* message) {
   const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message));
   size_t before = sizeof(nlmsgerr);
@@ -41,7 +41,8 @@ absl::StatusOr<Socket> Connect() {
   if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) != 0) {
     return ErrnoStatus(errno, "bind a netfilter netlink socket");
   }
-  // Errors with the kernel's text, and without a copy of the message. Older kernels have neither.
+  // Requests errors with the kernel's text and without a copy of the message. Older kernels have
+  // neither.
   int on = 1;
   for (const int option : {NETLINK_EXT_ACK, NETLINK_CAP_ACK}) {
     (void)mnl_socket_setsockopt(socket.get(), option, &on, sizeof(on));
@@ -54,7 +55,7 @@ absl::Status Receive(mnl_socket* socket, std::vector<char>& buffer,
   while (true) {
     const ssize_t size = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (size < 0 && errno == EAGAIN) return absl::OkStatus();
-    // ENOBUFS: some answers were lost; those that wait follow.
+    // ENOBUFS: some answers were lost; the queued ones follow.
     if (size < 0 && (errno == EINTR || errno == ENOBUFS)) continue;
     if (size < 0) return ErrnoStatus(errno, "read the kernel's answer");
     int left = static_cast<int>(size);

@@ -1,5 +1,4 @@
-// The netlink socket to nftables, and objects of libnftnl that free themselves. Of nftables_*.cc
-// only.
+// The netlink socket to nftables, and self-freeing objects of libnftnl. For nftables_*.cc only.
 
 #ifndef VXVDE_PLUGIN_OS_NFTABLES_NETLINK_H_
 #define VXVDE_PLUGIN_OS_NFTABLES_NETLINK_H_
@@ -26,7 +25,7 @@
 
 namespace vxvde::nft {
 
-// What the kernel sends at once.
+// The most bytes that the kernel sends at once.
 constexpr size_t kMaxAnswer = 64 * 1024;
 
 template <typename T, void (*Free)(const T*)>
@@ -55,14 +54,15 @@ using Socket = std::unique_ptr<mnl_socket, CloseSocket>;
 
 absl::StatusOr<Socket> Connect();
 
-// Calls `each` with every message that waits, until there is none or it returns false.
+// Calls `each` with every queued message, until none is left or it returns false.
 absl::Status Receive(mnl_socket* socket, std::vector<char>& buffer,
                      absl::FunctionRef<bool(const nlmsghdr*)> each);
 
-// nullopt: `message` is no error and no acknowledgement. Else its errno, 0 for the latter.
+// nullopt: `message` is neither an error nor an acknowledgement. Otherwise its errno, 0 for the
+// latter.
 std::optional<int> ErrorOf(const nlmsghdr* message);
 
-// "WHAT: Operation not permitted (EPERM)", with the kernel's own words behind, if it has any.
+// "WHAT: Operation not permitted (EPERM)", followed by the kernel's text, if there is any.
 std::string ErrorText(const nlmsghdr* message, int error, absl::string_view what);
 
 }  // namespace vxvde::nft

@@ -1,7 +1,7 @@
-// Reading: a table, its chains, rules, sets and elements are asked for one after the other. A
-// change of the rule set's generation meanwhile means that they do not fit together, and they are
-// read once more. The kernel lists chains by family alone: of those of other tables the table's
-// name is read and nothing else.
+// Reading: requests a table, its chains, rules, sets and elements one after the other. If the
+// generation of the rule set changes meanwhile, the parts may not fit together, and all are read
+// again. The kernel lists chains only by family: of chains in other tables, the table's name is
+// read and nothing else.
 
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -25,7 +25,7 @@ constexpr int kMaxReads = 10;
 
 using Generation = Owned<nftnl_gen, nftnl_gen_free>;
 
-// The text of what `print` writes, by the convention of snprintf.
+// Returns the text that `print` writes, by the convention of snprintf.
 template <typename Print>
 std::string Text(Print print) {
   std::string text(256, '\0');
@@ -176,7 +176,7 @@ class TableReader {
           NFT_MSG_GETSETELEM, NLM_F_DUMP,
           [&](nlmsghdr* query) { nftnl_set_nlmsg_build_payload(query, one.get()); },
           [&](const nlmsghdr* answer) { nftnl_set_elems_nlmsg_parse(answer, set.get()); }));
-      std::vector<std::string> elements;  // in an order of their own: the kernel's is random
+      std::vector<std::string> elements;  // sorted: the kernel's order is random
       nftnl_set_elem_foreach(
           set.get(),
           [](nftnl_set_elem* element, void* list) {
@@ -191,7 +191,7 @@ class TableReader {
       std::string& content = sets_[name];
       content = absl::StrCat("{", absl::StrJoin(elements, ","), "}");
       const uint32_t flags = nftnl_set_get_u32(set.get(), NFTNL_SET_FLAGS);
-      // The others are printed with the rule that has them.
+      // An anonymous set is printed with the rule that has it.
       if ((flags & NFT_SET_ANONYMOUS) == 0) {
         absl::StrAppend(&text, "set ", name, " flags ", flags, " ", content, "\n");
       }
@@ -259,7 +259,7 @@ absl::StatusOr<std::string> ReadNftTables(const std::vector<NftTable>& tables) {
     bool whole = true;
     for (const NftTable& table : tables) {
       const absl::StatusOr<std::string> one = TableReader(socket.get(), table).Read();
-      // What is gone in the middle was changed, too.
+      // An object that disappears in between is a change, too.
       whole = one.ok();
       if (absl::IsAborted(one.status()) || absl::IsNotFound(one.status())) break;
       RETURN_IF_ERROR(one.status());

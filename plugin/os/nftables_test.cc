@@ -78,8 +78,8 @@ TEST_F(NftablesTest, ATableIsMadeReadAndRemoved) {
   EXPECT_EQ(Replace(Empty()), absl::OkStatus()) << "when it is not there";
 }
 
-// The agent's rules are compared with nft's listing in agent/node_port; here are the forms of
-// values that they do not have by chance.
+// agent/node_port compares the agent's rules with nft's listing; these are the forms of values that
+// do not occur there.
 TEST_F(NftablesTest, NftPrintsWhatIsMeant) {
   using F = NftField;
   const NftValue v4 = NftByte(AF_INET);
@@ -88,7 +88,7 @@ TEST_F(NftablesTest, NftPrintsWhatIsMeant) {
       TableOf({NftRule().Is(F::kFamily, v4).Within(F::kSourceV4, {Prefix("10.0.0.0/7")}).Return(),
                NftRule().Is(F::kFamily, v6).Within(F::kSourceV6, {Prefix("fd00::/121")}).Return(),
                NftRule().Is(F::kFamily, v4).Within(F::kSourceV4, {Prefix("0.0.0.0/0")}).Return(),
-               // Adjacent ones, the first and the last of all.
+               // Adjacent prefixes, and those at the two ends of the address range.
                NftRule()
                    .Is(F::kFamily, v4)
                    .Within(F::kDestinationV4, {Prefix("192.0.3.0/24"), Prefix("192.0.2.0/24"),
@@ -156,7 +156,7 @@ TEST_F(NftablesTest, OneRefusedObjectMeansThatNothingIsDone) {
   EXPECT_EQ(Read(), before);
 }
 
-// With it, the tables of others are in danger, and those of a table's other family.
+// A table of the same name in another family, and a table of another program, stay as they are.
 TEST_F(NftablesTest, NoOtherTableIsTouched) {
   netns_.Shell(
       "nft 'table ip nft_test { chain c { counter; }; }; table inet theirs { set s { type "
@@ -215,7 +215,7 @@ TEST_F(NftablesTest, ATableThatAProgramOwnsIsNotTaken) {
     EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("table inet nft_test: Operation not per"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("owns"));
-    pclose(nft);  // its table goes with it
+    pclose(nft);  // the kernel removes its table
     EXPECT_EQ(ReplaceNftTables({Simple()}), absl::OkStatus());
   });
 }
@@ -226,7 +226,7 @@ TEST_F(NftablesTest, AFailingCallIsAnErrorAndNoMore) {
       RunWithFailing(call, EIO, [&] {
         const absl::Status written = ReplaceNftTables({Simple()});
         const absl::Status read = ReadNftTables({Empty()}).status();
-        // Which of the two ways to send the library uses is its business.
+        // The library may send by either of the two calls.
         if (call == SYS_sendto || call == SYS_sendmsg) return;
         EXPECT_FALSE(written.ok()) << call;
         EXPECT_FALSE(read.ok()) << call;

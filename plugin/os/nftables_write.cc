@@ -1,8 +1,8 @@
 // Writing: one netlink batch, which the kernel applies as a whole or not at all. For each table it
-// has "create, delete, create" (the first, so that the second finds something), then chains, then
-// rules, each behind the sets that it looks up. Every message has a sequence number, by which an
-// error names its object. The kernel works while sendmsg() runs: when that returns, all answers
-// wait in the socket.
+// contains "create, delete, create" (the first lets the second succeed), then chains, then rules,
+// each after the sets that it looks up. Every message has a sequence number, by which an error
+// identifies its object. The kernel processes the batch during sendmsg(): when that returns, all
+// answers wait in the socket.
 
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -23,15 +23,15 @@ namespace {
 
 using namespace nft;
 
-// Room for any message here: a set's message has at most kElementsOfMessage elements, of which the
-// longest takes 104 bytes (16 of key, 20 of data, and attributes), and an attribute at most 64 KiB.
+// Room for the largest message here: at most kElementsOfMessage elements of up to 104 bytes (16 of
+// key, 20 of data, and attributes), and an attribute of at most 64 KiB.
 constexpr size_t kMaxMessage = 128 * 1024;
 constexpr size_t kElementsOfMessage = 500;
 
 // ---- Fields and values ----
 
-// nft's numbers of data types, by which it prints elements; the kernel only keeps them
-// (`enum datatypes` in include/datatype.h of nftables). Concatenated types have 6 bits each.
+// nft's numbers of data types, by which it prints elements; the kernel only stores them (`enum
+// datatypes` in include/datatype.h of nftables). A concatenated type has 6 bits for each part.
 enum DataType : uint32_t {
   kTypeNetworkProtocol = 2,
   kTypeInteger = 4,
@@ -47,10 +47,10 @@ enum DataType : uint32_t {
 };
 constexpr int kTypeBits = 6;
 
-// Also nft's, of a set's user data.
+// nft's numbers of byte orders, in the user data of a set.
 enum ByteOrder : uint32_t { kConcatenated = 0, kHostOrder = 1, kBigEndian = 2 };
 
-// How a field comes into a register.
+// The way to load a field into a register.
 struct Shape {
   enum Kind { kMeta, kConntrack, kFib, kPayload } kind;
   uint32_t key;         // of kMeta and kConntrack, flags of kFib, header of kPayload
@@ -104,8 +104,8 @@ Shape ShapeOf(NftField field) {
   return {};
 }
 
-// The register that begins `word` words of 4 bytes into the data registers. Those of 16 bytes have
-// numbers of their own, which the kernel reports.
+// The register that begins `word` words of 4 bytes into the data registers. Registers of 16 bytes
+// have separate numbers, which the kernel reports.
 uint32_t Register(size_t word) {
   return static_cast<uint32_t>(word % 4 == 0 ? NFT_REG_1 + word / 4 : NFT_REG32_00 + word);
 }
@@ -116,7 +116,7 @@ void AppendPadded(const NftValue& value, NftValue& to) {
   to.resize(Words(to.size()) * NFT_REG32_SIZE);
 }
 
-// The value behind the last of `prefix`; nullopt: there is none.
+// The first value after `prefix`; nullopt: there is none.
 std::optional<NftValue> EndOf(const IpPrefix& prefix) {
   NftValue end = NftIp(prefix.Network().address);
   for (size_t bit = prefix.length; bit-- > 0;) {
@@ -134,7 +134,7 @@ class Batch {
     objects_.push_back("the transaction");
   }
 
-  // `object` is for people.
+  // `object` names the object in error messages.
   void Add(int type, int flags, NftFamily family, std::string object,
            absl::FunctionRef<void(nlmsghdr*)> fill) {
     last_ = data_.size();
@@ -146,7 +146,7 @@ class Batch {
   }
 
   absl::Status Commit() {
-    // Success of the last object is success of all.
+    // If the last object succeeds, all have succeeded.
     reinterpret_cast<nlmsghdr*>(data_.data() + last_)->nlmsg_flags |= NLM_F_ACK;
     const uint32_t last = Sequence() - 1;
     Add([&](char* buffer) { nftnl_batch_end(buffer, Sequence()); });
@@ -154,7 +154,8 @@ class Batch {
     ASSIGN_OR_RETURN(const Socket socket, Connect());
     const int size = static_cast<int>(data_.size());
     const int fd = mnl_socket_get_fd(socket.get());
-    // A batch is one datagram. Only the first is beyond the machine's limit, by CAP_NET_ADMIN.
+    // A batch is one datagram. Only SO_SNDBUFFORCE, with CAP_NET_ADMIN, may exceed the machine's
+    // limit.
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
       (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     }
@@ -193,7 +194,7 @@ class Batch {
     const uint32_t sequence = message->nlmsg_seq;
     const std::string& object = objects_[sequence < objects_.size() ? sequence : 0];
     const std::string text = ErrorText(message, error, absl::StrCat("change nftables: ", object));
-    // What is wrong with the batch as a whole comes with the number of its begin.
+    // An error of the batch as a whole carries the sequence number of its begin message.
     if (sequence == 0 && error == EPERM) {
       return absl::PermissionDeniedError(
           absl::StrCat(text, "; it takes CAP_NET_ADMIN in the network namespace"));
@@ -212,7 +213,7 @@ class Batch {
   std::vector<char> buffer_ = std::vector<char>(kMaxMessage);
   std::vector<char> data_;
   std::vector<std::string> objects_;  // by sequence number
-  size_t last_ = 0;                   // where in data_ the last object's message begins
+  size_t last_ = 0;                   // offset of the last object's message in data_
 };
 
 // A set that a rule looks up, before the kernel names it.
@@ -222,10 +223,10 @@ struct SetSpec {
   struct Element {
     NftValue key;
     NftValue data = {};
-    bool end = false;  // of an interval, the first value behind it
+    bool end = false;  // of an interval: the first value after it
   };
   std::vector<Element> elements;
-  // Of a map: nft's types of its values, and their size.
+  // Of a map: nft's type of its values, and their size.
   uint32_t data_type = 0;
   uint32_t data_size = 0;
 };
@@ -285,7 +286,7 @@ class TableWriter {
                 [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, rule.get()); });
   }
 
-  // An expression of the rule at hand, which then belongs to it.
+  // Adds an expression to the current rule, which owns it.
   nftnl_expr* New(const char* name) {
     nftnl_expr* expression = Made(nftnl_expr_alloc(name));
     nftnl_rule_add_expr(rule_, expression);
@@ -379,7 +380,7 @@ class TableWriter {
     bool begun = false;
     for (const IpPrefix& prefix : prefixes) {
       NftValue first = NftIp(prefix.Network().address);
-      // Adjacent ones are one interval. As nft has it, the values below the first are an end, too.
+      // Joins adjacent prefixes. As in nft, an end also marks the values below the first interval.
       if (!(begun && end == first)) {
         if (end.has_value() && end != first) set.elements.push_back({.key = *end, .end = true});
         set.elements.push_back({.key = std::move(first)});
@@ -442,7 +443,7 @@ class TableWriter {
     return set;
   }
 
-  // Returns the number by which this transaction's rules find it.
+  // Returns the number by which rules of this transaction refer to the set.
   uint32_t PutSet(const SetSpec& spec, const std::string& name) {
     const uint32_t id = ++*sets_;
     const bool concatenated = spec.fields.size() > 1;
@@ -500,9 +501,9 @@ class TableWriter {
   }
 
   const NftTable& table_;
-  uint32_t* const sets_;  // so many have a number
+  uint32_t* const sets_;  // the number of sets so far
   Batch* const batch_;
-  std::string object_;  // the rule at hand, for people
+  std::string object_;  // the current rule, for error messages
   nftnl_rule* rule_ = nullptr;
 };
 

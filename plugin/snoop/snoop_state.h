@@ -17,7 +17,7 @@
 namespace vxvde {
 
 struct SnoopState {
-  // The querier of one family, to all members. Neither `ours` nor a `source`: not heard yet.
+  // The querier of one family. Without `ours` and `source`: not heard yet.
   struct Querier {
     bool ours = false;
     IpAddress source;  // of its IP packets; 0.0.0.0 of agents in IPv4

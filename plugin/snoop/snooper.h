@@ -7,8 +7,7 @@
 //
 // Invariants:
 //   I1  A group is withheld from a port only when the port's memberships are known: it has been
-//   sent
-//       kQueries queries and had time to answer, all its reports found room, and no router is
+//       sent kQueries queries and had time to answer, all its reports found room, and no router is
 //       behind it.
 //   I2  A group is withheld from a port only when a host, here or elsewhere, has reported it: hosts
 //       that do not speak IGMP or MLD still get groups that no host reports.
@@ -127,7 +126,7 @@ class Snooper {
   };
   struct Querier {
     bool ours = false;
-    Instant next;        // own: the time to query; otherwise the end of patience with the other
+    Instant next;        // own: the time to query; otherwise the end of waiting for the other
     int quick_left = 0;  // own queries at the short interval
     std::optional<SnoopState::Querier> other;
     Instant heard;  // the other's last query
@@ -153,7 +152,7 @@ class Snooper {
   size_t memberships_ = 0;
   uint64_t withheld_ = 0;
   Instant last_sweep_;
-  Membership message_;  // kept for its memory
+  Membership message_;  // kept to reuse its memory
 };
 
 }  // namespace vxvde

@@ -1,5 +1,6 @@
-// Input: records of one byte that says where from and what passes, one byte of length, and a frame.
-// Whatever is said, the tables stay bounded, and a group that is nobody's goes to all.
+// Input: records of one byte that selects the source and the time that passes, one byte of length,
+// and a frame. For any input the tables stay bounded, and a frame is withheld only if it is for a
+// group.
 
 #include <algorithm>
 #include <chrono>

@@ -31,7 +31,7 @@ const IpAddress kOther = IpAddress::V4(233, 252, 0, 2);
 const IpAddress kGroup6 = *IpAddress::Parse("ff0e::101");
 const IpAddress kAddress = IpAddress::V4(192, 0, 2, 7);
 
-// An Ethernet frame to a group: what the snooper looks at, with checksums left out.
+// An Ethernet frame to a group, with the fields that the snooper reads and without checksums.
 Bytes ToGroup(const IpAddress& group, uint8_t protocol, const Bytes& payload,
               const IpAddress& source = kAddress) {
   Bytes frame(14, 0);
@@ -96,7 +96,7 @@ class SnooperTest : public testing::Test {
     for (const PortId port : {kA, kB, kC}) snooper_.AddPort(port);
   }
 
-  // The ports that get it.
+  // The ports that receive it.
   std::vector<PortId> Hear(const Bytes& frame, const Location& from = kPeer) {
     const Snooper::Recipients recipients = snooper_.Hear(frame, false, from);
     std::vector<PortId> out;
@@ -107,7 +107,7 @@ class SnooperTest : public testing::Test {
   }
   std::vector<PortId> Receivers(const IpAddress& group = kGroup) { return Hear(Data(group)); }
 
-  // Second by second.
+  // Advances the time second by second.
   std::vector<Snooper::Query> Pass(Duration time) {
     std::vector<Snooper::Query> out;
     for (const Instant end = now_ + time; now_ < end;) {
@@ -116,7 +116,7 @@ class SnooperTest : public testing::Test {
     }
     return out;
   }
-  // All ports have been asked, and had time to answer.
+  // Lets time pass until all ports have been queried and could answer.
   void Settle() { Pass(8s); }
   static size_t ToAll(const std::vector<Snooper::Query>& questions, bool v6 = false) {
     return static_cast<size_t>(
@@ -270,7 +270,7 @@ TEST_F(SnooperTest, RoutersGetEverything) {
   EXPECT_THAT(snooper_.Snapshot().routers, ElementsAre(kB, kC));
   Pass(256s);
   EXPECT_THAT(Receivers(), ElementsAre(kA));
-  // Another snooping switch is no router.
+  // Another snooping switch is not a router.
   Hear(RouterQuery(IpAddress()), kB);
   EXPECT_THAT(Receivers(), ElementsAre(kA));
 }
@@ -334,13 +334,13 @@ TEST_F(SnooperTest, QuestionsThatNotAllHostsAnswerSoonDoNotCount) {
   EXPECT_EQ(ToAll(Pass(135s)), 2u);
 }
 
-// I4 in time: members that answer what is asked lose nothing, whoever asks.
+// I4 in time: members that answer queries lose nothing, whichever querier sends them.
 TEST_F(SnooperTest, WhoAnswersKeepsItsGroupWhileQueriersComeAndGo) {
   Settle();
   Hear(Join(kGroup), kA);
   Hear(Join(kGroup), kB);
   for (int second = 0; second < 4000; ++second) {
-    // A router that asks for ten minutes, and is silent for ten.
+    // A router that queries for ten minutes, and is silent for ten.
     const bool router = second / 600 % 2 == 0 && second % 125 == 0;
     if (router) {
       Hear(RouterQuery(), kPeer);
@@ -389,7 +389,7 @@ TEST_F(SnooperTest, ARemovedPortTakesItsMembershipsAlong) {
   EXPECT_THAT(Receivers(), ElementsAre(kA)) << "not asked yet";
   Settle();
   EXPECT_THAT(Receivers(), IsEmpty());
-  for (int i = 0; i < 20; ++i) {  // the counters of room agree with what is there
+  for (int i = 0; i < 20; ++i) {  // the counters of room agree with the tables
     for (size_t n = 0; n < Snooper::kMaxGroupsOfPort; ++n) {
       Hear(Join(IpAddress::V4(239, 1, static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n))), kA);
     }

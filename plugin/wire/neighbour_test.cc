@@ -20,13 +20,14 @@ const IpAddress kV4 = IpAddress::V4(192, 0, 2, 7);
 const IpAddress kV6 = *IpAddress::Parse("2001:db8::7");
 constexpr AgentMark kClaim{.kind = AgentMark::Kind::kClaim, .beat = 0x01020304};
 
-// What `arping -D 192.0.2.7` of 02:00:5e:10:00:02 sends: RFC 5227, section 2.1.1.
+// A probe of 02:00:5e:10:00:02, as `arping -D 192.0.2.7` sends it: RFC 5227, section 2.1.1.
 const Bytes kArpProbe = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0x00, 0x5e, 0x10, 0x00,
                          0x02, 0x08, 0x06, 0x00, 0x01, 0x08, 0x00, 6,    4,    0x00, 0x01,
                          0x02, 0x00, 0x5e, 0x10, 0x00, 0x02, 0,    0,    0,    0,    0,
                          0,    0,    0,    0,    0,    192,  0,    2,    7};
 
-// What Linux sends before it uses 2001:db8::7: RFC 4862, section 5.4.2, with a nonce (RFC 7527).
+// The probe that Linux sends before it uses 2001:db8::7: RFC 4862, section 5.4.2, with a nonce (RFC
+// 7527).
 const Bytes kSolicitation = {
     0x33, 0x33, 0xff, 0x00, 0x00, 0x07,              // solicited-node multicast
     0x02, 0x00, 0x5e, 0x10, 0x00, 0x02, 0x86, 0xdd,  //

@@ -1,4 +1,4 @@
-"""ADD and DEL compared with the bridge plugin of Debian with host-local: from exec to exit, interleaved in one run.
+"""Compares ADD and DEL with Debian's bridge plugin with host-local: from exec to exit, interleaved in one run.
 A part of run.sh. By itself:
 
   bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde

@@ -1,4 +1,4 @@
-"""The datapath compared with the alternatives that it must surpass: all promises about speed, in one run of less than ten
+"""Compares the datapath with the alternatives that it must surpass: all promises about speed, in one run of less than ten
 minutes.
 
   bash tests/bench/run.sh [--quick] [--out FILE]                     everything
@@ -75,7 +75,7 @@ class Scene:
         self.name = f"{fabric} {mtu}"
         self.paths = [path for path in PATHS if any(path in paths for paths in plan.values())]
         self.figures = {path: {} for path in self.paths}
-        self.said = {}  # {path: [(node, *datapaths())]}, by our agents at the end
+        self.said = {}  # {path: [(node, *datapaths())]}, as the agents report at the end
 
     def measure(self, rounds, seconds):
         with contextlib.ExitStack() as beds:
@@ -108,14 +108,14 @@ class Scene:
                         say(f"{self.name}: {path}: {end} counts {errors}")
 
     def _round(self, ends, seconds, backwards):
-        """`backwards`: a machine that becomes slower or faster in the meantime then favours no path."""
+        """`backwards`: a machine that becomes slower or faster in the meantime thus favours no path."""
         for column, paths in self.plan.items():
             for path in sorted(paths, key=PATHS.index, reverse=backwards):
                 for figure, value in COLUMNS[column](*ends[path], seconds).items():
                     self.figures[path].setdefault(figure, []).append(value)
 
     def ratios(self, figure, path, other):
-        """Of each round; [] where one of both was not measured."""
+        """The ratio of each round; [] if either figure was not measured."""
         return [a / b for a, b in zip(self.figures.get(path, {}).get(figure, []),
                                       self.figures.get(other, {}).get(figure, []))]
 
@@ -159,7 +159,7 @@ def target(metric, ratios, must, goal, more_is_better):
 
 
 def targets(scenes, add_ratios):
-    """Of those that were measured."""
+    """The rows of the ratios that were measured."""
     out = ["### What is to be reached\n", row("ratio", "measured", "must", "goal", ""), ruler(5)]
     for metric, scene, figure, path, other, must, goal in TARGETS:
         ratios = scenes[scene].ratios(figure, path, other) if scene in scenes else []
@@ -174,7 +174,7 @@ def targets(scenes, add_ratios):
 
 
 def core():
-    """Nanoseconds of the pure rooms."""
+    """The benchmarks of the pure rooms, in nanoseconds."""
     done = run([program("tests/bench/core_bench"), "--benchmark_format=json", "--benchmark_min_time=0.1",
                 "--benchmark_filter=Fdb|Forward"], timeout=60)
     out = ["### One frame in the switch's pure rooms\n", row("what/stations", "ns"), ruler(2)]
@@ -234,7 +234,7 @@ def main():
         scene.measure(options.rounds, options.seconds)
     parts, add_ratios = [scene.tables() for scene in scenes.values()], {}
     if options.all:
-        # Measuring enters a namespace, for good: in a process of its own.
+        # Measuring enters a namespace for good, so it has a process of its own.
         with concurrent.futures.ProcessPoolExecutor(1) as other:
             figures = other.submit(add.measure, options.rounds, 10 if options.quick else 20).result()
         parts += [f"### ADD and DEL\n\n{add.table(figures)}", core()]

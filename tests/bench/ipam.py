@@ -1,4 +1,4 @@
-"""Addresses that agents assign: the time of an ADD, and whether many ADDs at once ever get one address twice.
+"""Measures addresses that agents assign: the time of an ADD, and whether many ADDs at once ever get one address twice.
 
   bazel build -c opt //agent:vxvde-agent //agent:vxvdectl //cni:vxvde
   tests/py.sh tests/bench/ipam.py [--rounds N] [--pairs N] [--out FILE]

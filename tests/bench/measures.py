@@ -5,7 +5,7 @@ import os
 
 from tests.lib.lab import program
 
-# Figure: (heading, is more better).
+# Figure: (heading, whether more is better).
 FIGURES = {"tcp1": ("TCP x1 Gbit/s", True), "cpu": ("CPU s/GB", False), "tcp4": ("TCP x4 Gbit/s", True),
            "pps": ("64 B kpps", True), "cpup": ("CPU us/packet", False), "bum": ("broadcast kpps", True),
            "udp50": ("UDP_RR p50 us", False), "udp99": ("UDP_RR p99 us", False),

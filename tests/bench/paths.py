@@ -144,12 +144,12 @@ def bridge(node):
 
 
 def without_iptables(node):
-    """Configures the bridges of this node as they are where the kernel has no br_netfilter."""
+    """Configures the bridges of this node as on a kernel without br_netfilter."""
     node.run("sh", "-c", "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done")
 
 
 def iptables_in_bridges():
-    """Whether a bridge of a new namespace passes its frames to iptables, which takes longer."""
+    """Returns whether a bridge of a new namespace passes its frames to iptables, which takes longer."""
     return os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -175,7 +175,7 @@ def ours(node, datapath, name="pod", mode="veth"):
 
 
 def settle(agents, timeout=10):
-    """Waits until the kernel serves every port that it can, and the agents know that of each other."""
+    """Waits until the kernel serves every port that it can, and the agents know it of each other."""
     def ready():
         return all(not re.search("it is new|no agent.s Hello", port.get("datapathReason", ""))
                    for agent in agents for port in agent.ports()) and (

@@ -1,4 +1,4 @@
-"""The tables of all programs that measure."""
+"""The tables of all benchmark programs."""
 
 import datetime
 import os

@@ -24,9 +24,9 @@ from tests.lib.lab import Lab, program
 from tests.lib.pings import Ping, go_on
 from tests.lib.process import memory, run, wait_for
 
-SOME = 50  # pods of which the percentiles are
-ROUNDS = 10  # of questions
-PEERS = 20  # that the stations are behind
+SOME = 50  # pods over which percentiles are taken
+ROUNDS = 10  # of queries
+PEERS = 20  # behind which the stations are
 PORT = 5406
 
 
@@ -123,7 +123,7 @@ class Bed:
         wait_for(is_calm, 60, "pods are calm")
 
     def restart(self):
-        """(seconds until the agent answers again, pings lost meanwhile, of how many): kill -9 and start."""
+        """(seconds until the agent answers again, pings lost meanwhile, pings sent): kill -9 and start."""
         first, second = self.pods[0], self.pods[len(self.clouds)]  # of the same cloud
         first.reaches(second.ip4)
         pings = [Ping(first, second.ip4)]
@@ -244,7 +244,7 @@ def many_stations(count):
     """The effect on pods of a member that leaves with its stations: pings through the agent show whether its loop is late."""
     with Lab("stations") as lab:
         node, stranger = lab.node("n1"), lab.node("n2")
-        # Long enough for all to be there at once.
+        # Long enough for all stations to exist at once.
         agent = node.start_agent({"metrics": "", "datapath": "user", "clouds": [
             {"name": "blue", "vnl": "vxvde://239.1.2.3/expiretime=600"}]})
         near, beside = node.pod("near"), node.pod("beside")
@@ -258,7 +258,7 @@ def many_stations(count):
             return agent.ctl_json("status")["stationCount"]
 
         for peer in range(PEERS):
-            # Some are lost on their way when the machine is busy.
+            # Some datagrams are lost when the machine is busy.
             wanted = known() + each
             while (there := known()) < wanted:
                 stranger.run(program("tests/hostile"), "sources", 20000, "239.1.2.3", 14789, 1, target, "--mac", near.mac("eth0"),

@@ -14,7 +14,7 @@ SERVER, FIRST, LAST = "203.0.113.1", "203.0.113.100", "203.0.113.102"
 
 
 def start_server(lab, node):
-    """busybox's udhcpd in a member of the cloud; returns the member and the server's process."""
+    """Starts busybox's udhcpd in a member of the cloud; returns the member and the server's process."""
     member = node.vdens("server", VNL)
     member.address("vde0", f"{SERVER}/24")
     folder = lab.dir
@@ -37,7 +37,7 @@ option lease 3600
 
 
 def start_daemon(lab, node):
-    """The daemon that keeps leases for CNI's dhcp plugin; returns the path of its socket."""
+    """Starts the daemon that keeps leases for CNI's dhcp plugin; returns the path of its socket."""
     socket = os.path.join(lab.dir, "dhcp.sock")
     node.start("dhcp", os.path.join(CNI_PLUGINS, "dhcp"), "daemon", "-socketpath", socket,
                "-pidfile", os.path.join(lab.dir, "dhcp.pid"), "-timeout", "2s", "-resendmax", "2s")
@@ -69,7 +69,7 @@ def test_dhcp():
 
 
 def test_no_server():
-    """without a server, and without the daemon, ADD fails with the plugin's word, and nothing is left (A5)"""
+    """without a server, and without the daemon, ADD fails with the plugin's message, and nothing is left (A5)"""
     with Lab("dhcp") as lab:
         node = lab.node("n1")
         node.start_agent()

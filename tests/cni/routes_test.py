@@ -1,4 +1,4 @@
-"""Routes and addresses of pods on networks as they are: several networks, gateways, and plugins behind ours.
+"""Routes and addresses of pods on real networks: several networks, gateways, and plugins chained after vxvde.
 
 Ids such as (M1) are requirements in docs/RUNTIMES.md."""
 
@@ -43,7 +43,7 @@ def result_defaults(result):
 
 
 def test_the_first_default_route_wins():
-    """two networks with a gateway, another plugin's network before ours, and a key that says no (M1)"""
+    """two networks with a gateway, another plugin's network first, and a key that refuses the route (M1)"""
     with Lab("routes") as lab:
         node = start(lab)
         blue, green = network(node, "blue"), network(node, "green")
@@ -59,7 +59,7 @@ def test_the_first_default_route_wins():
         assert result_defaults(pod.add(declined)) == [] and defaults(pod) == []
         assert result_defaults(pod.add(green, ifname="eth1")) and defaults(pod)[0][1] == "eth1"
 
-        # As podman 4 and Multus: eth0 is another plugin's, and the IPAM plugin has a default route too.
+        # As with podman 4 and Multus: eth0 belongs to another plugin, and the IPAM plugin has a default route, too.
         other = node.pod("other")
         node.ip("link", "add", "other0", "type", "veth", "peer", "name", "eth0", "netns", other.path)
         node.address("other0", "203.0.113.1/24")
@@ -101,7 +101,7 @@ def static(*addresses, routes=()):
 
 
 def test_gateways():
-    """a route to the own subnet, a gateway of an address without a subnet, and one that cannot be (A3, E7)"""
+    """a route to the pod's own subnet, a gateway of an address without a subnet, and an impossible gateway (A3, E7)"""
     with Lab("routes") as lab:
         node = lab.node("n1")
         node.start_agent()

@@ -222,7 +222,7 @@ def test_gc():
         for name in ("dead", "tap"):
             pods[name].remove_netns()
         elsewhere.remove_netns()
-        # A tap's namespace stays alive while the agent holds its queue: GC ends that, or the periodic comparison.
+        # A tap's namespace stays alive while the agent holds its queue: GC or the periodic comparison ends that.
         wait_for(lambda: len(agent.ports()) == 3, 5, "the agent sees that two are gone")
         ended = lambda: sorted(os.path.basename(p) for p in glob.glob(f"{agent.run_dir}/ended/*"))
         assert len(ended()) == 2 and len(node.leases()) == 8, (ended(), node.leases())

@@ -14,8 +14,8 @@ SIZE = 24 << 20
 
 
 def start(lab, vnl, wall="", **section):
-    """Two nodes with an agent and a pod each, a second pod on the first, plain members on a third node and on the
-    second; all know each other, and what the kernel can forward it does. `wall`: nft's, on the second node."""
+    """Two nodes with an agent and a pod each, a second pod on the first, plain members on a third node and on the second.
+    All know each other, and the kernel forwards every frame that it can. `wall`: nft rules on the second node."""
     n1, n2, n3 = lab.node("n1"), lab.node("n2"), lab.node("n3")
     if wall:
         n2.run("nft", wall)

@@ -1,4 +1,4 @@
-"""Programs of other software beside the agent's: both work as if alone; where that is impossible, the agent reports it and
+"""Programs of other software beside the agent's: both work as if alone; if that is impossible, the agent reports it and
 forwards by itself. Also: pods that protect themselves, and pods that flood."""
 
 import re

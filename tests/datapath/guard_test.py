@@ -19,7 +19,7 @@ CLOUD = {"name": "blue", "vnl": VNL, "subnets": ["198.51.100.0/25", "2001:db8:42
 
 
 def pods_of(lab, config=None):
-    """Two nodes; two pods on the first and one on the second, and a plain member; all know each other."""
+    """Two nodes, with two pods on the first and one on the second, and a plain member. All know each other."""
     n1, n2 = lab.node("n1"), lab.node("n2")
     pods = []
     for node, name in ((n1, "attacker"), (n1, "near"), (n2, "far")):

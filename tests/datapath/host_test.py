@@ -51,7 +51,7 @@ print("listening", flush=True)
 s.recv(64)
 print("heard", flush=True)
 """
-# Sends datagrams to each address, one flow each, without end: port, addresses.
+# Sends datagrams to each address, in one flow each, until it is killed. Arguments: port, addresses.
 SEND = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

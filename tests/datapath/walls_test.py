@@ -68,7 +68,7 @@ while True:
         if said == "done":
             sys.exit()
 """
-# A member of its own: sends an ARP request for ADDRESS in a datagram of VNI to each of HOST:PORT, by an ordinary
+# Acts as a member: sends an ARP request for ADDRESS in a datagram of VNI to each of HOST:PORT, by an ordinary
 # socket.
 JOIN = """import socket, struct, sys
 vni, address, targets = int(sys.argv[1]), sys.argv[2], sys.argv[3:]

@@ -39,7 +39,7 @@ version = 2
 
 
 def make_root(folder):
-    """A Debian bookworm with containerd, etcd and the programs that kubelet and kube-proxy call; about a minute."""
+    """A Debian bookworm with containerd, etcd and the programs that kubelet and kube-proxy call. Takes about a minute."""
     sources = next(path for path in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
                    if os.path.exists(path))
     run(["mmdebstrap", "--variant=apt", "--mode=root", f"--include={','.join(PACKAGES)}",

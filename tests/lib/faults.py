@@ -244,7 +244,7 @@ def name_of(pid):
 
 
 def waits(pid):
-    """The place where each thread of a process waits: the kernel's function, and the system call with its arguments."""
+    """The place where each thread of a process waits: the kernel function, and the system call with its arguments."""
     def read(path):
         try:
             with open(path, encoding="ascii") as f:

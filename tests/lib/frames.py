@@ -51,7 +51,7 @@ def add_up(data):
 
 
 def ipv6(protocol, source, to, payload, upper=58, behind=b""):
-    """`payload` of protocol `upper` with its checksum, after the extension headers `behind`."""
+    """An IPv6 packet: the extension headers `behind`, then `payload` of protocol `upper` with its checksum."""
     pseudo = packed(source) + packed(to) + struct.pack("!II", len(payload), upper)
     at = 2 if upper == 58 else 6
     checksum = add_up(pseudo + payload + bytes(len(payload) % 2))

@@ -103,7 +103,7 @@ class Agent:
         self.process = None
 
     def start(self, timeout=20, prefix=()):
-        """Starts the agent and returns when it reports that both sockets answer. `prefix`: a program that executes it this time."""
+        """Starts the agent and returns when it reports that both sockets answer. `prefix`: a command that runs it, for this start only."""
         self._write()
         ready, theirs = os.pipe()
         try:
@@ -263,7 +263,7 @@ class Node(Netns):
                 "leases": self.leases(), "agent": counts, "files": self.agent.files()}
 
     def expect_footprint(self, pod, expected, why):
-        """Waits until it is `expected`: links go a moment after DEL has answered."""
+        """Waits until it is `expected`: links disappear a moment after DEL has answered."""
         try:
             wait_for(lambda: self.footprint(pod) == expected, 3, why)
         except Timeout:
@@ -320,7 +320,7 @@ class Lab:
         self._ids = itertools.count(1)
 
     def __enter__(self):
-        # A test that runs out of time gets SIGTERM, which becomes an exception, so that everything is removed.
+        # A test that exceeds its time gets SIGTERM, which becomes an exception, so that everything is removed.
         self._on_term = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
         os.makedirs(self.dir, mode=0o755)
         return self
@@ -381,7 +381,7 @@ class Lab:
         sys.stdout.flush()
 
     def settle(self):
-        """Waits until the kernel forwards for every port that it can: at first the agent forwards for a port."""
+        """Waits until the kernel forwards for every port that it can serve: for a new port the agent forwards at first."""
         for agent in [node.agent for node in self._nodes if node.agent is not None]:
             fast = {cloud["name"] for cloud in agent.clouds() if cloud["datapath"] == "kernel"}
             wait_for(lambda: not [port for port in agent.ports() if port["cloud"] in fast
@@ -415,7 +415,7 @@ class Lab:
         return self._lans[number or 0]
 
     def cable(self, *names):
-        """Two nodes whose eth0 are the ends of one veth pair, so that no bridge between them takes time."""
+        """Two nodes whose eth0 are the ends of one veth pair, so that no bridge between them costs time."""
         nodes = [Node(self, name, self.netns(name).path, number) for number, name in enumerate(names, 1)]
         nodes[0].ip("link", "add", "eth0", "mtu", str(self._mtu), "type", "veth",
                     "peer", "name", "eth0", "mtu", str(self._mtu), "netns", nodes[1].path)

@@ -188,7 +188,7 @@ def start_agent(how):
                 scene.agent.start()
             scene.expect_attached()
             scene.network.delete(scene.subject)
-            # If the start with the fault did without a feature, that holds for the agent's whole life.
+            # An agent that started without a feature because of the fault does without it for its whole life.
             scene.restart()
         return report
     return step

@@ -51,7 +51,7 @@ def make_link(node, pod, planned):
 
 
 def replay(node, agent, talks, pod):
-    """The plugin's part of `talks`, sent to this agent; each answer must contain at least the content of the recorded one."""
+    """Sends the plugin's part of `talks` to this agent; each answer must contain at least the content of the recorded one."""
     for talk in talks:
         with connect(agent.socket) as connection:
             planned = None
@@ -171,7 +171,7 @@ def test_previous_files():
         leased = {one["lease"]: one["address"] for one in agent.ctl_json("ipam")["addresses"] if one["use"] == "LEASED"}
         assert leased == {one["id"]: one["addresses"][0].split("/")[0] for one in veths if one["container_id"] == "c3"}
 
-        # A downgrade: each key has its place and its meaning.
+        # A downgrade: each key keeps its place and its meaning.
         for name, text in files.items():
             if name.startswith("attachments/") and json.loads(text)["mode"] == "tap":
                 continue

@@ -1,4 +1,4 @@
-"""containerd's CRI and `ctr run --cni` with the real plugin: clouds by annotation beside a bridge, and as main plugin.
+"""containerd's CRI and `ctr run --cni` with the real plugin: clouds by annotation beside a bridge, and vxvde as main plugin.
 
   tests/py.sh tests/runtimes/containerd_test.py [SUITE] [test_name...]
 

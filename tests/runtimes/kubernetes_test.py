@@ -410,7 +410,7 @@ def check_delete(world):
     for name, machine in world.nodes.items():
         wait_for(lambda machine=machine: OURS not in machine.files("/etc/cni/net.d"), 40, f"conflist gone from {name}")
         wait_for(lambda machine=machine: "vxvde" not in machine.files("/opt/cni/bin"), 10, f"plugin gone from {name}")
-        # The agent's end leaves them; a last agent, which has nothing to do, removes them.
+        # They outlive the agent; a final agent, which has nothing to do, removes them.
         wait_for(lambda machine=machine: not [link for link in machine.node.links() if link.startswith("vx-")], 30,
                  f"links gone from {name}")
         wait_for(lambda machine=machine: machine.run("pgrep", "vxvde-agent", check=False).returncode == 1, 30,

@@ -16,7 +16,7 @@ from tests.lib.podman5 import make_root
 from tests.lib.process import wait_for
 
 ROOT = "/var/tmp/vxvde-nft/root"
-# What only newer versions write: typeof sets with expressions in their user data, concatenated ranges, maps of
+# Forms that only newer versions write: typeof sets with expressions in their user data, concatenated ranges, maps of
 # verdicts, counters of elements, comments on everything, ct helpers, flowtables, `last`, `destroy`, fib in sets.
 FIREWALL = """
 table inet firewall {
@@ -62,7 +62,7 @@ table ip docker-bridges {
   chain filter-FORWARD { type filter hook forward priority filter; policy accept; oifname vmap @filter-forward-in-jumps; }
 }
 """
-# By kube-proxy's nftables mode: a cluster's address to a pod, by maps of verdicts and numgen.
+# As kube-proxy's nftables mode writes it: a cluster address leads to a pod by verdict maps and numgen.
 SERVICES = """
 table ip kube-proxy {{
   comment "rules for kube-proxy"
@@ -89,18 +89,18 @@ def newer(node, *args, check=True):
 
 
 def write(node, text):
-    """`text` by the newer nft, which need not see the machine's files."""
+    """Loads `text` with the newer nft, which needs no files of the machine."""
     return newer(node, text)
 
 
 def foreign(node):
-    """What the newer nft lists of all tables but the agent's, without counters."""
+    """The newer nft's listing of all tables but the agent's, without counters."""
     tables = [line for line in newer(node, "list", "tables").stdout.splitlines() if "vxvde" not in line]
     return {table: newer(node, "--stateless", "list", *table.split()).stdout for table in tables}
 
 
 def test_beside_tables_of_a_newer_nft():
-    """gateway, published port, Service, restart, flush: all as without them; their tables stay as they are"""
+    """gateway, published port, Service, restart and flush work as without the foreign tables, which stay unchanged"""
     with Lab("newer-nft") as lab:
         node = lab.node("n1")
         write(node, FIREWALL)

@@ -1,4 +1,4 @@
-"""nftables that the kernel refuses: what is seen of them, by everybody who asks, and that they heal without help."""
+"""Rules that the kernel refuses: every report shows them, and they recover without help."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.lib.cni import CniError
 from tests.lib.lab import Lab, source
 from tests.lib.process import wait_for
 
-# Takes a table, and keeps it until it is killed: nft -i ends with its input, and its table with it.
+# Owns a table until it is killed: nft -i ends with its input, and the kernel then removes the table.
 OWNER = """
 import subprocess, sys, time
 nft = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, text=True)
@@ -33,7 +33,7 @@ def health(node):
 
 
 def red_by(node, network, part):
-    """What must say so has the name of the table, and no part is blamed but this one."""
+    """Returns whether every report names the table of this part, and none blames another part."""
     table = PARTS[part]
     status = node.agent.ctl_json("status")
     if f"table {table}:" not in status.get("warning", "") or "owns" not in status["warning"]:
@@ -73,7 +73,7 @@ def test_a_table_that_another_program_owns():
             owner = node.start(f"owner-{part}", "/usr/bin/python3", "-c", OWNER, table)
             owner.says("asked")
             wait_for(lambda: red_by(node, network, part), 10, f"{part} is red")
-            pod.reaches(node_port(node)[0])  # what stands goes on
+            pod.reaches(node_port(node)[0])  # existing ports continue to work
             if part == "firewall":
                 try:
                     add(node, "p2", ports=[{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}])
@@ -84,7 +84,7 @@ def test_a_table_that_another_program_owns():
             owner.kill()
             wait_for(lambda: green(node, network), 5, f"{part} is green again")
             assert "flags owner" not in node.run("nft", "list", "table", *table.split()).stdout
-        # From the start on: the gateway waits.
+        # The table is taken before the agent starts: the gateway waits.
         node.agent.stop()
         owner = node.start("owner", "/usr/bin/python3", "-c", OWNER, "inet vxvde")
         owner.says("asked")

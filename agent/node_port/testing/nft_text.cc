@@ -150,7 +150,7 @@ class RulePrinter {
     }
   }
 
-  // `what` of a field, behind the conditions that it does not imply.
+  // `what` of a field, after the conditions that it does not imply.
   void AppendField(NftField field, const std::string& what) {
     const std::string name = FieldText(field);
     Flush();
@@ -262,7 +262,7 @@ std::string WithSortedElements(absl::string_view listing) {
       for (std::string& element : elements) {
         element = std::string(absl::StripAsciiWhitespace(element));
       }
-      // Two lists in a line are there, too: the rest is sorted by the next turn.
+      // A line may contain two lists: the next turn sorts the rest.
       line = absl::StrCat(line.substr(0, begin), Braced(std::move(elements)),
                           WithSortedElements(line.substr(end + 2)));
     }

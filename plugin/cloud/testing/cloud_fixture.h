@@ -48,7 +48,7 @@ inline Bytes MakeFrame(const MacAddress& to, const MacAddress& from, size_t size
   return frame;
 }
 
-// vxvde header of VNI 42, by hand.
+// The vxvde header of VNI 42, written by hand.
 inline Bytes Wrap(const Bytes& frame) {
   Bytes out(8 + frame.size(), 0);
   out[0] = 0x08;
@@ -57,7 +57,7 @@ inline Bytes Wrap(const Bytes& frame) {
   return out;
 }
 
-// Of an agent of 0.1.0. By hand, from docs/PROTOCOL.md.
+// A Hello of an agent of 0.1.0, written by hand from docs/PROTOCOL.md.
 inline Bytes MakeOldHello(const MacAddress& from, uint16_t fast_port, bool answer_wanted,
                           bool heard = false) {
   Bytes frame = MakeFrame(MacAddress({0x03, 0x76, 0x78, 0x76, 0x64, 0x65}), from);
@@ -80,7 +80,7 @@ inline Bytes MakeHello(const MacAddress& from, uint16_t fast_port, bool answer_w
   return frame;
 }
 
-// Of a datagram that holds a Hello.
+// The nonce of a datagram that holds a Hello.
 inline uint64_t NonceOf(const Bytes& datagram) {
   uint64_t nonce = 0;
   for (size_t i = 0; i < 8; ++i) nonce = nonce << 8 | datagram.at(8 + 24 + i);

@@ -37,7 +37,7 @@ class FakeFastCloud : public FastCloud {
     std::map<MacAddress, Station> stations;  // `seen` may be set, as the programs do
     std::map<PortId, FastCounters> port_counters;
     std::map<Peer, FastCounters> peer_counters;
-    // Of an earlier agent.
+    // State of an earlier agent.
     std::set<IfIndex> inherited_ports;
     std::set<MacAddress> inherited_taps;
     std::vector<InheritedPeer> inherited_peers;

@@ -47,7 +47,7 @@ struct Spec {
 // The twelve bytes that Linux puts in each segment: two no-operations and a timestamp.
 Bytes TimestampOption(uint32_t value = 0x01020304);
 
-// `size` bytes that differ from place to place and from `seed` to `seed`.
+// `size` bytes that depend on their position and on `seed`.
 Bytes Payload(size_t size, uint32_t seed = 1);
 
 // A whole frame with finished checksums.
