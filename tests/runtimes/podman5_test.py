@@ -6,6 +6,7 @@ ROOT is a folder with a Debian trixie that has podman 5; it is created if it doe
 machine's apt mirror), and kept for the next run. Default: /var/tmp/vxvde-podman5/root."""
 
 import os
+import re
 import sys
 
 from tests.lib import runner
@@ -201,8 +202,8 @@ def test_addresses_of_the_agents_own():
         podman.create("lab", cloud="lab")
 
         def addresses(name):
-            said = podman.run("exec", name, "ip", "addr", "show", "eth0").stdout.split()
-            return {word.split("/")[0] for word in said if word.startswith(("198.51.100.", "2001:db8:42:"))}
+            said = podman.run("exec", name, "ip", "addr", "show", "eth0").stdout
+            return set(re.findall(r"inet6? ((?:198\.51\.100|2001:db8:42)[.:][^/]*)/", said))
 
         for name in ("one", "other"):
             podman.start(name, "--network", "lab")
