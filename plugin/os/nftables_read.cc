@@ -201,21 +201,24 @@ class TableReader {
 
   std::string TextOf(nftnl_expr* expression) const {
     const std::string name = nftnl_expr_get_str(expression, NFTNL_EXPR_NAME);
-    std::string set;
+    std::string number, set;
     if (name == "counter") {
       nftnl_expr_set_u64(expression, NFTNL_EXPR_CTR_PACKETS, 0);
       nftnl_expr_set_u64(expression, NFTNL_EXPR_CTR_BYTES, 0);
     } else if (name == "lookup") {
-      const char* number = nftnl_expr_get_str(expression, NFTNL_EXPR_LOOKUP_SET);
-      const auto found = sets_.find(number == nullptr ? "" : number);
+      const char* of = nftnl_expr_get_str(expression, NFTNL_EXPR_LOOKUP_SET);
+      number = of == nullptr ? "" : of;
+      const auto found = sets_.find(number);
       if (found != sets_.end()) set = found->second;
-      (void)nftnl_expr_set_str(expression, NFTNL_EXPR_LOOKUP_SET, "");
     }
-    return absl::StrCat("  ", name, " ", Text([&](char* buffer, size_t size) {
-                          return nftnl_expr_snprintf(buffer, size, expression, NFTNL_OUTPUT_DEFAULT,
-                                                     0);
-                        }),
-                        set, "\n");
+    std::string text = Text([&](char* buffer, size_t size) {
+      return nftnl_expr_snprintf(buffer, size, expression, NFTNL_OUTPUT_DEFAULT, 0);
+    });
+    // In the text alone: libnftnl 1.2.4 leaks the name of a set that is replaced.
+    if (const size_t at = number.empty() ? text.npos : text.find(number); at != text.npos) {
+      text.erase(at, number.size());
+    }
+    return absl::StrCat("  ", name, " ", text, set, "\n");
   }
   absl::Status ReadRules(std::string& text) {
     const Rule filter(Made(nftnl_rule_alloc()));
