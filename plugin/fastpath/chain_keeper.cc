@@ -185,10 +185,12 @@ void ChainKeeper::Look(IfIndex index, bool whole) {
     return;
   }
   Memory& memory = memory_[index];
-  if (!whole && ListTcx(index, Direction::kIngress) == memory.ingress &&
-      ListTcx(index, Direction::kEgress) == memory.egress) {
-    return;
-  }
+  // As they are before the look: a change by another program during it makes the next look whole.
+  std::vector<uint32_t> ingress = ListTcx(index, Direction::kIngress);
+  std::vector<uint32_t> egress = ListTcx(index, Direction::kEgress);
+  if (!whole && ingress == memory.ingress && egress == memory.egress) return;
+  memory.ingress = std::move(ingress);
+  memory.egress = std::move(egress);
   absl::StatusOr<Chain> chain = LookAtChain(netlink_, index, kept->program);
   if (!chain.ok()) return;  // the next period tries again
   std::string problem;
@@ -200,8 +202,6 @@ void ChainKeeper::Look(IfIndex index, bool whole) {
                                  " is gone and could not be put back: ", problem);
   }
   if (kept->where == Where::kHostEnd) LookAtPod(netlink_, index, seen);
-  memory.ingress = ListTcx(index, Direction::kIngress);
-  memory.egress = ListTcx(index, Direction::kEgress);
   const MutexLock lock(&mutex_);
   if (const auto found = kept_.find(index); found != kept_.end()) found->second.seen = seen;
 }
@@ -241,6 +241,7 @@ void ChainKeeper::GoFirst(IfIndex index, const Kept& kept, Memory& memory, Chain
     return;
   }
   chain.first = memory.was_first = true;
+  memory.ingress = {0};  // no program has this id: the next look is whole
   if (!Find(index).has_value()) TakeOutOfTcx(index, kept.program);  // released meanwhile
 }
 
