@@ -17,6 +17,7 @@
 #include "agent/config/current_config.h"
 #include "agent/kernel/links.h"
 #include "agent/store/store.h"
+#include "gtest/gtest.h"
 #include "plugin/os/event_loop.h"
 #include "plugin/os/task_scope.h"
 #include "plugin/switch.h"
@@ -34,13 +35,17 @@ struct AgentBase {
         links(std::move(links_of_test)),
         clouds(&the_switch, &store, &log, &links, &config) {}
 
-  // One turn after another, until `done`.
+  // One turn after another, until `done`. Once for each agent: a loop that was stopped does not run
+  // again.
   void RunUntil(const std::function<bool()>& done) {
+    bool held = false;
     Timer poll(loop.get());
     poll.Every(std::chrono::milliseconds(1), [&] {
-      if (done()) loop->Stop();
+      held = held || done();
+      if (held) loop->Stop();
     });
     loop->Run();
+    EXPECT_TRUE(held) << "the loop had been stopped before";
   }
 
   std::vector<std::string> lines;  // of the log
