@@ -11,20 +11,18 @@ from tests.lib.process import wait_for
 
 # Owns a table until it is killed: nft -i ends with its input, and the kernel then removes the table.
 OWNER = """
-import subprocess, sys, time
+import subprocess, sys
 nft = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, text=True)
 nft.stdin.write(f"add table {sys.argv[1]}; delete table {sys.argv[1]}; add table {sys.argv[1]} {{ flags owner; }}\\n")
 nft.stdin.flush()
 print("asked", flush=True)
-time.sleep(1000)
+nft.wait()
 """
 PARTS = {"firewall": "inet vxvde", "underlay-wall": "inet vxvde-underlay", "host-end-wall": "inet vxvde-wall"}
 
 
 def metrics(node):
-    text = node.run("/usr/bin/python3", "-c", "import urllib.request as u; "
-                    "print(u.urlopen('http://127.0.0.1:9478/metrics', timeout=5).read().decode())").stdout
-    return [line for line in text.splitlines() if line.startswith(("vxvde_nftables_problem", "vxvde_node_warning"))]
+    return [line for line in node.agent.metrics().splitlines() if line.startswith(("vxvde_nftables_problem", "vxvde_node_warning"))]
 
 
 def health(node):
