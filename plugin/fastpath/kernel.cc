@@ -44,15 +44,6 @@ void DeleteDevice(IfIndex device) {
   }).IgnoreError();
 }
 
-constexpr bool Is(Slow reason, fp_slow_reason number) {
-  return static_cast<int>(reason) == static_cast<int>(number);
-}
-static_assert(Is(Slow::kGroup, FP_SLOW_GROUP) && Is(Slow::kUnknown, FP_SLOW_UNKNOWN) &&
-              Is(Slow::kMoved, FP_SLOW_MOVED) && Is(Slow::kKind, FP_SLOW_KIND) &&
-              Is(Slow::kTooBig, FP_SLOW_TOO_BIG) && Is(Slow::kSlowPort, FP_SLOW_SLOW_PORT) &&
-              Is(Slow::kSamePort, FP_SLOW_SAME_PORT) && Is(Slow::kOdd, FP_SLOW_ODD) &&
-              Is(Slow::kGuarded, FP_SLOW_GUARDED) && kSlowReasons == FP_SLOW_REASONS);
-
 // Loads the programs, with the maps of `inherited` if there are any.
 absl::StatusOr<fastpath_programs*> Load(const InheritedPrograms* inherited) {
   std::string log(size_t{1} << 16, '\0');
