@@ -48,7 +48,8 @@ output_base=$(bazel info output_base)  # now: it waits for other commands of tha
 sanitizers() {
   local failed=0
   bazel=(nice -n 19 bazel "--output_base=$output_base-sanitizers")
-  local options=(--build_tests_only --test_timeout=300,900,1800,3600 "$@")
+  # bazel-bin and its like stay those of the programs as built for use.
+  local options=(--symlink_prefix=/ --build_tests_only --test_timeout=300,900,1800,3600 "$@")
   pass asan-ubsan --config=asan --config=ubsan "${options[@]}" "${rooms[@]}" || failed=1
   pass tsan --config=tsan "${options[@]}" "${threaded[@]}" || failed=1
   "${bazel[@]}" shutdown
