@@ -36,10 +36,10 @@
 // protocol without a majority prevents that, and a cloud has none. It is detected afterwards: each
 // agent announces its addresses in turn, all of them about once a minute, and at once when it hears
 // an agent that is new, was silent or skipped heartbeats, since the two may have been apart.
-// Whoever hears an announcement of an address that a pod here has with another MAC reports a
-// conflict, and tells the announcer, so both sides report it. Neither pod loses its address,
-// because nothing here tells which one is right (decision 0007). With `defend` the agent announces
-// its own binding again, once in 10 s.
+// An agent that hears an announcement of a local pod's address with another MAC reports a conflict
+// and tells the announcer, so both sides report it. Neither pod loses its address, because nothing
+// here tells which one is right (decision 0007). With `defend` the agent announces its own binding
+// again, once in 10 s.
 //
 // A restart. Leases are files, written before the caller learns the addresses, and are held again
 // from the start. Spare and kept addresses are forgotten, and claimed anew.

@@ -12,7 +12,8 @@
 
 namespace vxvde {
 
-// The reason for which the programs punted a frame. The numbers are those of abi.h (kernel_cloud.cc).
+// The reason for which the programs punted a frame. The numbers are those of abi.h
+// (kernel_cloud.cc).
 enum class Slow : uint8_t {
   kGroup = 0,     // broadcast or multicast
   kUnknown = 1,   // the destination is unknown, or at a peer without a fast path

@@ -50,9 +50,9 @@ constexpr uint32_t kNftDestinationTranslated = 1 << 5;  // IPS_DST_NAT
 enum class NftField {
   kInputName,        // an interface's name: NftName
   kOutputName,       //
-  kInputKind,        // "veth", as `ip -d link` has it: NftName
+  kInputKind,        // "veth", as `ip -d link` prints it: NftName
   kInputGroup,       // of the interface: NftNumber
-  kOutputGroup,      // "veth", as `ip -d link` prints it: NftName
+  kOutputGroup,      //
   kFamily,           // AF_INET or AF_INET6: NftByte
   kProtocol,         // IPPROTO_TCP ...: NftByte
   kSourceV4,         // NftIp. Only after Is(kFamily) of that family.
